@@ -1,0 +1,79 @@
+"""Checkpoints that are either complete or refused.
+
+A checkpoint is written beside its final place and renamed when every file is on the disk. Its
+``complete.json`` lists the files with their sizes: TRL would resume silently from one without
+``optimizer.pt``, with a wrong learning rate.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from pathlib import Path
+
+MARK = "complete.json"
+NEEDED = ("optimizer.pt", "scheduler.pt", "trainer_state.json")
+PREFIX = "step-"
+
+
+class CheckpointError(ValueError):
+    """A checkpoint that cannot be resumed from; the message says why and what to do."""
+
+
+def publish(partial: Path, folder: Path, step: int, keep: int) -> Path:
+    """Mark ``partial`` complete, move it to ``folder/step-N`` and delete all but the last ``keep``.
+
+    Raises:
+        CheckpointError: a file that a resumed run needs is missing.
+    """
+    missing = [name for name in NEEDED if not (partial / name).is_file()]
+    if missing:
+        raise CheckpointError(f"{partial} lacks {', '.join(missing)}; the checkpoint was not kept")
+    files = {p.relative_to(partial).as_posix(): p.stat().st_size for p in partial.rglob("*") if p.is_file()}
+    for name in files:
+        with (partial / name).open("rb") as file:
+            os.fsync(file.fileno())
+    (partial / MARK).write_text(json.dumps({"step": step, "files": files}, indent=2) + "\n")
+    final = folder / f"{PREFIX}{step}"
+    if final.exists():
+        shutil.rmtree(final)
+    os.replace(partial, final)
+    for old in complete(folder)[:-keep]:
+        shutil.rmtree(old)
+    return final
+
+
+def complete(folder: Path) -> list[Path]:
+    """Return the complete checkpoints in ``folder`` by ascending step."""
+    found = [path for path in folder.glob(f"{PREFIX}*") if (path / MARK).is_file()]
+    return sorted(found, key=lambda path: int(path.name.removeprefix(PREFIX)))
+
+
+def resolve(path: Path) -> Path:
+    """Return the checkpoint that ``path`` names: itself, or the last complete one of a run folder.
+
+    Raises:
+        CheckpointError: there is none, or it is incomplete.
+    """
+    if (path / "checkpoints").is_dir():
+        found = complete(path / "checkpoints")
+        if not found:
+            raise CheckpointError(f"trainer.resume={path}: the run has no complete checkpoint; start it anew")
+        return resolve(found[-1])
+    if not path.is_dir():
+        raise CheckpointError(f"trainer.resume={path}: no such folder; give a run folder or a checkpoint in it")
+    if not (path / MARK).is_file():
+        raise CheckpointError(
+            f"trainer.resume={path}: incomplete, it has no {MARK} (its writer was killed, or it is no checkpoint); "
+            "take an earlier one"
+        )
+    for name, size in json.loads((path / MARK).read_text())["files"].items():
+        if not (path / name).is_file() or (path / name).stat().st_size != size:
+            raise CheckpointError(f"trainer.resume={path}: {name} is missing or damaged; take an earlier one")
+    return path
+
+
+def step_of(path: Path) -> int:
+    """Return the number of rollout steps behind a complete checkpoint."""
+    return int(json.loads((path / MARK).read_text())["step"])

@@ -1,0 +1,74 @@
+"""What a person sees: a line and a bar per step while it runs, tables at its end."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskProgressColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from rich.table import Table
+
+# Wide enough for the step lines when the output goes to a file.
+console = Console(soft_wrap=True)
+
+
+def progress() -> Progress:
+    """Return a progress bar with a rate's worth of columns; a context manager."""
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TaskProgressColumn(show_speed=True),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+        console=console,
+    )
+
+
+def step_line(step: int, steps: int, metrics: dict[str, float]) -> str:
+    """Return one line about a rollout step (0-based)."""
+    parts = [
+        f"step {step + 1:>3}/{steps}",
+        f"reward {metrics['reward']:+.3f}",
+        f"accuracy {metrics['accuracy']:.3f}",
+        f"budget {metrics['budget']:.0f}",
+        f"executions {metrics['executions_per_trajectory']:.2f}",
+        f"failing {metrics.get('failed_share', 0.0):.2f}",
+        f"tokens {metrics['tokens/policy']:.0f}",
+        f"entropy {metrics.get('entropy', float('nan')):.3f}",
+        f"grad {metrics.get('grad_norm', float('nan')):.2f}",
+        f"{metrics['seconds/step']:.1f} s",
+    ]
+    return "  ".join(parts)
+
+
+def percent(result: dict[str, Any] | None) -> str:
+    """Return an accuracy with its interval, such as ``43.2 % [38.4, 48.1]``."""
+    if result is None or result["accuracy"] is None:
+        return "-"
+    low, high = result["interval"]
+    return f"{100 * result['accuracy']:.1f} % [{100 * low:.1f}, {100 * high:.1f}]"
+
+
+def comparison(before: dict[str, Any], after: dict[str, Any]) -> Table:
+    """Return a table of accuracies before and after training, by mode and subject."""
+    table = Table(title="Accuracy on held-out problems, 95 % intervals")
+    for column in ("mode", "subject", "n", "before", "after"):
+        table.add_column(column, justify="right" if column == "n" else "left")
+    for mode, later in after.items():
+        earlier = before.get(mode)
+        table.add_row(mode, "all", str(later["n"]), percent(earlier), percent(later), style="bold")
+        for subject, result in later["by_subject"].items():
+            base = earlier["by_subject"].get(subject) if earlier else None
+            table.add_row("", subject, str(result["n"]), percent(base), percent(result))
+        table.add_section()
+    return table

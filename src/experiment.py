@@ -1,0 +1,216 @@
+"""One run from its configuration to summary.json: evaluate, train, evaluate again."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+from contextlib import ExitStack
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, set_seed
+from transformers.utils import logging as transformers_logging
+
+from src import checkpoints, provenance
+from src.config import Config
+from src.console import comparison, console, progress, step_line
+from src.curriculum import build_curriculum
+from src.evaluate import evaluate
+from src.problems import load_problems
+from src.records import LineWriter, RecordWriter, last_attempt, read_metrics
+from src.rewards import Grader
+from src.rollout.collector import Collector
+from src.rollout.engines.transformers import TransformersEngine
+from src.rollout.tokens import TokenCodec
+from src.sandbox import Sandbox, build_sandbox
+from src.tracking import Tracker
+from src.trainer import CIRTrainer, MetricsCallback
+
+RECORDS, METRICS, STATE, SUMMARY = "trajectories.jsonl", "metrics.jsonl", "state.json", "summary.json"
+TIMED = ("generation", "execution", "grading", "update")
+
+
+def run(cfg: Config, run_dir: Path) -> dict[str, Any]:
+    """Run an experiment and return what is written to ``summary.json``.
+
+    Args:
+        cfg: checked configuration.
+        run_dir: where everything is written; with ``trainer.resume`` the records, metrics and first
+            evaluation of the earlier run are taken over from its folder.
+    """
+    start = time.perf_counter()
+    checkpoint = _take_over(cfg, run_dir)
+    provenance.save(cfg, run_dir)
+    state = _read_state(run_dir) if checkpoint else {}
+    attempt = last_attempt(run_dir / RECORDS) + 1 if checkpoint else 0
+    train_problems, heldout = load_problems(cfg.data, "train"), load_problems(cfg.data, "heldout")
+    with ExitStack() as stack:
+        sandbox = stack.enter_context(build_sandbox(cfg.sandbox))
+        console.print(f"sandbox: {sandbox.jail}, {sandbox.workers} workers")
+        grader = stack.enter_context(Grader(cfg.reward.grade_workers, cfg.reward.grade_seconds))
+        writer = stack.enter_context(RecordWriter(run_dir / RECORDS))
+        metrics_file = stack.enter_context(LineWriter(run_dir / METRICS))
+        transformers_logging.disable_progress_bar()  # ours is the only one
+        set_seed(cfg.trainer.seed)
+        model, codec = load_policy(cfg)
+        tracker = Tracker(cfg, run_dir, state.get("wandb_id"))
+        stack.callback(tracker.finish)
+        bar = stack.enter_context(progress())
+
+        steps = cfg.trainer.steps
+        earlier = _earlier_seconds(run_dir, checkpoint)
+        task = bar.add_task("training", total=steps, visible=False)
+
+        def on_step(step: int, metrics: dict[str, float]) -> None:
+            wall = earlier + time.perf_counter() - start
+            metrics_file.write([{"step": step, "attempt": attempt, "wall_seconds": wall, **metrics}])
+            tracker.log(metrics, step)
+            if trainer.collected is not None:
+                tracker.samples(trainer.collected.records, step)
+            console.print(step_line(step, steps, metrics))
+            bar.update(task, completed=step + 1, visible=True, description=_describe(metrics))
+
+        trainer = CIRTrainer(
+            cfg,
+            run_dir,
+            model,
+            codec.tokenizer,
+            train_problems,
+            _collector(cfg, model, codec, sandbox, grader, evaluating=False),
+            build_curriculum(cfg.curriculum),
+            writer,
+            attempt,
+            [MetricsCallback(on_step, cfg.trainer.minibatches)],
+        )
+
+        def evaluations(phase: str, step: int) -> dict[str, Any]:
+            results = {}
+            for mode in cfg.evaluate.modes:
+                total = len(heldout) * cfg.evaluate.k
+                eval_task = bar.add_task(f"evaluating {phase} training, {mode}", total=total)
+                collector = _collector(cfg, model, codec, sandbox, grader, evaluating=True, mode=mode)
+                results[mode] = evaluate(
+                    collector,
+                    heldout,
+                    mode,
+                    cfg.evaluate,
+                    writer,
+                    phase=phase,
+                    step=step,
+                    attempt=attempt,
+                    on_finish=lambda task=eval_task: bar.advance(task),  # type: ignore[misc]
+                )
+                bar.remove_task(eval_task)
+            return results
+
+        if "before" not in state:
+            state = {"before": evaluations("before", 0), "wandb_id": tracker.run_id}
+            _write_json(run_dir / STATE, state)
+        bar.update(task, visible=True)
+        trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+        after = evaluations("after", trainer.rollout_step)
+        bar.remove_task(task)
+
+        rows = read_metrics(run_dir / METRICS)
+        summary = {
+            "settings": provenance.settings(cfg) | {"jail": sandbox.jail},
+            "before": state["before"],
+            "after": after,
+            "steps": trainer.rollout_step,
+            "wall_seconds": earlier + time.perf_counter() - start,
+            "seconds": {name: sum(row[f"seconds/{name}"] for row in rows) for name in TIMED},
+            "curve": [{"step": row["step"], "accuracy": row["accuracy"]} for row in rows],
+            "sandbox": sandbox.stats(),
+            "checkpoint": str(checkpoints.resolve(run_dir)),
+        }
+        _write_json(run_dir / SUMMARY, summary)
+        tracker.finish({"before": state["before"], "after": after})
+    console.print(comparison(state["before"], after))
+    console.print(f"{run_dir / SUMMARY}: {summary['steps']} steps in {summary['wall_seconds']:.0f} s")
+    return summary
+
+
+def load_policy(cfg: Config) -> tuple[PreTrainedModel, TokenCodec]:
+    """Return the policy of ``cfg.model`` and the codec of its tokenizer."""
+    tokenizer = AutoTokenizer.from_pretrained(cfg.model.path, revision=cfg.model.revision)
+    model = AutoModelForCausalLM.from_pretrained(
+        cfg.model.path, revision=cfg.model.revision, dtype=getattr(torch, cfg.model.dtype)
+    )
+    eos = model.generation_config.eos_token_id
+    eos_ids = eos if isinstance(eos, list) else [] if eos is None else [eos]
+    return model, TokenCodec(tokenizer).with_eos(eos_ids)
+
+
+def _collector(
+    cfg: Config,
+    model: PreTrainedModel,
+    codec: TokenCodec,
+    sandbox: Sandbox,
+    grader: Grader,
+    *,
+    evaluating: bool,
+    mode: str | None = None,
+) -> Collector:
+    """Return a collector with the sampling settings of training or of an evaluation in ``mode``."""
+    sampling = cfg.evaluate if evaluating else cfg.rollout
+    engine = TransformersEngine(
+        model,
+        codec,
+        temperature=sampling.temperature,
+        top_p=sampling.top_p,
+        batch_size=cfg.engine.batch_size,
+        leave=cfg.engine.leave,
+    )
+    rollout = replace(cfg.rollout, tools=mode != "text") if evaluating else cfg.rollout
+    return Collector(engine, sandbox, grader, codec, rollout, cfg.reward, cfg.model.prompt_style)
+
+
+def _describe(metrics: dict[str, float]) -> str:
+    return f"training, reward {metrics['reward']:+.2f}, accuracy {metrics['accuracy']:.2f}"
+
+
+def _take_over(cfg: Config, run_dir: Path) -> Path | None:
+    """Return the checkpoint to resume from, with what its run wrote copied into ``run_dir``."""
+    if cfg.trainer.resume is None:
+        return None
+    checkpoint = checkpoints.resolve(Path(cfg.trainer.resume).expanduser())
+    origin = checkpoint.parent.parent
+    run_dir.mkdir(parents=True, exist_ok=True)
+    if origin.resolve() != run_dir.resolve():
+        for name in (RECORDS, METRICS, STATE):
+            shutil.copy(origin / name, run_dir / name)
+    for key, (old, new) in _changes(json.loads((origin / "config.json").read_text()), asdict(cfg)).items():
+        console.print(f"resuming with {key}={new}; it was {old}")
+    return checkpoint
+
+
+def _changes(old: Any, new: Any, path: str = "") -> dict[str, tuple[Any, Any]]:
+    """Return the leaves that differ between two nested dictionaries, ``trainer.resume`` apart."""
+    if isinstance(old, dict) and isinstance(new, dict):
+        changes: dict[str, tuple[Any, Any]] = {}
+        for key in sorted(old.keys() | new.keys()):
+            changes |= _changes(old.get(key), new.get(key), f"{path}.{key}".strip("."))
+        return changes
+    return {path: (old, new)} if old != new and path != "trainer.resume" else {}
+
+
+def _earlier_seconds(run_dir: Path, checkpoint: Path | None) -> float:
+    """Return the wall seconds that the resumed run had spent when its checkpoint was written."""
+    if checkpoint is None:
+        return 0.0
+    rows = [row for row in read_metrics(run_dir / METRICS) if row["step"] < checkpoints.step_of(checkpoint)]
+    return float(rows[-1]["wall_seconds"]) if rows else 0.0
+
+
+def _read_state(run_dir: Path) -> dict[str, Any]:
+    return dict(json.loads((run_dir / STATE).read_text()))
+
+
+def _write_json(path: Path, data: dict[str, Any]) -> None:
+    """Write ``data`` whole or not at all."""
+    partial = path.with_suffix(".partial")
+    partial.write_text(json.dumps(data, indent=2) + "\n")
+    partial.replace(path)

@@ -1,0 +1,68 @@
+"""Where numbers come from: commit, difference, versions and settings (invariant 10)."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import platform
+import subprocess
+from dataclasses import asdict
+from importlib.metadata import distributions
+from pathlib import Path
+from typing import Any
+
+from src.config import Config
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def _git(*arguments: str) -> str | None:
+    try:
+        done = subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return None  # an unpacked archive has no history; the summary then says null
+    return done.stdout
+
+
+def commit() -> str | None:
+    """Return the commit of the source tree, with ``-dirty`` when it differs; None outside git."""
+    head = _git("rev-parse", "HEAD")
+    if head is None:
+        return None
+    return head.strip() + ("-dirty" if _git("status", "--porcelain") else "")
+
+
+def config_hash(cfg: Config) -> str:
+    """Return 12 hex digits that identify the resolved configuration."""
+    return hashlib.sha256(json.dumps(asdict(cfg), sort_keys=True).encode()).hexdigest()[:12]
+
+
+def settings(cfg: Config) -> dict[str, Any]:
+    """Return what every summary and figure carries."""
+    data = cfg.data
+    return {
+        "commit": commit(),
+        "config_hash": config_hash(cfg),
+        "model": cfg.model.path,
+        "benchmark": data.kind if data.kind == "mini" else data.heldout_path,
+        "k": cfg.evaluate.k,
+        "temperature": cfg.evaluate.temperature,
+        "top_p": cfg.evaluate.top_p,
+        "budget": cfg.evaluate.budget,
+        "max_tokens": cfg.rollout.max_tokens,
+        "max_prompt_tokens": cfg.rollout.max_prompt_tokens,
+        "seed": cfg.trainer.seed,
+        "evaluation_seed": cfg.evaluate.seed,
+        "data_seed": data.seed,
+    }
+
+
+def save(cfg: Config, run_dir: Path) -> None:
+    """Write config.json, packages.txt, difference.patch and machine.json into ``run_dir``."""
+    run_dir.mkdir(parents=True, exist_ok=True)
+    (run_dir / "config.json").write_text(json.dumps(asdict(cfg), indent=2) + "\n")
+    names = {f"{item.name}=={item.version}" for item in distributions()}
+    (run_dir / "packages.txt").write_text("\n".join(sorted(names, key=str.lower)) + "\n")
+    (run_dir / "difference.patch").write_text(_git("diff", "HEAD") or "")
+    machine = {"python": platform.python_version(), "system": platform.platform(), "commit": commit()}
+    (run_dir / "machine.json").write_text(json.dumps(machine, indent=2) + "\n")

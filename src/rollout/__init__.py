@@ -1,0 +1,1 @@
+"""Multi-turn rollouts: one scheduler for training and evaluation, and every engine."""

@@ -1,0 +1,42 @@
+"""Trajectories as TRL's ``rollout_func`` must return them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from src.rollout.trajectory import StopReason, Trajectory
+
+
+def to_trl(trajectories: Sequence[Trajectory], rewards: Sequence[float | None]) -> dict[str, Any]:
+    """Return prompt ids, completion ids, logprobs, loss masks and rewards, one of each per trajectory.
+
+    A trajectory that the infrastructure spoilt gets a mask of zeros: it must count neither in the
+    gradient nor in the number of tokens that TRL divides by (invariant 8).
+
+    Args:
+        trajectories: in the order of the prompts that TRL handed over.
+        rewards: None excludes a trajectory from its group's mean.
+
+    Raises:
+        ValueError: ids, mask and logprobs of a trajectory differ in length, or it is empty. TRL
+            would pad such a mask with ones, that is, train on what the sandbox wrote.
+    """
+    logprobs = [trajectory.logprobs for trajectory in trajectories]
+    masks = []
+    for index, (trajectory, values) in enumerate(zip(trajectories, logprobs, strict=True)):
+        mask, length = trajectory.mask, len(trajectory.completion_ids)
+        if not length or len(mask) != length or (values is not None and len(values) != length):
+            raise ValueError(
+                f"trajectory {index} (problem {trajectory.task.problem.id}) has {length} ids, {len(mask)} mask "
+                f"entries and {len(values) if values is not None else 'no'} logprobs"
+            )
+        excluded = trajectory.stop_reason is StopReason.INFRASTRUCTURE
+        masks.append([0] * length if excluded else mask)
+    return {
+        "prompt_ids": [trajectory.task.prompt_ids for trajectory in trajectories],
+        "completion_ids": [trajectory.completion_ids for trajectory in trajectories],
+        "logprobs": None if any(values is None for values in logprobs) else logprobs,
+        "env_mask": masks,
+        "reward": list(rewards),
+    }

@@ -1,0 +1,122 @@
+"""Where a code block ends in a stream of tokens (invariant 3).
+
+The rule is that of ``src.fences``: a block opens with a line of at least three backticks and a
+Python label, and closes at the next line start with at least as many backticks, whatever follows.
+The boundary lies right after the last of those backticks or, when the same token also carries the
+newline that ends the fence's line, and nothing more, after that newline.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from src.fences import OPENING
+from src.rollout.tokens import TokenCodec
+
+_LONGEST_LINE = 200  # an opening line that is longer does not count, so that memory stays bounded
+_BACKTICK, _NEWLINE = 0x60, 0x0A
+
+
+class FenceScanner:
+    """Follows the fences of one policy segment, fed byte by byte in pieces of any size."""
+
+    def __init__(self) -> None:
+        self._line = bytearray()
+        self._fence = 0  # backticks of the open block; 0 outside
+        self._runs = False  # the open block is Python, not an output block that the policy invented
+        self._code = bytearray()
+        self.code = ""  # of the last closed block
+
+    @property
+    def inside(self) -> bool:
+        """Whether a Python block is open."""
+        return self._fence > 0 and self._runs
+
+    def copy(self) -> FenceScanner:
+        """Return an independent scanner in the same state."""
+        other = FenceScanner()
+        other._line, other._fence, other._runs = self._line.copy(), self._fence, self._runs
+        other._code, other.code = self._code.copy(), self.code
+        return other
+
+    def feed(self, data: bytes) -> int | None:
+        """Read ``data``; return the offset just past a closing fence, and stop there, or None."""
+        for offset, byte in enumerate(data):
+            if byte == _NEWLINE:
+                self._end_line()
+            elif len(self._line) <= _LONGEST_LINE or self._fence:
+                self._line.append(byte)
+                if byte == _BACKTICK and self._fence and self._closes():
+                    # The rest of the fence's own line neither is code nor opens a block.
+                    self.code = self._code.decode("utf-8", errors="replace")
+                    self._fence = 0
+                    self._code.clear()
+                    self._line = bytearray(b"x")  # no fence starts so
+                    if self._runs:
+                        return offset + 1
+        return None
+
+    def _closes(self) -> bool:
+        line = self._line
+        ticks = line.lstrip(b" ")
+        return len(ticks) == self._fence and len(line) - len(ticks) <= 3 and ticks == b"`" * self._fence
+
+    def _end_line(self) -> None:
+        if self._fence:
+            self._code += self._line + b"\n"
+        elif len(self._line) <= _LONGEST_LINE and b"```" in self._line:
+            opening = OPENING.match(self._line.decode("utf-8", errors="replace"))
+            if opening:
+                self._fence = len(opening["fence"])
+                self._runs = opening["label"].lower() != "output"
+        self._line.clear()
+
+
+@dataclass(frozen=True)
+class Cut:
+    """What is left of sampled tokens at a boundary.
+
+    Attributes:
+        kept: number of leading sampled tokens that survive.
+        injected: bytes that replace the closing token's part up to the fence; empty if it was kept.
+        dropped: sampled tokens that do not survive.
+        code: text between the fences.
+        after_newline: the fence's line is already ended.
+    """
+
+    kept: int
+    injected: bytes
+    dropped: int
+    code: str
+    after_newline: bool
+
+
+def find_boundary(scanner: FenceScanner, token_ids: Sequence[int], codec: TokenCodec) -> Cut | None:
+    """Feed ``token_ids`` to ``scanner`` up to the first boundary; None if there is none."""
+    for index, token_id in enumerate(token_ids):
+        if token_id in codec.eos_ids:
+            continue
+        data = codec.bytes_of(token_id)
+        end = scanner.feed(data)
+        if end is None:
+            continue
+        beyond = data[end:]
+        if beyond in (b"", b"\n"):
+            if beyond:
+                scanner.feed(beyond)
+            return Cut(index + 1, b"", len(token_ids) - index - 1, scanner.code, after_newline=bool(beyond))
+        return Cut(index, data[:end], len(token_ids) - index, scanner.code, after_newline=False)
+    return None
+
+
+class BoundaryWatch:
+    """Tells an engine, token by token, that it may stop sampling one sequence."""
+
+    def __init__(self, scanner: FenceScanner, codec: TokenCodec) -> None:
+        self._scanner = scanner.copy()
+        self._codec = codec
+
+    def __call__(self, token_id: int) -> bool:
+        """Whether ``token_id``, the next sampled token, closes a code block."""
+        return self._scanner.feed(self._codec.bytes_of(token_id)) is not None

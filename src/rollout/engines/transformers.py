@@ -1,0 +1,137 @@
+"""Sampling with the trained model itself through ``generate``: exact, simple, no second copy.
+
+Batch-synchronous: one poll samples for everything that is pending, up to the batch size.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Any
+
+import torch
+from transformers import GenerationConfig, PreTrainedModel, StoppingCriteria, StoppingCriteriaList
+
+from src.rollout.engines.base import Finish, Generation, Request
+from src.rollout.tokens import TokenCodec
+
+
+class _RowLimits(StoppingCriteria):
+    """Stops each row at its own limit, at the end of text, or where its watch says so."""
+
+    def __init__(self, requests: list[Request], eos_ids: frozenset[int], leave: int) -> None:
+        self._requests, self._eos_ids, self._leave = requests, eos_ids, leave
+        self.sampled: list[list[int]] = [[] for _ in requests]
+        self.finish: list[Finish | None] = [None] * len(requests)
+
+    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor, **_: Any) -> torch.Tensor:
+        """Return which rows are done, (B,); ``input_ids`` is (B, L)."""
+        for row, token_id in enumerate(input_ids[:, -1].tolist()):
+            if self.finish[row] is not None:
+                continue
+            request, tokens = self._requests[row], self.sampled[row]
+            tokens.append(token_id)
+            closed = token_id in self._eos_ids or (request.watch is not None and request.watch(token_id))
+            if closed:
+                self.finish[row] = Finish.STOP
+            elif len(tokens) >= request.max_tokens:
+                self.finish[row] = Finish.LENGTH
+        live = sum(finish is None for finish in self.finish)
+        if live <= self._leave:
+            return torch.ones(len(self.finish), dtype=torch.bool, device=input_ids.device)
+        return torch.tensor([finish is not None for finish in self.finish], device=input_ids.device)
+
+
+class TransformersEngine:
+    """Samples from a model in this process.
+
+    Args:
+        model: the policy; its weights may change between polls.
+        codec: for the end-of-text ids; its tokenizer's padding fills up short rows.
+        temperature: 0 is greedy.
+        top_p: nucleus sampling.
+        batch_size: most rows at once.
+        leave: the share of a batch's rows at which a poll leaves the last ones for the next, where
+            they are sampled on beside their fellows' next turns instead of alone.
+    """
+
+    streaming = False
+
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        codec: TokenCodec,
+        *,
+        temperature: float,
+        top_p: float,
+        batch_size: int,
+        leave: float = 0.0,
+    ) -> None:
+        self._model, self._codec = model, codec
+        self._pad_id = codec.pad_id
+        self._batch_size, self._leave = batch_size, leave
+        self._pending: deque[Request] = deque()
+        self._partial: dict[int, list[int]] = {}
+        sampling = {"do_sample": True, "temperature": temperature, "top_p": top_p, "top_k": 0}
+        self._sampling: dict[str, Any] = sampling if temperature > 0 else {"do_sample": False}
+
+    @property
+    def pending(self) -> int:
+        """Requests submitted and not yet answered."""
+        return len(self._pending)
+
+    def submit(self, request: Request) -> None:
+        """Take on a request."""
+        self._pending.append(request)
+
+    def reset(self) -> None:
+        """Forget every pending request."""
+        self._pending.clear()
+        self._partial.clear()
+
+    @torch.no_grad()
+    def poll(self) -> list[Generation]:
+        """Sample for up to a batch of requests; return those that finished."""
+        # Rows of like length waste the least padding.
+        requests = sorted(self._pending, key=lambda request: len(request.token_ids))[: self._batch_size]
+        chosen = {id(request) for request in requests}
+        self._pending = deque(request for request in self._pending if id(request) not in chosen)
+        limits = self._generate(requests)
+        done = []
+        for request, tokens, finish in zip(requests, limits.sampled, limits.finish, strict=True):
+            earlier = self._partial.pop(request.id, [])
+            if finish is None:
+                self._partial[request.id] = earlier + tokens
+                rest = Request(
+                    request.id,
+                    [*request.token_ids, *tokens],
+                    request.max_tokens - len(tokens),
+                    request.watch,
+                )
+                self._pending.append(rest)
+            else:
+                done.append(Generation(request.id, earlier + tokens, None, finish))
+        return done
+
+    def _generate(self, requests: list[Request]) -> _RowLimits:
+        model = self._model
+        width = max(len(request.token_ids) for request in requests)
+        rows = [[self._pad_id] * (width - len(r.token_ids)) + list(r.token_ids) for r in requests]
+        mask = [[0] * (width - len(r.token_ids)) + [1] * len(r.token_ids) for r in requests]
+        limits = _RowLimits(requests, self._codec.eos_ids, int(self._leave * len(requests)))
+        training = model.training
+        model.eval()
+        try:
+            model.generate(
+                input_ids=torch.tensor(rows, device=model.device),
+                attention_mask=torch.tensor(mask, device=model.device),
+                generation_config=GenerationConfig(
+                    **self._sampling,
+                    pad_token_id=self._pad_id,
+                    eos_token_id=sorted(self._codec.eos_ids),
+                    max_new_tokens=max(request.max_tokens for request in requests),
+                ),
+                stopping_criteria=StoppingCriteriaList([limits]),
+            )
+        finally:
+            model.train(training)
+        return limits

@@ -1,0 +1,60 @@
+"""What the policy reads after an execution: the text of a ``sandbox`` segment."""
+
+from __future__ import annotations
+
+import re
+
+from src.sandbox import ExecutionResult, Status
+
+OPEN = "```output\n"
+CLOSE = "\n```\n"
+NOTICE = "The budget of code executions is spent: code no longer runs."
+_FENCE = re.compile(r"`{3,}")
+
+
+def neutralise(text: str) -> str:
+    """Return ``text`` with every run of three or more backticks turned into apostrophes.
+
+    What is left can neither open nor close a fence, wherever it is put (invariant 5).
+    """
+    return _FENCE.sub(lambda match: "'" * len(match.group()), text)
+
+
+def shorten(text: str, limit: int) -> str:
+    """Cut ``text`` to at most ``limit`` characters, keeping its head and its tail."""
+    if len(text) <= limit:
+        return text
+    mark = "\n...\n"
+    head = (limit - len(mark) + 1) // 2
+    tail = limit - len(mark) - head
+    return text[:head] + mark + text[len(text) - tail :]
+
+
+def message(result: ExecutionResult, limit: int) -> str:
+    """Return what one execution says: its output, or the last line of its exception."""
+    if result.status is Status.OK:
+        said = result.stdout.strip() or "no output"
+    else:
+        said = (result.error or str(result.status)).strip()
+    # Cutting can join two short runs of backticks, so fences are neutralised afterwards.
+    return neutralise(shorten(said, limit))
+
+
+def feedback(result: ExecutionResult, limit: int, *, after_newline: bool) -> str:
+    """Return the whole feedback segment that follows a closing fence.
+
+    Args:
+        result: the execution.
+        limit: most characters of its message.
+        after_newline: the policy already ended the fence's line.
+    """
+    return _block(message(result, limit), after_newline)
+
+
+def notice(*, after_newline: bool) -> str:
+    """Return the segment that tells, in place of an execution, that the budget is spent."""
+    return _block(NOTICE, after_newline)
+
+
+def _block(said: str, after_newline: bool) -> str:
+    return ("" if after_newline else "\n") + OPEN + said + CLOSE

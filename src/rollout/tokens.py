@@ -1,0 +1,101 @@
+"""Token ids as the bytes they stand for, and text as ids that cannot be control tokens."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+
+def _byte_alphabet() -> dict[str, int]:
+    """Printable stand-ins that byte-level BPE vocabularies use for the 256 bytes, to the bytes."""
+    from tokenizers.pre_tokenizers import ByteLevel
+
+    # ByteLevel.alphabet() is unordered: printable latin-1 characters stand for themselves, the
+    # other bytes, in order, for the code points from 256 on.
+    own = {char: ord(char) for char in ByteLevel.alphabet() if ord(char) < 256}
+    rest = (byte for byte in range(256) if byte not in own.values())
+    return own | {chr(256 + index): byte for index, byte in enumerate(rest)}
+
+
+class TokenCodec:
+    """Bytes of token ids, and ids of text, of one tokenizer.
+
+    Args:
+        tokenizer: a fast tokenizer, byte-level BPE or sentencepiece with byte fallback.
+    """
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
+        self.tokenizer = tokenizer
+        special = set(tokenizer.all_special_ids)
+        self.eos_ids = frozenset({tokenizer.eos_token_id} - {None})
+        pieces: list[str | None] = tokenizer.convert_ids_to_tokens(list(range(len(tokenizer))))
+        pad = tokenizer.pad_token_id
+        self.pad_id: int = min(self.eos_ids, default=0) if pad is None else pad
+        added = {index: token.content for index, token in tokenizer.added_tokens_decoder.items()}
+        byte_level = "ByteLevel" in str(getattr(tokenizer.backend_tokenizer, "decoder", ""))
+        alphabet = _byte_alphabet() if byte_level else {}
+        self._bytes: list[bytes] = []
+        for index, piece in enumerate(pieces):
+            if index in added:
+                self._bytes.append(added[index].encode())
+            elif piece is None:
+                self._bytes.append(b"")
+            elif byte_level:
+                self._bytes.append(bytes(alphabet[char] for char in piece))
+            elif len(piece) == 6 and piece.startswith("<0x"):
+                self._bytes.append(bytes([int(piece[3:5], 16)]))
+            else:
+                self._bytes.append(piece.replace("\u2581", " ").encode())
+        self._single = {
+            data: index for index, data in enumerate(self._bytes) if len(data) == 1 and index not in special
+        }
+
+    def with_eos(self, eos_ids: Iterable[int]) -> TokenCodec:
+        """Add end-of-text ids that the model's generation settings name; return self."""
+        self.eos_ids = self.eos_ids | frozenset(eos_ids)
+        return self
+
+    def bytes_of(self, token_id: int) -> bytes:
+        """Bytes of one token. Ids beyond the vocabulary (padding of the embedding) have none."""
+        return self._bytes[token_id] if 0 <= token_id < len(self._bytes) else b""
+
+    def text(self, token_ids: Sequence[int]) -> str:
+        """Text of ``token_ids``, end-of-text tokens left out, invalid UTF-8 replaced."""
+        data = b"".join(self.bytes_of(index) for index in token_ids if index not in self.eos_ids)
+        return data.decode("utf-8", errors="replace")
+
+    def encode(self, text: str) -> list[int]:
+        """Ids of ``text`` that stand for exactly its bytes, none of them a control token.
+
+        What a program prints may spell a control token (``<|im_end|>``); it must stay text.
+        """
+        options: dict[str, Any] = {"add_special_tokens": False, "split_special_tokens": True}
+        ids: list[int] = self.tokenizer(text, **options)["input_ids"]
+        data = text.encode("utf-8", errors="replace")
+        if b"".join(map(self.bytes_of, ids)) == data:
+            return ids
+        # A normaliser changed the text, or the tokenizer put in a leading space.
+        return self._encode_singly(data)
+
+    def encode_bytes(self, data: bytes) -> list[int]:
+        """Ids that stand for exactly ``data``, which need not be valid UTF-8.
+
+        Raises:
+            ValueError: the tokenizer has no token for one of the bytes.
+        """
+        try:
+            return self.encode(data.decode("utf-8"))
+        except UnicodeDecodeError:
+            return self._encode_singly(data)
+
+    def _encode_singly(self, data: bytes) -> list[int]:
+        try:
+            return [self._single[data[index : index + 1]] for index in range(len(data))]
+        except KeyError as error:
+            raise ValueError(
+                f"the tokenizer {self.tokenizer.name_or_path!r} has no token for the byte {error.args[0]!r}; "
+                "use a byte-level tokenizer or one with byte fallback"
+            ) from None

@@ -1,0 +1,105 @@
+"""A trajectory: everything from one prompt to its end, as token segments with one author each."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from src.problems import Problem
+from src.sandbox import ExecutionResult, Status
+
+
+class Author(StrEnum):
+    """Who wrote a segment."""
+
+    POLICY = "policy"
+    SANDBOX = "sandbox"
+
+
+class StopReason(StrEnum):
+    """Why a trajectory ended."""
+
+    ANSWERED = "answered"  # the policy ended its text
+    LENGTH = "length"  # the token limit
+    BUDGET = "budget"  # a further code block, with over_budget=stop
+    VOID = "void"  # ended with neither a code block nor an answer in the last segment
+    INFRASTRUCTURE = "infrastructure"  # not the policy's fault
+
+
+@dataclass(frozen=True)
+class Task:
+    """One trajectory to make.
+
+    Attributes:
+        problem: what is asked.
+        mode: how it is posed: free, text or code.
+        sample: index among the trajectories of this problem.
+        prompt_ids: the prompt as it is fed.
+        budget: most executions.
+    """
+
+    problem: Problem
+    mode: str
+    sample: int
+    prompt_ids: list[int]
+    budget: int
+
+
+@dataclass
+class Segment:
+    """A run of tokens with one author; ``logprobs`` has one entry per token, or is None."""
+
+    author: Author
+    token_ids: list[int]
+    text: str
+    logprobs: list[float] | None = None
+
+
+@dataclass(frozen=True)
+class Execution:
+    """One code block that was run."""
+
+    code: str
+    result: ExecutionResult
+
+    @property
+    def failed(self) -> bool:
+        """Whether the code, not the infrastructure, is at fault."""
+        return self.result.status not in (Status.OK, Status.INFRASTRUCTURE)
+
+
+@dataclass
+class Trajectory:
+    """Prompt ids, then segments; what was executed; how it ended."""
+
+    task: Task
+    segments: list[Segment] = field(default_factory=list)
+    executions: list[Execution] = field(default_factory=list)
+    stop_reason: StopReason | None = None  # None while it is live
+    dropped_tokens: int = 0  # sampled, then cut at a boundary
+
+    @property
+    def completion_ids(self) -> list[int]:
+        """Ids after the prompt, (T,)."""
+        return [index for segment in self.segments for index in segment.token_ids]
+
+    @property
+    def mask(self) -> list[int]:
+        """Loss mask, (T,): 1 if and only if the policy sampled the token (invariant 2)."""
+        return [int(s.author is Author.POLICY) for s in self.segments for _ in s.token_ids]
+
+    @property
+    def logprobs(self) -> list[float] | None:
+        """Sampling logprobs, (T,), 0.0 where the policy did not sample; None if not kept."""
+        if any(s.author is Author.POLICY and s.logprobs is None for s in self.segments):
+            return None
+        return [value for s in self.segments for value in (s.logprobs or [0.0] * len(s.token_ids))]
+
+    def tokens(self, author: Author) -> int:
+        """Number of tokens of one author."""
+        return sum(len(s.token_ids) for s in self.segments if s.author is author)
+
+    @property
+    def policy_texts(self) -> list[str]:
+        """Texts of the policy's segments, in order."""
+        return [s.text for s in self.segments if s.author is Author.POLICY]

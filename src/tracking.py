@@ -1,0 +1,88 @@
+"""Weights & Biases: metric names, sample tables. Works offline, without an account."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from src.config import Config
+from src.records import TrajectoryRecord
+
+COLUMNS = ["step", "problem", "trajectory", "gold", "answer", "correct", "stop_reason", "executions"]
+
+
+def _transcript(record: TrajectoryRecord) -> str:
+    return "".join(segment.text for segment in record.segments)
+
+
+class Tracker:
+    """Logs a run; every method is a no-op when ``tracking.mode`` is ``none``.
+
+    Args:
+        cfg: the whole configuration, stored with the run.
+        run_dir: where the W&B files go.
+        run_id: of an earlier run that this one resumes.
+    """
+
+    def __init__(self, cfg: Config, run_dir: Path, run_id: str | None = None) -> None:
+        self._samples = cfg.tracking.samples
+        self._run: Any = None
+        self._rows: list[list[Any]] = []
+        if cfg.tracking.mode == "none":
+            return
+        os.environ.setdefault("WANDB_SILENT", "true")
+        import wandb
+
+        self._wandb = wandb
+        self._run = wandb.init(
+            mode=cfg.tracking.mode,
+            project=cfg.tracking.project,
+            entity=cfg.tracking.entity,
+            name=cfg.tracking.name or run_dir.name,
+            tags=cfg.tracking.tags,
+            dir=str(run_dir),
+            config=asdict(cfg),
+            id=run_id,
+            resume="allow" if run_id else None,
+        )
+
+    @property
+    def run_id(self) -> str | None:
+        """W&B's id of this run."""
+        return self._run.id if self._run is not None else None
+
+    def log(self, metrics: dict[str, float], step: int) -> None:
+        """Log metrics of a rollout step."""
+        if self._run is not None:
+            self._run.log(metrics, step=step)
+
+    def samples(self, records: Sequence[TrajectoryRecord], step: int) -> None:
+        """Log the first ``tracking.samples`` trajectories of a step into a growing table."""
+        if self._run is None or not self._samples:
+            return
+        for record in records[: self._samples]:
+            self._rows.append(
+                [
+                    step,
+                    record.problem,
+                    _transcript(record),
+                    record.gold,
+                    record.answer,
+                    record.correct,
+                    record.stop_reason,
+                    len(record.executions),
+                ]
+            )
+
+    def finish(self, summary: dict[str, Any] | None = None) -> None:
+        """Log the table of samples and the summary, and close the run."""
+        if self._run is None:
+            return
+        if self._rows:
+            self._run.log({"samples": self._wandb.Table(columns=COLUMNS, data=self._rows)})
+        if summary is not None:
+            self._run.summary.update(summary)
+        self._run.finish()

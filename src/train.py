@@ -1,0 +1,29 @@
+"""``python -m src.train +experiment=mini``: evaluate, train, evaluate again, write summary.json."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from src.config import Config
+from src.entry import entry
+
+
+@entry("train", Config)
+def main(cfg: Config, run_dir: Path) -> None:
+    """Run the whole experiment; the imports are here so that a bad configuration fails in seconds."""
+    from src.checkpoints import CheckpointError
+    from src.experiment import run
+    from src.problems import ProblemError
+    from src.rollout.collector import PromptError
+    from src.sandbox import SandboxError
+    from src.trainer import InfrastructureError
+
+    try:
+        run(cfg, run_dir)
+    except (CheckpointError, InfrastructureError, ProblemError, PromptError, SandboxError) as error:
+        sys.exit(f"{type(error).__name__}: {error}")
+
+
+if __name__ == "__main__":
+    main()

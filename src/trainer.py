@@ -1,0 +1,258 @@
+"""CIRTrainer: small hooks on TRL's GRPOTrainer. The loss is TRL's own.
+
+What the hooks do: rollouts with code execution through ``rollout_func``, REINFORCE++-baseline
+advantages (group-mean baseline, whitening over policy tokens), exclusion of trajectories that the
+infrastructure spoilt, records and metrics of every rollout, checkpoints written aside.
+"""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from datasets import Dataset
+from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainerCallback
+from transformers.trainer_callback import PrinterCallback
+from trl import GRPOConfig, GRPOTrainer
+
+from src import checkpoints
+from src.config import Config
+from src.curriculum import Curriculum
+from src.problems import Problem
+from src.problems.prompts import build_prompt
+from src.records import RecordWriter
+from src.rollout.adapter import to_trl
+from src.rollout.collector import Collected, Collector
+from src.rollout.metrics import summarise
+
+# What TRL calls a metric, and what it is called here; its other metrics are ours under other names.
+TRL_METRICS = {
+    "loss": "loss",
+    "grad_norm": "grad_norm",
+    "learning_rate": "learning_rate",
+    "entropy": "entropy",
+    "kl": "kl",
+    "clip_ratio/low_mean": "clip/low",
+    "clip_ratio/high_mean": "clip/high",
+    "clip_ratio/region_mean": "clip/region",
+    "frac_reward_zero_std": "groups/all_equal",
+}
+_OURS = "cir/"
+
+
+class InfrastructureError(RuntimeError):
+    """Too many trajectories of one step were lost to the infrastructure."""
+
+
+def whiten(advantages: torch.Tensor, tokens: torch.Tensor, reduce: Any = lambda x: x) -> torch.Tensor:
+    """Whiten per-trajectory advantages over the policy tokens of the whole batch.
+
+    Every policy token carries its trajectory's advantage, so mean and variance weigh a trajectory
+    by its number of policy tokens; feedback has no weight. REINFORCE++ (arXiv 2501.03262), section 3.
+
+    Args:
+        advantages: reward minus group mean, (B,).
+        tokens: policy tokens of each trajectory, (B,).
+        reduce: sums a tensor over processes.
+
+    Returns:
+        Whitened advantages, (B,); zeros where a trajectory has no policy token, and everywhere if
+        all advantages are equal.
+    """
+    weights = tokens.to(torch.float64)
+    values = advantages.to(torch.float64)
+    count, total = reduce(torch.stack([weights.sum(), (weights * values).sum()]))
+    mean = total / count.clamp(min=1)
+    squares = reduce((weights * (values - mean) ** 2).sum())
+    variance = squares / (count - 1).clamp(min=1)
+    white = (values - mean) * torch.rsqrt(variance + 1e-8)
+    return torch.where(weights > 0, white, 0.0).to(advantages.dtype)
+
+
+def grpo_config(cfg: Config, folder: Path) -> GRPOConfig:
+    """Translate our settings for one process into TRL's."""
+    trainer, rollout = cfg.trainer, cfg.rollout
+    micro_batches = trainer.batch_size // trainer.micro_batch_size
+    return GRPOConfig(
+        output_dir=str(folder),
+        per_device_train_batch_size=trainer.micro_batch_size,
+        gradient_accumulation_steps=micro_batches // trainer.minibatches,
+        steps_per_generation=micro_batches,
+        num_generations=trainer.samples_per_prompt,
+        max_steps=trainer.steps * trainer.minibatches,
+        max_completion_length=rollout.max_tokens,
+        temperature=rollout.temperature,
+        top_p=rollout.top_p,
+        learning_rate=trainer.learning_rate,
+        lr_scheduler_type=trainer.lr_schedule if trainer.lr_schedule != "constant" else "constant_with_warmup",
+        warmup_steps=trainer.warmup_steps,
+        weight_decay=trainer.weight_decay,
+        adam_beta2=trainer.adam_beta2,
+        max_grad_norm=trainer.max_grad_norm,
+        epsilon=trainer.clip_low,
+        epsilon_high=trainer.clip_high,
+        delta=trainer.dual_clip,
+        beta=trainer.kl,
+        loss_type="dapo",  # the mean over all policy tokens of the batch
+        scale_rewards="none",  # whitening comes afterwards, over policy tokens
+        mask_truncated_completions=False,
+        logging_steps=trainer.minibatches,
+        save_strategy="steps",
+        save_steps=(trainer.checkpoint_every or trainer.steps) * trainer.minibatches,
+        gradient_checkpointing=False,
+        bf16=cfg.model.dtype == "bfloat16",
+        fp16=cfg.model.dtype == "float16",
+        use_cpu=not torch.cuda.is_available(),
+        report_to="none",
+        disable_tqdm=True,
+        remove_unused_columns=False,
+        seed=trainer.seed,
+    )
+
+
+def _graded(reward: list[float | None], **_: Any) -> list[float | None]:
+    """The reward function that TRL calls: the rollout has graded already."""
+    return reward
+
+
+class CIRTrainer(GRPOTrainer):
+    """GRPO with code-integrated rollouts.
+
+    Args:
+        cfg: the whole configuration.
+        run_dir: checkpoints go to its folder ``checkpoints``.
+        model: the policy.
+        tokenizer: its tokenizer.
+        problems: to train on.
+        collector: makes graded trajectories.
+        curriculum: rollout step to interaction budget.
+        writer: where every trajectory is recorded.
+        attempt: how often the run was resumed.
+        callbacks: see TRL.
+    """
+
+    def __init__(
+        self,
+        cfg: Config,
+        run_dir: Path,
+        model: PreTrainedModel,
+        tokenizer: PreTrainedTokenizerBase,
+        problems: Sequence[Problem],
+        collector: Collector,
+        curriculum: Curriculum,
+        writer: RecordWriter,
+        attempt: int = 0,
+        callbacks: list[TrainerCallback] | None = None,
+    ) -> None:
+        self._cfg, self._problems, self._collector = cfg, problems, collector
+        self._curriculum, self._writer, self._attempt = curriculum, writer, attempt
+        self._rows: list[dict[str, Any]] = []
+        self.collected: Collected | None = None  # of the last rollout, for callbacks
+        mode, style = cfg.rollout.mode, cfg.model.prompt_style
+        rows = [{"prompt": build_prompt(p, mode, style), "problem": i} for i, p in enumerate(problems)]
+        super().__init__(
+            model=model,
+            reward_funcs=_graded,
+            args=grpo_config(cfg, run_dir / "checkpoints"),
+            train_dataset=Dataset.from_list(rows),
+            processing_class=tokenizer,
+            rollout_func=self._rollout,
+            callbacks=callbacks,
+        )
+        self.remove_callback(PrinterCallback)  # prints raw dictionaries
+
+    @property
+    def rollout_step(self) -> int:
+        """Finished rollout steps. One rollout feeds ``minibatches`` optimizer steps."""
+        return self.state.global_step // self._cfg.trainer.minibatches
+
+    def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
+        self._rows = inputs  # TRL hands rollout_func the prompts alone
+        output = super()._generate_and_score_completions(inputs)
+        tokens = (output["completion_mask"] * output["tool_mask"]).sum(dim=1)
+        output["advantages"] = whiten(
+            output["advantages"], tokens, lambda x: self.accelerator.reduce(x, reduction="sum")
+        )
+        return output
+
+    def _rollout(self, prompts: list[Any], trainer: GRPOTrainer) -> dict[str, Any]:
+        """TRL's ``rollout_func``; ``prompts`` are already repeated ``num_generations`` times."""
+        step = self.rollout_step
+        budget = self._curriculum(step)
+        seen: Counter[int] = Counter()
+        asked = []
+        for row in self._rows:
+            asked.append((self._problems[row["problem"]], seen[row["problem"]]))
+            seen[row["problem"]] += 1
+        collected = self._collector.collect(
+            asked, self._cfg.rollout.mode, budget, phase="train", step=step, attempt=self._attempt
+        )
+        self._writer.write_records(collected.records)
+        self._refuse_losses(collected)
+        metrics = summarise(collected.records) | {"budget": float(budget)}
+        metrics |= {f"seconds/{name}": value for name, value in collected.seconds.items()}
+        for name, value in metrics.items():
+            self._metrics["train"][_OURS + name].append(value)
+        self.collected = collected
+        return to_trl(collected.trajectories, collected.rewards)
+
+    def _refuse_losses(self, collected: Collected) -> None:
+        lost = [r for r in collected.records if r.stop_reason == "infrastructure"]
+        allowed = self._cfg.trainer.max_infrastructure
+        if len(lost) > allowed * len(collected.records):
+            error = next((e.error for r in lost for e in r.executions if e.status == "infrastructure"), None)
+            raise InfrastructureError(
+                f"{len(lost)} of {len(collected.records)} trajectories of rollout step {self.rollout_step} were lost "
+                f"to the infrastructure, more than trainer.max_infrastructure={allowed}; the sandbox last said: "
+                f"{error}. Mend the sandbox and go on with trainer.resume"
+            )
+
+    def _save_checkpoint(self, model: Any, trial: Any) -> None:
+        """Write a checkpoint aside and publish it when it is complete."""
+        folder = Path(self.args.output_dir)
+        partial = folder / ".partial"
+        shutil.rmtree(partial, ignore_errors=True)
+        self.args.output_dir = str(partial)
+        try:
+            super()._save_checkpoint(model, trial)
+        finally:
+            self.args.output_dir = str(folder)
+        self.accelerator.wait_for_everyone()
+        if self.accelerator.is_main_process:
+            written = partial / f"checkpoint-{self.state.global_step}"
+            checkpoints.publish(written, folder, self.rollout_step, self._cfg.trainer.keep_checkpoints)
+            shutil.rmtree(partial)
+
+
+class MetricsCallback(TrainerCallback):
+    """Hands each rollout step's metrics, under our names, to a sink.
+
+    Args:
+        sink: called with the rollout step (from 0) and its metrics.
+        minibatches: optimizer steps per rollout step.
+    """
+
+    def __init__(self, sink: Any, minibatches: int) -> None:
+        self._sink, self._minibatches = sink, minibatches
+        self._start = time.perf_counter()
+
+    def on_step_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """Start the clock at the first optimizer step of a rollout."""
+        if state.global_step % self._minibatches == 0:
+            self._start = time.perf_counter()
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any], **_: Any) -> None:
+        """Rename and hand on."""
+        metrics = {name[len(_OURS) :]: value for name, value in logs.items() if name.startswith(_OURS)}
+        if not metrics:
+            return  # TRL's closing summary of the whole run
+        metrics |= {ours: logs[trl] for trl, ours in TRL_METRICS.items() if logs.get(trl) is not None}
+        total = time.perf_counter() - self._start
+        known = sum(metrics[f"seconds/{name}"] for name in ("generation", "execution", "grading"))
+        metrics |= {"seconds/update": total - known, "seconds/step": total}
+        self._sink(state.global_step // self._minibatches - 1, metrics)

@@ -1,0 +1,44 @@
+"""What TRL is handed."""
+
+from __future__ import annotations
+
+import pytest
+
+from src.rollout.adapter import to_trl
+from src.rollout.trajectory import Author, Segment, StopReason, Task, Trajectory
+from tests.fakes import problem
+
+
+def trajectory(reason: StopReason = StopReason.ANSWERED, logprobs: list[float] | None = None) -> Trajectory:
+    return Trajectory(
+        Task(problem(), "free", 0, [1, 2], 2),
+        [
+            Segment(Author.POLICY, [3, 4], "ab", logprobs),
+            Segment(Author.SANDBOX, [5], "c"),
+            Segment(Author.POLICY, [6], "d", logprobs[:1] if logprobs else None),
+        ],
+        stop_reason=reason,
+    )
+
+
+def test_ids_masks_and_rewards() -> None:
+    both = [trajectory(), trajectory(StopReason.INFRASTRUCTURE)]
+    assert to_trl(both, [1.0, None]) == {
+        "prompt_ids": [[1, 2], [1, 2]],
+        "completion_ids": [[3, 4, 5, 6], [3, 4, 5, 6]],
+        "logprobs": None,
+        "env_mask": [[1, 1, 0, 1], [0, 0, 0, 0]],
+        "reward": [1.0, None],
+    }
+
+
+def test_logprobs_cover_feedback_with_zeros() -> None:
+    assert to_trl([trajectory(logprobs=[-1.0, -2.0])], [1.0])["logprobs"] == [[-1.0, -2.0, 0.0, -1.0]]
+
+
+def test_what_trl_would_pad_in_silence_is_refused() -> None:
+    broken = trajectory(logprobs=[-1.0])
+    with pytest.raises(ValueError, match="4 ids, 4 mask entries and 3 logprobs"):
+        to_trl([broken], [1.0])
+    with pytest.raises(ValueError, match="0 ids"):
+        to_trl([Trajectory(broken.task)], [1.0])

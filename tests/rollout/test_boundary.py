@@ -1,0 +1,103 @@
+"""Where a block ends, over random segmentations; the second method is ``src.fences`` on whole text."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from src.fences import code_spans
+from src.rollout.boundary import BoundaryWatch, FenceScanner, find_boundary
+from tests.fakes import BPE, BYTES
+
+FRAGMENTS = st.sampled_from(
+    ["```python\n", "```py\n", "```output\n", "```", "````", "`", "``", "\n", " ", "   ", "    ", "x = 1",
+     "print('```')", "\u00e9\u4e2d", "\\boxed{1}", "python", "````python\n", "```Python \n", "```js\n"]
+)  # fmt: skip
+TEXTS = st.lists(FRAGMENTS, max_size=30).map("".join)
+
+
+def pieces(text: str, cuts: list[int]) -> list[bytes]:
+    data = text.encode()
+    places = sorted({0, len(data), *(cut % (len(data) + 1) for cut in cuts)})
+    return [data[a:b] for a, b in zip(places, places[1:], strict=False)]
+
+
+def reference(text: str) -> tuple[str, int] | None:
+    """Code and end, in bytes, of the first closed Python block, by whole-text matching."""
+    for start, end, kind in code_spans(text):
+        block = text[start:end]
+        if kind == "python" and "\n" in block:
+            opening, body = block.split("\n", 1)
+            fence = len(opening.strip(" ")) - len(opening.strip(" ").lstrip("`"))
+            lines = body.split("\n")
+            if lines[-1].strip(" ") == "`" * fence and len(lines[-1]) - len(lines[-1].lstrip(" ")) <= 3:
+                return "".join(line + "\n" for line in lines[:-1]), len(text[:end].encode())
+    return None
+
+
+@given(TEXTS, st.lists(st.integers(0, 10_000), max_size=60))
+def test_scanner_agrees_with_whole_text_matching_however_the_bytes_arrive(text: str, cuts: list[int]) -> None:
+    scanner, at, found = FenceScanner(), 0, None
+    for piece in pieces(text, cuts):
+        end = scanner.feed(piece)
+        if end is not None:
+            found = (scanner.code, at + end)
+            break
+        at += len(piece)
+    assert found == reference(text)
+
+
+@given(TEXTS)
+def test_cut_keeps_sampled_tokens_up_to_the_fence_and_accounts_for_the_rest(text: str) -> None:
+    """Kept tokens, then injected bytes, spell the text up to the boundary; nothing beyond survives."""
+    for codec in (BYTES, BPE):
+        ids = codec.encode(text)
+        cut = find_boundary(FenceScanner(), ids, codec)
+        expected = reference(text)
+        if expected is None:
+            assert cut is None
+            continue
+        assert cut is not None
+        code, end = expected
+        kept = b"".join(map(codec.bytes_of, ids[: cut.kept])) + cut.injected
+        assert kept == text.encode()[:end] + (b"\n" if cut.after_newline else b"")
+        assert cut.kept + cut.dropped == len(ids)
+        assert cut.code == code
+
+
+@pytest.mark.parametrize(
+    ("closing", "kept", "injected", "after_newline"),
+    [
+        (["```"], 1, b"", False),
+        (["```\n"], 1, b"", True),  # the newline ends the fence's own line
+        (["```\n\n"], 0, b"```", False),
+        (["\n```x"], 0, b"\n```", False),
+        (["``", "`"], 2, b"", False),
+    ],
+)
+def test_the_closing_token(closing: list[str], kept: int, injected: bytes, after_newline: bool) -> None:
+    start = BPE.encode("```python\nprint(1)" + ("" if closing[0].startswith("\n") else "\n"))
+    ids = [BPE.tokenizer.convert_tokens_to_ids(token.replace("\n", "\u010a")) for token in closing]
+    assert None not in ids
+    cut = find_boundary(FenceScanner(), [*start, *ids], BPE)
+    assert cut is not None
+    assert (cut.kept - len(start), cut.injected, cut.after_newline) == (kept, injected, after_newline)
+    assert cut.code == "print(1)\n"
+
+
+def test_code_that_prints_a_fence_is_not_cut_short() -> None:
+    """The reference system ends the block at the first three backticks anywhere."""
+    code = "print('```')\nx = '''\n  a ```\n'''\n"
+    cut = find_boundary(FenceScanner(), BYTES.encode(f"```python\n{code}```"), BYTES)
+    assert cut is not None
+    assert cut.code == code
+
+
+def test_watch_does_not_move_the_scanner_it_was_made_from() -> None:
+    scanner = FenceScanner()
+    scanner.feed(b"```python\npass\n")
+    watch = BoundaryWatch(scanner, BYTES)
+    assert [watch(i) for i in BYTES.encode("```")] == [False, False, True]
+    assert scanner.inside
+    assert scanner.feed(b"```") == 3

@@ -1,0 +1,94 @@
+"""Sampling through ``generate``: the same tokens as one sequence at a time, limits, watches, leftovers."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from src.rollout.engines import Finish, Generation, Request
+from src.rollout.engines.transformers import TransformersEngine
+from tests import tiny
+from tests.fakes import BPE
+
+MODEL = tiny.model()
+PROMPTS = [BPE.encode(text) for text in ("a", "Problem: 12", "x" * 40, "```python\n", "1 + 1")]
+
+
+def engine(**options: float) -> TransformersEngine:
+    settings = {"temperature": 0.0, "top_p": 1.0, "batch_size": 8, "leave": 0.0} | options
+    return TransformersEngine(MODEL, BPE, **settings)  # type: ignore[arg-type]
+
+
+def drain(engine: TransformersEngine) -> dict[int, Generation]:
+    found: dict[int, Generation] = {}
+    while engine.pending:
+        found |= {generation.id: generation for generation in engine.poll()}
+    return found
+
+
+@torch.no_grad()
+def alone(prompt: list[int], length: int) -> list[int]:
+    """Greedy continuation without cache, padding or batch."""
+    ids = list(prompt)
+    for _ in range(length):
+        ids.append(int(MODEL(torch.tensor([ids])).logits[0, -1].argmax()))
+        if ids[-1] in BPE.eos_ids:
+            break
+    return ids[len(prompt) :]
+
+
+@pytest.mark.parametrize("leave", [0.0, 0.5])
+@pytest.mark.parametrize("batch_size", [8, 2])
+def test_greedy_tokens_are_those_of_each_sequence_alone(leave: float, batch_size: int) -> None:
+    sampler = engine(leave=leave, batch_size=batch_size)
+    limits = [3, 12, 7, 12, 1]
+    for index, (prompt, limit) in enumerate(zip(PROMPTS, limits, strict=True)):
+        sampler.submit(Request(index, prompt, limit))
+    found = drain(sampler)
+    for index, (prompt, limit) in enumerate(zip(PROMPTS, limits, strict=True)):
+        assert found[index].token_ids == alone(prompt, limit)
+        assert found[index].logprobs is None
+
+
+@pytest.mark.parametrize("leave", [0.0, 0.5])
+def test_a_watch_sees_every_token_once_and_stops_its_row_alone(leave: float) -> None:
+    seen: list[int] = []
+
+    def watch(token: int) -> bool:
+        seen.append(token)
+        return len(seen) == 5
+
+    sampler = engine(leave=leave)
+    sampler.submit(Request(0, PROMPTS[0], 9, watch))
+    sampler.submit(Request(1, PROMPTS[1], 9))
+    found = drain(sampler)
+    assert found[0].token_ids == seen == alone(PROMPTS[0], 5)
+    assert found[0].finish is Finish.STOP
+    assert (len(found[1].token_ids), found[1].finish) == (9, Finish.LENGTH)
+
+
+def test_the_end_of_text_is_sampled_and_ends_the_row(monkeypatch: pytest.MonkeyPatch) -> None:
+    first = alone(PROMPTS[0], 1)[0]
+    monkeypatch.setattr(BPE, "eos_ids", frozenset({first}))
+    sampler = engine()
+    sampler.submit(Request(0, PROMPTS[0], 9))
+    assert drain(sampler)[0] == Generation(0, [first], None, Finish.STOP)
+
+
+def test_sampling_follows_the_seed_and_training_mode_is_restored() -> None:
+    MODEL.train()
+    texts = []
+    for seed in (1, 1, 2):
+        torch.manual_seed(seed)
+        sampler = engine(temperature=1.0)
+        sampler.submit(Request(0, PROMPTS[0], 9))
+        texts.append(drain(sampler)[0].token_ids)
+    assert texts[0] == texts[1] != texts[2]
+    assert MODEL.training
+
+
+def test_reset_forgets() -> None:
+    sampler = engine()
+    sampler.submit(Request(0, PROMPTS[0], 9))
+    sampler.reset()
+    assert sampler.pending == 0

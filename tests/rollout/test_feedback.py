@@ -1,0 +1,64 @@
+"""Feedback can neither open nor close a fence, whatever a program prints (invariant 5)."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from src.fences import code_spans
+from src.rollout.feedback import feedback, message, notice, shorten
+from src.sandbox import ExecutionResult, Status
+from tests.fakes import BPE, EOS
+
+HOSTILE = st.lists(
+    st.sampled_from(["```", "`", "``", "````python\n", "\n", "x", "```output\n", "\r", "\u2028", "\x00", " "])
+).map("".join)
+
+
+def ok(stdout: str) -> ExecutionResult:
+    return ExecutionResult(Status.OK, stdout, None, 0.1)
+
+
+@given(HOSTILE, st.integers(16, 60), st.booleans())
+def test_feedback_is_exactly_one_output_block(printed: str, limit: int, after_newline: bool) -> None:
+    text = feedback(ok(printed), limit, after_newline=after_newline)
+    start = 0 if after_newline else 1
+    assert code_spans(text) == [(start, len(text) - 1, "output")]
+
+
+@given(st.text(), st.integers(16, 60))
+def test_message_is_no_longer_than_the_limit_and_keeps_head_and_tail(printed: str, limit: int) -> None:
+    said = message(ok(printed), limit)
+    assert len(said) <= limit
+    assert "```" not in said
+
+
+def test_shorten_keeps_both_ends() -> None:
+    assert shorten("a" * 50 + "b" * 50, 25) == "a" * 10 + "\n...\n" + "b" * 10
+
+
+@pytest.mark.parametrize(
+    ("result", "said"),
+    [
+        (ok("  7 \n"), "7"),
+        (ok("\n"), "no output"),
+        (ExecutionResult(Status.ERROR, "1\n", "NameError: name 'x' is not defined", 0.1),
+         "NameError: name 'x' is not defined"),
+        (ExecutionResult(Status.TIMEOUT, "", "timed out after 5 s", 5.0), "timed out after 5 s"),
+        (ExecutionResult(Status.ERROR, "", "ValueError: ```python", 0.1), "ValueError: '''python"),
+    ],
+)  # fmt: skip
+def test_message(result: ExecutionResult, said: str) -> None:
+    assert message(result, 400) == said
+
+
+def test_the_two_forms_give_the_same_text_after_the_fence() -> None:
+    assert "```" + feedback(ok("1"), 400, after_newline=False) == "```\n" + feedback(ok("1"), 400, after_newline=True)
+    assert notice(after_newline=False) == "\n" + notice(after_newline=True)
+
+
+def test_a_printed_control_token_stays_text() -> None:
+    ids = BPE.encode(feedback(ok(EOS), 400, after_newline=True))
+    assert not BPE.eos_ids & set(ids)
+    assert EOS in b"".join(map(BPE.bytes_of, ids)).decode()

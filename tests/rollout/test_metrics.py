@@ -1,0 +1,49 @@
+"""Metrics of a batch, by hand."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from src.records import ExecutionRecord
+from src.rollout.metrics import summarise
+from tests.test_records import RECORD
+
+OK, ERROR, LOST = (ExecutionRecord(status, 0.1, None) for status in ("ok", "error", "infrastructure"))
+
+
+def test_counts() -> None:
+    wrong = {"correctness": -1.0, "total": -1.0}
+    metrics = summarise(
+        [
+            replace(RECORD, executions=[ERROR, OK]),  # repaired
+            replace(RECORD, executions=[ERROR, ERROR], correct=False, rewards=wrong, stop_reason="void"),
+            replace(RECORD, executions=[], subject="Geometry"),
+            replace(RECORD, executions=[OK, LOST], correct=False, rewards=None, stop_reason="infrastructure"),
+        ]
+    )
+    expected = {
+        "reward": 1 / 3,
+        "accuracy": 2 / 3,
+        "accuracy/Algebra": 1 / 2,
+        "accuracy/Geometry": 1.0,
+        "executions_per_trajectory": 4 / 3,
+        "code_share": 2 / 3,
+        "failed_share": 3 / 4,
+        "repair_rate": 1 / 2,
+        "tokens/policy": 3,
+        "tokens/feedback": 2,
+        "tokens/dropped": 0,
+        "stop/answered": 1 / 2,
+        "stop/void": 1 / 4,
+        "stop/infrastructure": 1 / 4,
+        "stop/length": 0,
+        "stop/budget": 0,
+    }
+    assert metrics == pytest.approx(expected)
+
+
+def test_what_has_no_case_is_left_out() -> None:
+    assert "repair_rate" not in summarise([RECORD])
+    assert "failed_share" not in summarise([replace(RECORD, executions=[])])

@@ -1,0 +1,289 @@
+"""What always holds of a trajectory (invariants 1 to 6), with scripted policies.
+
+Layout of the sequences below; P is the policy's (mask 1), s the sandbox's (mask 0)::
+
+    prompt | PPPPPPPPPPPPPPPPPP ss ssssssssssssss PPPPPPPPPP E
+           | text ```python...  |  feedback       text       end of text
+                    ^ code      ^ injected part of a closing token that carried text beyond the fence
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from src.config import RolloutConfig
+from src.fences import code_spans
+from src.rewards.answers import extract_answer
+from src.rollout.scheduler import RolloutScheduler
+from src.rollout.tokens import TokenCodec
+from src.rollout.trajectory import Author, StopReason, Task, Trajectory
+from src.sandbox import ExecutionResult, Status
+from tests.fakes import BPE, BYTES, FakeSandbox, ScriptedEngine, printed, problem
+
+CONFIG = RolloutConfig(max_tokens=400)
+CODE = "```python\nprint(6*7)\n```"
+
+FRAGMENTS = st.sampled_from(
+    ["```python\n", "```py\n", "```output\n", "```", "```\n\n", "``", "\n", "1", "print('```')\n", "\u4e2d",
+     "\\boxed{7}", "\n```\n", "\n```x", ")\n```", "<|end|>"]
+)  # fmt: skip
+TURNS = st.lists(FRAGMENTS, min_size=1, max_size=24).map("".join)
+
+
+def script(text: str, codec: TokenCodec, chunks: list[int]) -> list[int]:
+    """Ids of ``text``, control tokens included, with some merges undone: a random segmentation."""
+    ids: list[int] = codec.tokenizer(text, add_special_tokens=False)["input_ids"]
+    split = []
+    for index, token in enumerate(ids):
+        if chunks and token not in codec.eos_ids and chunks[index % len(chunks)] % 3 == 0:
+            split += codec.encode_bytes(codec.bytes_of(token)[:1]) + (
+                codec.encode_bytes(codec.bytes_of(token)[1:]) if len(codec.bytes_of(token)) > 1 else []
+            )
+        else:
+            split.append(token)
+    return split
+
+
+def run(
+    texts: list[list[int]],
+    codec: TokenCodec,
+    cfg: RolloutConfig = CONFIG,
+    *,
+    budget: int = 2,
+    sandbox: FakeSandbox | None = None,
+    **engine: object,
+) -> tuple[list[Trajectory], ScriptedEngine]:
+    (eos,) = codec.eos_ids
+    scripted = ScriptedEngine(texts, eos, **engine)  # type: ignore[arg-type]
+    tasks = [Task(problem(), "free", i, codec.encode(f"Q{i}\n"), budget) for i in range(len(texts))]
+    scheduler = RolloutScheduler(scripted, sandbox or FakeSandbox(), codec, cfg)
+    return scheduler.run(tasks), scripted
+
+
+def one(text: str, cfg: RolloutConfig = CONFIG, **options: object) -> Trajectory:
+    codec = options.pop("codec", BYTES)
+    (trajectory,), _ = run([script(text, codec, [])], codec, cfg, **options)  # type: ignore[arg-type]
+    return trajectory
+
+
+def shape(trajectory: Trajectory) -> list[tuple[str, str]]:
+    return [(str(segment.author), segment.text) for segment in trajectory.segments]
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    st.lists(st.tuples(TURNS, st.lists(st.integers(0, 8), max_size=7)), min_size=1, max_size=4),
+    st.sampled_from([BYTES, BPE]),
+    st.sampled_from(["continue", "stop", "notice"]),
+    st.integers(0, 3),
+    st.integers(1, 120),
+    st.sampled_from(["42", "", "```\n```python\nx", "<|end|>", "\\boxed{1}", "a" * 900]),
+    st.integers(0, 4),
+    st.booleans(),
+)
+def test_invariants(
+    turns: list[tuple[str, list[int]]],
+    codec: TokenCodec,
+    over_budget: str,
+    budget: int,
+    max_tokens: int,
+    prints: str,
+    overrun: int,
+    streaming: bool,
+) -> None:
+    scripts = [script(text, codec, chunks) for text, chunks in turns]
+    cfg = replace(CONFIG, over_budget=over_budget, max_tokens=max_tokens, feedback_chars=40)
+    sandbox = FakeSandbox(printed(prints))
+    trajectories, engine = run(
+        scripts, codec, cfg, budget=budget, sandbox=sandbox, overrun=overrun, streaming=streaming,
+        per_poll=2, logprobs=True,
+    )  # fmt: skip
+    for index, trajectory in enumerate(trajectories):
+        ids, mask, logprobs = trajectory.completion_ids, trajectory.mask, trajectory.logprobs
+        exchanges = [(context, g) for request, context, g in engine.log if request.id == index]
+        # 1. Token identity: every context that the engine saw is a prefix of prompt + completion.
+        whole = trajectory.task.prompt_ids + ids
+        for context, _ in exchanges:
+            assert whole[: len(context)] == context
+        # 2. Mask: 1 exactly at the sampled tokens that survive, each with its own logprob.
+        assert logprobs is not None
+        assert len(ids) == len(mask) == len(logprobs)
+        expected = [0] * len(ids)
+        dropped = 0
+        for number, (context, generation) in enumerate(exchanges):
+            at = len(context) - len(trajectory.task.prompt_ids)
+            end = (
+                len(exchanges[number + 1][0]) - len(trajectory.task.prompt_ids)
+                if number + 1 < len(exchanges)
+                else len(ids)
+            )
+            kept = 0
+            while kept < len(generation.token_ids) and at + kept < end and mask[at + kept]:
+                assert ids[at + kept] == generation.token_ids[kept]
+                assert logprobs[at + kept] == generation.logprobs[kept]  # type: ignore[index]
+                expected[at + kept] = 1
+                kept += 1
+            dropped += len(generation.token_ids) - kept
+        assert mask == expected
+        assert [value for value, sampled in zip(logprobs, mask, strict=True) if not sampled] == [0.0] * mask.count(0)
+        assert dropped == trajectory.dropped_tokens
+        # 3. Boundary: what ran is the text between the fences of the segments before each feedback.
+        assert len(ids) <= max_tokens
+        # 4. Budget, and one feedback for each execution (the last may be cut by the token limit).
+        assert len(trajectory.executions) <= budget
+        cut = trajectory.stop_reason is StopReason.LENGTH and not mask[-1]
+        said = [s.text for s in trajectory.segments if s.author is Author.SANDBOX]
+        whole_feedback = [text for text in (said[:-1] if cut else said) if "```output" in text]
+        notices = sum("budget" in text for text in whole_feedback)
+        assert notices <= (over_budget == "notice")
+        assert len(trajectory.executions) - (len(whole_feedback) - notices) in ((0, 1) if cut else (0,))
+        # 5. Fence safety: outside the injected head, a whole sandbox segment is one output block.
+        for text in whole_feedback:
+            block = text[text.index("```output") :]
+            assert code_spans(block) == [(0, len(block) - 1, "output")]
+        # 6. The program printed \boxed{1}; the policy only ever wrote \boxed{7}.
+        assert extract_answer(trajectory.policy_texts) in (None, "7")
+        assert trajectory.stop_reason is not None
+
+
+@pytest.mark.parametrize("codec", [BYTES, BPE], ids=["bytes", "bpe"])
+def test_one_execution(codec: TokenCodec) -> None:
+    sandbox = FakeSandbox()
+    trajectory = one(f"So\n{CODE}\\boxed{{42}}<|end|>", codec=codec, sandbox=sandbox)
+    assert shape(trajectory) == [
+        ("policy", f"So\n{CODE}"),
+        ("sandbox", "\n```output\n42\n```\n"),
+        ("policy", "\\boxed{42}"),
+    ]
+    assert sandbox.ran == ["print(6*7)\n"]
+    assert trajectory.stop_reason is StopReason.ANSWERED
+    assert trajectory.completion_ids[-1] in codec.eos_ids
+    assert trajectory.mask[-1] == 1
+
+
+def test_token_that_carries_text_beyond_the_fence_is_replaced_by_masked_tokens() -> None:
+    closing = BPE.tokenizer.convert_tokens_to_ids("\u010a```x")
+    ids = [*BPE.encode("```python\nprint(1"), closing, *BPE.encode("abc\\boxed{42}"), *BPE.eos_ids]
+    (trajectory,), _ = run([ids], BPE, overrun=3)
+    assert shape(trajectory)[:2] == [
+        ("policy", "```python\nprint(1"),
+        ("sandbox", "\n```\n```output\n42\n```\n"),
+    ]
+    assert shape(trajectory)[2] == ("policy", "\\boxed{42}")
+    assert trajectory.dropped_tokens == 4  # the closing token, and three of the overrun
+    assert trajectory.executions[0].code == "print(1\n"
+
+
+def test_end_of_text_right_after_a_fence_is_dropped_and_the_program_runs() -> None:
+    trajectory = one(f"{CODE}<|end|>\\boxed{{42}}<|end|>", overrun=1)
+    assert trajectory.dropped_tokens == 1
+    assert len(trajectory.executions) == 1
+    assert trajectory.stop_reason is StopReason.ANSWERED
+
+
+BLOCKS = f"{CODE}{CODE}{CODE}\n\\boxed{{42}}<|end|>"
+
+
+def test_over_budget_continue_runs_no_further_code_and_cuts_nothing() -> None:
+    text = f"{CODE}\n{CODE}\nso \\boxed{{42}}<|end|>"
+    trajectory = one(text, budget=1)
+    assert len(trajectory.executions) == 1
+    assert shape(trajectory)[2:] == [("policy", f"\n{CODE}\nso \\boxed{{42}}")]
+    assert trajectory.stop_reason is StopReason.ANSWERED
+
+
+def test_over_budget_stop() -> None:
+    trajectory = one(BLOCKS, replace(CONFIG, over_budget="stop"), budget=2)
+    assert len(trajectory.executions) == 2
+    assert trajectory.stop_reason is StopReason.BUDGET
+    assert shape(trajectory)[-1] == ("policy", CODE)
+
+
+def test_over_budget_notice_says_so_once() -> None:
+    trajectory = one(f"{CODE}{CODE}\n{CODE}\n\\boxed{{42}}<|end|>", replace(CONFIG, over_budget="notice"), budget=1)
+    said = [text for author, text in shape(trajectory) if author == "sandbox"]
+    assert ["budget" in text for text in said] == [False, True]
+    assert len(trajectory.executions) == 1
+
+
+def test_budget_of_zero_runs_nothing() -> None:
+    sandbox = FakeSandbox()
+    one(BLOCKS, budget=0, sandbox=sandbox)
+    assert sandbox.ran == []
+
+
+def test_tools_off_is_the_text_arm() -> None:
+    trajectory = one(f"{CODE}\n\\boxed{{42}}<|end|>", replace(CONFIG, tools=False))
+    assert shape(trajectory) == [("policy", f"{CODE}\n\\boxed{{42}}")]
+    assert trajectory.mask == [1] * len(trajectory.mask)
+
+
+def test_bare_fence_ends_nothing() -> None:
+    trajectory = one("```\nprint(1)\n```\n\\boxed{1}<|end|>")
+    assert len(trajectory.segments) == 1
+    assert not trajectory.executions
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("\\boxed{1}<|end|>", StopReason.ANSWERED),
+        ("I do not know<|end|>", StopReason.VOID),
+        (f"{CODE}no answer<|end|>", StopReason.VOID),
+        ("a" * 500, StopReason.LENGTH),
+    ],
+)
+def test_stop_reasons(text: str, reason: StopReason) -> None:
+    assert one(text).stop_reason is reason
+
+
+def test_feedback_that_does_not_fit_is_cut_and_the_trajectory_ends() -> None:
+    trajectory = one(f"{CODE}more", replace(CONFIG, max_tokens=30), codec=BYTES)
+    assert trajectory.stop_reason is StopReason.LENGTH
+    assert len(trajectory.completion_ids) == 30
+    assert shape(trajectory)[1] == ("sandbox", "\n```output\n"[: 30 - len(CODE)])
+
+
+def test_infrastructure_failure_ends_the_trajectory_and_is_no_execution_of_the_model() -> None:
+    lost = ExecutionResult(Status.INFRASTRUCTURE, "", "worker died twice", 0.0)
+    trajectory = one(BLOCKS, sandbox=FakeSandbox(lambda code: lost))
+    assert trajectory.stop_reason is StopReason.INFRASTRUCTURE
+    assert not trajectory.executions[0].failed
+    assert trajectory.segments[-1].author is Author.POLICY
+
+
+@pytest.mark.parametrize("streaming", [False, True])
+def test_each_feedback_goes_to_its_own_trajectory_whatever_the_order(streaming: bool) -> None:
+    """Programs finish on other threads, in any order; results must not be mixed up."""
+    texts = [f"```python\nprint({i})\n```\\boxed{{{i}}}<|end|>" for i in range(40)]
+    sandbox = FakeSandbox(lambda code: ExecutionResult(Status.OK, code.split("(")[1][:-2], None, 0.0), delay=0.01)
+    trajectories, _ = run(
+        [script(text, BPE, []) for text in texts], BPE, sandbox=sandbox, streaming=streaming, per_poll=3
+    )
+    for index, trajectory in enumerate(trajectories):
+        assert trajectory.segments[1].text == f"\n```output\n{index}\n```\n"
+        assert trajectory.task.sample == index
+
+
+def test_sequence_after_an_error_of_the_sandbox_leaves_nothing_behind() -> None:
+    class Broken(FakeSandbox):
+        def submit(self, code: str):  # type: ignore[no-untyped-def]
+            raise RuntimeError("closed")
+
+    (eos,) = BPE.eos_ids
+    engine = ScriptedEngine([script(BLOCKS, BPE, []), script("x" * 300, BPE, [])], eos, per_poll=1)
+    scheduler = RolloutScheduler(engine, Broken(), BPE, CONFIG)
+    tasks = [Task(problem(), "free", i, BPE.encode("Q"), 2) for i in range(2)]
+    with pytest.raises(RuntimeError, match="closed"):
+        for _ in range(2):
+            scheduler.run(tasks)
+    assert engine.pending == 0
+
+
+def test_tools_need_a_sandbox() -> None:
+    with pytest.raises(ValueError, match="rollout.tools"):
+        RolloutScheduler(ScriptedEngine([], 0), None, BPE, CONFIG)

@@ -1,0 +1,106 @@
+"""A random Qwen3 policy of a few thousand parameters and a trainer around it, for tests of the wiring."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import Qwen3Config, Qwen3ForCausalLM
+
+from src.config import Config, CurriculumConfig, StageConfig, TrainerConfig
+from src.curriculum import build_curriculum
+from src.records import RecordWriter
+from src.rewards import Grade
+from src.rollout.collector import Collector
+from src.rollout.engines import Generation
+from src.rollout.engines.transformers import TransformersEngine
+from src.sandbox import Sandbox
+from src.trainer import CIRTrainer
+from tests.fakes import BPE, FakeSandbox, problem
+
+
+def model(seed: int = 0) -> Qwen3ForCausalLM:
+    """A fresh policy over the vocabulary of ``fakes.BPE``."""
+    torch.manual_seed(seed)
+    tokenizer = BPE.tokenizer
+    return Qwen3ForCausalLM(
+        Qwen3Config(
+            vocab_size=len(tokenizer),
+            hidden_size=32,
+            intermediate_size=64,
+            num_hidden_layers=2,
+            num_attention_heads=2,
+            num_key_value_heads=1,
+            head_dim=16,
+            eos_token_id=tokenizer.eos_token_id,
+            pad_token_id=tokenizer.pad_token_id,
+            tie_word_embeddings=True,
+        )
+    )
+
+
+def config(**trainer: Any) -> Config:
+    """Four trajectories of two problems a step, two optimizer steps a rollout."""
+    options: dict[str, Any] = {
+        "steps": 2,
+        "batch_size": 8,
+        "samples_per_prompt": 4,
+        "minibatches": 2,
+        "micro_batch_size": 2,
+        "learning_rate": 1e-2,
+        "checkpoint_every": 0,
+    }
+    cfg = Config(trainer=TrainerConfig(**(options | trainer)))
+    cfg.rollout.max_tokens = 40
+    cfg.curriculum = CurriculumConfig(stages=[StageConfig(0, 1), StageConfig(1, 2)])
+    return cfg
+
+
+class FakeGrader:
+    """Says that every third answer is right."""
+
+    def grade(self, pairs: Sequence[tuple[str, str | None]]) -> list[Grade]:
+        return [Grade(correct=index % 3 == 0) for index in range(len(pairs))]
+
+
+class CodingEngine(TransformersEngine):
+    """Samples from the model, but slips a code block in front of whatever it says first."""
+
+    def poll(self) -> list[Generation]:
+        block = BPE.encode("```python\nprint(1)\n```")
+        first = {r.id for r in self._pending if len(r.token_ids) < 40 and r.max_tokens == 40}
+        polled = super().poll()
+        return [
+            Generation(g.id, (block + g.token_ids)[:40], None, g.finish) if g.id in first else g for g in polled
+        ]
+
+
+def trainer(
+    cfg: Config,
+    run_dir: Path,
+    *,
+    sandbox: Sandbox | None = None,
+    attempt: int = 0,
+    callbacks: list[Any] | None = None,
+    engine: Callable[..., TransformersEngine] = CodingEngine,
+) -> CIRTrainer:
+    """A trainer whose trajectories each begin with an execution."""
+    policy = model(cfg.trainer.seed)
+    sampler = engine(policy, BPE, temperature=1.0, top_p=1.0, batch_size=64)
+    collector = Collector(
+        sampler, sandbox or FakeSandbox(), FakeGrader(), BPE, cfg.rollout, cfg.reward, "mini"  # type: ignore[arg-type]
+    )
+    return CIRTrainer(
+        cfg,
+        run_dir,
+        policy,
+        BPE.tokenizer,
+        [problem(name=f"p{i}") for i in range(16)],
+        collector,
+        build_curriculum(cfg.curriculum),
+        RecordWriter(run_dir / "trajectories.jsonl"),
+        attempt,
+        callbacks,
+    )
