@@ -62,11 +62,13 @@ def resolve(path: Path) -> Path:
             raise CheckpointError(f"trainer.resume={path}: the run has no complete checkpoint; start it anew")
         return resolve(found[-1])
     if not path.is_dir():
-        raise CheckpointError(f"trainer.resume={path}: no such folder; give a run folder or a checkpoint in it")
+        raise CheckpointError(
+            f"trainer.resume={path}: no such folder; give a run folder or a checkpoint in it"
+        )
     if not (path / MARK).is_file():
         raise CheckpointError(
-            f"trainer.resume={path}: incomplete, it has no {MARK} (its writer was killed, or it is no checkpoint); "
-            "take an earlier one"
+            f"trainer.resume={path}: incomplete, it has no {MARK} (its writer was killed, or it is no "
+            "checkpoint); take an earlier one"
         )
     for name, size in json.loads((path / MARK).read_text())["files"].items():
         if not (path / name).is_file() or (path / name).stat().st_size != size:

@@ -63,7 +63,7 @@ def comparison(before: dict[str, Any], after: dict[str, Any]) -> Table:
     """Return a table of accuracies before and after training, by mode and subject."""
     table = Table(title="Accuracy on held-out problems, 95 % intervals")
     for column in ("mode", "subject", "n", "before", "after"):
-        table.add_column(column, justify="right" if column == "n" else "left")
+        table.add_column(column, justify="right" if column == "n" else "left", no_wrap=True)
     for mode, later in after.items():
         earlier = before.get(mode)
         table.add_row(mode, "all", str(later["n"]), percent(earlier), percent(later), style="bold")

@@ -14,10 +14,6 @@ from src.records import TrajectoryRecord
 COLUMNS = ["step", "problem", "trajectory", "gold", "answer", "correct", "stop_reason", "executions"]
 
 
-def _transcript(record: TrajectoryRecord) -> str:
-    return "".join(segment.text for segment in record.segments)
-
-
 class Tracker:
     """Logs a run; every method is a no-op when ``tracking.mode`` is ``none``.
 
@@ -30,13 +26,11 @@ class Tracker:
     def __init__(self, cfg: Config, run_dir: Path, run_id: str | None = None) -> None:
         self._samples = cfg.tracking.samples
         self._run: Any = None
-        self._rows: list[list[Any]] = []
         if cfg.tracking.mode == "none":
             return
         os.environ.setdefault("WANDB_SILENT", "true")
         import wandb
 
-        self._wandb = wandb
         self._run = wandb.init(
             mode=cfg.tracking.mode,
             project=cfg.tracking.project,
@@ -48,6 +42,8 @@ class Tracker:
             id=run_id,
             resume="allow" if run_id else None,
         )
+        # Grows step by step, so that a killed run keeps its samples.
+        self._table = wandb.Table(columns=COLUMNS, log_mode="INCREMENTAL")
 
     @property
     def run_id(self) -> str | None:
@@ -60,29 +56,27 @@ class Tracker:
             self._run.log(metrics, step=step)
 
     def samples(self, records: Sequence[TrajectoryRecord], step: int) -> None:
-        """Log the first ``tracking.samples`` trajectories of a step into a growing table."""
+        """Add the first ``tracking.samples`` trajectories of a step to the table of samples."""
         if self._run is None or not self._samples:
             return
         for record in records[: self._samples]:
-            self._rows.append(
-                [
-                    step,
-                    record.problem,
-                    _transcript(record),
-                    record.gold,
-                    record.answer,
-                    record.correct,
-                    record.stop_reason,
-                    len(record.executions),
-                ]
+            self._table.add_data(
+                step,
+                record.problem,
+                "".join(segment.text for segment in record.segments),
+                record.gold,
+                record.answer,
+                record.correct,
+                record.stop_reason,
+                len(record.executions),
             )
+        self._run.log({"samples": self._table}, step=step)
 
     def finish(self, summary: dict[str, Any] | None = None) -> None:
-        """Log the table of samples and the summary, and close the run."""
+        """Store the summary and close the run; a second call does nothing."""
         if self._run is None:
             return
-        if self._rows:
-            self._run.log({"samples": self._wandb.Table(columns=COLUMNS, data=self._rows)})
         if summary is not None:
             self._run.summary.update(summary)
         self._run.finish()
+        self._run = None

@@ -7,6 +7,7 @@ infrastructure spoilt, records and metrics of every rollout, checkpoints written
 
 from __future__ import annotations
 
+import os
 import shutil
 import time
 from collections import Counter
@@ -89,7 +90,9 @@ def grpo_config(cfg: Config, folder: Path) -> GRPOConfig:
         temperature=rollout.temperature,
         top_p=rollout.top_p,
         learning_rate=trainer.learning_rate,
-        lr_scheduler_type=trainer.lr_schedule if trainer.lr_schedule != "constant" else "constant_with_warmup",
+        lr_scheduler_type=trainer.lr_schedule
+        if trainer.lr_schedule != "constant"
+        else "constant_with_warmup",
         warmup_steps=trainer.warmup_steps,
         weight_decay=trainer.weight_decay,
         adam_beta2=trainer.adam_beta2,
@@ -154,6 +157,7 @@ class CIRTrainer(GRPOTrainer):
         self._rows: list[dict[str, Any]] = []
         self.collected: Collected | None = None  # of the last rollout, for callbacks
         mode, style = cfg.rollout.mode, cfg.model.prompt_style
+        os.environ.setdefault("TRL_EXPERIMENTAL_SILENCE", "1")  # rollout_func is an experimental interface
         rows = [{"prompt": build_prompt(p, mode, style), "problem": i} for i, p in enumerate(problems)]
         super().__init__(
             model=model,
@@ -207,9 +211,9 @@ class CIRTrainer(GRPOTrainer):
         if len(lost) > allowed * len(collected.records):
             error = next((e.error for r in lost for e in r.executions if e.status == "infrastructure"), None)
             raise InfrastructureError(
-                f"{len(lost)} of {len(collected.records)} trajectories of rollout step {self.rollout_step} were lost "
-                f"to the infrastructure, more than trainer.max_infrastructure={allowed}; the sandbox last said: "
-                f"{error}. Mend the sandbox and go on with trainer.resume"
+                f"{len(lost)} of {len(collected.records)} trajectories of rollout step {self.rollout_step} "
+                f"were lost to the infrastructure, more than trainer.max_infrastructure={allowed}; the "
+                f"sandbox last said: {error}. Mend the sandbox and go on with trainer.resume"
             )
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:

@@ -73,7 +73,8 @@ class CodingEngine(TransformersEngine):
         first = {r.id for r in self._pending if len(r.token_ids) < 40 and r.max_tokens == 40}
         polled = super().poll()
         return [
-            Generation(g.id, (block + g.token_ids)[:40], None, g.finish) if g.id in first else g for g in polled
+            Generation(g.id, (block + g.token_ids)[:40], None, g.finish) if g.id in first else g
+            for g in polled
         ]
 
 
@@ -90,7 +91,13 @@ def trainer(
     policy = model(cfg.trainer.seed)
     sampler = engine(policy, BPE, temperature=1.0, top_p=1.0, batch_size=64)
     collector = Collector(
-        sampler, sandbox or FakeSandbox(), FakeGrader(), BPE, cfg.rollout, cfg.reward, "mini"  # type: ignore[arg-type]
+        sampler,
+        sandbox or FakeSandbox(),
+        FakeGrader(),
+        BPE,
+        cfg.rollout,
+        cfg.reward,
+        "mini",  # type: ignore[arg-type]
     )
     return CIRTrainer(
         cfg,

@@ -28,8 +28,8 @@ def to_trl(trajectories: Sequence[Trajectory], rewards: Sequence[float | None]) 
         mask, length = trajectory.mask, len(trajectory.completion_ids)
         if not length or len(mask) != length or (values is not None and len(values) != length):
             raise ValueError(
-                f"trajectory {index} (problem {trajectory.task.problem.id}) has {length} ids, {len(mask)} mask "
-                f"entries and {len(values) if values is not None else 'no'} logprobs"
+                f"trajectory {index} (problem {trajectory.task.problem.id}) has {length} ids, "
+                f"{len(mask)} mask entries and {len(values) if values is not None else 'no'} logprobs"
             )
         excluded = trajectory.stop_reason is StopReason.INFRASTRUCTURE
         masks.append([0] * length if excluded else mask)

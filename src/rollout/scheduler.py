@@ -69,7 +69,9 @@ class RolloutScheduler:
         self, engine: Engine, sandbox: Sandbox | None, codec: TokenCodec, cfg: RolloutConfig
     ) -> None:
         if cfg.tools and sandbox is None:
-            raise ValueError("rollout.tools is true but there is no sandbox; set rollout.tools=false or give one")
+            raise ValueError(
+                "rollout.tools is true but there is no sandbox; set rollout.tools=false or give one"
+            )
         self._engine, self._sandbox, self._codec, self._cfg = engine, sandbox, codec, cfg
         self._live: dict[int, _Live] = {}
         self._finished: queue.SimpleQueue[_Executed] = queue.SimpleQueue()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -20,7 +22,7 @@ TEXTS = st.lists(FRAGMENTS, max_size=30).map("".join)
 def pieces(text: str, cuts: list[int]) -> list[bytes]:
     data = text.encode()
     places = sorted({0, len(data), *(cut % (len(data) + 1) for cut in cuts)})
-    return [data[a:b] for a, b in zip(places, places[1:], strict=False)]
+    return [data[a:b] for a, b in pairwise(places)]
 
 
 def reference(text: str) -> tuple[str, int] | None:

@@ -54,7 +54,9 @@ def test_message(result: ExecutionResult, said: str) -> None:
 
 
 def test_the_two_forms_give_the_same_text_after_the_fence() -> None:
-    assert "```" + feedback(ok("1"), 400, after_newline=False) == "```\n" + feedback(ok("1"), 400, after_newline=True)
+    assert "```" + feedback(ok("1"), 400, after_newline=False) == "```\n" + feedback(
+        ok("1"), 400, after_newline=True
+    )
     assert notice(after_newline=False) == "\n" + notice(after_newline=True)
 
 

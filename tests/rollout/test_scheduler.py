@@ -129,7 +129,9 @@ def test_invariants(
                 kept += 1
             dropped += len(generation.token_ids) - kept
         assert mask == expected
-        assert [value for value, sampled in zip(logprobs, mask, strict=True) if not sampled] == [0.0] * mask.count(0)
+        assert [value for value, sampled in zip(logprobs, mask, strict=True) if not sampled] == [
+            0.0
+        ] * mask.count(0)
         assert dropped == trajectory.dropped_tokens
         # 3. Boundary: what ran is the text between the fences of the segments before each feedback.
         assert len(ids) <= max_tokens
@@ -204,7 +206,9 @@ def test_over_budget_stop() -> None:
 
 
 def test_over_budget_notice_says_so_once() -> None:
-    trajectory = one(f"{CODE}{CODE}\n{CODE}\n\\boxed{{42}}<|end|>", replace(CONFIG, over_budget="notice"), budget=1)
+    trajectory = one(
+        f"{CODE}{CODE}\n{CODE}\n\\boxed{{42}}<|end|>", replace(CONFIG, over_budget="notice"), budget=1
+    )
     said = [text for author, text in shape(trajectory) if author == "sandbox"]
     assert ["budget" in text for text in said] == [False, True]
     assert len(trajectory.executions) == 1
@@ -260,7 +264,9 @@ def test_infrastructure_failure_ends_the_trajectory_and_is_no_execution_of_the_m
 def test_each_feedback_goes_to_its_own_trajectory_whatever_the_order(streaming: bool) -> None:
     """Programs finish on other threads, in any order; results must not be mixed up."""
     texts = [f"```python\nprint({i})\n```\\boxed{{{i}}}<|end|>" for i in range(40)]
-    sandbox = FakeSandbox(lambda code: ExecutionResult(Status.OK, code.split("(")[1][:-2], None, 0.0), delay=0.01)
+    sandbox = FakeSandbox(
+        lambda code: ExecutionResult(Status.OK, code.split("(")[1][:-2], None, 0.0), delay=0.01
+    )
     trajectories, _ = run(
         [script(text, BPE, []) for text in texts], BPE, sandbox=sandbox, streaming=streaming, per_poll=3
     )
@@ -278,12 +284,12 @@ def test_sequence_after_an_error_of_the_sandbox_leaves_nothing_behind() -> None:
     engine = ScriptedEngine([script(BLOCKS, BPE, []), script("x" * 300, BPE, [])], eos, per_poll=1)
     scheduler = RolloutScheduler(engine, Broken(), BPE, CONFIG)
     tasks = [Task(problem(), "free", i, BPE.encode("Q"), 2) for i in range(2)]
-    with pytest.raises(RuntimeError, match="closed"):
-        for _ in range(2):
+    for _ in range(2):
+        with pytest.raises(RuntimeError, match="closed"):
             scheduler.run(tasks)
-    assert engine.pending == 0
+        assert engine.pending == 0
 
 
 def test_tools_need_a_sandbox() -> None:
-    with pytest.raises(ValueError, match="rollout.tools"):
+    with pytest.raises(ValueError, match=r"rollout\.tools"):
         RolloutScheduler(ScriptedEngine([], 0), None, BPE, CONFIG)

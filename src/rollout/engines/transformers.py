@@ -12,6 +12,7 @@ import torch
 from transformers import GenerationConfig, PreTrainedModel, StoppingCriteria, StoppingCriteriaList
 
 from src.rollout.engines.base import Finish, Generation, Request
+from src.rollout.engines.cache import build_cache
 from src.rollout.tokens import TokenCodec
 
 
@@ -124,6 +125,7 @@ class TransformersEngine:
             model.generate(
                 input_ids=torch.tensor(rows, device=model.device),
                 attention_mask=torch.tensor(mask, device=model.device),
+                past_key_values=build_cache(model),
                 generation_config=GenerationConfig(
                     **self._sampling,
                     pad_token_id=self._pad_id,

@@ -1,0 +1,54 @@
+# `make help` lists the targets. ARGS is appended: make train ARGS="trainer.seed=1".
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+VENV ?= .venv
+ARGS ?=
+PYTHON ?= $(shell for name in python3.11 python3.12 python3; do \
+	$$name -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 13))' 2>/dev/null \
+	&& echo $$name && break; done)
+
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready# written last, so an interrupted set-up does not count
+UNFINISHED := $(VENV)/.unfinished
+
+.PHONY: help setup train test lint format clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: $(READY) ## create .venv with the packages of requirements.txt (done by the others when needed)
+
+$(READY): requirements.txt
+	@if [ -z "$(PYTHON)" ]; then \
+		echo "error: no Python 3.11 or 3.12 found; install one, or name it: make setup PYTHON=/path/to/python3.11" >&2; \
+		exit 1; \
+	fi
+	@rm -f $(READY)
+	@if [ -e $(UNFINISHED) ]; then echo "an earlier set-up was interrupted: starting afresh"; rm -rf $(VENV); fi
+	@mkdir -p $(VENV) && touch $(UNFINISHED)
+	@echo "setting up $(VENV) with $(PYTHON); the first time this downloads PyTorch and takes minutes"
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --disable-pip-version-check -r requirements.txt
+	@rm $(UNFINISHED) && touch $(READY)
+
+train: $(READY) ## the main job: the mini policy learns to use code (minutes, no GPU)
+	$(BIN)/python -m src.train +experiment=mini $(ARGS)
+
+test: $(READY) ## every test; needs bubblewrap and sandlock to pass whole
+	$(BIN)/python -m pytest $(ARGS)
+
+lint: $(READY) ## ruff and mypy, changing nothing
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(READY) ## let ruff fix and format the code
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean: ## remove .venv and the tools' caches; runs/ stays
+	rm -rf $(VENV) .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,217 @@
+"""Checks across fields, before anything expensive: combinations that cannot run, paths that lead nowhere.
+
+:func:`load` is what entry points call. The checks of a group belong to its dataclass, so that any entry
+point whose schema contains the group gets them. Neither torch nor TRL is imported.
+"""
+
+from __future__ import annotations
+
+import difflib
+import math
+from collections.abc import Callable
+from dataclasses import fields, is_dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, TypeVar
+
+from omegaconf import DictConfig
+
+from src import checkpoints
+from src import config as c
+from src.schema import ConfigError, build, show, wrong_choice
+
+C = TypeVar("C")
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def load(schema: type[C], config: DictConfig | dict[str, Any]) -> C:
+    """Return the typed and wholly checked configuration.
+
+    Raises:
+        ConfigError: every fault found; combinations are looked at only where each value fits by itself.
+    """
+    typed = build(schema, config)
+    faults = check(typed)
+    if faults:
+        raise ConfigError(*faults)
+    return typed
+
+
+def check(node: Any, path: str = "") -> list[str]:
+    """Return the faults of ``node`` and of the dataclasses in it; ``path`` is its dotted name."""
+    faults: list[str] = []
+    for one in fields(node):
+        value = getattr(node, one.name)
+        if is_dataclass(value):
+            faults += check(value, f"{path}{one.name}.")
+    if type(node) in _CHECKS:
+        faults += _CHECKS[type(node)](node, path)
+    return faults
+
+
+def _model(cfg: c.ModelConfig, at: str) -> list[str]:
+    folder = Path(cfg.path).expanduser()
+    parent_exists = bool(folder.parent.name) and ((ROOT / folder.parent).is_dir() or folder.parent.is_dir())
+    hub_like = len(folder.parts) <= 2 and not cfg.path.startswith(("/", ".", "~")) and not parent_exists
+    if cfg.path and folder.is_dir():
+        if not (folder / "config.json").is_file():
+            return [
+                f"{at}path={cfg.path}: this folder has no config.json, so it is no model; give the folder "
+                "that save_pretrained wrote, or a hub id"
+            ]
+        return []
+    if cfg.path and hub_like:
+        return []
+    return [
+        f"{at}path={cfg.path}: there is no such folder (paths start from {Path.cwd()}); "
+        + (_nearby(folder) or "give a folder with a model, or a hub id such as Qwen/Qwen2.5-Math-7B")
+    ]
+
+
+def _data(cfg: c.DataConfig, at: str) -> list[str]:
+    faults = []
+    paths = {f"{at}train_path": cfg.train_path, f"{at}heldout_path": cfg.heldout_path}
+    if cfg.kind == "mini":
+        for name, path in paths.items():
+            if path is not None:
+                faults.append(
+                    f"{name}={path}: problem files are read with {at}kind=file only; choose data=file, or "
+                    f"leave {name} null"
+                )
+        for index, subject in enumerate(cfg.subjects or []):
+            if subject not in c.SUBJECTS:
+                faults.append(wrong_choice(f"{at}subjects[{index}]", subject, c.SUBJECTS))
+        for index, level in enumerate(cfg.levels or []):
+            if level not in c.LEVELS:
+                faults.append(wrong_choice(f"{at}levels[{index}]", level, c.LEVELS))
+    for name, path in paths.items():
+        if cfg.kind == "file" and path is None:
+            faults.append(f"{name}=null: {at}kind=file needs it; give {name}=FILE, JSON Lines or Parquet")
+        elif cfg.kind == "file" and path is not None and not Path(path).expanduser().is_file():
+            faults.append(
+                f"{name}={path}: there is no such file (paths start from {Path.cwd()}); "
+                + (_nearby(Path(path).expanduser()) or "give a JSON Lines or Parquet file")
+            )
+    for name, chosen in {f"{at}subjects": cfg.subjects, f"{at}levels": cfg.levels}.items():
+        if chosen is not None and cfg.kind == "file":
+            faults.append(f"{name}={show(chosen)}: only {at}kind=mini takes it; leave it null")
+        elif chosen == []:
+            faults.append(f"{name}=[]: no problem is left; name some, or null for all")
+    return faults
+
+
+def _rollout(cfg: c.RolloutConfig, at: str) -> list[str]:
+    if cfg.mode == "code" and not cfg.tools:
+        return [
+            f"{at}tools=false: {at}mode=code forces code that would never run; set {at}tools=true, or "
+            f"{at}mode=text"
+        ]
+    return []
+
+
+def _curriculum(cfg: c.CurriculumConfig, at: str) -> list[str]:
+    if cfg.kind != "staged":
+        return []
+    steps = [stage.step for stage in cfg.stages]
+    shown = f"{at}stages=[{', '.join(f'{stage.budget} at {stage.step}' for stage in cfg.stages)}]"
+    if not steps or steps[0] != 0:
+        return [f"{shown}: the budget at step 0 is not given; let the first stage have step 0"]
+    if any(later <= earlier for earlier, later in pairwise(steps)):
+        ordered = sorted(set(steps))
+        return [f"{shown}: steps must rise from stage to stage; give each step once, in order {ordered}"]
+    return []
+
+
+def _trainer(cfg: c.TrainerConfig, at: str) -> list[str]:
+    faults = []
+    batch, samples, minis, micro = (
+        cfg.batch_size,
+        cfg.samples_per_prompt,
+        cfg.minibatches,
+        cfg.micro_batch_size,
+    )
+    if batch % samples:
+        unit = math.lcm(samples, minis * micro)
+        low = batch - batch % unit
+        nearest = " or ".join(str(size) for size in (low, low + unit) if size)
+        faults.append(
+            f"{at}batch_size={batch}: not divisible by {at}samples_per_prompt={samples}; nearest: {nearest}"
+        )
+    elif batch % minis:
+        faults.append(
+            f"{at}minibatches={minis}: {at}batch_size={batch} cannot be split into that many equal parts; "
+            f"nearest: {_divisors_near(minis, batch)}"
+        )
+    elif (batch // minis) % micro:
+        faults.append(
+            f"{at}micro_batch_size={micro}: a mini-batch of {batch // minis} trajectories ({at}batch_size="
+            f"{batch} / {at}minibatches={minis}) cannot be split into parts of that size; nearest: "
+            f"{_divisors_near(micro, batch // minis)}"
+        )
+    if cfg.warmup_steps >= cfg.steps * minis:
+        faults.append(
+            f"{at}warmup_steps={cfg.warmup_steps}: the run has only {cfg.steps * minis} optimizer steps "
+            f"({at}steps={cfg.steps} x {at}minibatches={minis}); give fewer"
+        )
+    return faults + _resume(cfg.resume, f"{at}resume")
+
+
+def _resume(resume: str | None, name: str) -> list[str]:
+    if resume is not None:
+        try:
+            checkpoints.resolve(Path(resume))
+        except checkpoints.CheckpointError as error:
+            return [str(error)]
+        except (ValueError, KeyError, TypeError, OSError) as error:
+            return [f"{name}={resume}: its {checkpoints.MARK} is damaged ({error}); take an earlier one"]
+    return []
+
+
+def _evaluate(cfg: c.EvaluateConfig, at: str) -> list[str]:
+    faults = []
+    if len(set(cfg.modes)) < len(cfg.modes):
+        faults.append(f"{at}modes={show(cfg.modes)}: give each mode once")
+    if cfg.k > 1 and cfg.temperature == 0:
+        faults.append(
+            f"{at}k={cfg.k}: with {at}temperature=0 all of a problem's trajectories are the same; set "
+            f"{at}k=1, or a temperature above 0"
+        )
+    return faults
+
+
+def _run(cfg: c.Config, at: str) -> list[str]:
+    prompts = cfg.trainer.batch_size // cfg.trainer.samples_per_prompt
+    if cfg.data.kind == "mini" and prompts > cfg.data.train_size:
+        return [
+            f"{at}data.train_size={cfg.data.train_size}: one rollout step takes {prompts} problems "
+            f"({at}trainer.batch_size={cfg.trainer.batch_size} / {at}trainer.samples_per_prompt="
+            f"{cfg.trainer.samples_per_prompt}); give at least as many"
+        ]
+    return []
+
+
+_CHECKS: dict[type, Callable[[Any, str], list[str]]] = {
+    c.ModelConfig: _model,
+    c.DataConfig: _data,
+    c.RolloutConfig: _rollout,
+    c.CurriculumConfig: _curriculum,
+    c.TrainerConfig: _trainer,
+    c.EvaluateConfig: _evaluate,
+    c.Config: _run,
+}
+
+
+def _divisors_near(value: int, total: int) -> str:
+    """Return the divisors of ``total`` just below and just above ``value``, as text."""
+    divisors = [n for n in range(1, total + 1) if total % n == 0]
+    below = [n for n in divisors if n < value][-1:]
+    above = [n for n in divisors if n > value][:1]
+    return " or ".join(map(str, below + above))
+
+
+def _nearby(path: Path) -> str:
+    """Return ``did you mean PATH?`` for a similar name beside ``path``, or nothing."""
+    names = [one.name for one in path.parent.iterdir()] if path.parent.is_dir() else []
+    near = difflib.get_close_matches(path.name, names, n=1)
+    return f"did you mean {path.parent / near[0]}?" if near else ""

@@ -1,0 +1,238 @@
+"""Typed view of the composed configuration: every key of ``conf/`` is a field here.
+
+A field's type, and through :func:`option` the values that it may take, are checked by
+:mod:`src.checks` before anything expensive. This module imports neither torch nor TRL.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+SUBJECTS = (
+    "Algebra",
+    "Number Theory",
+    "Counting & Probability",
+    "Prealgebra",
+    "Intermediate Algebra",
+    "Geometry",
+)
+LEVELS = (1, 2, 3, 4, 5)
+_SEED_LIMIT = 2**32 - 1  # numpy's
+
+
+def option(
+    default: Any,
+    *,
+    choices: tuple[Any, ...] = (),
+    above: float | None = None,
+    at_least: float | None = None,
+    at_most: float | None = None,
+    below: float | None = None,
+) -> Any:
+    """A dataclass field whose value (each element of a list) must be among ``choices`` or in a range."""
+    limits = {"above": above, "at_least": at_least, "at_most": at_most, "below": below}
+    metadata = {"choices": choices, "limits": {name: x for name, x in limits.items() if x is not None}}
+    if isinstance(default, list):
+        return field(default_factory=lambda: list(default), metadata=metadata)
+    return field(default=default, metadata=metadata)
+
+
+def _seed(default: int) -> Any:
+    return option(default, at_least=0, at_most=_SEED_LIMIT)
+
+
+@dataclass
+class ModelConfig:
+    """Which policy, and how a problem is put to it."""
+
+    path: str = "experiments/mini_base"  # a folder or a hub id
+    revision: str | None = None
+    dtype: str = option("float32", choices=("float32", "bfloat16", "float16"))
+    prompt_style: str = option("mini", choices=("mini", "plain", "chat"))
+
+
+@dataclass
+class FieldsConfig:
+    """Names of the fields of a problem file."""
+
+    id: str | None = None  # None: FILE_STEM-ROW
+    text: str = "problem"
+    answer: str = "answer"
+    subject: str | None = None
+    level: str | None = None
+
+
+@dataclass
+class DataConfig:
+    """Training and held-out problems."""
+
+    kind: str = option("mini", choices=("mini", "file"))
+    train_size: int = option(4096, at_least=1)
+    heldout_size: int = option(400, at_least=1)
+    seed: int = _seed(0)
+    subjects: list[str] | None = None  # mini only: None is all
+    levels: list[int] | None = None
+    train_path: str | None = None  # file only: JSON Lines or Parquet
+    heldout_path: str | None = None
+    fields: FieldsConfig = field(default_factory=FieldsConfig)
+
+
+@dataclass
+class EngineConfig:
+    """What samples tokens."""
+
+    kind: str = option("transformers", choices=("transformers",))
+    batch_size: int = option(256, at_least=1)  # sequences generated at once
+    leave: float = option(0.0, at_least=0, below=1)  # share of a batch left for the next poll
+
+
+@dataclass
+class RolloutConfig:
+    """One trajectory: sampling, tools and limits."""
+
+    mode: str = option("free", choices=("free", "text", "code"))  # how training problems are posed
+    tools: bool = True
+    max_tokens: int = option(256, at_least=1)  # completion tokens, feedback included
+    max_prompt_tokens: int = option(1024, at_least=1)
+    temperature: float = option(1.0, above=0)
+    top_p: float = option(1.0, above=0, at_most=1)
+    over_budget: str = option("continue", choices=("continue", "stop", "notice"))
+    feedback_chars: int = option(400, at_least=16)
+
+
+@dataclass
+class SandboxConfig:
+    """Where model-written code runs, and its limits per execution."""
+
+    jail: str = option("auto", choices=("auto", "bubblewrap", "sandlock", "unconfined"))
+    workers: int = option(0, at_least=0)  # 0: one per core
+    wall_seconds: float = option(5.0, above=0)
+    cpu_seconds: float = option(5.0, above=0)
+    memory_mb: int = option(512, at_least=64)
+    processes: int = option(16, at_least=1)
+    file_mb: float = option(1.0, above=0)
+    output_kb: int = option(64, at_least=1)
+    start_seconds: float = option(60.0, above=0)  # a worker that is not ready by then has failed
+
+
+@dataclass
+class StageConfig:
+    """From rollout step ``step`` on, at most ``budget`` executions."""
+
+    step: int = option(0, at_least=0)
+    budget: int = option(2, at_least=0)
+
+
+@dataclass
+class CurriculumConfig:
+    """Interaction budget as a function of the rollout step."""
+
+    kind: str = option("staged", choices=("fixed", "staged"))
+    budget: int = option(4, at_least=0)  # fixed
+    stages: list[StageConfig] = field(
+        default_factory=lambda: [StageConfig(0, 2), StageConfig(100, 3), StageConfig(200, 4)]
+    )  # staged
+
+
+@dataclass
+class RewardConfig:
+    """Reward terms and how answers are graded."""
+
+    correct: float = 1.0
+    wrong: float = -1.0
+    grade_seconds: float = option(5.0, above=0)  # a grading that takes longer is killed: not equivalent
+    grade_workers: int = option(2, at_least=1)
+
+
+@dataclass
+class TrainerConfig:
+    """The reinforcement learning step (paper: REINFORCE++-baseline, clip-higher, no KL)."""
+
+    steps: int = option(300, at_least=1)  # rollout steps
+    batch_size: int = option(2048, at_least=1)  # trajectories per rollout step
+    samples_per_prompt: int = option(16, at_least=2)
+    minibatches: int = option(2, at_least=1)  # optimizer steps per rollout step
+    micro_batch_size: int = option(32, at_least=1)  # trajectories per forward pass
+    learning_rate: float = option(1e-6, above=0)
+    lr_schedule: str = option("constant", choices=("constant", "linear", "cosine"))
+    warmup_steps: int = option(0, at_least=0)  # optimizer steps
+    weight_decay: float = option(0.0, at_least=0)
+    adam_beta2: float = option(0.999, above=0, below=1)
+    max_grad_norm: float = option(1.0, above=0)
+    clip_low: float = option(0.2, above=0, below=1)
+    clip_high: float = option(0.28, above=0)
+    dual_clip: float | None = option(3.0, above=1)
+    kl: float = option(0.0, at_least=0)
+    max_infrastructure: float = option(0.05, at_least=0, at_most=1)  # share of a step's trajectories
+    checkpoint_every: int = option(50, at_least=0)  # rollout steps; 0: only at the end
+    keep_checkpoints: int = option(2, at_least=1)
+    resume: str | None = None
+    seed: int = _seed(0)
+
+
+@dataclass
+class EvaluateConfig:
+    """Evaluation before and after training."""
+
+    modes: list[str] = option(["free", "code", "text"], choices=("free", "text", "code"))
+    k: int = option(1, at_least=1)  # trajectories per problem
+    temperature: float = option(1.0, at_least=0)  # 0: greedy
+    top_p: float = option(1.0, above=0, at_most=1)
+    budget: int = option(4, at_least=0)
+    seed: int = _seed(1234)
+
+
+@dataclass
+class TrackingConfig:
+    """Weights & Biases."""
+
+    mode: str = option("offline", choices=("offline", "online", "none"))
+    project: str = "code-integrated-reasoning"
+    entity: str | None = None
+    name: str | None = None
+    tags: list[str] = field(default_factory=list)
+    samples: int = option(8, at_least=0)  # sample trajectories per step in the W&B table
+
+
+@dataclass
+class Config:
+    """A whole run."""
+
+    model: ModelConfig = field(default_factory=ModelConfig)
+    data: DataConfig = field(default_factory=DataConfig)
+    engine: EngineConfig = field(default_factory=EngineConfig)
+    rollout: RolloutConfig = field(default_factory=RolloutConfig)
+    sandbox: SandboxConfig = field(default_factory=SandboxConfig)
+    curriculum: CurriculumConfig = field(default_factory=CurriculumConfig)
+    reward: RewardConfig = field(default_factory=RewardConfig)
+    trainer: TrainerConfig = field(default_factory=TrainerConfig)
+    evaluate: EvaluateConfig = field(default_factory=EvaluateConfig)
+    tracking: TrackingConfig = field(default_factory=TrackingConfig)
+
+
+@dataclass
+class WarmStartConfig:
+    """``python -m src.warm_start``: the supervised start that makes the mini base policy."""
+
+    output: str = "experiments/mini_base"
+    seed: int = _seed(0)
+    threads: int = option(0, at_least=0)  # 0: torch's default
+    vocab_size: int = option(512, at_least=300)  # 256 bytes, 2 special tokens, merges
+    tokenizer_samples: int = option(4000, at_least=100)  # solutions that the tokenizer is learned from
+    hidden_size: int = option(128, at_least=16)
+    layers: int = option(4, at_least=1)
+    heads: int = option(4, at_least=1)
+    kv_heads: int = option(2, at_least=1)
+    head_dim: int = option(32, at_least=8)
+    intermediate_size: int = option(384, at_least=16)
+    steps: int = option(1500, at_least=1)
+    batch_size: int = option(64, at_least=1)  # solutions
+    learning_rate: float = option(3e-3, above=0)
+    warmup_steps: int = option(50, at_least=0)
+    weight_decay: float = option(0.05, at_least=0)
+    max_grad_norm: float = option(1.0, above=0)
+    text_share: float = option(0.25, at_least=0, at_most=1)  # of prompts with mode text
+    code_share: float = option(0.35, at_least=0, at_most=1)  # of prompts with mode code; the rest are free
+    geometry_in_text: float = option(0.6, at_least=0, at_most=1)  # of the prompts with mode text
+    heldout_size: int = option(400, at_least=1)  # problems on which the result is measured

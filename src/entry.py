@@ -1,0 +1,188 @@
+"""How a program starts: Hydra composes, the composition is checked, then the program runs.
+
+A mistake in the configuration ends with one message on stderr and exit code 2, before a run folder is
+made and before torch is imported; with ``--multirun``, before the first job starts. An error inside the
+program itself keeps its traceback.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NoReturn, TypeVar
+
+import hydra
+import yaml
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from hydra.errors import HydraException, MissingConfigException, OverrideParseException
+from hydra.experimental.callback import Callback
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from src.checks import ROOT, load
+from src.schema import ConfigError, either, key_names, show, unknown_key, wrong_choice
+
+C = TypeVar("C")
+
+CONF = ROOT / "conf"
+EXIT_CODE = 2
+# What composition raises; ValueError is Hydra's answer to ``trainer=5`` and to clashing flags.
+_COMPOSITION_ERRORS = (HydraException, OmegaConfBaseException, yaml.YAMLError, ValueError)
+
+
+def entry(config_name: str, schema: type[C]) -> Callable[[Callable[[C, Path], None]], Callable[[], None]]:
+    """Make ``main(cfg, run_dir)`` a program configured by ``conf/<config_name>.yaml``.
+
+    Args:
+        config_name: the primary config.
+        schema: dataclass of the whole configuration; ``cfg`` is an instance of it.
+
+    The program exits with code 2 on a configuration that cannot run, also when ``main`` itself raises a
+    :class:`~src.schema.ConfigError`.
+    """
+
+    def decorate(task: Callable[[C, Path], None]) -> Callable[[], None]:
+        job_error: list[BaseException] = []
+
+        @functools.wraps(task)
+        def job(config: DictConfig) -> None:
+            try:
+                task(load(schema, config), Path(HydraConfig.get().runtime.output_dir))
+            except ConfigError as error:
+                _stop(error)
+            except Exception as error:
+                job_error.append(error)
+                raise
+
+        @functools.wraps(task)
+        def main() -> None:
+            os.environ["HYDRA_FULL_ERROR"] = "1"  # otherwise Hydra prints and exits by itself
+            # Torch's idle threads would spin, on cores that sandbox workers and graders need.
+            os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+            CheckBeforeRun.schema = schema
+            try:
+                hydra.main(version_base="1.3", config_path=str(CONF), config_name=config_name)(job)()
+            except _COMPOSITION_ERRORS as error:
+                if any(error is one for one in job_error):
+                    raise
+                _stop(explain(error, sys.argv[1:], schema))
+
+        return main
+
+    return decorate
+
+
+class CheckBeforeRun(Callback):
+    """Hydra callback (conf/hydra/callbacks/check.yaml): checks every job before any folder is made."""
+
+    schema: type = object
+
+    def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
+        """Check the only job."""
+        self._check(config)
+
+    def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
+        """Check each job of a sweep over a grid; other sweepers choose their values while they run."""
+        if not str(config.hydra.sweeper._target_).endswith(BasicSweeper.__name__):
+            return
+        loader = GlobalHydra.instance().config_loader()
+        overrides = [f"{key}={value}" for key, value in (config.hydra.sweeper.params or {}).items()]
+        task: Any = OmegaConf.to_container(config.hydra.overrides.task, resolve=False)
+        overrides += task
+        try:
+            parsed = OverridesParser.create(config_loader=loader).parse_overrides(overrides)
+            (jobs,) = BasicSweeper.split_arguments(parsed, max_batch_size=None)
+        except _COMPOSITION_ERRORS as error:
+            _stop(explain(error, overrides, self.schema))
+        for number, job in enumerate(jobs):
+            place = f"job #{number} ({' '.join(job)}): "
+            try:
+                composed = loader.load_sweep_config(config, job)
+            except _COMPOSITION_ERRORS as error:
+                _stop(explain(error, job, self.schema), place)
+            self._check(composed, place)
+
+    def _check(self, config: DictConfig, place: str = "") -> None:
+        own = OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])
+        if "${hydra:" in OmegaConf.to_yaml(own):
+            return  # it refers to what is known once the job runs, and the job is checked then as well
+        try:
+            load(self.schema, own)
+        except ConfigError as error:
+            _stop(error, place)
+
+
+def explain(error: Exception, arguments: list[str], schema: type) -> ConfigError:
+    """Return what is wrong with a composition that Hydra refused with ``error``.
+
+    Args:
+        error: what Hydra raised.
+        arguments: the command line; the override at fault is looked for in it, since naming the key that
+            was meant says more than Hydra's error. Without one, Hydra's words are kept.
+        schema: the keys that exist.
+    """
+    if isinstance(error, OverrideParseException):
+        return ConfigError(f"{error.override}: this cannot be read as KEY=VALUE ({_words(error.message)})")
+    if isinstance(error, MissingConfigException) and error.missing_cfg_file:
+        group, _, option = error.missing_cfg_file.rpartition("/")
+        return ConfigError(wrong_choice(group or "--config-name", option, error.options or _options(group)))
+    if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark:
+        mark = error.problem_mark
+        return ConfigError(
+            f"{os.path.relpath(mark.name)}, line {mark.line + 1}: this is not valid YAML: {error.problem}"
+        )
+    overrides = [one for one in arguments if "=" in one and not one.startswith("-")]
+    for override in OverridesParser.create().parse_overrides(overrides):
+        fault = _fault(override, schema, str(error))
+        if fault:
+            return ConfigError(fault)
+    cause = _words(str(error.__cause__ or ""))
+    return ConfigError(". ".join(filter(None, (_words(str(error)), cause))))
+
+
+def _fault(override: Override, schema: type, hydra_says: str) -> str:
+    """Return why ``override`` cannot be applied, or nothing."""
+    name = override.key_or_group
+    if name.startswith(("hydra.", "hydra/")) or override.is_sweep_override():
+        return ""
+    value = override.value()
+    if (CONF / name).is_dir():
+        return "" if isinstance(value, str | list) else wrong_choice(name, value, _options(name))
+    if name not in key_names(schema):
+        return unknown_key(schema, name, value)
+    if f"Could not override '{name}'" in hydra_says:
+        group, _, key = name.partition(".")
+        having = [one for one in _options(group) if _has(CONF / group / f"{one}.yaml", key)]
+        remedy = f"choose {either([f'{group}={one}' for one in having])}" if having else f"write +{name}=..."
+        return f"{name}={show(value)}: the chosen option of {group} has no such key; {remedy}"
+    return ""
+
+
+def _has(path: Path, key: str) -> bool:
+    """Return whether the group option at ``path`` itself gives a value to the dotted ``key``."""
+    missing = object()
+    return OmegaConf.select(OmegaConf.load(path), key, default=missing) is not missing
+
+
+def _options(group: str) -> list[str]:
+    """Return the options of a config group, or for no group the primary configs."""
+    return sorted(path.stem for path in (CONF / group).glob("*.yaml"))
+
+
+def _words(text: str) -> str:
+    """Return ``text`` on one line, without OmegaConf's notes on its internal nodes."""
+    lines = [line.strip() for line in text.splitlines()]
+    return " ".join(line for line in lines if line and not line.startswith(("full_key:", "object_type=")))
+
+
+def _stop(error: ConfigError, place: str = "") -> NoReturn:
+    """Print one message and exit."""
+    print(f"{place}{error}", file=sys.stderr)
+    raise SystemExit(EXIT_CODE) from None

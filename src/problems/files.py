@@ -1,0 +1,123 @@
+"""Problems from JSON Lines and Parquet files, with a field mapping. A malformed row is an error."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from src.config import FieldsConfig
+from src.problems.problem import Problem, ProblemError
+
+_LEVEL = re.compile(r"(?:level\s*)?(\d+)", re.IGNORECASE)
+Row = tuple[str, dict[str, Any]]  # where it stands ("file.jsonl, line 3"), its fields
+
+
+def read_problems(path: str | Path, fields: FieldsConfig) -> list[Problem]:
+    """Read every problem of a ``.jsonl`` or ``.parquet`` file.
+
+    Text and subject must be non-empty strings; an answer may also be a number, an id also an integer;
+    a level is an integer, or a string such as ``"3"`` or ``"Level 3"``. Fields that the mapping names
+    must be in every row; a subject or level may be null. Blank lines of a JSON Lines file are skipped.
+
+    Raises:
+        ProblemError: no such file, or a malformed row; names file, line (or row) and field.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise ProblemError(f"{path}: no such problem file")
+    if path.suffix == ".jsonl":
+        rows = _json_lines(path)
+    elif path.suffix == ".parquet":
+        rows = _parquet(path)
+    else:
+        raise ProblemError(f"{path}: unknown kind of problem file; use .jsonl or .parquet")
+    problems: list[Problem] = []
+    places: dict[str, str] = {}
+    for number, (place, row) in enumerate(rows):
+        problem = _problem(row, fields, place, f"{path.stem}-{number}", path.name)
+        if problem.id in places:
+            raise ProblemError(f"{place}: id {problem.id!r} was already used in {places[problem.id]}")
+        places[problem.id] = place
+        problems.append(problem)
+    if not problems:
+        raise ProblemError(f"{path}: holds no problems")
+    return problems
+
+
+def _json_lines(path: Path) -> Iterator[Row]:
+    with path.open("rb") as file:
+        for number, line in enumerate(file, start=1):
+            place = f"{path}, line {number}"
+            if not line.strip():
+                continue
+            try:
+                row = json.loads(line.decode("utf-8"))
+            except UnicodeDecodeError as error:
+                raise ProblemError(f"{place}: not UTF-8 ({error})") from None
+            except json.JSONDecodeError as error:
+                raise ProblemError(f"{place}: not valid JSON ({error})") from None
+            if not isinstance(row, dict):
+                raise ProblemError(f"{place}: not a JSON object but {type(row).__name__}")
+            yield place, row
+
+
+def _parquet(path: Path) -> Iterator[Row]:
+    import polars  # needed for this format only
+
+    try:
+        table = polars.read_parquet(path)
+    except polars.exceptions.PolarsError as error:
+        raise ProblemError(f"{path}: not a readable Parquet file ({error})") from None
+    for number, row in enumerate(table.iter_rows(named=True), start=1):
+        yield f"{path}, row {number}", row
+
+
+def _problem(row: dict[str, Any], fields: FieldsConfig, place: str, default_id: str, source: str) -> Problem:
+    def get(role: str, name: str) -> Any:
+        if name not in row:
+            raise ProblemError(
+                f"{place}: field {name!r} is missing (data.fields.{role}={name}); "
+                f"the row has {', '.join(row)}"
+            )
+        return row[name]
+
+    def string(role: str, name: str, *, also: tuple[type, ...] = ()) -> str:
+        value = get(role, name)
+        if isinstance(value, also) and not isinstance(value, bool):
+            value = str(value)
+        if not isinstance(value, str):
+            kinds = " or ".join(["string", *(kind.__name__ for kind in also)])
+            raise ProblemError(
+                f"{place}: field {name!r} is {json.dumps(value, default=str)}, not a {kinds} "
+                f"(data.fields.{role}={name})"
+            )
+        if not value.strip():
+            raise ProblemError(f"{place}: field {name!r} is empty (data.fields.{role}={name})")
+        return value.strip()
+
+    subject = None
+    if fields.subject is not None and get("subject", fields.subject) is not None:
+        subject = string("subject", fields.subject)
+    return Problem(
+        id=default_id if fields.id is None else string("id", fields.id, also=(int,)),
+        text=string("text", fields.text),
+        answer=string("answer", fields.answer, also=(int, float)),
+        subject=subject,
+        level=None if fields.level is None else _level(get("level", fields.level), fields.level, place),
+        source=source,
+    )
+
+
+def _level(value: Any, name: str, place: str) -> int | None:
+    if value is None or (isinstance(value, int) and not isinstance(value, bool)):
+        return value
+    match = _LEVEL.fullmatch(value.strip()) if isinstance(value, str) else None
+    if match is None:
+        raise ProblemError(
+            f"{place}: field {name!r} is {json.dumps(value, default=str)}, not an integer "
+            f'or a string such as "Level 3" (data.fields.level={name})'
+        )
+    return int(match.group(1))

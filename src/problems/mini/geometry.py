@@ -1,0 +1,247 @@
+"""Geometry: problems that need one idea and a small table.
+
+The code given here is what a beginner would try: decimals, degrees turned into radians. It runs, and
+its output is not the exact answer.
+"""
+
+from __future__ import annotations
+
+from math import gcd
+from random import Random
+
+from src.problems.mini.notation import latex_ratio
+from src.problems.mini.template import Edit, Exercise, Params, Template
+
+SUBJECT = "Geometry"
+FLAT = ("triangles", "rectangles", "pentagons", "hexagons", "octagons", "trapezoids")
+SOLID = ("cones", "cylinders", "prisms", "pyramids", "boxes", "bowls")
+ROUND: Edit = ("round(", "rounded(")
+
+
+def _draw_similar(rng: Random, level: int) -> Params:
+    top = (7, 12, 9, 9, 9)[level - 1]
+    while True:
+        n = rng.randint(2, top)
+        m = rng.randint(1, n - 1)
+        if gcd(m, n) == 1:
+            return max(0, level - 2), m, n, rng.randrange(len(FLAT))
+
+
+def _similar(params: Params) -> Exercise:
+    kind, m, n, shape = params
+    # Powers of the similarity ratio that are given and asked for.
+    given, asked = ((1, 2), (1, 3), (2, 3), (3, 2))[kind]
+    names = {
+        1: "sides" if kind == 0 else "heights",
+        2: "areas" if kind == 0 else "surface areas",
+        3: "volumes",
+    }
+    shapes = (FLAT if kind == 0 else SOLID)[shape]
+    a, b = m**given, n**given
+    sides = "" if given == 1 else f"Lengths are as ${m}$ to ${n}$. "
+    power = {2: "squares", 3: "cubes"}[asked]
+    exponent = ("**2", "**3", "**1.5", "**0.67")[kind]
+    return Exercise(
+        wordings=(
+            f"Two similar {shapes} have {names[given]} in the ratio ${a}:{b}$. "
+            f"What is the ratio of their {names[asked]}?",
+            f"The {names[given]} of two similar {shapes} are as ${a}:{b}$. How are their {names[asked]}?",
+        ),
+        answer=rf"\frac{{{m**asked}}}{{{n**asked}}}",
+        steps=f"{sides}We take {power}: ${m}^{{{asked}}} = {m**asked}$, ${n}^{{{asked}}} = {n**asked}$.",
+        code=f"print(round(({a}/{b}){exponent}, 1))",
+        errors=(ROUND,),
+    )
+
+
+def _draw_chords(rng: Random, level: int) -> Params:
+    kind = (0, 0, 1, rng.randrange(3), rng.randrange(3))[level - 1]
+    unit, top = ((10, 10), (10, 16), (10, 17), (10, 17), (2, 80))[level - 1]
+    while True:
+        p, q = unit * rng.randint(2, top), unit * rng.randint(2, top)
+        if kind != 1 or p > q:
+            return kind, p, q
+
+
+def _chords(params: Params) -> Exercise:
+    kind, p, q = params
+    if kind == 0:
+        answer = latex_ratio(p + q, 2)
+        wordings = (
+            f"Chords $AC$ and $BD$ of a circle meet at $P$. Arc $AB$ is ${p}$ and arc $CD$ is ${q}$ degrees. "
+            "Find angle $APB$.",
+            f"Two chords cross inside a circle and cut off opposite arcs of ${p}$ and ${q}$ degrees. "
+            "What is the angle between them?",
+        )
+        steps = f"It is half of ${p} + {q} = {p + q}$."
+        code = f"({p} + {q})/2"
+    elif kind == 1:
+        answer = latex_ratio(p - q, 2)
+        wordings = (
+            f"Two secants from a point $P$ outside a circle cut off arcs of ${p}$ and ${q}$ degrees. "
+            "Find the angle at $P$.",
+            f"From outside a circle two secants meet it in arcs of ${p}$ and ${q}$ degrees. "
+            "What is the angle between them?",
+        )
+        steps = f"It is half of ${p} - {q} = {p - q}$."
+        code = f"({p} - {q})/2"
+    else:
+        angle = latex_ratio(p + q, 2)
+        answer = str(q)
+        wordings = (
+            f"Chords $AC$ and $BD$ of a circle meet at $P$. Angle $APB$ is ${angle}$ and arc $AB$ is ${p}$ "
+            "degrees. Find arc $CD$.",
+            f"Two chords cross inside a circle at ${angle}$ degrees and cut off an arc of ${p}$ degrees. "
+            "What is the opposite arc?",
+        )
+        steps = f"Both arcs make ${p + q}$, and ${p + q} - {p} = {q}$."
+        code = f"2*{angle} - {p}"
+    return Exercise(
+        wordings=wordings,
+        answer=answer,
+        steps=steps,
+        code=f"from math import *\nprint(round(radians({code}), 2))",
+        errors=(ROUND, ("radians(", "radian(")),
+    )
+
+
+def _draw_square_circle(rng: Random, level: int) -> Params:
+    kind = rng.choice(((0, 1, 2), (1, 2, 3), (3, 4, 5), (4, 5, 6), (5, 6, 7))[level - 1])
+    return kind, rng.randint(2, (15, 15, 15, 15, 20)[level - 1])
+
+
+def _square_circle(params: Params) -> Exercise:
+    kind, r = params
+    square = r * r
+    asks = (
+        (f"A circle is inscribed in a square of side ${2 * r}$.", "Find the area of the circle."),
+        (f"A square is inscribed in a circle of radius ${r}$.", "Find the area of the square."),
+        (f"A square of perimeter ${8 * r}$ has an inscribed circle.", "Find the area of the circle."),
+        (f"A circle of area ${square} \\pi$ is inscribed in a square.", "Find the area of the square."),
+        (
+            f"A chord of length ${2 * r}$ of a circle touches a smaller circle with the same center.",
+            "Find the area between the circles.",
+        ),
+        (f"A circle of radius ${r}$ is inscribed in a square.", "Find the area between them."),
+        (f"A square is inscribed in a circle of radius ${r}$.", "Find the area between them."),
+        (
+            f"A circle of radius ${r}$ is inscribed in a regular triangle.",
+            "Find its circumcircle's area.",
+        ),
+    )
+    first, ask = asks[kind]
+    answers = (
+        f"{square} \\pi",
+        str(2 * square),
+        f"{square} \\pi",
+        str(4 * square),
+        f"{square} \\pi",
+        f"{4 * square} - {square} \\pi",
+        f"{square} \\pi - {2 * square}",
+        f"{4 * square} \\pi",
+    )
+    table = f"${r}^{{2}} = {square}$"
+    steps = (
+        f"The radius is ${r}$ and {table}.",
+        f"It is twice {table}.",
+        f"The radius is ${r}$ and {table}.",
+        f"The radius is ${r}$ and the area is four times {table}.",
+        f"By Pythagoras half the chord counts: {table}.",
+        f"The square has four times {table}.",
+        f"The square has twice {table}.",
+        f"It has radius ${2 * r}$, so take four times {table}.",
+    )
+    codes = (
+        f"3.14*{r}**2",
+        f"(1.4*{r})**2",
+        f"3.14*{r}**2",
+        f"{square}*3.14/0.78",
+        f"3.14*{r}**2",
+        f"0.86*{r}**2",
+        f"1.14*{r}**2",
+        f"3.14*{2 * r}**2",
+    )
+    return Exercise(
+        wordings=(f"{first} {ask}", f"{first} {ask.replace('Find', 'What is')[:-1]}?"),
+        answer=answers[kind],
+        steps=steps[kind],
+        code=f"print(round({codes[kind]}, 1))",
+        errors=(ROUND,),
+    )
+
+
+def _draw_parts(rng: Random, level: int) -> Params:
+    rest = int(level > 3)  # 1: what is left of the triangle
+    while True:
+        q, s = rng.randint(2, 9), rng.randint(2, 9)
+        p = rng.randint(1, q - 1) if level in (2, 3, 5) else 1
+        r = rng.randint(1, s - 1) if level in (3, 5) else 1
+        # A decimal with one place must not be exact.
+        if gcd(p, q) == gcd(r, s) == 1 and 10 * p * r % (q * s):
+            return rest, p, q, r, s
+
+
+def _parts(params: Params) -> Exercise:
+    rest, p, q, r, s = params
+    inner, whole = p * r, q * s
+    points = rf"$AD = \frac{{{p}}}{{{q}}} AB$ and $AE = \frac{{{r}}}{{{s}}} AC$"
+    part = ("triangle $ADE$", "quadrilateral $BCED$")[rest]
+    steps = rf"Triangle $ADE$ has ${p} \cdot {r} = {inner}$ of ${q} \cdot {s} = {whole}$ parts"
+    steps += f", and ${whole} - {inner} = {whole - inner}$ are left." if rest else "."
+    return Exercise(
+        wordings=(
+            f"On sides $AB$ and $AC$ of triangle $ABC$ lie $D$ and $E$ with {points}. "
+            f"What part of its area is {part}?",
+            f"In triangle $ABC$ take $D$ and $E$ on sides $AB$ and $AC$ with {points}. "
+            f"What fraction of the triangle is {part}?",
+        ),
+        answer=latex_ratio(whole - inner if rest else inner, whole),
+        steps=steps,
+        code=f"print(round({'1 - ' if rest else ''}{p}/{q}*{r}/{s}, 1))",
+        errors=(ROUND,),
+    )
+
+
+def _draw_centers(rng: Random, level: int) -> Params:
+    kind = (0, rng.randrange(2), 2, rng.randrange(3), rng.randrange(3))[level - 1]
+    unit = (5, 5, 10, 10, 2)[level - 1]
+    while True:
+        a, b = unit * rng.randint(20 // unit, 80 // unit), unit * rng.randint(20 // unit, 80 // unit)
+        # An acute triangle, so that all three centers lie inside.
+        if a + b > 90:
+            return kind, a, b
+
+
+def _centers(params: Params) -> Exercise:
+    kind, a, b = params
+    total = a + b
+    point = ("orthocenter $H$", "circumcenter $O$", "incenter $I$")[kind]
+    letter = "HOI"[kind]
+    answer = (total, 360 - 2 * total, 180 - total // 2)[kind]
+    steps = (
+        f"It is ${a} + {b} = {total}$.",
+        f"With ${a} + {b} = {total}$ it is twice $180 - {total} = {180 - total}$.",
+        f"Half of ${a} + {b} = {total}$ is ${total // 2}$, so it is $180 - {total // 2} = {answer}$.",
+    )[kind]
+    code = (f"{a} + {b}", f"360 - 2*({a} + {b})", f"180 - ({a} + {b})/2")[kind]
+    return Exercise(
+        wordings=(
+            f"In triangle $ABC$ with {point} angle $A$ is ${a}$ and angle $B$ is ${b}$ degrees. "
+            f"Find angle $A{letter}B$.",
+            f"Triangle $ABC$ has angles ${a}$ at $A$ and ${b}$ at $B$ and {point}. "
+            f"What is angle $A{letter}B$?",
+        ),
+        answer=str(answer),
+        steps=steps,
+        code=f"from math import *\nprint(round(radians({code}), 2))",
+        errors=(ROUND, ("radians(", "radian(")),
+    )
+
+
+TEMPLATES = (
+    Template("similar_figures", SUBJECT, _draw_similar, _similar),
+    Template("circle_chords", SUBJECT, _draw_chords, _chords),
+    Template("square_circle", SUBJECT, _draw_square_circle, _square_circle),
+    Template("triangle_parts", SUBJECT, _draw_parts, _parts),
+    Template("triangle_centers", SUBJECT, _draw_centers, _centers),
+)

@@ -1,0 +1,105 @@
+"""Writes solutions as a beginner would: by hand or with code, mistakes and repairs included.
+
+A solution is a list of segments by ``policy`` and ``sandbox``; the text of a sandbox segment is only what
+the interpreter said, without the fences that the rollout puts around it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from random import Random
+
+from src.problems.mini.family import Instance
+from src.problems.mini.interpreter import run_own
+from src.problems.mini.template import Exercise
+
+MAX_BLOCKS = 3
+SKIP_LINE, UNCLOSED = "skip line", "unclosed"
+
+
+@dataclass(frozen=True)
+class Segment:
+    """A run of text with one author, ``policy`` or ``sandbox``."""
+
+    author: str
+    text: str
+
+
+@dataclass(frozen=True)
+class Habits:
+    """How careless the beginner is. Chances at level 1 and at level 5; linear in between."""
+
+    code_in_free: float = 0.5  # chance of code where the mode leaves the choice
+    error: tuple[float, float] = (0.15, 0.30)  # a program that raises
+    blunder: tuple[float, float] = (0.03, 0.09)  # a program that runs and misleads
+    repair: float = 0.6  # chance of another try after a failed program
+
+    def at(self, chances: tuple[float, float], level: int) -> float:
+        """The chance at a level."""
+        low, high = chances
+        return low + (high - low) * (level - 1) / 4
+
+
+def apply_edit(code: str, old: str, new: str) -> str:
+    """Replace the last occurrence of ``old``, which must be there."""
+    head, found, tail = code.rpartition(old)
+    if not found:
+        raise ValueError(f"edit {old!r} -> {new!r} does not apply to {code!r}")
+    return head + new + tail
+
+
+def mistakes(exercise: Exercise) -> dict[str, tuple[float, str]]:
+    """Every program with an error that a beginner may write for an exercise, with its weight, by name."""
+    code = exercise.code
+    found: dict[str, tuple[float, str]] = {}
+    _, _, rest = code.partition("\n")
+    if rest:
+        found[SKIP_LINE] = (5.0, rest)
+    if code.endswith(")"):
+        found[UNCLOSED] = (2.5, code[:-1])
+    for old, new in exercise.errors:
+        found[f"{old} -> {new}"] = (2.5 / len(exercise.errors), apply_edit(code, old, new))
+    return found
+
+
+def _program(rng: Random, exercise: Exercise, level: int, habits: Habits) -> str:
+    luck = rng.random()
+    error, blunder = habits.at(habits.error, level), habits.at(habits.blunder, level)
+    if luck < error:
+        options = list(mistakes(exercise).values())
+        return rng.choices([code for _, code in options], [weight for weight, _ in options])[0]
+    if luck < error + blunder and exercise.blunders:
+        return apply_edit(exercise.code, *rng.choice(exercise.blunders))
+    return exercise.code
+
+
+def _final(answer: str) -> str:
+    return rf"The answer is $\boxed{{{answer}}}$."
+
+
+def write_text(instance: Instance) -> list[Segment]:
+    """A solution by hand: steps and answer, all right."""
+    exercise = instance.exercise
+    return [Segment("policy", f"{exercise.steps} {_final(exercise.answer)}")]
+
+
+def write_code(instance: Instance, rng: Random, habits: Habits) -> list[Segment]:
+    """A solution with code: programs with mistakes, what the interpreter says, repairs or a guess."""
+    segments: list[Segment] = []
+    lead = ""
+    for block in range(MAX_BLOCKS):
+        code = _program(rng, instance.exercise, instance.level, habits)
+        said = run_own(code)
+        segments += [Segment("policy", f"{lead}```python\n{code}\n```"), Segment("sandbox", said.text)]
+        if said.ok:
+            return [*segments, Segment("policy", _final(said.text))]
+        if block == MAX_BLOCKS - 1 or rng.random() >= habits.repair:
+            break
+        lead = "Let me fix that.\n"
+    return [*segments, Segment("policy", f"I can only guess. {_final(str(rng.randint(1, 9)))}")]
+
+
+def write_solution(instance: Instance, mode: str, rng: Random, habits: Habits) -> list[Segment]:
+    """A solution in the given mode: ``text``, ``code``, in ``free`` one of them whatever the subject."""
+    code = mode == "code" or (mode == "free" and rng.random() < habits.code_in_free)
+    return write_code(instance, rng, habits) if code else write_text(instance)

@@ -1,0 +1,37 @@
+"""What a template of the mini family is made of."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from random import Random
+
+Params = tuple[int, ...]
+Edit = tuple[str, str]  # (old, new): applied to the last occurrence of old in the code
+
+
+@dataclass(frozen=True)
+class Exercise:
+    """One problem written out, with what a beginner would do about it.
+
+    ``answer`` and ``steps`` come from plain Python arithmetic that shares nothing with ``code``.
+    ``errors`` are edits after which the code raises, ``blunders`` are edits after which it runs and
+    prints something else.
+    """
+
+    wordings: tuple[str, ...]
+    answer: str  # LaTeX
+    steps: str  # a solution by hand, without its last sentence
+    code: str
+    errors: tuple[Edit, ...] = ()
+    blunders: tuple[Edit, ...] = ()
+
+
+@dataclass(frozen=True)
+class Template:
+    """A kind of problem: ``draw`` picks parameters for a level (1 to 5), ``write`` makes the exercise."""
+
+    name: str
+    subject: str
+    draw: Callable[[Random, int], Params]
+    write: Callable[[Params], Exercise]

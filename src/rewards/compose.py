@@ -1,0 +1,30 @@
+"""From a finished trajectory's outcome to its reward."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from src.config import RewardConfig
+from src.rewards.terms import TERMS, Outcome
+
+
+@dataclass(frozen=True)
+class Reward:
+    """A trajectory's reward. ``correct`` is what grading said, never inferred from the reward (invariant 7).
+
+    Attributes:
+        correct: the answer is right.
+        terms: each reward term's value, weight included, by name.
+        total: their sum, which the trainer optimises.
+    """
+
+    correct: bool
+    terms: Mapping[str, float]
+    total: float
+
+
+def compose(outcome: Outcome, cfg: RewardConfig) -> Reward:
+    """Return the reward of ``outcome``: every term of ``src.rewards.terms`` and their sum."""
+    terms = {name: term(outcome, cfg) for name, term in TERMS.items()}
+    return Reward(correct=outcome.correct, terms=terms, total=sum(terms.values()))

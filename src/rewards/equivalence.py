@@ -1,0 +1,242 @@
+r"""Whether an answer equals the gold answer: math-verify, and what must be put right around it.
+
+Used by the grading children only (``src.rewards.grading_child``): on some inputs sympy runs for ever.
+What differs from plain ``math_verify.verify(parse(gold), parse(answer))``:
+
+- The whole answer is parsed as one LaTeX expression. math-verify searches for an expression, and would
+  take the last number of a sentence.
+- Numbers are compared exactly. A decimal is the number it spells, so ``0.785398`` is not ``\frac{\pi}{4}``
+  (math-verify rounds to six places, and takes any two numbers below 1e-15 for equal).
+- Units are dropped when they are typeset as text or are words after a number; math-verify would also turn
+  ``3t`` into ``3``.
+- Text answers are compared as text; math-verify multiplies their letters.
+- Python's ``**`` and ``pi``, Unicode signs, repeating decimals, percentages and numerals in a base are read.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from latex2sympy2_extended import NormalizationConfig, latex2sympy, normalize_latex
+from latex2sympy2_extended.logic import And
+from latex2sympy2_extended.sets import FiniteSet
+from math_verify import verify
+from math_verify.grader import should_treat_as_complex
+from math_verify.parser import get_last_eq
+from sympy import Basic, Expr, Float, Interval, MatrixBase, Rational, Tuple, Union, log
+from sympy.core.relational import Relational
+
+_NORMALIZATION = NormalizationConfig(
+    basic_latex=True, units=False, malformed_operators=True, nits=True, boxed="last", equations=False
+)
+_DIGITS = 50  # of a numeric comparison
+_EQUAL, _SMALLEST, _LARGEST = Rational(1, 10**40), Rational(1, 10**30), 10**1000
+
+_SIGNS = str.maketrans(
+    {
+        "\N{MINUS SIGN}": "-",
+        "\N{EN DASH}": "-",
+        "\N{MULTIPLICATION SIGN}": r"\times ",
+        "\N{MIDDLE DOT}": r"\cdot ",
+        "\N{DIVISION SIGN}": "/",
+        "\N{INFINITY}": r"\infty ",
+        "\N{GREEK SMALL LETTER PI}": r"\pi ",
+        "\N{PLUS-MINUS SIGN}": r"\pm ",
+        "\N{LESS-THAN OR EQUAL TO}": r"\le ",
+        "\N{GREATER-THAN OR EQUAL TO}": r"\ge ",
+        "\N{UNION}": r"\cup ",
+        "\N{INTERSECTION}": r"\cap ",
+        "\N{EMPTY SET}": r"\emptyset ",
+        "\N{DEGREE SIGN}": r"^\circ ",
+        "\N{SUPERSCRIPT TWO}": "^2",
+        "\N{SUPERSCRIPT THREE}": "^3",
+        "\N{NO-BREAK SPACE}": " ",
+    }
+)
+
+
+def _repeating(match: re.Match[str]) -> str:
+    """Turn ``0.1\\overline{6}`` into a fraction."""
+    whole, fixed, period = match[1] or "0", match[2], match[3]
+    numerator = int(whole + fixed + period) - int(whole + fixed)
+    return rf"\frac{{{numerator}}}{{{'9' * len(period)}{'0' * len(fixed)}}}"
+
+
+_REWRITES: list[tuple[re.Pattern[str], Any]] = [
+    (re.compile(r"\\(?:displaystyle|textstyle|left|right|[bB]igg?[lr]?)(?![A-Za-z])"), ""),
+    (re.compile(r"\\!\s*|(?<=\d)\\,\s*(?=\d{3}(?!\d))"), ""),  # 10,\!080 and 10\,080
+    (re.compile(r"\\[,;:]|\\q?quad(?![A-Za-z])|~"), " "),
+    (re.compile(r"\\[dtc]frac(?![A-Za-z])"), r"\\frac"),
+    (re.compile(r"\^\s*(?:\{\s*\\circ\s*\}|\\circ(?![A-Za-z]))|\\degree(?![A-Za-z])"), ""),
+    (re.compile(r"\\varnothing(?![A-Za-z])"), r"\\emptyset"),
+    (re.compile(r"\*\*\s*(?:\(([^()]*)\)|(-?\w+))"), lambda match: f"^{{{match[1] or match[2]}}}"),
+    (re.compile(r"\N{SQUARE ROOT}\s*(\d+|[A-Za-z])"), r"\\sqrt{\1}"),
+    (re.compile(r"\N{SQUARE ROOT}"), r"\\sqrt"),
+    (re.compile(r"(?<![\\A-Za-z])pi(?![A-Za-z])"), r"\\pi "),
+    (re.compile(r"(?<![\d.])(\d*)\.(\d*)\\overline\s*\{(\d+)\}"), _repeating),
+]
+_TEXT = r"\\(?:text(?:rm|bf|it|normal|sf)?|mathrm|mathbf|mathit|mbox)\s*"
+_WRAPPED = re.compile(rf"{_TEXT}\{{([^{{}}]*)\}}")
+_PERCENT = re.compile(rf"\\?%|{_TEXT}\{{\s*percent\s*\}}|\s+percent$")
+_UNIT = re.compile(rf"(?<=\S)\s*{_TEXT}\{{[^{{}}]*\}}(?:\s*\^\s*\{{?\d\}}?)?$")
+_UNIT_WORDS = re.compile(
+    r"(.*[\d}])(?:\s+(?:[A-Za-z]{3,}|[ckm]m|ft|in|k?g|mg|lb|mi|hr|ml|sq)\.?(?:\^\{?\d\}?)?)+"
+)
+_HALF_DAY = re.compile(r"(?<![A-Za-z])([ap])\.?\s?m\W*$", re.IGNORECASE)
+_NUMERAL = re.compile(r"(-?[0-9A-F.]*[0-9][0-9A-F.]*)_\{?(\d+)\}?")
+
+
+def equivalent(gold: str, answer: str) -> bool:
+    """Whether ``answer`` is right, given the ``gold`` answer, both bare LaTeX. Some inputs never return.
+
+    Not symmetric: ``x = 5`` and ``5`` are right for each other, but only a relation such as ``x < 2`` in
+    the answer is turned into the set that the gold answer is.
+    """
+    gold, answer = _tidy(gold), _tidy(answer)
+    if not gold or not answer:
+        return False
+    if _compact(_unwrap(gold)) == _compact(_unwrap(answer)):
+        return True
+    if _WRAPPED.fullmatch(gold) or _WRAPPED.fullmatch(answer):
+        if _words(gold) == _words(answer) != "":
+            return True
+        if not any(map(str.isdigit, gold)) or not any(map(str.isdigit, answer)):
+            return False
+        gold, answer = _unwrap(gold), _unwrap(answer)
+    numerals = _NUMERAL.fullmatch(gold), _NUMERAL.fullmatch(answer)
+    if numerals[0] and numerals[1]:
+        return numerals[0].groups() == numerals[1].groups()
+    return _same_quantity(gold, answer)
+
+
+def _tidy(text: str) -> str:
+    """Undo what changes no meaning: spacing, size commands, other spellings of the same sign."""
+    text = text.translate(_SIGNS)
+    for pattern, replacement in _REWRITES:
+        text = pattern.sub(replacement, text)
+    return text.strip().strip("$").removesuffix(".").strip()
+
+
+def _compact(text: str) -> str:
+    """Drop spaces, except between two letters or digits."""
+    return re.sub(r"(?<!\w)\s+|\s+(?!\w)", "", text)
+
+
+def _unwrap(text: str) -> str:
+    return _WRAPPED.sub(r"\1", text).strip()
+
+
+def _words(text: str) -> str:
+    return re.sub(r"[\s()\[\]{}'\"\\]|(?<!\d)[.,]|[.,](?!\d)", "", _unwrap(text)).casefold()
+
+
+def _same_quantity(gold: str, answer: str) -> bool:
+    """Compare two expressions that may carry units or percent signs."""
+    halves = _HALF_DAY.search(gold), _HALF_DAY.search(answer)
+    if halves[0] and halves[1] and halves[0][1].lower() != halves[1][1].lower():
+        return False
+    gold, answer = _UNIT.sub("", gold), _UNIT.sub("", answer)
+    if worded := _UNIT_WORDS.fullmatch(gold):
+        gold = worded[1]
+    if not re.search(r"[A-Za-z]", re.sub(r"\\[A-Za-z]+", "", gold)) and (
+        worded := _UNIT_WORDS.fullmatch(answer)
+    ):
+        answer = worded[1]
+    bare_gold, bare_answer = _PERCENT.sub("", gold).strip(), _PERCENT.sub("", answer).strip()
+    if _same_value(bare_gold, bare_answer):
+        return True  # 50 and 50 % are right for each other, as math-verify has it
+    if bare_gold != gold and bare_answer == answer:
+        return _same_value(rf"\frac{{{bare_gold}}}{{100}}", answer)
+    if bare_answer != answer and bare_gold == gold:
+        return _same_value(gold, rf"\frac{{{bare_answer}}}{{100}}")
+    return False
+
+
+def _same_value(gold: str, answer: str) -> bool:
+    if _compact(gold) == _compact(answer):
+        return True
+    left = _parse(gold)
+    right = _parse(answer) if left is not None else None
+    if left is None or right is None:
+        return False
+    left, right = _exact(left), _exact(right)
+    if isinstance(left, Expr) and isinstance(right, Expr):
+        same = (
+            _same_number(left, right) if left.is_number and right.is_number else _same_expression(left, right)
+        )
+        if same is not None:
+            return same
+    return bool(verify(left, right, timeout_seconds=None, allow_set_relation_comp=True))
+
+
+def _parse(latex: str) -> Any:
+    """Return the sympy object that ``latex`` spells, or None if it cannot be read."""
+    text = normalize_latex(latex, _NORMALIZATION)
+    for candidate in dict.fromkeys((text, get_last_eq(text))):
+        try:
+            value = latex2sympy(
+                candidate,
+                is_real=not should_treat_as_complex(candidate),
+                convert_degrees=False,
+                normalization_config=None,
+            )
+        except Exception:  # the parser raises bare exceptions, and sympy anything, on what it cannot read
+            continue
+        if isinstance(value, (Basic, MatrixBase)):
+            return value
+    return None
+
+
+def _exact(value: Any) -> Any:
+    """Turn decimals into the rational numbers they spell, and evaluate what is rational."""
+    if isinstance(value, MatrixBase):
+        return value.applyfunc(_exact)
+    if isinstance(value, (FiniteSet, And)):
+        return value.func(*map(_exact, value._unsorted_args))
+    if isinstance(value, Tuple):
+        return Tuple(*map(_exact, value.args))
+    if isinstance(value, Interval):
+        return Interval(_exact(value.start), _exact(value.end), value.left_open, value.right_open)
+    if isinstance(value, Union):
+        return Union(*map(_exact, value.args), evaluate=False)
+    if isinstance(value, Relational):
+        return value.func(_exact(value.lhs), _exact(value.rhs), evaluate=False)
+    if not isinstance(value, Expr):
+        return value
+    value = value.xreplace({decimal: Rational(str(decimal)) for decimal in value.atoms(Float)})
+    if value.is_number:
+        evaluated = value.doit()
+        return evaluated if evaluated.is_Rational else value
+    return value
+
+
+def _same_number(left: Expr, right: Expr) -> bool | None:
+    """Compare to 40 decimals or, below 1, to 40 significant digits; None if that cannot tell."""
+    if left.is_Rational and right.is_Rational:
+        return bool(left == right)
+    sizes = abs(left.evalf()).evalf(), abs(right.evalf()).evalf()
+    if sizes[0].is_infinite or sizes[1].is_infinite:  # division by zero has no sign, and equals nothing
+        return bool(left == right and left.is_extended_real)
+    if not (sizes[0].is_Number and sizes[1].is_Number):
+        return None
+    scale = max(sizes)
+    if not _SMALLEST < scale < _LARGEST:
+        return None
+    digits = int(log(scale, 10)) + 3 * _DIGITS  # so many may cancel
+    difference = abs((left - right).evalf(_DIGITS, maxn=digits)).evalf()
+    return bool(difference <= min(scale, 1) * _EQUAL) if difference.is_Number else None
+
+
+def _same_expression(left: Expr, right: Expr) -> bool | None:
+    """Decide the easy cases of expressions with variables, much faster than by simplifying; None if hard."""
+    if (left - right).expand() == 0:
+        return True
+    if left.is_Symbol or right.is_Symbol:  # math-verify knows several spellings of one symbol
+        return None
+    symbols = sorted(left.free_symbols | right.free_symbols, key=str)
+    point = {symbol: Rational(1009 + 26 * index, 1013) for index, symbol in enumerate(symbols)}
+    values = left.subs(point).evalf(_DIGITS), right.subs(point).evalf(_DIGITS)
+    if values[0].is_Float and values[1].is_Float and _same_number(*values) is False:
+        return False
+    return None

@@ -1,0 +1,260 @@
+"""Grades answers in child processes, with a hard time limit that kills.
+
+Some inputs make math-verify run for ever, in places where neither an exception nor a signal handler gets
+through, and its own timeouts work in a main thread only. So every comparison happens in a child that this
+process can kill and replace. What this does not guarantee: the child is no sandbox. It parses hostile text
+with the user's rights, but evaluates none of it as Python.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import queue
+import select
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections import Counter, OrderedDict
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from src.rewards.literals import plain_number
+
+_ROOT = Path(__file__).parents[2]
+_PASSED_ON = ("PATH", "PYTHONPATH", "LD_LIBRARY_PATH", "LANG", "LC_ALL")
+_START_SECONDS = 60.0
+_ALARM_MARGIN = 2.0  # seconds after which a child whose parent no longer watches kills itself
+_LONGEST = 4000  # characters; a longer answer is not equivalent unless it is the gold answer itself
+_CACHED = 1 << 16
+
+
+class GraderError(RuntimeError):
+    """A grading process cannot be started, or the grader is closed."""
+
+
+@dataclass(frozen=True)
+class Grade:
+    """Whether an answer is equivalent to the gold answer.
+
+    Attributes:
+        correct: they are equivalent.
+        failure: why they could not be compared (then ``correct`` is False): ``timeout`` (killed at the time
+            limit), ``crash`` (two children died over it) or ``error`` (an exception in a library).
+    """
+
+    correct: bool
+    failure: str | None = None
+
+
+class _Stopped(Exception):
+    """A child is no longer usable: its time was up, or (``died``) it ended by itself."""
+
+    def __init__(self, *, died: bool) -> None:
+        super().__init__()
+        self.died = died
+
+
+class _Child:
+    """One grading process, used by one thread at a time."""
+
+    def __init__(self, memory_mb: int, alarm_seconds: float) -> None:
+        self._resources = ExitStack()
+        self._errors = self._resources.enter_context(tempfile.TemporaryFile())  # noqa: SIM115
+        environment = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
+        # A fixed hash seed, because the order of sympy's terms, and with it a result, may depend on it.
+        environment["PYTHONHASHSEED"] = "0"
+        arguments = [str(os.getpid()), str(memory_mb), str(alarm_seconds)]
+        self._process = self._resources.enter_context(
+            subprocess.Popen(
+                [sys.executable, "-m", "src.rewards.grading_child", *arguments],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=self._errors,
+                env=environment,
+                cwd=_ROOT,
+                bufsize=0,
+            )
+        )
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._requests, self._replies = self._process.stdin, self._process.stdout
+        self._ready = False
+
+    def ask(self, gold: str, answer: str, seconds: float) -> dict[str, Any]:
+        """Return the child's reply. Raises: _Stopped; GraderError if the child could not start."""
+        if not self._ready:
+            try:
+                self._receive(_START_SECONDS)
+            except _Stopped as stopped:
+                self._errors.seek(0)
+                tail = self._errors.read().decode(errors="replace").strip()[-1000:]
+                reason = "it ended" if stopped.died else f"it was not ready after {_START_SECONDS:g} s"
+                raise GraderError(f"a grading process could not start: {reason}. {tail}") from None
+            self._ready = True
+        try:
+            self._requests.write(json.dumps([gold, answer]).encode() + b"\n")
+        except OSError:
+            raise _Stopped(died=True) from None
+        return self._receive(seconds)
+
+    def _receive(self, seconds: float) -> Any:
+        deadline = time.monotonic() + seconds
+        poll = select.poll()
+        poll.register(self._replies, select.POLLIN)
+        data = b""
+        while not data.endswith(b"\n"):
+            if not poll.poll(max(0.0, deadline - time.monotonic()) * 1000):
+                raise _Stopped(died=False)
+            chunk = os.read(self._replies.fileno(), 1 << 16)
+            if not chunk:
+                raise _Stopped(died=True)
+            data += chunk
+        return json.loads(data)
+
+    def kill(self) -> None:
+        """End the process, whatever it does."""
+        self._process.kill()
+        self._process.wait()
+
+    def close(self) -> None:
+        """End the process and release its pipes."""
+        self.kill()
+        self._resources.close()
+
+
+class Grader:
+    """A pool of grading processes, to be used as a context manager, from any thread.
+
+    The processes start at once and load their libraries in the background.
+
+    Args:
+        workers: number of processes.
+        seconds: wall-clock limit per pair; a grading that takes longer is killed.
+        memory_mb: address space of a process.
+    """
+
+    def __init__(self, workers: int, seconds: float, *, memory_mb: int = 1024) -> None:
+        self._seconds, self._memory_mb = seconds, memory_mb
+        self._lock = threading.Lock()
+        self._closed = False
+        self._cache: OrderedDict[tuple[str, str], Grade] = OrderedDict()
+        self._counts: Counter[str] = Counter()
+        self._children: set[_Child] = set()
+        self._idle: queue.SimpleQueue[_Child] = queue.SimpleQueue()
+        self._threads = ThreadPoolExecutor(workers, thread_name_prefix="grader")
+        for _ in range(workers):
+            self._start_child()
+
+    def __enter__(self) -> Grader:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def grade(self, pairs: Sequence[tuple[str, str | None]]) -> list[Grade]:
+        """Return the grade of each pair ``(gold answer, answer)``, in order; no answer is never right.
+
+        Raises:
+            GraderError: the grading processes cannot be started, or the grader is closed.
+        """
+        grades: dict[tuple[str, str | None], Grade] = {}
+        pending = []
+        for pair in dict.fromkeys(pairs):
+            grade = self._at_once(*pair)
+            if grade is None:
+                pending.append(pair)
+            else:
+                grades[pair] = grade
+        grades.update(zip(pending, self._threads.map(self._in_child, pending), strict=True))
+        return [grades[pair] for pair in pairs]
+
+    def stats(self) -> dict[str, int]:
+        """Counts since the start: pairs ``compared`` in a child, ``timeout``, ``crash`` and ``error``."""
+        with self._lock:
+            return {name: self._counts[name] for name in ("compared", "timeout", "crash", "error")}
+
+    def close(self) -> None:
+        """End all grading processes; a grading under way raises GraderError."""
+        with self._lock:
+            self._closed = True
+            for child in self._children:
+                child.kill()
+        self._threads.shutdown(cancel_futures=True)
+        with self._lock:
+            for child in self._children:
+                child.close()
+            self._children.clear()
+
+    def _start_child(self) -> None:
+        with self._lock:
+            if self._closed:
+                raise GraderError("the grader is closed")
+            child = _Child(self._memory_mb, self._seconds + _ALARM_MARGIN)
+            self._children.add(child)
+        self._idle.put(child)
+
+    def _replace(self, child: _Child) -> None:
+        with self._lock:
+            if not self._closed:
+                self._children.discard(child)
+                child.close()
+        self._start_child()
+
+    def _at_once(self, gold: str, answer: str | None) -> Grade | None:
+        """Return the grade if it takes no computer algebra, or is known; otherwise None."""
+        if answer is None or not answer.strip():
+            return Grade(False)
+        if answer.strip() == gold.strip():
+            return Grade(True)
+        numbers = plain_number(gold), plain_number(answer)
+        if numbers[0] is not None and numbers[1] is not None:
+            return Grade(numbers[0] == numbers[1])
+        if len(answer) > _LONGEST:
+            return Grade(False)
+        with self._lock:
+            known = self._cache.get((gold, answer))
+            if known is not None:
+                self._cache.move_to_end((gold, answer))
+            return known
+
+    def _in_child(self, pair: tuple[str, str]) -> Grade:
+        grade = self._compare(*pair)
+        with self._lock:
+            self._counts["compared"] += 1
+            if grade.failure:
+                self._counts[grade.failure] += 1
+            self._cache[pair] = grade
+            if len(self._cache) > _CACHED:
+                self._cache.popitem(last=False)
+        return grade
+
+    def _compare(self, gold: str, answer: str) -> Grade:
+        for attempt in (1, 2):  # a child that died, of whatever, is replaced and the pair retried once
+            child = self._idle.get()
+            try:
+                reply = child.ask(gold, answer, self._seconds)
+            except GraderError:
+                self._replace(child)
+                if attempt == 2:
+                    raise
+            except _Stopped as stopped:
+                self._replace(child)
+                if not stopped.died:
+                    return Grade(False, "timeout")
+            else:
+                if reply["retire"]:
+                    self._replace(child)
+                else:
+                    self._idle.put(child)
+                return Grade(reply["equivalent"], "error" if reply["error"] else None)
+        return Grade(False, "crash")

@@ -1,0 +1,74 @@
+"""A grading child: compares one pair of answers after the other for ``src.rewards.grader``.
+
+Run as ``python -m src.rewards.grading_child PARENT_PID MEMORY_MB ALARM_SECONDS``. It speaks JSON Lines on
+its standard streams: first ``"ready"``; then a request is ``[gold, answer]`` and a reply
+``{"equivalent": bool, "error": string or null, "retire": bool}``. It outlives its parent neither while idle
+(end of input, or another parent process) nor inside a comparison (the kernel's alarm clock, whose default
+action ends even a process that is stuck in C).
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import resource
+import select
+import signal
+import sys
+
+_IDLE_SECONDS = 5.0  # between two looks at whether the parent still lives
+
+
+def _read_requests(parent: int) -> list[bytes]:
+    """Return the next complete lines of standard input; an empty list at its end or without a parent."""
+    data = b""
+    while not data.endswith(b"\n"):
+        while not select.select([0], [], [], _IDLE_SECONDS)[0]:
+            if os.getppid() != parent:
+                return []
+        chunk = os.read(0, 1 << 16)
+        if not chunk:
+            return []
+        data += chunk
+    return data.splitlines()
+
+
+def _resident_bytes() -> int:
+    # Not ru_maxrss: it survives exec, so that a child would start with its large parent's.
+    with open("/proc/self/statm") as statm:
+        return int(statm.read().split()[1]) * resource.getpagesize()
+
+
+def main(parent: int, memory_mb: int, alarm_seconds: float) -> None:
+    """Serve requests until the parent is gone."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent to handle
+    with os.fdopen(os.dup(1), "w") as replies:
+        os.dup2(2, 1)  # whatever a library prints must not get between the replies
+        logging.disable(logging.CRITICAL)
+
+        from src.rewards.equivalence import equivalent
+
+        equivalent(r"\frac{x^2}{2}", "x(x+2)/2-x")  # fills the caches of parser and simplifier
+        memory = memory_mb * 2**20
+        resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+        print(json.dumps("ready"), file=replies, flush=True)
+        while lines := _read_requests(parent):
+            for line in lines:
+                gold, answer = json.loads(line)
+                error = None
+                signal.setitimer(signal.ITIMER_REAL, alarm_seconds)
+                try:
+                    correct = equivalent(gold, answer)
+                except Exception as exception:  # hostile input can make sympy raise anything
+                    correct, error = False, type(exception).__name__
+                signal.setitimer(signal.ITIMER_REAL, 0)
+                # Libraries take a failed allocation for "not equivalent": a full process errs in silence.
+                retire = _resident_bytes() > memory // 2
+                reply = {"equivalent": correct, "error": error, "retire": retire}
+                print(json.dumps(reply), file=replies, flush=True)
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]), int(sys.argv[2]), float(sys.argv[3]))

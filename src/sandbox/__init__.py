@@ -1,0 +1,8 @@
+"""Where model-written code runs. ``with build_sandbox(cfg) as sandbox: result = sandbox.run(code)``."""
+
+from __future__ import annotations
+
+from src.sandbox.api import ExecutionResult, Sandbox, SandboxError, Status
+from src.sandbox.build import build_sandbox
+
+__all__ = ["ExecutionResult", "Sandbox", "SandboxError", "Status", "build_sandbox"]

@@ -1,0 +1,121 @@
+"""What each executed child does to itself before it touches the program. Standard library only."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import math
+import mmap
+import os
+import resource
+import signal
+import struct
+from typing import Any
+
+from src.sandbox.landlock import Domain, abi
+from src.sandbox.seccomp import Filter
+
+_SET_PDEATHSIG, _SET_DUMPABLE, _SET_NO_NEW_PRIVS, _SET_CHILD_SUBREAPER = 1, 4, 38, 36
+_CAPSET = {"x86_64": 126, "aarch64": 91}
+_OPEN_FILES = 64
+
+
+def _prctl(option: int, value: int) -> None:
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.prctl(option, value, 0, 0, 0):
+        number = ctypes.get_errno()
+        raise OSError(number, f"prctl {option}: {os.strerror(number)}")
+
+
+def protect_worker() -> None:
+    """Make orphaned descendants children of the worker, and drop what privileges it was started with."""
+    _prctl(_SET_CHILD_SUBREAPER, 1)
+    with contextlib.suppress(OSError):  # sandlock refuses the call; there Landlock guards the entries
+        _prctl(_SET_DUMPABLE, 0)  # its /proc entries are closed to its children
+    libc = ctypes.CDLL(None, use_errno=True)
+    header, nothing = struct.pack("=Ii", 0x20080522, 0), bytes(24)  # version 3, this process
+    libc.syscall(_CAPSET[os.uname().machine], header, nothing)
+
+
+class Confinement:
+    """Limits, Landlock domain and seccomp filter, prepared by the worker, entered by each child.
+
+    ``strict`` False (no jail) goes on without what the kernel lacks; :attr:`missing` says what that is.
+    """
+
+    def __init__(self, settings: dict[str, Any], work: str) -> None:
+        limits = settings["limits"]
+        self.missing: list[str] = []
+        self.work = work
+        self._address_space = _mapped_bytes() + limits["memory_mb"] * 2**20
+        self._cpu = math.ceil(limits["cpu_seconds"]) + 1  # a backstop: the worker watches the exact limit
+        self._file = int(limits["file_mb"] * 2**20)
+        self._processes: int | None = None
+        if settings["own_process_count"]:
+            self._processes = limits["processes"] + 3  # the jail's own processes count too
+        self._domain: Domain | None = None
+        if settings["landlock"]:
+            if abi():
+                self._domain = Domain(settings["readable"], settings["listable"], work)
+            elif settings["landlock"] == "required":
+                raise OSError("the kernel has no Landlock")
+            else:
+                self.missing.append("Landlock")
+        self._filter: Filter | None = None
+        try:
+            self._filter = Filter(threads=limits["processes"] > 1)
+        except OSError as error:
+            if settings["strict"]:
+                raise
+            self.missing.append(str(error))
+        self._strict = settings["strict"]
+
+    def enter(self, worker: int) -> None:
+        """Confine the calling child for good. Raises OSError when anything required is refused."""
+        os.setsid()
+        _prctl(_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() != worker:
+            os._exit(1)  # the worker died before the line above
+        for kind, value in (
+            (resource.RLIMIT_AS, self._address_space),
+            (resource.RLIMIT_CPU, self._cpu),
+            (resource.RLIMIT_FSIZE, self._file),
+            (resource.RLIMIT_NPROC, self._processes),
+            (resource.RLIMIT_CORE, 0),
+            (resource.RLIMIT_NOFILE, _OPEN_FILES),
+            (resource.RLIMIT_MEMLOCK, 0),
+        ):
+            if value is not None:
+                hard = resource.getrlimit(kind)[1]
+                value = value if hard == resource.RLIM_INFINITY else min(value, hard)
+                resource.setrlimit(kind, (value, value))
+        _prctl(_SET_NO_NEW_PRIVS, 1)
+        if self._domain is not None:
+            self._domain.enter()
+        if self._filter is not None:
+            try:
+                self._filter.install()
+            except OSError:
+                if self._strict:
+                    raise
+
+
+def _mapped_bytes() -> int:
+    """Address space of the warm worker, on top of which a program gets its own.
+
+    Found by trying limits, since not every jail shows the worker /proc.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_AS)
+    low, high = 0, 2**40
+    try:
+        while high - low > 2**16:
+            middle = (low + high) // 2
+            resource.setrlimit(resource.RLIMIT_AS, (middle, hard))
+            try:
+                mmap.mmap(-1, mmap.PAGESIZE).close()
+                high = middle
+            except (OSError, MemoryError):
+                low = middle
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
+    return high

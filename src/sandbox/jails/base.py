@@ -1,0 +1,158 @@
+"""What a jail is to the pool, and which files of the host a worker needs."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import subprocess
+import sys
+import sysconfig
+import tempfile
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, Any
+
+from src.sandbox.api import SandboxError
+
+REQUIRED_PACKAGES = ("numpy", "sympy", "mpmath")
+OPTIONAL_PACKAGES = ("scipy", "gmpy2")
+DEVICES = ("/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom")
+
+# fixed for every worker: hash order, and one thread per numpy call, are part of reproducible output
+ENVIRONMENT = {
+    "PYTHONHASHSEED": "0",
+    "OPENBLAS_NUM_THREADS": "1",
+    "OMP_NUM_THREADS": "1",
+    "MKL_NUM_THREADS": "1",
+    "MALLOC_ARENA_MAX": "1",  # an arena per thread would eat up the address space that a program may use
+    "LC_ALL": "C.UTF-8",
+}
+
+# The worker's modules come through its first frame, so that no jail has to show the repository.
+_BOOTSTRAP = """
+import json, os, sys, types
+def read(count):
+    parts = b""
+    while len(parts) < count:
+        part = os.read(0, count - len(parts))
+        if not part:
+            os._exit(0)
+        parts += part
+    return parts
+settings = json.loads(read(int.from_bytes(read(4), "big")))
+for name, source in settings.pop("modules").items():
+    module = sys.modules[name] = types.ModuleType(name)
+    exec(compile(source, "<" + name + ">", "exec"), module.__dict__)
+sys.modules["src.sandbox.worker"].main(settings)
+"""
+_MODULES = ("protocol", "seccomp", "landlock", "confine", "program", "supervise", "worker")  # in import order
+
+
+def interpreter(executable: str) -> list[str]:
+    """Command line of a worker: no site packages, no bytecode written, nothing from the current directory."""
+    return [executable, "-S", "-s", "-B", "-P", "-c", _BOOTSTRAP]
+
+
+def worker_modules() -> dict[str, str]:
+    """Sources of what runs inside the jail, by module name."""
+    folder = Path(__file__).parent.parent
+    return {f"src.sandbox.{name}": (folder / f"{name}.py").read_text() for name in _MODULES}
+
+
+@dataclass(frozen=True)
+class PythonFiles:
+    """Where the interpreter and the packages of a worker lie on the host."""
+
+    executable: str
+    prefix: str
+    stdlib: str
+    packages: dict[str, str]
+    package_libraries: list[str]  # numpy.libs and the like, found relative to the packages
+    libraries: list[str]  # system library folders and the dynamic linker's cache
+    python_libraries: list[str]  # shared libraries in the prefix
+
+
+def find_python() -> PythonFiles:
+    """The base interpreter of this process. Raises SandboxError when a required package is not installed."""
+    prefix = os.path.realpath(sys.base_prefix)
+    executable = os.path.realpath(getattr(sys, "_base_executable", None) or sys.executable)
+    packages, beside = {}, []
+    for name in (*REQUIRED_PACKAGES, *OPTIONAL_PACKAGES):
+        spec = importlib.util.find_spec(name)
+        if spec is None or not spec.submodule_search_locations:
+            if name in REQUIRED_PACKAGES:
+                raise SandboxError(f"the sandbox needs {name}, which is not installed: pip install {name}")
+            continue
+        packages[name] = os.path.realpath(next(iter(spec.submodule_search_locations)))
+        libraries = packages[name] + ".libs"
+        if os.path.isdir(libraries):
+            beside.append(libraries)
+    arch = sysconfig.get_config_var("MULTIARCH") or "none"
+    folders = [f"/lib/{arch}", f"/usr/lib/{arch}", "/lib64", "/usr/lib64"]
+    if not any(map(os.path.isdir, folders[:2])):
+        folders += ["/lib", "/usr/lib"]
+    shared = []
+    if prefix != "/usr":
+        shared = sorted(str(path) for path in Path(prefix, "lib").glob("*.so*") if path.is_file())
+    return PythonFiles(
+        executable=executable,
+        prefix=prefix,
+        stdlib=os.path.realpath(sysconfig.get_path("stdlib")),
+        packages=packages,
+        package_libraries=beside,
+        libraries=[path for path in (*folders, "/etc/ld.so.cache") if os.path.exists(path)],
+        python_libraries=shared,
+    )
+
+
+def make_scratch() -> str:
+    """A folder of the host for a worker's programs, in memory where possible: removing is then fast."""
+    memory = "/dev/shm"
+    return tempfile.mkdtemp(prefix="sandbox-", dir=memory if os.access(memory, os.W_OK | os.X_OK) else None)
+
+
+@dataclass
+class Launched:
+    """A started worker: its process, the jail's part of its settings, and what to do once it is gone."""
+
+    process: subprocess.Popen[bytes]
+    settings: dict[str, Any]
+    log: IO[bytes]  # the worker's own stderr
+    cleanup: Callable[[], None] = field(default=lambda: None)
+
+
+class Jail(ABC):
+    """One kind of isolation. The module of each says what it guarantees and what it does not."""
+
+    name: str
+    isolates_files = True
+
+    @abstractmethod
+    def unavailable(self) -> str | None:
+        """Why it cannot be used here, as far as one sees without starting it, and the remedy; or None."""
+
+    @abstractmethod
+    def launch(self, limits: dict[str, Any]) -> Launched:
+        """Start a worker process, which then waits for its first frame. Raises OSError or SandboxError."""
+
+
+def spawn(command: list[str], environment: dict[str, str]) -> tuple[subprocess.Popen[bytes], IO[bytes]]:
+    """Start ``command`` with pipes on 0 and 1, its stderr in a nameless file, in a session of its own."""
+    log = tempfile.TemporaryFile()  # noqa: SIM115 - handed on
+    try:
+        process = subprocess.Popen(
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=log,
+            env=environment,
+            cwd="/",
+            bufsize=0,
+            start_new_session=True,  # Ctrl-C at a terminal is for the caller alone
+        )
+    except BaseException:
+        log.close()
+        raise
+    return process, log

@@ -1,0 +1,91 @@
+"""Jail: sandlock (Landlock and seccomp, a Python wheel). No root, no namespaces; Linux 6.12 or later.
+
+Guaranteed: programs read only the interpreter, numpy, sympy, mpmath, scipy and the system's shared
+libraries, and write only into a private folder, emptied after each; no sockets, no new processes, no signal
+to any other process (Landlock scopes, and the seccomp filter of src/sandbox/seccomp.py); no new privileges,
+no capabilities, no environment. Each program enters a Landlock domain of its own, within sandlock's for the
+worker.
+
+Not guaranteed, beside what bubblewrap does not either: whether a file exists, its size and dates, and where
+a symbolic link points can be asked of any path (Landlock does not cover stat), though nothing is read,
+listed or changed; there is no pid namespace, so that one can ask whether a process number is in use; no
+network namespace, so that the refusal of sockets rests on seccomp and Landlock alone; the folder is one
+of the host's (in /dev/shm), its size watched every 20 ms rather than capped. sandlock answers for /etc/hosts
+and a few /proc files with texts of its own.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import shutil
+import sys
+from pathlib import Path
+from typing import Any
+
+from src.sandbox.jails.base import (
+    DEVICES,
+    ENVIRONMENT,
+    Jail,
+    Launched,
+    find_python,
+    interpreter,
+    make_scratch,
+    spawn,
+)
+from src.sandbox.landlock import abi
+
+_LANDLOCK = 6
+
+
+class Sandlock(Jail):
+    """See the module's header."""
+
+    name = "sandlock"
+
+    def unavailable(self) -> str | None:
+        """The wheel must be installed and the kernel's Landlock recent enough."""
+        if importlib.util.find_spec("sandlock") is None:
+            return "the package sandlock is not installed; remedy: pip install sandlock"
+        if abi() < _LANDLOCK:
+            return f"it needs Landlock version {_LANDLOCK} (Linux 6.12); this kernel has {abi() or 'none'}"
+        return None
+
+    def launch(self, limits: dict[str, Any]) -> Launched:
+        """Start a worker under sandlock, by way of the launcher."""
+        files = find_python()
+        scratch = make_scratch()
+        libraries = [*files.libraries, *files.python_libraries, *files.package_libraries]
+        shown = [files.stdlib, *libraries, *files.packages.values()]
+        environment = dict(ENVIRONMENT)
+        if files.python_libraries:
+            environment["LD_LIBRARY_PATH"] = os.path.join(files.prefix, "lib")
+        task = {
+            "command": interpreter(files.executable),
+            # without /proc: sandlock would open it on a program's behalf, past the program's own domain
+            "readable": [*shown, files.executable, *DEVICES],
+            "scratch": scratch,
+            "environment": environment,
+        }
+        launcher = str(Path(__file__).with_name("sandlock_launcher.py"))
+        try:
+            # the launcher has the caller's environment, to find sandlock where the caller does; the worker none
+            process, log = spawn([sys.executable, "-P", launcher, json.dumps(task)], dict(os.environ))
+        except BaseException:
+            shutil.rmtree(scratch, ignore_errors=True)
+            raise
+        hidden = ("site-packages", "dist-packages")  # what else is installed is nobody's business
+        inside = sorted(
+            os.path.join(files.stdlib, name) for name in os.listdir(files.stdlib) if name not in hidden
+        )
+        settings = {
+            "packages": files.packages,
+            "scratch": scratch,
+            "readable": [*libraries, *inside, *files.packages.values(), *DEVICES],
+            "listable": [files.stdlib],
+            "landlock": "required",
+            "own_process_count": False,
+            "strict": True,
+        }
+        return Launched(process, settings, log, lambda: shutil.rmtree(scratch, ignore_errors=True))

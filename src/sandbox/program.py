@@ -1,0 +1,109 @@
+"""What the confined child does with the code: run it as ``__main__``, echo a last bare expression, report.
+
+Runs inside the jail, with the standard library only. The report is the child's own word about its own
+program: it can at worst misreport itself, never an infrastructure failure.
+"""
+
+from __future__ import annotations
+
+import ast
+import builtins
+import contextlib
+import io
+import json
+import os
+import sys
+import threading
+import traceback
+from types import CodeType, ModuleType
+
+ERROR_CHARS = 2000
+_MEMORY = b'{"status": "memory", "error": null}'  # ready-made: there may be no memory left to make it
+_NAME = "<program>"
+
+
+def last_line(error: BaseException) -> str:
+    """``NameError: name 'x' is not defined``: the exception as one line, a long message cut in the middle."""
+    if isinstance(error, SyntaxError):
+        text = f"{type(error).__name__}: {error.msg}"
+    else:
+        error.__notes__ = []
+        text = "".join(traceback.format_exception_only(type(error), error))
+    text = " ".join(text.split())
+    if len(text) > ERROR_CHARS:
+        half = ERROR_CHARS // 2
+        text = f"{text[:half]} ... {text[-half:]}"
+    return text
+
+
+def _compile(code: str) -> tuple[CodeType, CodeType | None]:
+    """The program, and its last statement apart when that is a bare expression."""
+    tree = ast.parse(code, _NAME)
+    last = tree.body[-1] if tree.body else None
+    if not isinstance(last, ast.Expr):
+        return compile(tree, _NAME, "exec", dont_inherit=True), None
+    tree.body.pop()
+    body = compile(tree, _NAME, "exec", dont_inherit=True)
+    return body, compile(ast.Expression(last.value), _NAME, "eval", dont_inherit=True)
+
+
+def _join_threads() -> None:
+    """A script ends when its threads do."""
+    for thread in threading.enumerate():
+        if thread is not threading.current_thread() and not thread.daemon:
+            thread.join()
+
+
+def _execute(code: str) -> tuple[str, str | None]:
+    """Run ``code``; the status and the error line."""
+    module = ModuleType("__main__")
+    module.__dict__["__builtins__"] = builtins
+    sys.modules["__main__"] = module
+    try:
+        body, echo = _compile(code)
+        exec(body, module.__dict__)
+        if echo is not None:
+            value = eval(echo, module.__dict__)
+            if value is not None:
+                sys.stdout.write(f"{value!r}\n")
+        _join_threads()
+    except SystemExit as error:
+        if error.code is None or error.code == 0:
+            return "ok", None
+        return "error", f"SystemExit: {error.code}"[:ERROR_CHARS]
+    except MemoryError:
+        return "memory", None
+    except BaseException as error:
+        return "error", last_line(error)
+    return "ok", None
+
+
+def run(code: str, report: int) -> None:
+    """Execute ``code`` with stdout on descriptor 1, write the outcome to ``report``, and end the process."""
+    # line by line, so that what was printed before a limit struck is not lost
+    stdout = io.TextIOWrapper(
+        io.BufferedWriter(io.FileIO(1, "w", closefd=False)),
+        encoding="utf-8",
+        errors="backslashreplace",
+        line_buffering=True,
+    )
+    streams = {
+        "stdin": os.fdopen(0, closefd=False),
+        "stdout": stdout,
+        "stderr": os.fdopen(2, "w", closefd=False),
+    }
+    for name, stream in streams.items():
+        setattr(sys, name, stream)
+        setattr(sys, f"__{name}__", stream)
+    exit_code = 1
+    try:
+        status, error = _execute(code)
+        with contextlib.suppress(OSError, ValueError):  # the program may have closed its own output
+            stdout.flush()
+        message = _MEMORY if status == "memory" else json.dumps({"status": status, "error": error}).encode()
+        os.write(report, message)
+        exit_code = 0
+    except MemoryError:
+        os.write(report, _MEMORY)
+    finally:
+        os._exit(exit_code)  # no exit handlers: a program ends when it ends

@@ -1,0 +1,93 @@
+"""What the mini policy is taught: solutions to training problems, as token ids with a loss mask."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from transformers import PreTrainedTokenizerFast
+
+from src.config import LEVELS, SUBJECTS, WarmStartConfig
+from src.problems.mini.family import stream
+from src.problems.mini.solutions import Habits, Segment, write_solution
+from src.problems.prompts import build_prompt
+from src.rollout.feedback import CLOSE, OPEN, neutralise
+
+CHUNK = 16  # batches that are sorted by length together, so that little is padded
+HABITS = Habits()
+
+
+@dataclass(frozen=True)
+class Example:
+    """Token ids of a prompt and its solution, and which of them the policy wrote."""
+
+    ids: list[int]
+    mask: list[int]
+
+
+def rendered(segments: list[Segment]) -> list[Segment]:
+    """The segments with what the interpreter said put between the fences of the rollout."""
+    return [
+        segment
+        if segment.author == "policy"
+        else Segment("sandbox", f"\n{OPEN}{neutralise(segment.text)}{CLOSE}")
+        for segment in segments
+    ]
+
+
+def solutions(cfg: WarmStartConfig, purpose: str) -> Iterator[tuple[str, list[Segment]]]:
+    """Endless prompts with solutions to training problems; never to held-out ones."""
+    rng = random.Random(f"{purpose}-{cfg.seed}")
+    everything = stream(f"{purpose}-all-{cfg.seed}", "train", SUBJECTS, LEVELS)
+    geometry = stream(f"{purpose}-geometry-{cfg.seed}", "train", ("Geometry",), LEVELS)
+    while True:
+        luck = rng.random()
+        mode = (
+            "text" if luck < cfg.text_share else "code" if luck < cfg.text_share + cfg.code_share else "free"
+        )
+        only_geometry = mode == "text" and rng.random() < cfg.geometry_in_text
+        instance = next(geometry if only_geometry else everything)
+        problem = instance.problem(rng.randrange(len(instance.exercise.wordings)))
+        prompt = build_prompt(problem, mode, "mini")
+        assert isinstance(prompt, str)
+        yield prompt, rendered(write_solution(instance, mode, rng, HABITS))
+
+
+def encode(prompt: str, segments: list[Segment], tokenizer: PreTrainedTokenizerFast) -> Example:
+    """Tokenize every segment on its own, as a rollout does, and end the last one."""
+    ids = tokenizer.encode(prompt, add_special_tokens=False)
+    mask = [0] * len(ids)
+    for segment in segments:
+        part = tokenizer.encode(segment.text, add_special_tokens=False)
+        ids += part
+        mask += [int(segment.author == "policy")] * len(part)
+    return Example([*ids, tokenizer.eos_token_id], [*mask, 1])
+
+
+def batches(
+    cfg: WarmStartConfig, tokenizer: PreTrainedTokenizerFast
+) -> Iterator[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]:
+    """Endless (input ids, attention mask, labels), each of shape (batch, length), padded on the right."""
+    source = solutions(cfg, "train")
+    rng = random.Random(f"order-{cfg.seed}")
+    while True:
+        examples = [encode(*next(source), tokenizer) for _ in range(cfg.batch_size * CHUNK)]
+        examples.sort(key=lambda example: len(example.ids))
+        order = list(range(CHUNK))
+        rng.shuffle(order)
+        for place in order:
+            batch = examples[place * cfg.batch_size : (place + 1) * cfg.batch_size]
+            shape = (len(batch), max(len(example.ids) for example in batch))
+            ids = torch.full(shape, tokenizer.pad_token_id)
+            attention = torch.zeros(shape, dtype=torch.long)
+            labels = torch.full(shape, -100)
+            for row, example in enumerate(batch):
+                length = len(example.ids)
+                ids[row, :length] = torch.tensor(example.ids)
+                attention[row, :length] = 1
+                labels[row, :length] = torch.where(
+                    torch.tensor(example.mask, dtype=torch.bool), ids[row, :length], -100
+                )
+            yield ids, attention, labels

@@ -1,0 +1,63 @@
+"""The mini policy before it has learned anything: its tokenizer and its architecture."""
+
+from __future__ import annotations
+
+from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
+from transformers import PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM
+
+from src.config import WarmStartConfig
+from src.warm_start.corpus import solutions
+
+PAD, END, FENCE = "<|pad|>", "<|end|>", "```"
+POSITIONS = 2048
+
+
+def build_tokenizer(cfg: WarmStartConfig) -> PreTrainedTokenizerFast:
+    """Learn a byte-level BPE in which digits stand alone and a fence is one token of its own.
+
+    Merges may cross spaces but not lines, so that set phrases cost one token.
+    """
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Split(FENCE, "isolated"),
+            pre_tokenizers.Split(Regex(r"[0-9]|[^0-9\n]+\n*|\n+"), "isolated"),
+            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+        ]
+    )
+    tokenizer.decoder = decoders.ByteLevel()
+    source = solutions(cfg, "tokenizer")
+    texts: list[str] = []
+    for _ in range(cfg.tokenizer_samples):
+        prompt, segments = next(source)
+        texts += [prompt, *(segment.text for segment in segments)]
+    trainer = trainers.BpeTrainer(
+        vocab_size=cfg.vocab_size,
+        special_tokens=[PAD, END],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(texts, trainer)
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, pad_token=PAD, eos_token=END, clean_up_tokenization_spaces=False
+    )
+
+
+def build_model(cfg: WarmStartConfig, tokenizer: PreTrainedTokenizerFast) -> Qwen3ForCausalLM:
+    """A Qwen3 with random weights and tied embeddings."""
+    return Qwen3ForCausalLM(
+        Qwen3Config(
+            vocab_size=len(tokenizer),
+            hidden_size=cfg.hidden_size,
+            num_hidden_layers=cfg.layers,
+            num_attention_heads=cfg.heads,
+            num_key_value_heads=cfg.kv_heads,
+            head_dim=cfg.head_dim,
+            intermediate_size=cfg.intermediate_size,
+            max_position_embeddings=POSITIONS,
+            tie_word_embeddings=True,
+            bos_token_id=None,
+            eos_token_id=tokenizer.eos_token_id,
+            pad_token_id=tokenizer.pad_token_id,
+        )
+    )

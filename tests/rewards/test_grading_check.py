@@ -1,0 +1,40 @@
+"""The measurement of experiments/grading, on a small benchmark."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+ANSWERS = [
+    r"\frac{1}{2}",
+    "10",
+    r"\left( 3, \frac{\pi}{2} \right)",
+    "x^2 - 7",
+    r"\sqrt{13}",
+    r"\text{Evelyn}",
+]
+
+
+@pytest.mark.parametrize(("shift", "status"), [(0, 0), (1, 1)])
+def test_status_says_whether_targets_are_met(tmp_path: Path, shift: int, status: int) -> None:
+    golds = ANSWERS[shift:] + ANSWERS[:shift]
+    rows = [
+        {"solution": f"So ${'x' * number} = \\boxed{{{answer}}}$.", "answer": gold}
+        for number, (answer, gold) in enumerate(zip(ANSWERS, golds, strict=True), start=1)
+    ]
+    path = tmp_path / "benchmark.jsonl"
+    path.write_text("\n".join(map(json.dumps, rows)))
+    done = subprocess.run(
+        [sys.executable, "-m", "experiments.grading.check", "--path", path, "--workers", "1"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == status, done.stderr
+    right = f"{0 if shift else 6} of     6 equivalent"
+    assert right in done.stdout.splitlines()[0]

@@ -1,0 +1,208 @@
+"""Attacks on files: nothing of the user's is read, listed or changed; nothing survives an execution."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from src.sandbox import ExecutionResult, Status
+
+Attack = Callable[[str], ExecutionResult]
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(params=["home", "tmp", "repository"])
+def secret(request: pytest.FixtureRequest) -> Iterator[tuple[Path, str]]:
+    """A file of the user's and what is in it."""
+    folder = {"home": Path.home(), "tmp": Path(tempfile.gettempdir()), "repository": ROOT}[request.param]
+    with tempfile.TemporaryDirectory(dir=folder, prefix=".sandbox-test-") as place:
+        path, text = Path(place, "secret"), secrets.token_hex(16)
+        path.write_text(text)
+        path.chmod(0o644)
+        Path(place).chmod(0o777)
+        yield path, text
+
+
+WAYS_TO_READ = {
+    "open": "print(open(path).read())",
+    "libc": """
+import ctypes
+libc = ctypes.CDLL(None)
+buffer = ctypes.create_string_buffer(100)
+print(libc.read(libc.open(path.encode(), 0), buffer, 100), buffer.value)
+""",
+    "symbolic link": "import os\nos.symlink(path, 'link')\nprint(open('link').read())",
+    "hard link": "import os\nos.link(path, 'link')\nprint(open('link').read())",
+    "relative": "print(open('../' * 20 + path).read())",
+    "root of a process": "print(open('/proc/self/root' + path).read())",
+    "root of the worker": "import os\nprint(open(f'/proc/{os.getppid()}/root' + path).read())",
+    "root of init": "print(open('/proc/1/root' + path).read())",
+    "path descriptor": """
+import os
+folder = os.open(os.path.dirname(path), os.O_PATH)
+print(os.read(os.open(os.path.basename(path), os.O_RDONLY, dir_fd=folder), 100))
+""",
+    "import": "import sys, os\nsys.path.insert(0, os.path.dirname(path))\nexec(open(path).read())",
+    "rename": "import os\nos.rename(path, 'mine')\nprint(open('mine').read())",
+    "map": "import numpy\nprint(bytes(numpy.memmap(path, mode='r')))",
+}
+
+
+@pytest.mark.parametrize("way", WAYS_TO_READ)
+def test_a_file_of_the_users_is_not_read(attack: Attack, secret: tuple[Path, str], way: str) -> None:
+    path, text = secret
+    result = attack(f"path = {str(path)!r}\n{WAYS_TO_READ[way]}")
+    assert text not in result.stdout
+    assert text not in (result.error or "")
+    assert result.status is Status.ERROR or "-1" in result.stdout
+
+
+def test_the_users_folders_are_not_listed(attack: Attack) -> None:
+    for folder in (ROOT, Path.home(), Path(tempfile.gettempdir())):
+        names = set(os.listdir(folder))
+        result = attack(f"import os\nprint(os.listdir({str(folder)!r}))")
+        assert result.status is Status.ERROR or not names & set(eval(result.stdout)), folder
+
+
+def test_only_the_packages_that_are_meant_for_programs_are_there(attack: Attack) -> None:
+    assert attack(
+        "import numpy, sympy, mpmath, importlib.util\nimportlib.util.find_spec('scipy').name"
+    ).stdout
+    for name in ("pytest", "hydra", "torch", "src", "src.sandbox.worker", "sandlock"):
+        assert "ModuleNotFoundError" in (attack(f"import {name}").error or "")
+
+
+WAYS_TO_WRITE = {
+    "overwrite": "open(path, 'w').write('changed')",
+    "append": "open(path, 'a').write('changed')",
+    "truncate": "import os\nos.truncate(path, 0)",
+    "unlink": "import os\nos.unlink(path)",
+    "rename": "import os\nos.rename(path, path + '2')",
+    "mode": "import os\nos.chmod(path, 0o777)",
+    "mode of a descriptor": "import os\nos.fchmod(os.open(path, os.O_RDONLY), 0)",
+    "dates": "import os\nos.utime(path, (0, 0))",
+    "owner": "import os\nos.chown(path, 1, 1)",
+    "attribute": "import os\nos.setxattr(path, 'user.x', b'1')",
+    "beside": "open(path + '2', 'w').write('new')",
+    "folder beside": "import os\nos.mkdir(path + '2')",
+    "link beside": "import os\nos.symlink('/', path + '2')",
+    "through a link": "import os\nos.symlink(path, 'link')\nopen('link', 'w').write('changed')",
+}
+
+
+@pytest.mark.parametrize("way", WAYS_TO_WRITE)
+def test_a_file_of_the_users_is_not_changed(attack: Attack, secret: tuple[Path, str], way: str) -> None:
+    path, text = secret
+    before = path.stat()
+    assert attack(f"path = {str(path)!r}\n{WAYS_TO_WRITE[way]}").status is Status.ERROR
+    assert os.listdir(path.parent) == [path.name]
+    assert path.read_text() == text
+    after = path.stat()
+    assert (after.st_mode, after.st_mtime, after.st_uid) == (before.st_mode, before.st_mtime, before.st_uid)
+
+
+@pytest.mark.parametrize(
+    "folder",
+    [
+        "'/'",
+        "'/tmp'",
+        "'/dev/shm'",
+        "'/dev'",
+        "os.path.dirname(os.__file__)",
+        "os.path.dirname(numpy.__file__)",
+        "'..'",
+    ],
+)
+def test_nothing_is_written_outside_the_working_directory(attack: Attack, folder: str) -> None:
+    result = attack(f"import os, numpy\nopen(os.path.join({folder}, 'new'), 'w').write('x')")
+    assert result.status is Status.ERROR
+
+
+def test_the_installation_is_not_changed(attack: Attack) -> None:
+    """Under sandlock the interpreter is the host's own, and belongs to the user."""
+    before = Path(os.__file__).stat()
+    for act in ("os.open(os.__file__, os.O_WRONLY)", "os.chmod(os.__file__, 0)", "os.unlink(os.__file__)"):
+        assert attack(f"import os\n{act}").status is Status.ERROR
+    assert Path(os.__file__).stat() == before
+
+
+def test_the_working_directory_is_private_writable_and_empty(attack: Attack) -> None:
+    code = "import os, tempfile\nprint(os.listdir('.'))\nopen('a', 'w').write('x')\ntempfile.mkdtemp()"
+    for _ in range(2):
+        result = attack(code)
+        assert (result.status, result.stdout.splitlines()[0]) == (Status.OK, "[]")
+
+
+@pytest.mark.parametrize(
+    "mess",
+    [
+        "open('file', 'w').write('x')",
+        "open(b'\\xff\\xfe\\n', 'w').write('x')",
+        "os.makedirs('a/b/c'); open('a/b/c/d', 'w').write('x')",
+        "os.umask(0o777); os.mkdir('closed'); open('shut', 'w').close()",
+        "os.symlink('/', 'root'); os.symlink('nowhere', 'dangling'); os.symlink('.', 'loop')",
+        "[(os.mkdir('d'), os.chdir('d')) for _ in range(900)]",
+        "[open(str(i), 'w').close() for i in range(900)]",
+    ],
+)
+def test_no_file_survives(attack: Attack, mess: str) -> None:
+    assert attack(f"import os\n{mess}").status is not Status.ERROR
+    assert attack("import os\nprint(os.listdir('.'))").stdout == "[]\n"
+
+
+def test_the_working_directory_cannot_be_removed_for_the_next(attack: Attack) -> None:
+    attack("import os, shutil\ncwd = os.getcwd()\nshutil.rmtree(cwd, ignore_errors=True)\nos.rmdir(cwd)")
+    assert attack("open('a', 'w').write('x')\nprint(open('a').read())").stdout == "x\n"
+
+
+def test_cleaning_up_follows_no_link(attack: Attack, tmp_path: Path) -> None:
+    (tmp_path / "kept").write_text("x")
+    attack(f"import os\nos.mkdir('d')\nfor name in ('l', 'd/l'): os.symlink({str(tmp_path)!r}, name)")
+    assert (tmp_path / "kept").read_text() == "x"
+
+
+def test_a_large_file_is_refused(attack: Attack) -> None:
+    result = attack("open('big', 'wb').write(bytes(10**7))")
+    assert (result.status, "File too large" in (result.error or "")) == (Status.ERROR, True)
+
+
+def test_many_files_are_stopped(attack: Attack) -> None:
+    result = attack("i = 0\nwhile True:\n    open(str(i), 'wb').close()\n    i += 1")
+    assert (result.status, "wrote more than" in (result.error or "")) == (Status.KILLED, True)
+
+
+def test_much_data_is_stopped(attack: Attack) -> None:
+    """Bubblewrap's own file system is full before the worker looks, or the worker looks first."""
+    result = attack(
+        "for i in range(900):\n    open(str(i), 'wb').write(bytes(10**6))\nimport time\ntime.sleep(9)"
+    )
+    assert "wrote more than" in (result.error or "") or "No space left" in (result.error or "")
+
+
+def test_data_in_a_folder_closed_to_the_worker_is_stopped(attack: Attack) -> None:
+    result = attack("import os, time\nos.umask(0o777)\nos.mkdir('d')\ntime.sleep(9)")
+    assert result.status is Status.KILLED or os.geteuid() == 0
+
+
+def test_the_environment_is_empty(attack: Attack) -> None:
+    result = attack(
+        """
+import ctypes, os
+print(dict(os.environ))
+ctypes.CDLL(None).getenv.restype = ctypes.c_char_p
+print(ctypes.CDLL(None).getenv(b"PATH"), ctypes.CDLL(None).getenv(b"SANDBOX_TEST_SECRET"))
+for name in ("self", os.getppid(), 1):
+    try:
+        print(open(f"/proc/{name}/environ").read())
+    except OSError as error:
+        print(type(error).__name__)
+"""
+    )
+    assert result.stdout.splitlines()[0] == "{}"
+    assert "environment-" not in result.stdout
+    assert "PATH" not in result.stdout

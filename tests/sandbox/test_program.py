@@ -1,0 +1,162 @@
+"""What an honest program meets: echo, errors, exits, text of every kind."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from src.sandbox import ExecutionResult, Status
+
+Attack = Callable[[str], ExecutionResult]
+
+ECHO = {
+    "1 + 1": "2\n",
+    "x = 3\nx": "3\n",
+    "x = 3": "",
+    "None": "",
+    "print(1)": "1\n",
+    "print(1)\n'a'": "1\n'a'\n",
+    "for i in range(2): i": "",
+    "def f(): return 1\nf()": "1\n",
+    "'doc'": "'doc'\n",
+    "import sympy\nsympy.sqrt(8)": "2*sqrt(2)\n",
+    "[1, 2]  # a comment": "[1, 2]\n",
+    "": "",
+    "# only a comment": "",
+    "x = 1;": "",
+    "(lambda: 5)()": "5\n",
+}
+
+
+@pytest.mark.parametrize("code", ECHO)
+def test_a_last_bare_expression_is_echoed(attack: Attack, code: str) -> None:
+    result = attack(code)
+    assert (result.status, result.stdout, result.error) == (Status.OK, ECHO[code], None)
+
+
+ERRORS = {
+    "x": "NameError: name 'x' is not defined",
+    "1/0": "ZeroDivisionError: division by zero",
+    "raise ValueError": "ValueError",
+    "raise ValueError('a\\n\\nb')": "ValueError: a b",
+    "assert 1 == 2": "AssertionError",
+    "def f(:": "SyntaxError: invalid syntax",
+    "if 1:\nx": "IndentationError: expected an indented block after 'if' statement on line 1",
+    "print('a": "SyntaxError: unterminated string literal (detected at line 1)",
+    "def f(): f()\nf()": "RecursionError: maximum recursion depth exceeded",
+    "raise KeyboardInterrupt": "KeyboardInterrupt",
+    "raise GeneratorExit('x')": "GeneratorExit: x",
+    "class E(Exception): pass\nraise E(1, 2)": "E: (1, 2)",
+    "e = ValueError('a')\ne.add_note('note')\nraise e": "ValueError: a",
+    "try:\n    1/0\nexcept Exception as e:\n    raise ValueError('b') from e": "ValueError: b",
+    "{}['k']": "KeyError: 'k'",
+    "import nothing_like_it": "ModuleNotFoundError: No module named 'nothing_like_it'",
+    "input()": "EOFError: EOF when reading a line",
+    "class E(Exception):\n    def __str__(self): 1/0\nraise E": "E: <exception str() failed>",
+    "a\0b": "SyntaxError: source code string cannot contain null bytes",
+}
+
+
+@pytest.mark.parametrize("code", ERRORS)
+def test_an_error_is_its_last_line(attack: Attack, code: str) -> None:
+    result = attack(code)
+    assert (result.status, result.error) == (Status.ERROR, ERRORS[code])
+
+
+def test_output_before_an_error_is_kept(attack: Attack) -> None:
+    result = attack("print('before')\n1/0")
+    assert (result.status, result.stdout) == (Status.ERROR, "before\n")
+
+
+def test_a_long_message_is_cut(attack: Attack) -> None:
+    error = attack("raise ValueError('a' * 10**6 + 'end')").error or ""
+    assert len(error) < 2100
+    assert error.startswith("ValueError: aaa")
+    assert error.endswith("aaaend")
+
+
+EXITS = {
+    "raise SystemExit": (Status.OK, None),
+    "import sys\nsys.exit()": (Status.OK, None),
+    "import sys\nsys.exit(0)": (Status.OK, None),
+    "exit()": (Status.OK, None),
+    "quit()": (Status.OK, None),
+    "import sys\nsys.exit(2)": (Status.ERROR, "SystemExit: 2"),
+    "import sys\nsys.exit('why')": (Status.ERROR, "SystemExit: why"),
+    "import os\nos._exit(0)": (Status.OK, None),
+    "import os\nos._exit(3)": (Status.ERROR, "exited with code 3"),
+}
+
+
+@pytest.mark.parametrize("code", EXITS)
+def test_leaving_early(attack: Attack, code: str) -> None:
+    result = attack(f"print('before')\n{code}")
+    assert (result.stdout, result.status, result.error) == ("before\n", *EXITS[code])
+
+
+@pytest.mark.parametrize(
+    "handler", ["print('late')", "exec('while True: pass')", "__import__('os')._exit(7)"]
+)
+def test_exit_handlers_do_not_run(attack: Attack, handler: str) -> None:
+    result = attack(f"import atexit\natexit.register(lambda: {handler})\nprint('end')")
+    assert (result.status, result.stdout) == (Status.OK, "end\n")
+
+
+TEXTS = [
+    "é λ 你好 🙂",
+    "\\0 \\x1b[31m \\r\\n",
+    "\\u202e\\u200b",
+    "\\N{BOM}".replace("BOM", "ZERO WIDTH NO-BREAK SPACE"),
+]
+
+
+@pytest.mark.parametrize("text", TEXTS)
+def test_text_passes_unchanged(attack: Attack, text: str) -> None:
+    assert attack(f'print("{text}", end="")').stdout == eval(f'"{text}"')
+
+
+def test_lone_surrogates_do_no_harm(attack: Attack) -> None:
+    assert attack("print('\\ud800')").stdout == "\\ud800\n"  # escaped rather than an error of the program's
+    result = attack("print('\ud800')")
+    assert (result.status, "UnicodeEncodeError" in (result.error or "")) == (Status.ERROR, True)
+
+
+def test_output_that_is_not_text_is_replaced(attack: Attack) -> None:
+    result = attack("import os\nx = os.write(1, b'a\\xff\\xc3')")
+    assert (result.status, result.stdout) == (Status.OK, "a\ufffd\ufffd")
+
+
+def test_a_source_of_a_megabyte(attack: Attack) -> None:
+    comment = "#" + "x" * 10**6
+    assert attack(f"{comment}\nprint(1)").stdout == "1\n"
+    assert attack(f"print(len({'a' * 10**6!r}))").stdout == "1000000\n"
+
+
+def test_deeply_nested_source_is_contained(attack: Attack) -> None:
+    for code in ("(" * 10**5, "-" * 10**6 + "1", "[" * 90 + "]" * 90, "a." * 10**5 + "a"):
+        assert attack(code).status is not Status.INFRASTRUCTURE
+
+
+def test_programs_run_as_main(attack: Attack) -> None:
+    result = attack(
+        """
+from __future__ import annotations
+import dataclasses, pickle, sys
+@dataclasses.dataclass
+class P:
+    x: int
+if __name__ == "__main__":
+    print(pickle.loads(pickle.dumps(P(1))), sys.modules["__main__"].P is P, [P(i).x for i in range(2)])
+"""
+    )
+    assert result.stdout == "P(x=1) True [0, 1]\n"
+
+
+def test_the_same_program_gives_the_same_output(attack: Attack) -> None:
+    code = "print(list({'alpha', 'beta', 'gamma', 'delta', 'epsilon'}))"
+    assert attack(code).stdout == attack(code).stdout
+
+
+def test_seconds_are_those_of_the_execution(attack: Attack) -> None:
+    assert 0.3 <= attack("import time\ntime.sleep(0.3)").seconds < 1.2

@@ -1,0 +1,196 @@
+"""Real commands with mistakes in them, and a small program that starts the way ``src.train`` does."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from src.checks import ROOT
+
+# Python imports this module by itself; at exit it notes what else was imported.
+RECORDER = """
+import atexit, os, sys
+atexit.register(lambda: open(os.environ["MODULES"], "w").write("\\n".join(sys.modules)))
+"""
+# Stands where src/train.py stands, without what that imports inside its main function.
+PROGRAM = """
+from pathlib import Path
+
+from hydra.errors import HydraException
+
+from src.config import Config
+from src.entry import entry
+from src.schema import ConfigError
+
+
+@entry("train", Config)
+def main(cfg: Config, run_dir: Path) -> None:
+    print("job", cfg.trainer.seed, type(cfg).__name__, run_dir.is_dir(), run_dir)
+    if cfg.trainer.seed == 7:
+        raise HydraException("in the job")
+    if cfg.trainer.seed == 8:
+        raise ConfigError("model.dtype=float16: this processor lacks it; take float32")
+
+
+if __name__ == "__main__":
+    main()
+"""
+SECONDS = 5.0
+
+
+@dataclass
+class Ended:
+    code: int
+    out: str
+    error: str
+    seconds: float
+    modules: set[str]
+
+
+class Shop:
+    """A folder to run commands in."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        (folder / "sitecustomize.py").write_text(RECORDER)
+        (folder / "program.py").write_text(PROGRAM)
+        self.write("model/config.json", "{}")
+
+    def write(self, name: str, text: str) -> Path:
+        path = self.folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+        return path
+
+    def run(self, *arguments: str, program: str = "src.train") -> Ended:
+        record = self.folder / "modules.txt"
+        record.unlink(missing_ok=True)
+        paths = f"{self.folder}{os.pathsep}{ROOT}"
+        start = time.perf_counter()
+        ended = subprocess.run(
+            [sys.executable, "-m", program, *arguments],
+            cwd=self.folder,
+            env={**os.environ, "PYTHONPATH": paths, "MODULES": str(record)},
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+        seconds = time.perf_counter() - start
+        return Ended(
+            ended.returncode, ended.stdout, ended.stderr, seconds, set(record.read_text().split("\n"))
+        )
+
+
+@pytest.fixture
+def shop(tmp_path: Path) -> Shop:
+    return Shop(tmp_path)
+
+
+def one_message(ended: Ended, seconds: float = SECONDS) -> str:
+    """Return the only line that a refused command prints, after checking how it ended."""
+    assert (ended.code, ended.out) == (2, ""), ended.error
+    assert ended.error.count("\n") == 1
+    assert not {"torch", "trl", "transformers"} & ended.modules
+    assert "hydra" in ended.modules, "the recorder works"
+    assert ended.seconds < seconds
+    return ended.error
+
+
+MISTAKES = {
+    "mistyped key": (["trainer.stepz=5"], ["trainer.stepz=5", "mean trainer.steps?"]),
+    "unknown key, added": (["+trainer.zzz=5"], ["trainer.zzz=5", "the keys of trainer are steps"]),
+    "key without its group": (["learning_rate=0.1"], ["learning_rate=0.1", "mean trainer.learning_rate?"]),
+    "mistyped key in an experiment": (["+experiment=typo"], ["trainer.stepz=5", "mean trainer.steps?"]),
+    "unreadable experiment": (["+experiment=broken"], ["broken.yaml, line 4", "is not valid YAML"]),
+    "unknown experiment": (["+experiment=minni"], ["experiment=minni", "did you mean mini?"]),
+    "unknown option": (["engine=transfomers"], ["engine=transfomers", "did you mean transformers?"]),
+    "unknown group": (["engin=transformers"], ["engin=transformers", "did you mean engine?"]),
+    "no override at all": (["trainer.steps"], ["trainer.steps", "KEY=VALUE"]),
+    "wrong type": (["trainer.steps=many"], ["trainer.steps=many", "expected a whole number"]),
+    "wrong choice": (["rollout.over_budget=halt"], ["rollout.over_budget=halt", "continue, stop or notice"]),
+    "out of range": (["rollout.top_p=1.5"], ["rollout.top_p=1.5", "must be above 0 and at most 1"]),
+    "missing value": (["trainer.steps=???"], ["trainer.steps", "mandatory", "give it with trainer.steps=1"]),
+    "impossible combination": (["trainer.batch_size=100"], ["trainer.batch_size=100", "nearest: 64 or 128"]),
+    "no such file": (
+        ["data=file", "data.train_path=model/config.jsn", "data.heldout_path=model/config.json"],
+        ["data.train_path=model/config.jsn", "did you mean model/config.json?"],
+    ),
+    "key of another option": (["data.train_path=a.jsonl"], ["data.train_path=a.jsonl", "choose data=file"]),
+    "no model": (["model.path=./modell"], ["model.path=./modell", "did you mean model?"]),
+    "incomplete checkpoint": (["trainer.resume=model"], ["trainer.resume=model", "no complete.json"]),
+    "sweep without --multirun": (["trainer.seed=0,1"], ["trainer.seed=0,1", "--multirun"]),
+    "second job of a sweep": (
+        ["--multirun", "trainer.batch_size=64,100"],
+        ["job #1", "trainer.batch_size=100", "nearest: 64 or 128"],
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", MISTAKES)
+def test_a_mistake_is_one_message_within_seconds(shop: Shop, kind: str) -> None:
+    arguments, expected = MISTAKES[kind]
+    shop.write("conf/experiment/typo.yaml", "# @package _global_\ntrainer:\n  stepz: 5\n")
+    shop.write("conf/experiment/broken.yaml", "# @package _global_\ntrainer:\n  steps: 5\n   x: 3\n")
+    model = [] if kind == "no model" else ["model.path=model"]
+    message = one_message(shop.run("--config-dir", "conf", *arguments, *model))
+    for part in expected:
+        assert part in message
+    assert not (shop.folder / "runs").exists(), "no run folder is left behind"
+
+
+def test_the_program_gets_typed_settings_and_its_folder_from_any_directory(shop: Shop) -> None:
+    ended = shop.run("model.path=model", "trainer.seed=3", program="program")
+    assert ended.code == 0, ended.error
+    assert ended.out.startswith("job 3 Config True ")
+    run_dir = Path(ended.out.split()[-1])
+    assert run_dir.is_relative_to(shop.folder / "runs")
+    assert (run_dir / ".hydra" / "overrides.yaml").is_file()
+
+
+def test_each_job_of_a_sweep_has_a_folder(shop: Shop) -> None:
+    ended = shop.run("--multirun", "model.path=model", "trainer.seed=0,1", program="program")
+    assert ended.code == 0, ended.error
+    jobs = [line.split() for line in ended.out.splitlines() if line.startswith("job ")]
+    assert [job[1] for job in jobs] == ["0", "1"]
+    assert len({job[-1] for job in jobs}) == 2
+
+
+def test_an_error_inside_the_job_keeps_its_traceback(shop: Shop) -> None:
+    ended = shop.run("model.path=model", "trainer.seed=7", program="program")
+    assert ended.code == 1
+    assert "Traceback" in ended.error
+    assert ended.error.rstrip().endswith("HydraException: in the job")
+
+
+def test_a_configuration_error_found_by_the_job_is_one_message(shop: Shop) -> None:
+    ended = shop.run("model.path=model", "trainer.seed=8", program="program")
+    assert ended.code == 2
+    assert ended.error == "configuration error: model.dtype=float16: this processor lacks it; take float32\n"
+
+
+def test_what_only_the_job_knows_may_be_referred_to(shop: Shop) -> None:
+    ended = shop.run("model.path=model", "tracking.name=${hydra:job.name}", program="program")
+    assert ended.code == 0, ended.error
+
+
+@pytest.mark.parametrize("flag", [["--help"], ["--cfg", "job"], ["--info", "defaults"]])
+def test_hydras_own_flags_work(shop: Shop, flag: list[str]) -> None:
+    ended = shop.run(*flag, "+experiment=mini")
+    assert ended.code == 0, ended.error
+    assert ended.out
+    assert "torch" not in ended.modules
+
+
+def test_a_sweep_checks_every_job_before_the_first_starts(shop: Shop) -> None:
+    ended = shop.run("--multirun", "model.path=model", "trainer.steps=1,2,none", program="program")
+    message = one_message(ended)
+    assert message.startswith(
+        "job #2 (model.path=model trainer.steps=none): configuration error: trainer.steps=none"
+    )
+    assert not (shop.folder / "runs").exists()

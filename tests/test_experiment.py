@@ -1,0 +1,145 @@
+"""The main job's path as a user runs it: files, summary, records; killed and resumed."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from src.records import read_metrics, read_records
+
+ROOT = Path(__file__).resolve().parents[1]
+SMALL = ["+experiment=mini_debug", "data.heldout_size=6"]
+
+
+def start(run_dir: Path, *overrides: str) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "src.train", *SMALL, f"hydra.run.dir={run_dir}", *overrides]
+    return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+
+def finish(process: subprocess.Popen[str]) -> str:
+    output, _ = process.communicate(timeout=300)
+    assert process.returncode == 0, output
+    return output
+
+
+def load(path: Path) -> Any:
+    return json.loads(path.read_text())
+
+
+def children(pid: int) -> set[int]:
+    """Every living descendant of a process."""
+    parents = {}
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                fields = (entry / "stat").read_text().rpartition(")")[2].split()
+            except OSError:
+                continue  # it ended meanwhile
+            parents[int(entry.name)] = int(fields[1])
+    found = {pid}
+    while more := {child for child, parent in parents.items() if parent in found} - found:
+        found |= more
+    return found - {pid}
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """A whole run of four steps, and what it printed."""
+    run_dir = tmp_path_factory.mktemp("whole")
+    return run_dir, finish(
+        start(run_dir, "trainer.steps=4", "curriculum.stages=[{step:0,budget:2},{step:2,budget:3}]")
+    )
+
+
+def test_summary(whole: tuple[Path, str]) -> None:
+    run_dir, printed = whole
+    summary = load(run_dir / "summary.json")
+    for phase in ("before", "after"):
+        for mode in ("free", "code", "text"):
+            result = summary[phase][mode]
+            low, high = result["interval"]
+            assert 0 <= low <= result["accuracy"] <= high <= 1
+            assert result["n"] == 6 == sum(group["n"] for group in result["by_subject"].values())
+        assert summary[phase]["text"]["metrics"]["executions_per_trajectory"] == 0
+    assert summary["steps"] == 4
+    assert set(summary["seconds"]) == {"generation", "execution", "grading", "update"}
+    assert 0 < sum(summary["seconds"].values()) < summary["wall_seconds"]
+    needed = {
+        "commit",
+        "config_hash",
+        "model",
+        "benchmark",
+        "k",
+        "temperature",
+        "top_p",
+        "seed",
+        "max_tokens",
+    }
+    assert needed <= set(summary["settings"])
+    assert "95 % intervals" in printed
+    assert "sandbox: " in printed
+
+
+def test_files(whole: tuple[Path, str]) -> None:
+    run_dir, _ = whole
+    assert load(run_dir / "config.json")["trainer"]["steps"] == 4
+    assert "torch==" in (run_dir / "packages.txt").read_text()
+    assert (run_dir / "difference.patch").exists()
+    assert list(run_dir.glob("wandb/offline-run-*/*.wandb"))
+    metrics = read_metrics(run_dir / "metrics.jsonl")
+    assert [(row["step"], row["budget"]) for row in metrics] == [(0, 2), (1, 2), (2, 3), (3, 3)]
+    records = read_records(run_dir / "trajectories.jsonl")
+    assert Counter((r.phase, r.mode) for r in records) == {
+        ("train", "free"): 4 * 32,
+        **{(phase, mode): 6 for phase in ("before", "after") for mode in ("free", "code", "text")},
+    }
+    assert sum(bool(r.executions) for r in records) > 20
+    assert not {r.problem for r in records if r.phase == "train"} & {
+        r.problem for r in records if r.phase == "before"
+    }
+
+
+def test_killed_and_resumed_run_is_the_whole_run(whole: tuple[Path, str], tmp_path: Path) -> None:
+    run_dir, _ = whole
+    stages = "curriculum.stages=[{step:0,budget:2},{step:2,budget:3}]"
+    process = start(tmp_path / "killed", "trainer.steps=4", stages)
+    deadline = time.monotonic() + 240
+    while len(read_metrics(tmp_path / "killed" / "metrics.jsonl")) < 3:
+        assert process.poll() is None, process.communicate()[0]
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    orphans = children(process.pid)
+    os.kill(process.pid, signal.SIGKILL)
+    process.communicate()
+    deadline = time.monotonic() + 20
+    while alive := {pid for pid in orphans if Path(f"/proc/{pid}/exe").exists()}:
+        assert time.monotonic() < deadline, f"left running: {alive}"
+        time.sleep(0.1)
+    printed = finish(
+        start(tmp_path / "resumed", "trainer.steps=4", stages, f"trainer.resume={tmp_path / 'killed'}")
+    )
+    assert "evaluating before" not in printed
+
+    def said(folder: Path) -> list[Any]:
+        records = read_records(folder / "trajectories.jsonl")
+        return sorted(
+            (r.phase, r.mode, r.step, r.problem_id, r.sample, r.budget, "".join(s.text for s in r.segments))
+            for r in records
+        )
+
+    assert said(tmp_path / "resumed") == said(run_dir)
+    ours, theirs = load(tmp_path / "resumed" / "summary.json"), load(run_dir / "summary.json")
+    for phase in ("before", "after"):
+        for mode, result in ours[phase].items():
+            assert result["accuracy"] == theirs[phase][mode]["accuracy"]
+    assert ours["steps"] == 4
+    assert len(read_metrics(tmp_path / "resumed" / "metrics.jsonl")) == 4

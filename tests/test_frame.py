@@ -1,0 +1,263 @@
+"""The frame of the project: one list of pins, who may import whom, make, and what README promises."""
+
+from __future__ import annotations
+
+import ast
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from functools import cache
+from graphlib import TopologicalSorter
+from importlib.metadata import packages_distributions, version
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).resolve().parents[1]
+CODE = ("src", "analysis", "experiments", "tests")
+# DESIGN, section 4: a module imports from its own layer and from those before it.
+LAYERS = (
+    {"problems", "records", "config", "schema", "checks", "entry"}
+    | {"fences", "checkpoints", "provenance", "console"},
+    {"sandbox", "curriculum", "rewards", "tracking"},
+    {"rollout"},
+    {"trainer"},
+    {"train", "evaluate", "warm_start", "experiment"},
+)
+
+
+def modules(*folders: str) -> list[Path]:
+    return [path for folder in folders for path in sorted((ROOT / folder).rglob("*.py"))]
+
+
+@cache
+def imported(path: Path) -> tuple[str, ...]:
+    """Return the dotted names that the module at ``path`` imports, wherever in it."""
+
+    def names(tree: ast.AST) -> Iterator[str]:
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Import):
+                yield from (one.name for one in node.names)
+            elif isinstance(node, ast.ImportFrom):
+                assert node.level == 0, f"{path}: imports are absolute"
+                yield from (f"{node.module}.{one.name}" for one in node.names)
+
+    return tuple(names(ast.parse(path.read_text())))
+
+
+def distribution(name: str) -> str:
+    """Return the name of a distribution as pip compares them."""
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def pins() -> dict[str, str]:
+    result = {}
+    for line in (ROOT / "requirements.txt").read_text().splitlines():
+        line = line.partition("#")[0].strip()
+        if line:
+            match = re.fullmatch(r"([A-Za-z0-9_.-]+)==([A-Za-z0-9_.]+)", line)
+            assert match, f"requirements.txt: {line} is not an exact pin"
+            assert distribution(match[1]) not in result, f"requirements.txt: {match[1]} is listed twice"
+            result[distribution(match[1])] = match[2]
+    return result
+
+
+class TestDependencies:
+    def test_environment_yml_refers_to_the_one_list(self) -> None:
+        environment = yaml.safe_load((ROOT / "environment.yml").read_text())
+        assert environment["dependencies"] == ["python=3.11", "pip", {"pip": ["-r requirements.txt"]}]
+
+    def test_no_other_file_lists_packages(self) -> None:
+        assert "[project]" not in (ROOT / "pyproject.toml").read_text()
+        others = {path.name for path in ROOT.glob("*requirements*")} | {
+            path.name for path in ROOT.glob("setup.*")
+        }
+        assert others == {"requirements.txt"}
+
+    @pytest.mark.parametrize("name", pins())
+    def test_what_is_installed_is_what_is_pinned(self, name: str) -> None:
+        assert version(name).partition("+")[0] == pins()[name], "run `make setup`"
+
+    def test_every_import_is_pinned(self) -> None:
+        first_party = {"src", "analysis", "experiments", "tests"}
+        owners = packages_distributions()
+        missing = set()
+        for path in modules(*CODE):
+            for name in imported(path):
+                top = name.partition(".")[0]
+                if top in sys.stdlib_module_names or top in first_party:
+                    continue
+                if not {distribution(owner) for owner in owners.get(top, [])} & set(pins()):
+                    missing.add(f"{path.relative_to(ROOT)} imports {top}")
+        assert not missing, "pin them in requirements.txt"
+
+
+class TestImports:
+    @staticmethod
+    def units(path: Path) -> set[str]:
+        """Return the modules and packages directly under src that the module at ``path`` imports."""
+        found = set()
+        for name in imported(path):
+            parts = name.split(".")
+            if parts[0] == "src" and len(parts) > 1:
+                found.add(parts[1])
+        return found
+
+    @staticmethod
+    def unit(path: Path) -> str:
+        return path.relative_to(ROOT / "src").parts[0].removesuffix(".py")
+
+    def sources(self) -> list[Path]:
+        return [path for path in modules("src") if path != ROOT / "src" / "__init__.py"]
+
+    def test_every_module_has_a_layer(self) -> None:
+        assert {self.unit(path) for path in self.sources()} <= set().union(*LAYERS)
+
+    def test_imports_run_one_way(self) -> None:
+        layer = {unit: number for number, units in enumerate(LAYERS) for unit in units}
+        wrong = [
+            f"{path.relative_to(ROOT)} imports src.{other}"
+            for path in self.sources()
+            for other in self.units(path)
+            if layer[other] > layer[self.unit(path)]
+        ]
+        assert wrong == []
+
+    def test_no_imports_in_a_circle(self) -> None:
+        graph: dict[str, set[str]] = {}
+        for path in self.sources():
+            unit = self.unit(path)
+            graph.setdefault(unit, set()).update(self.units(path) - {unit})
+        TopologicalSorter(graph).prepare()  # raises CycleError, which names the circle
+
+    def test_analysis_reads_records_only(self) -> None:
+        assert {one for path in modules("analysis") for one in self.units(path)} <= {"records"}
+
+    def test_nothing_imports_tests_or_analysis(self) -> None:
+        tops = {name.partition(".")[0] for path in modules("src") for name in imported(path)}
+        assert not tops & {"tests", "analysis", "experiments"}
+
+    @pytest.mark.parametrize("name", ["config", "schema", "checks", "entry", "train", "checkpoints"])
+    def test_what_runs_before_the_check_imports_nothing_heavy(self, name: str) -> None:
+        tree = ast.parse((ROOT / "src" / f"{name}.py").read_text())
+        at_import = [node for node in tree.body if isinstance(node, ast.Import | ast.ImportFrom)]
+        names = {
+            one.partition(".")[0]
+            for node in at_import
+            for one in ([node.module] if isinstance(node, ast.ImportFrom) else [a.name for a in node.names])
+        }
+        assert names <= set(sys.stdlib_module_names) | {"src", "hydra", "omegaconf", "yaml"}
+
+
+class TestLayout:
+    @pytest.mark.parametrize("path", modules("src", "analysis"), ids=lambda path: str(path.relative_to(ROOT)))
+    def test_a_file_has_one_job(self, path: Path) -> None:
+        assert len(path.read_text().splitlines()) <= 320
+
+    def test_tests_mirror_what_they_test(self) -> None:
+        folders = {path.parent.relative_to(ROOT / "tests") for path in (ROOT / "tests").rglob("test_*.py")}
+        assert [
+            str(one) for one in folders if not ((ROOT / "src" / one).is_dir() or (ROOT / one).is_dir())
+        ] == []
+
+    def test_the_license_is_apache_2(self) -> None:
+        text = (ROOT / "LICENSE").read_text()
+        assert "Apache License" in text
+        assert "Version 2.0, January 2004" in text
+
+    def test_readme_names_every_config_group_and_option(self) -> None:
+        readme = (ROOT / "README.md").read_text()
+        rows = dict(re.findall(r"^\| `(\w+)` \| (.*?) \|", readme, flags=re.MULTILINE))
+        groups: dict[str, set[str]] = {}
+        for path in (ROOT / "conf").glob("*/*.yaml"):
+            groups.setdefault(path.parent.name, set()).add(path.stem)
+        assert {group: set(re.findall(r"`(\w+)`", rows.get(group, ""))) for group in groups} == groups
+
+
+# Stands for python3.11: makes a folder like a virtual environment, whose python notes each call of pip.
+FAKE_PYTHON = """#!/bin/bash
+set -eu
+if [ "$1" = -c ]; then exit 0; fi
+if [ "$1 $2" = "-m venv" ]; then
+    mkdir -p "$3/bin"
+    cp "$0" "$3/bin/python"
+    exit
+fi
+echo "$@" >> "$LOG"
+if [ -e "$LOG.fail" ]; then kill -9 $PPID; fi
+"""
+
+
+class TestMake:
+    @pytest.fixture
+    def folder(self, tmp_path: Path) -> Path:
+        for name in ("Makefile", "requirements.txt"):
+            (tmp_path / name).write_text((ROOT / name).read_text())
+        python = tmp_path / "python"
+        python.write_text(FAKE_PYTHON)
+        python.chmod(0o755)
+        return tmp_path
+
+    @staticmethod
+    def make(folder: Path, *arguments: str, python: str = "./python") -> subprocess.CompletedProcess[str]:
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith("MAKE")}
+        return subprocess.run(
+            ["make", "-C", str(folder), f"PYTHON={python}", *arguments],
+            env={**inherited, "LOG": str(folder / "log")},
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+
+    @staticmethod
+    def calls(folder: Path) -> list[str]:
+        """Return what the fake python was asked to run."""
+        return (folder / "log").read_text().splitlines() if (folder / "log").exists() else []
+
+    def test_the_second_call_sets_up_nothing(self, folder: Path) -> None:
+        assert self.make(folder, "train").returncode == 0
+        first = self.calls(folder)
+        assert ["install" in first[0], first[1:]] == [True, ["-m src.train +experiment=mini"]]
+        assert self.make(folder, "train", "ARGS=trainer.seed=1").returncode == 0
+        assert self.calls(folder)[len(first) :] == ["-m src.train +experiment=mini trainer.seed=1"]
+
+    def test_a_changed_list_is_installed(self, folder: Path) -> None:
+        assert self.make(folder, "setup").returncode == 0
+        ready = (folder / ".venv" / ".ready").stat().st_mtime
+        os.utime(folder / "requirements.txt", (ready + 10, ready + 10))
+        assert self.make(folder, "setup").returncode == 0
+        assert len(self.calls(folder)) == 2
+
+    def test_an_interrupted_set_up_is_done_again_from_the_start(self, folder: Path) -> None:
+        (folder / "log.fail").touch()
+        assert self.make(folder, "test").returncode != 0
+        (folder / ".venv" / "half").touch()
+        (folder / "log.fail").unlink()
+        assert self.make(folder, "test").returncode == 0
+        assert not (folder / ".venv" / "half").exists()
+        assert [call.split()[1] for call in self.calls(folder)] == ["pip", "pip", "pytest"]
+
+    def test_no_suitable_python_is_said(self, folder: Path) -> None:
+        ended = self.make(folder, "setup", python="")
+        assert ended.returncode != 0
+        assert "no Python 3.11 or 3.12 found" in ended.stderr
+
+    def test_help_lists_every_target(self, folder: Path) -> None:
+        listed = re.findall(r"^make (\w+)", self.make(folder, "help").stdout, flags=re.MULTILINE)
+        assert listed == ["help", "setup", "train", "test", "lint", "format", "clean"]
+
+    def test_clean_keeps_the_runs(self, folder: Path) -> None:
+        (folder / "runs").mkdir()
+        assert self.make(folder, "setup").returncode == 0
+        assert self.make(folder, "clean").returncode == 0
+        assert (folder / "runs").is_dir()
+        assert not (folder / ".venv").exists()
+
+
+def test_the_ci_script_is_executable_bash() -> None:
+    script = ROOT / ".ci" / "run"
+    assert os.access(script, os.X_OK)
+    assert subprocess.run(["bash", "-n", str(script)], check=False).returncode == 0

@@ -1,0 +1,84 @@
+"""What the warm start teaches: masks, formats, and no held-out problem."""
+
+from __future__ import annotations
+
+from itertools import islice
+
+import pytest
+import torch
+
+from src.config import DataConfig, WarmStartConfig
+from src.problems import load_problems
+from src.problems.mini.solutions import Segment
+from src.problems.prompts import MODES
+from src.rollout.feedback import feedback
+from src.sandbox import ExecutionResult, Status
+from src.warm_start.corpus import CHUNK, batches, encode, rendered, solutions
+from tests.fakes import BPE
+
+TOKENIZER = BPE.tokenizer
+CFG = WarmStartConfig(batch_size=4)
+
+
+@pytest.mark.parametrize(
+    ("said", "result"),
+    [
+        ("42", ExecutionResult(Status.OK, "42\n", None, 0.0)),
+        ("NameError: x", ExecutionResult(Status.ERROR, "", "NameError: x", 0.0)),
+    ],
+)
+def test_what_the_interpreter_said_is_put_as_a_rollout_puts_it(said: str, result: ExecutionResult) -> None:
+    policy, sandbox = rendered([Segment("policy", "x"), Segment("sandbox", said)])
+    assert policy.text == "x"
+    assert sandbox.text == feedback(result, 400, after_newline=False)
+
+
+def test_only_what_the_policy_wrote_and_the_end_count() -> None:
+    """prompt 0 0 ... | policy 1 1 ... | sandbox 0 0 ... | policy 1 1 ... end 1."""
+    parts = ["Problem: ?\n\n", "```python\nprint(1)\n```", "\n```output\n1\n```\n", "It is 1."]
+    authors = ["prompt", "policy", "sandbox", "policy"]
+    segments = [Segment(author, text) for author, text in zip(authors[1:], parts[1:], strict=True)]
+    example = encode(parts[0], segments, TOKENIZER)
+    expected_ids, expected_mask = [], []
+    for author, text in zip(authors, parts, strict=True):
+        ids = TOKENIZER.encode(text, add_special_tokens=False)
+        expected_ids += ids
+        expected_mask += [int(author == "policy")] * len(ids)
+    assert example.ids == [*expected_ids, TOKENIZER.eos_token_id]
+    assert example.mask == [*expected_mask, 1]
+
+
+def test_batches_label_policy_tokens_only() -> None:
+    for ids, attention, labels in islice(batches(CFG, TOKENIZER), CHUNK):
+        assert ids.shape == attention.shape == labels.shape
+        assert len(ids) == CFG.batch_size
+        counted = labels != -100
+        assert torch.equal(labels[counted], ids[counted])
+        assert bool((attention[counted] == 1).all())
+        for row, label in zip(ids, labels, strict=True):
+            end = (row == TOKENIZER.eos_token_id).nonzero()[0].item()  # fakes.BPE pads with its end token
+            assert label[end] == TOKENIZER.eos_token_id
+            assert bool((label[end + 1 :] == -100).all())
+            text = TOKENIZER.decode(row[label != -100])
+            assert "Problem:" not in text
+            assert "```output" not in text
+
+
+def test_the_stream_depends_on_purpose_and_seed_only() -> None:
+    first = list(islice(solutions(CFG, "train"), 20))
+    assert first == list(islice(solutions(WarmStartConfig(steps=7), "train"), 20))
+    assert first != list(islice(solutions(CFG, "tokenizer"), 20))
+    assert first != list(islice(solutions(WarmStartConfig(seed=1), "train"), 20))
+
+
+def test_no_heldout_problem_is_taught() -> None:
+    heldout = {problem.text for problem in load_problems(DataConfig(), "heldout")}
+    taught = {prompt for prompt, _ in islice(solutions(CFG, "train"), 3000)}
+    assert not {f"Problem: {text}\nMode: {mode}\n\n" for text in heldout for mode in MODES} & taught
+
+
+def test_modes_are_mixed_as_set() -> None:
+    cfg = WarmStartConfig(text_share=0.25, code_share=0.25)
+    prompts = [prompt for prompt, _ in islice(solutions(cfg, "train"), 1200)]
+    shares = [sum(f"Mode: {mode}\n" in prompt for prompt in prompts) / 1200 for mode in ("free", "text", "code")]
+    assert shares == pytest.approx([0.5, 0.25, 0.25], abs=0.05)
