@@ -11,6 +11,7 @@ import json
 import os
 import shutil
 from pathlib import Path
+from typing import Any
 
 MARK = "complete.json"
 NEEDED = ("optimizer.pt", "scheduler.pt", "trainer_state.json")
@@ -70,7 +71,7 @@ def resolve(path: Path) -> Path:
             f"trainer.resume={path}: incomplete, it has no {MARK} (its writer was killed, or it is no "
             "checkpoint); take an earlier one"
         )
-    for name, size in json.loads((path / MARK).read_text())["files"].items():
+    for name, size in _mark(path)["files"].items():
         if not (path / name).is_file() or (path / name).stat().st_size != size:
             raise CheckpointError(f"trainer.resume={path}: {name} is missing or damaged; take an earlier one")
     return path
@@ -78,4 +79,12 @@ def resolve(path: Path) -> Path:
 
 def step_of(path: Path) -> int:
     """Return the number of rollout steps behind a complete checkpoint."""
-    return int(json.loads((path / MARK).read_text())["step"])
+    return int(_mark(path)["step"])
+
+
+def _mark(path: Path) -> dict[str, Any]:
+    try:
+        mark = json.loads((path / MARK).read_text())
+        return {"step": int(mark["step"]), "files": dict(mark["files"])}
+    except (ValueError, KeyError, TypeError):
+        raise CheckpointError(f"trainer.resume={path}: {MARK} is damaged; take an earlier one") from None

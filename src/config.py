@@ -226,13 +226,13 @@ class WarmStartConfig:
     kv_heads: int = option(2, at_least=1)
     head_dim: int = option(32, at_least=8)
     intermediate_size: int = option(384, at_least=16)
-    steps: int = option(1500, at_least=1)
-    batch_size: int = option(64, at_least=1)  # solutions
+    steps: int = option(2500, at_least=1)
+    batch_size: int = option(32, at_least=1)  # solutions
     learning_rate: float = option(3e-3, above=0)
     warmup_steps: int = option(50, at_least=0)
     weight_decay: float = option(0.05, at_least=0)
     max_grad_norm: float = option(1.0, above=0)
-    text_share: float = option(0.25, at_least=0, at_most=1)  # of prompts with mode text
+    text_share: float = option(0.3, at_least=0, at_most=1)  # of prompts with mode text
     code_share: float = option(0.35, at_least=0, at_most=1)  # of prompts with mode code; the rest are free
-    geometry_in_text: float = option(0.6, at_least=0, at_most=1)  # of the prompts with mode text
+    geometry_in_text: float = option(0.8, at_least=0, at_most=1)  # of the prompts with mode text
     heldout_size: int = option(400, at_least=1)  # problems on which the result is measured

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import ctypes
 import math
 import mmap
@@ -16,25 +15,26 @@ from src.sandbox.landlock import Domain, abi
 from src.sandbox.seccomp import Filter
 
 _SET_PDEATHSIG, _SET_DUMPABLE, _SET_NO_NEW_PRIVS, _SET_CHILD_SUBREAPER = 1, 4, 38, 36
-_CAPSET = {"x86_64": 126, "aarch64": 91}
 _OPEN_FILES = 64
 
 
-def _prctl(option: int, value: int) -> None:
-    libc = ctypes.CDLL(None, use_errno=True)
-    if libc.prctl(option, value, 0, 0, 0):
+def _checked(name: str, *arguments: Any) -> None:
+    """Call a function of libc. Raises OSError when it fails."""
+    numbers = [ctypes.c_long(value) if isinstance(value, int) else value for value in arguments]
+    if getattr(ctypes.CDLL(None, use_errno=True), name)(*numbers):
         number = ctypes.get_errno()
-        raise OSError(number, f"prctl {option}: {os.strerror(number)}")
+        raise OSError(number, f"{name}: {os.strerror(number)}")
+
+
+def _prctl(option: int, value: int) -> None:
+    _checked("prctl", option, value, 0, 0, 0)
 
 
 def protect_worker() -> None:
     """Make orphaned descendants children of the worker, and drop what privileges it was started with."""
     _prctl(_SET_CHILD_SUBREAPER, 1)
-    with contextlib.suppress(OSError):  # sandlock refuses the call; there Landlock guards the entries
-        _prctl(_SET_DUMPABLE, 0)  # its /proc entries are closed to its children
-    libc = ctypes.CDLL(None, use_errno=True)
-    header, nothing = struct.pack("=Ii", 0x20080522, 0), bytes(24)  # version 3, this process
-    libc.syscall(_CAPSET[os.uname().machine], header, nothing)
+    _prctl(_SET_DUMPABLE, 0)  # closes its /proc entries to its children
+    _checked("capset", struct.pack("=Ii", 0x20080522, 0), bytes(24))  # version 3, this process: none
 
 
 class Confinement:
@@ -62,17 +62,16 @@ class Confinement:
             else:
                 self.missing.append("Landlock")
         self._filter: Filter | None = None
+        self._strict = settings["strict"]
         try:
             self._filter = Filter(threads=limits["processes"] > 1)
         except OSError as error:
-            if settings["strict"]:
-                raise
-            self.missing.append(str(error))
-        self._strict = settings["strict"]
+            self.forgo_filter(str(error))
 
     def enter(self, worker: int) -> None:
         """Confine the calling child for good. Raises OSError when anything required is refused."""
         os.setsid()
+        _prctl(_SET_DUMPABLE, 1)  # the worker must see its threads, also where /proc hides what is another's
         _prctl(_SET_PDEATHSIG, signal.SIGKILL)
         if os.getppid() != worker:
             os._exit(1)  # the worker died before the line above
@@ -93,11 +92,14 @@ class Confinement:
         if self._domain is not None:
             self._domain.enter()
         if self._filter is not None:
-            try:
-                self._filter.install()
-            except OSError:
-                if self._strict:
-                    raise
+            self._filter.install()
+
+    def forgo_filter(self, reason: str) -> None:
+        """Go on without seccomp. Raises OSError when the jail rests on it."""
+        if self._strict:
+            raise OSError(reason)
+        self._filter = None
+        self.missing.append(f"seccomp ({reason})")
 
 
 def _mapped_bytes() -> int:

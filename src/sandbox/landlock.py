@@ -65,7 +65,8 @@ class Domain:
         os.close(self._fd)
 
     def _call(self, *arguments: object) -> int:
-        result = self._libc.syscall(*arguments)
+        wide = [ctypes.c_long(value) if isinstance(value, int) else value for value in arguments]
+        result = self._libc.syscall(*wide)
         if result < 0:
             number = ctypes.get_errno()
             raise OSError(number, f"Landlock call {arguments[0]}: {os.strerror(number)}")

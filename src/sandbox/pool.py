@@ -135,30 +135,29 @@ class WorkerPool(Sandbox):
 
     def _execute(self, index: int, code: str) -> ExecutionResult:
         start, problem = time.monotonic(), ""
-        for _ in range(_TRIES):
-            try:
-                with self._lock:
-                    worker = self._workers.get(index)
-                return (worker or self._replace(index)).execute(code)
-            except WorkerFailure as error:
-                self._drop(index)
-                if self._closed.is_set():
-                    problem = "the sandbox was closed"
-                    break
-                problem = str(error)
-                _log.warning("sandbox worker %d failed: %s", index, problem)
-        if not self._closed.is_set() and index not in self._workers:
-            try:
-                self._replace(index)  # so that the next program finds it warm
-            except WorkerFailure as error:
-                problem = f"{problem}; {error}"
+        with self._lock:
+            worker = self._workers.get(index)
+        try:
+            for _ in range(_TRIES):
+                worker = worker or self._replace(index)
+                try:
+                    return worker.execute(code)
+                except WorkerFailure as error:
+                    self._drop(index)
+                    worker, problem = None, str(error)
+                    if not self._closed.is_set():
+                        _log.warning("sandbox worker %d failed: %s", index, problem)
+            self._replace(index)  # so that the next program finds it warm
+        except WorkerFailure as error:
+            problem = str(error)
         return _infrastructure(problem, time.monotonic() - start)
 
     def _replace(self, index: int) -> Worker:
         """Start a worker, trying a few times. Raises WorkerFailure."""
-        problem = "the sandbox was closed"
+        problem = ""
         for pause in _START_PAUSES:
             if self._closed.wait(pause):
+                problem = "the sandbox was closed"
                 break
             try:
                 return self._start(index)

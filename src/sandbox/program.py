@@ -9,6 +9,7 @@ from __future__ import annotations
 import ast
 import builtins
 import contextlib
+import errno
 import io
 import json
 import os
@@ -74,6 +75,8 @@ def _execute(code: str) -> tuple[str, str | None]:
     except MemoryError:
         return "memory", None
     except BaseException as error:
+        if isinstance(error, OSError) and error.errno == errno.ENOMEM:  # mmap, for one
+            return "memory", None
         return "error", last_line(error)
     return "ok", None
 

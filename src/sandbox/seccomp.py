@@ -145,6 +145,7 @@ class Filter:
             struct.pack_into("=I", code, offset, os.getpid())
         body = (ctypes.c_char * len(code)).from_buffer(code)
         program = struct.pack("=H6xQ", self._length, ctypes.addressof(body))
-        if self._libc.prctl(22, 2, program, 0, 0):  # PR_SET_SECCOMP, SECCOMP_MODE_FILTER
+        # PR_SET_SECCOMP, SECCOMP_MODE_FILTER
+        if self._libc.prctl(ctypes.c_long(22), ctypes.c_long(2), program, ctypes.c_long(0), ctypes.c_long(0)):
             number = ctypes.get_errno()
             raise OSError(number, f"seccomp filter refused: {os.strerror(number)}")

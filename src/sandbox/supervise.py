@@ -25,7 +25,7 @@ _DEPTH = 32
 
 
 class ConfinementError(Exception):
-    """A child could not confine itself; no program ran."""
+    """A child could not confine itself, or cannot be watched."""
 
 
 def empty(folder: str) -> None:
@@ -150,7 +150,9 @@ class Supervisor:
                 (~child << 3) | 2
             )  # CPU clock of another process, clock_getcpuclockid(3)
             threads = os.stat(f"/proc/{child}/task").st_nlink - 2
-        except OSError:
+        except OSError as error:
+            if os.waitid(os.P_PID, child, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
+                raise ConfinementError(f"the program cannot be watched: {error}") from error
             return None  # just gone
         if used > limits["cpu_seconds"]:
             return "timeout", f"CPU limit of {limits['cpu_seconds']:g} s exceeded"
@@ -184,7 +186,9 @@ class Supervisor:
             return "error", "the program wrote over its own report"
         if status == "memory":
             return "memory", f"memory limit of {limits['memory_mb']} MB exceeded"
-        return ("ok", None) if status == "ok" else ("error", str(error))
+        if status == "ok":
+            return "ok", None
+        return "error", str(error).encode("utf-8", "backslashreplace").decode()  # no lone surrogates
 
     def tidy(self) -> None:
         """An empty working directory for the next program, the same one, since a Landlock rule names it.

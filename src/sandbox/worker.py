@@ -22,7 +22,10 @@ from typing import Any, NoReturn
 from src.sandbox.confine import Confinement, protect_worker
 from src.sandbox.program import run
 from src.sandbox.protocol import receive, send
-from src.sandbox.supervise import CONFINED, Supervisor, empty
+from src.sandbox.supervise import CONFINED, ConfinementError, Supervisor, empty
+
+# long enough to be looked at: what does not work here should fail before the first program
+_REHEARSAL = "import time; time.sleep(0.05)"
 
 
 class PackageFinder:
@@ -80,7 +83,12 @@ def main(settings: dict[str, Any]) -> NoReturn:
     _forget_ourselves()
     gc.collect()
     gc.freeze()
-    send(answers, {"ready": True, "pid": os.getpid(), "missing": confinement.missing})
+    try:
+        _serve(_REHEARSAL, confinement, supervisor)
+    except ConfinementError as error:
+        confinement.forgo_filter(str(error))
+        _serve(_REHEARSAL, confinement, supervisor)
+    send(answers, {"ready": True, "missing": confinement.missing})
     while (request := receive(requests)) is not None:
         answer = _serve(request["code"], confinement, supervisor)
         if answer is None:

@@ -27,6 +27,21 @@ class Example:
     mask: list[int]
 
 
+@dataclass(frozen=True)
+class Batch:
+    """Examples padded on the right; all tensors have shape (batch, length).
+
+    A loss summed over a batch is divided by ``usual_tokens``, the mean number of policy tokens over many
+    batches: dividing by the batch's own would make every token of a short solution weigh more, and the
+    policy would then prefer short solutions.
+    """
+
+    ids: torch.Tensor
+    attention: torch.Tensor
+    labels: torch.Tensor  # -100 where the policy did not write the token
+    usual_tokens: float
+
+
 def rendered(segments: list[Segment]) -> list[Segment]:
     """The segments with what the interpreter said put between the fences of the rollout."""
     return [
@@ -66,28 +81,30 @@ def encode(prompt: str, segments: list[Segment], tokenizer: PreTrainedTokenizerF
     return Example([*ids, tokenizer.eos_token_id], [*mask, 1])
 
 
-def batches(
-    cfg: WarmStartConfig, tokenizer: PreTrainedTokenizerFast
-) -> Iterator[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]:
-    """Endless (input ids, attention mask, labels), each of shape (batch, length), padded on the right."""
+def batches(cfg: WarmStartConfig, tokenizer: PreTrainedTokenizerFast) -> Iterator[Batch]:
+    """Endless batches of like length, in mixed order."""
     source = solutions(cfg, "train")
     rng = random.Random(f"order-{cfg.seed}")
     while True:
         examples = [encode(*next(source), tokenizer) for _ in range(cfg.batch_size * CHUNK)]
         examples.sort(key=lambda example: len(example.ids))
+        usual_tokens = sum(sum(example.mask) for example in examples) / CHUNK
         order = list(range(CHUNK))
         rng.shuffle(order)
         for place in order:
-            batch = examples[place * cfg.batch_size : (place + 1) * cfg.batch_size]
-            shape = (len(batch), max(len(example.ids) for example in batch))
-            ids = torch.full(shape, tokenizer.pad_token_id)
-            attention = torch.zeros(shape, dtype=torch.long)
-            labels = torch.full(shape, -100)
-            for row, example in enumerate(batch):
-                length = len(example.ids)
-                ids[row, :length] = torch.tensor(example.ids)
-                attention[row, :length] = 1
-                labels[row, :length] = torch.where(
-                    torch.tensor(example.mask, dtype=torch.bool), ids[row, :length], -100
-                )
-            yield ids, attention, labels
+            chosen = examples[place * cfg.batch_size : (place + 1) * cfg.batch_size]
+            yield _padded(chosen, tokenizer.pad_token_id, usual_tokens)
+
+
+def _padded(examples: list[Example], pad_id: int, usual_tokens: float) -> Batch:
+    shape = (len(examples), max(len(example.ids) for example in examples))
+    ids = torch.full(shape, pad_id)
+    attention = torch.zeros(shape, dtype=torch.long)
+    labels = torch.full(shape, -100)
+    for row, example in enumerate(examples):
+        length = len(example.ids)
+        ids[row, :length] = torch.tensor(example.ids)
+        attention[row, :length] = 1
+        counted = torch.tensor(example.mask, dtype=torch.bool)
+        labels[row, :length] = torch.where(counted, ids[row, :length], -100)
+    return Batch(ids, attention, labels, usual_tokens)

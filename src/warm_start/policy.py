@@ -13,15 +13,17 @@ POSITIONS = 2048
 
 
 def build_tokenizer(cfg: WarmStartConfig) -> PreTrainedTokenizerFast:
-    """Learn a byte-level BPE in which digits stand alone and a fence is one token of its own.
+    """Learn a byte-level BPE in which digits and signs stand alone and a fence is one token of its own.
 
-    Merges may cross spaces but not lines, so that set phrases cost one token.
+    Merges may cross spaces but not lines, so that set phrases cost one token; what has to be copied is
+    the same tokens in the problem, in code and in output.
     """
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
         [
             pre_tokenizers.Split(FENCE, "isolated"),
-            pre_tokenizers.Split(Regex(r"[0-9]|[^0-9\n]+\n*|\n+"), "isolated"),
+            pre_tokenizers.Split(Regex(r"[0-9]| [+\-] |-"), "isolated"),
+            pre_tokenizers.Split(Regex(r"[^\n]+\n*|\n+"), "isolated"),
             pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
         ]
     )

@@ -118,12 +118,12 @@ def triangle_centers(params: Params) -> float:
     kind, at_a, at_b = params
     a, b = complex(0, 0), complex(5, 0)
     c = crossing(a, a + polar(1, at_a), b, b + polar(1, 180 - at_b))
-    foot = c + 1j  # the altitude from C is vertical
-    altitude_a = a + 1j * (c - b)
+    middle_c, middle_b = (a + b) / 2, (a + c) / 2
     lines = (
-        (c, foot, a, altitude_a),
-        ((a + b) / 2, (a + b) / 2 + 1j, (a + c) / 2, (a + c) / 2 + 1j * (c - a)),
+        (a, a + 1j * (c - b), b, b + 1j * (c - a)),
+        (a, a + polar(1, 90 + at_a / 2), b, b + polar(1, 90 - at_b / 2)),
         (a, a + polar(1, at_a / 2), b, b + polar(1, 180 - at_b / 2)),
+        (middle_c, middle_c + 1j * (b - a), middle_b, middle_b + 1j * (c - a)),
     )
     return angle(a, crossing(*lines[kind]), b)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import secrets
 import tempfile
@@ -16,16 +17,25 @@ Attack = Callable[[str], ExecutionResult]
 ROOT = Path(__file__).resolve().parents[2]
 
 
-@pytest.fixture(params=["home", "tmp", "repository"])
-def secret(request: pytest.FixtureRequest) -> Iterator[tuple[Path, str]]:
-    """A file of the user's and what is in it."""
-    folder = {"home": Path.home(), "tmp": Path(tempfile.gettempdir()), "repository": ROOT}[request.param]
+PLACES = {"home": Path.home(), "tmp": Path(tempfile.gettempdir()), "repository": ROOT}
+
+
+@contextlib.contextmanager
+def user_file(folder: Path) -> Iterator[tuple[Path, str]]:
+    """A file of the user's that everyone may read, and what is in it."""
     with tempfile.TemporaryDirectory(dir=folder, prefix=".sandbox-test-") as place:
         path, text = Path(place, "secret"), secrets.token_hex(16)
         path.write_text(text)
         path.chmod(0o644)
         Path(place).chmod(0o777)
         yield path, text
+
+
+@pytest.fixture
+def secret() -> Iterator[tuple[Path, str]]:
+    """Such a file in the home directory."""
+    with user_file(PLACES["home"]) as found:
+        yield found
 
 
 WAYS_TO_READ = {
@@ -62,8 +72,18 @@ def test_a_file_of_the_users_is_not_read(attack: Attack, secret: tuple[Path, str
     assert result.status is Status.ERROR or "-1" in result.stdout
 
 
+@pytest.mark.parametrize("place", PLACES)
+def test_no_place_of_the_users_is_open(attack: Attack, place: str) -> None:
+    with user_file(PLACES[place]) as (path, text):
+        read = attack(f"print(open({str(path)!r}).read())")
+        assert (read.status, text in read.stdout) == (Status.ERROR, False)
+        assert attack(f"open({str(path)!r}, 'w').write('changed')").status is Status.ERROR
+        assert attack(f"open({str(path)!r} + '2', 'w').write('new')").status is Status.ERROR
+        assert (path.read_text(), os.listdir(path.parent)) == (text, [path.name])
+
+
 def test_the_users_folders_are_not_listed(attack: Attack) -> None:
-    for folder in (ROOT, Path.home(), Path(tempfile.gettempdir())):
+    for folder in PLACES.values():
         names = set(os.listdir(folder))
         result = attack(f"import os\nprint(os.listdir({str(folder)!r}))")
         assert result.status is Status.ERROR or not names & set(eval(result.stdout)), folder

@@ -49,7 +49,8 @@ def test_an_endless_program_times_out(attack: Attack, kind: str) -> None:
     assert time.monotonic() - start < 4
 
 
-def test_cpu_time_is_limited_apart_from_wall_time() -> None:
+def test_cpu_time_is_limited_apart_from_wall_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("src.sandbox.client.WARM_UP", [])
     cfg = SandboxConfig(jail="bubblewrap", workers=1, wall_seconds=20, cpu_seconds=0.5)
     with build_sandbox(cfg) as sandbox:
         result = sandbox.run("while True: pass")
@@ -73,9 +74,7 @@ MEMORY = {
 @pytest.mark.parametrize("kind", MEMORY)
 def test_a_memory_bomb_is_told_from_an_error(attack: Attack, kind: str) -> None:
     result = attack(MEMORY[kind])
-    if kind == "map":  # Python says OSError for a mapping
-        assert (result.status, result.error) == (Status.ERROR, "OSError: [Errno 12] Cannot allocate memory")
-    elif kind == "dictionary" and result.status is Status.TIMEOUT:
+    if kind == "dictionary" and result.status is Status.TIMEOUT:
         pass  # a slow machine gets to the other limit first
     else:
         assert (result.status, result.error) == (Status.MEMORY, "memory limit of 128 MB exceeded")

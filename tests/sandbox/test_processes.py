@@ -149,10 +149,18 @@ def test_the_program_may_signal_itself(attack: Attack) -> None:
 
 
 @pytest.mark.parametrize("family", ["AF_INET", "AF_INET6", "AF_UNIX", "AF_NETLINK", "AF_PACKET", "AF_VSOCK"])
-@pytest.mark.parametrize("kind", ["SOCK_STREAM", "SOCK_DGRAM", "SOCK_RAW"])
-def test_no_socket_opens(attack: Attack, family: str, kind: str) -> None:
-    result = attack(f"import socket\nsocket.socket(socket.{family}, socket.{kind})\nprint('open')")
-    assert (result.status, result.stdout) == (Status.ERROR, "")
+def test_no_socket_opens(attack: Attack, family: str) -> None:
+    result = attack(
+        f"""
+import socket
+for kind in (socket.SOCK_STREAM, socket.SOCK_DGRAM, socket.SOCK_RAW, socket.SOCK_SEQPACKET):
+    try:
+        socket.socket(socket.{family}, kind)
+    except PermissionError:
+        print("refused")
+"""
+    )
+    assert (result.status, result.stdout) == (Status.OK, "refused\n" * 4)
 
 
 def test_a_server_on_this_machine_is_out_of_reach(attack: Attack) -> None:
@@ -247,7 +255,7 @@ print(ctypes.CFUNCTYPE(ctypes.c_int)(entry)())
 
 def test_privileges_are_gone(pool: WorkerPool) -> None:
     before = descendants(os.getpid())
-    running = pool.submit("import time\ntime.sleep(0.8)")
+    running = pool.submit("import time\ntime.sleep(0.6)")
     assert eventually(lambda: bool(descendants(os.getpid()) - before))
     (program,) = descendants(os.getpid()) - before
 
@@ -258,7 +266,7 @@ def test_privileges_are_gone(pool: WorkerPool) -> None:
         none = {status[name] for name in ("CapInh", "CapPrm", "CapEff", "CapAmb")} == {"0" * 16}
         return none and (status["NoNewPrivs"], status["Seccomp"]) == ("1", "2")
 
-    assert eventually(settled, seconds=0.5)
+    assert eventually(settled, seconds=0.4)
     assert running.result().status is Status.OK
 
 

@@ -118,6 +118,7 @@ def test_text_passes_unchanged(attack: Attack, text: str) -> None:
 
 def test_lone_surrogates_do_no_harm(attack: Attack) -> None:
     assert attack("print('\\ud800')").stdout == "\\ud800\n"  # escaped rather than an error of the program's
+    assert attack("raise ValueError('\\ud800')").error == "ValueError: \\ud800"
     result = attack("print('\ud800')")
     assert (result.status, "UnicodeEncodeError" in (result.error or "")) == (Status.ERROR, True)
 

@@ -49,10 +49,14 @@ def test_only_what_the_policy_wrote_and_the_end_count() -> None:
 
 
 def test_batches_label_policy_tokens_only() -> None:
-    for ids, attention, labels in islice(batches(CFG, TOKENIZER), CHUNK):
+    counts = []
+    for batch in islice(batches(CFG, TOKENIZER), CHUNK):
+        ids, attention, labels = batch.ids, batch.attention, batch.labels
         assert ids.shape == attention.shape == labels.shape
         assert len(ids) == CFG.batch_size
         counted = labels != -100
+        counts.append(int(counted.sum()))
+        usual_tokens = batch.usual_tokens
         assert torch.equal(labels[counted], ids[counted])
         assert bool((attention[counted] == 1).all())
         for row, label in zip(ids, labels, strict=True):
@@ -62,6 +66,7 @@ def test_batches_label_policy_tokens_only() -> None:
             text = TOKENIZER.decode(row[label != -100])
             assert "Problem:" not in text
             assert "```output" not in text
+    assert sum(counts) / CHUNK == pytest.approx(usual_tokens)
 
 
 def test_the_stream_depends_on_purpose_and_seed_only() -> None:
@@ -80,5 +85,7 @@ def test_no_heldout_problem_is_taught() -> None:
 def test_modes_are_mixed_as_set() -> None:
     cfg = WarmStartConfig(text_share=0.25, code_share=0.25)
     prompts = [prompt for prompt, _ in islice(solutions(cfg, "train"), 1200)]
-    shares = [sum(f"Mode: {mode}\n" in prompt for prompt in prompts) / 1200 for mode in ("free", "text", "code")]
+    shares = [
+        sum(f"Mode: {mode}\n" in prompt for prompt in prompts) / 1200 for mode in ("free", "text", "code")
+    ]
     assert shares == pytest.approx([0.5, 0.25, 0.25], abs=0.05)

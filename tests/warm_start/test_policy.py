@@ -17,7 +17,9 @@ from src.warm_start.corpus import solutions
 from src.warm_start.policy import END, FENCE, PAD, build_model, build_tokenizer
 
 BASE = Path(__file__).resolve().parents[2] / "experiments" / "mini_base"
-SMALL = WarmStartConfig(tokenizer_samples=300, hidden_size=32, layers=2, heads=2, head_dim=16, intermediate_size=64)
+SMALL = WarmStartConfig(
+    tokenizer_samples=300, hidden_size=32, layers=2, heads=2, head_dim=16, intermediate_size=64
+)
 
 
 @cache
@@ -39,8 +41,20 @@ def test_a_fence_is_one_token_and_part_of_no_other() -> None:
 
 
 def test_digits_stand_alone() -> None:
-    assert not [token for token in tokenizer().get_vocab() if len(token) > 1 and any(c.isdigit() for c in token)]
+    assert not [
+        token for token in tokenizer().get_vocab() if len(token) > 1 and any(c.isdigit() for c in token)
+    ]
     assert len(tokenizer().encode("2048")) == 4
+
+
+def test_signs_stand_alone() -> None:
+    """A sign that is copied is the same token in the problem, in code and in output."""
+    (sign,) = tokenizer().encode(" - ")
+    for text in ("2x - 3", "x^{2} - 5x", "2*x - y", "} - \\sqrt{5}"):
+        assert sign in tokenizer().encode(text)
+    (minus,) = tokenizer().encode("-")
+    for text in ("(-3", "x = -12", ", -7", "\\boxed{-4}"):
+        assert minus in tokenizer().encode(text)
 
 
 def test_no_token_spans_two_lines() -> None:

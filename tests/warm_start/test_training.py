@@ -61,7 +61,11 @@ def test_the_whole_warm_start(tmp_path: Path) -> None:
     assert len(AutoTokenizer.from_pretrained(base)) == model.config.vocab_size == cfg.vocab_size
     summary = json.loads((base / "summary.json").read_text())
     assert summary["settings"]["steps"] == 2
-    assert {mode: result["n"] for mode, result in summary["base"].items()} == {"free": 6, "code": 6, "text": 6}
+    assert {mode: result["n"] for mode, result in summary["base"].items()} == {
+        "free": 6,
+        "code": 6,
+        "text": 6,
+    }
     readme = (base / "README.md").read_text()
     assert "python -m src.warm_start" in readme
     assert "| Geometry |" in readme

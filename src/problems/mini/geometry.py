@@ -55,10 +55,11 @@ def _similar(params: Params) -> Exercise:
 
 
 def _draw_chords(rng: Random, level: int) -> Params:
-    kind = (0, 0, 1, rng.randrange(3), rng.randrange(3))[level - 1]
-    unit, top = ((10, 10), (10, 16), (10, 17), (10, 17), (2, 80))[level - 1]
+    kind = rng.choice(((0,), (0, 1), (1, 2), (0, 1, 2), (0, 1, 2))[level - 1])
+    top = (10, 16, 16, 17, 15)[level - 1]
+    rest = 5 * int(level == 5)  # 25, 35, ...: sums and differences are multiples of 10 at every level
     while True:
-        p, q = unit * rng.randint(2, top), unit * rng.randint(2, top)
+        p, q = 10 * rng.randint(2, top) + rest, 10 * rng.randint(2, top) + rest
         if kind != 1 or p > q:
             return kind, p, q
 
@@ -177,7 +178,7 @@ def _draw_parts(rng: Random, level: int) -> Params:
         p = rng.randint(1, q - 1) if level in (2, 3, 5) else 1
         r = rng.randint(1, s - 1) if level in (3, 5) else 1
         # A decimal with one place must not be exact.
-        if gcd(p, q) == gcd(r, s) == 1 and 10 * p * r % (q * s):
+        if gcd(p * r, q * s) == 1 and 10 * p * r % (q * s):
             return rest, p, q, r, s
 
 
@@ -203,37 +204,43 @@ def _parts(params: Params) -> Exercise:
 
 
 def _draw_centers(rng: Random, level: int) -> Params:
-    kind = (0, rng.randrange(2), 2, rng.randrange(3), rng.randrange(3))[level - 1]
-    unit = (5, 5, 10, 10, 2)[level - 1]
+    kind = rng.choice(((0, 1), (1, 2), (0, 2), (2, 3), (0, 1, 2, 3))[level - 1])
+    rest = 5 * int(level == 5)
     while True:
-        a, b = unit * rng.randint(20 // unit, 80 // unit), unit * rng.randint(20 // unit, 80 // unit)
-        # An acute triangle, so that all three centers lie inside.
-        if a + b > 90:
+        a, b = 10 * rng.randint(1, 14) + rest, 10 * rng.randint(1, 14) + rest
+        total = a + b
+        # Right and obtuse triangles have their orthocenter and circumcenter elsewhere.
+        inside = max(a, b) < 90 and total != 90 if kind == 0 else max(a, b) < 90 < total
+        if total < 180 and (inside or kind in (1, 2)):
             return kind, a, b
 
 
 def _centers(params: Params) -> Exercise:
     kind, a, b = params
     total = a + b
-    point = ("orthocenter $H$", "circumcenter $O$", "incenter $I$")[kind]
-    letter = "HOI"[kind]
-    answer = (total, 360 - 2 * total, 180 - total // 2)[kind]
+    half = total // 2
+    points = (
+        "The altitudes from $A$ and $B$ meet at $P$.",
+        "The bisectors of the exterior angles at $A$ and $B$ meet at $P$.",
+        "The bisectors of the angles at $A$ and $B$ meet at $P$.",
+        "The circumcenter is $P$.",
+    )
     steps = (
         f"It is ${a} + {b} = {total}$.",
+        f"It is half of ${a} + {b} = {total}$.",
+        f"Half of ${a} + {b} = {total}$ is ${half}$ and $180 - {half} = {180 - half}$.",
         f"With ${a} + {b} = {total}$ it is twice $180 - {total} = {180 - total}$.",
-        f"Half of ${a} + {b} = {total}$ is ${total // 2}$, so it is $180 - {total // 2} = {answer}$.",
-    )[kind]
-    code = (f"{a} + {b}", f"360 - 2*({a} + {b})", f"180 - ({a} + {b})/2")[kind]
+    )
+    codes = (f"{a} + {b}", f"({a} + {b})/2", f"180 - ({a} + {b})/2", f"360 - 2*({a} + {b})")
     return Exercise(
         wordings=(
-            f"In triangle $ABC$ with {point} angle $A$ is ${a}$ and angle $B$ is ${b}$ degrees. "
-            f"Find angle $A{letter}B$.",
-            f"Triangle $ABC$ has angles ${a}$ at $A$ and ${b}$ at $B$ and {point}. "
-            f"What is angle $A{letter}B$?",
+            f"In triangle $ABC$ angle $A$ is ${a}$ and angle $B$ is ${b}$ degrees. {points[kind]} "
+            "Find angle $APB$.",
+            f"Triangle $ABC$ has angles ${a}$ at $A$ and ${b}$ at $B$. {points[kind]} What is angle $APB$?",
         ),
-        answer=str(answer),
-        steps=steps,
-        code=f"from math import *\nprint(round(radians({code}), 2))",
+        answer=str((total, half, 180 - half, 360 - 2 * total)[kind]),
+        steps=steps[kind],
+        code=f"from math import *\nprint(round(radians({codes[kind]}), 2))",
         errors=(ROUND, ("radians(", "radian(")),
     )
 

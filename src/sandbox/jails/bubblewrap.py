@@ -11,9 +11,9 @@ each program enters a seccomp filter and, where the kernel has it, a Landlock do
 
 Not guaranteed: anything against a hole in the kernel, which is shared; CPU caches, timing and other side
 channels; a fair share of the CPU within the limits of an execution. Without Landlock (kernels before 5.13)
-a program sees what /proc shows to everyone of the worker. Started by root, programs are root's uid, without
-its capabilities. Where user namespaces are forbidden to ordinary users (some distributions, most
-containers), it does not start.
+a program can read what /proc and the system's files show to everyone. Started by root, programs are root's
+uid, without its capabilities. Where user namespaces are forbidden to ordinary users (some distributions,
+most containers), it does not start.
 """
 
 from __future__ import annotations
@@ -42,12 +42,11 @@ class Bubblewrap(Jail):
     def launch(self, limits: dict[str, Any]) -> Launched:
         """Start a worker under bwrap."""
         files = find_python()
-        inside = {"prefix": "/usr" if files.prefix == "/usr" else _PYTHON}
 
         def moved(path: str) -> str:
             """Where a file of the interpreter lies in the jail."""
-            relative = os.path.relpath(path, files.prefix)
-            return path if relative.startswith("..") else os.path.join(inside["prefix"], relative)
+            inside = os.path.commonpath([path, files.prefix]) == files.prefix != "/usr"
+            return os.path.join(_PYTHON, os.path.relpath(path, files.prefix)) if inside else path
 
         shown = {path: path for path in files.libraries}
         shown |= {path: moved(path) for path in (files.stdlib, files.executable, *files.python_libraries)}
@@ -64,7 +63,8 @@ class Bubblewrap(Jail):
                 hidden = os.path.join(moved(files.stdlib), name)
                 command += ["--tmpfs", hidden, "--remount-ro", hidden]
         size = int(limits["file_mb"] * 16 + 1) * 2**20
-        command += ["--proc", "/proc", "--dev", "/dev", "--remount-ro", "/dev"]
+        # bwrap leaves /proc/sys writable to root's uid, capabilities or not
+        command += ["--proc", "/proc", "--remount-ro", "/proc", "--dev", "/dev", "--remount-ro", "/dev"]
         command += ["--size", str(size), "--tmpfs", "/tmp", "--chdir", "/tmp", "--remount-ro", "/"]
         for name, value in ENVIRONMENT.items():
             command += ["--setenv", name, value]

@@ -1,17 +1,17 @@
-"""Jail: sandlock (Landlock and seccomp, a Python wheel). No root, no namespaces; Linux 6.12 or later.
+"""Jail: sandlock (Landlock, a Python wheel). No root, no namespaces; Linux 6.12 or later.
 
 Guaranteed: programs read only the interpreter, numpy, sympy, mpmath, scipy and the system's shared
 libraries, and write only into a private folder, emptied after each; no sockets, no new processes, no signal
 to any other process (Landlock scopes, and the seccomp filter of src/sandbox/seccomp.py); no new privileges,
 no capabilities, no environment. Each program enters a Landlock domain of its own, within sandlock's for the
-worker.
+worker. All of it is enforced in the kernel (why sandlock's supervisor is not used: sandlock_launcher.py).
 
 Not guaranteed, beside what bubblewrap does not either: whether a file exists, its size and dates, and where
 a symbolic link points can be asked of any path (Landlock does not cover stat), though nothing is read,
 listed or changed; there is no pid namespace, so that one can ask whether a process number is in use; no
-network namespace, so that the refusal of sockets rests on seccomp and Landlock alone; the folder is one
-of the host's (in /dev/shm), its size watched every 20 ms rather than capped. sandlock answers for /etc/hosts
-and a few /proc files with texts of its own.
+network namespace, so that the refusal of sockets rests on seccomp, and on Landlock for TCP; the machine's
+name is seen; the folder is one of the host's (in /dev/shm), its size watched every 20 ms rather than
+capped. The worker itself (our code, never the program) is held by Landlock alone.
 """
 
 from __future__ import annotations
@@ -63,14 +63,13 @@ class Sandlock(Jail):
             environment["LD_LIBRARY_PATH"] = os.path.join(files.prefix, "lib")
         task = {
             "command": interpreter(files.executable),
-            # without /proc: sandlock would open it on a program's behalf, past the program's own domain
             "readable": [*shown, files.executable, *DEVICES],
             "scratch": scratch,
             "environment": environment,
         }
         launcher = str(Path(__file__).with_name("sandlock_launcher.py"))
         try:
-            # the launcher has the caller's environment, to find sandlock where the caller does; the worker none
+            # the launcher alone has the caller's environment: it finds sandlock where the caller does
             process, log = spawn([sys.executable, "-P", launcher, json.dumps(task)], dict(os.environ))
         except BaseException:
             shutil.rmtree(scratch, ignore_errors=True)
