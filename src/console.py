@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.progress import (
     BarColumn,
@@ -17,7 +19,7 @@ from rich.progress import (
 from rich.table import Table
 
 # Wide enough for the step lines when the output goes to a file.
-console = Console(soft_wrap=True)
+console = Console(soft_wrap=True, width=None if sys.stdout.isatty() else 120)
 
 
 def progress() -> Progress:
@@ -61,7 +63,7 @@ def percent(result: dict[str, Any] | None) -> str:
 
 def comparison(before: dict[str, Any], after: dict[str, Any]) -> Table:
     """Return a table of accuracies before and after training, by mode and subject."""
-    table = Table(title="Accuracy on held-out problems, 95 % intervals")
+    table = Table(title="Accuracy on held-out problems, 95 % intervals", box=SIMPLE_HEAD, pad_edge=False)
     for column in ("mode", "subject", "n", "before", "after"):
         table.add_column(column, justify="right" if column == "n" else "left", no_wrap=True)
     for mode, later in after.items():

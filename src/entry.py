@@ -64,8 +64,9 @@ def entry(config_name: str, schema: type[C]) -> Callable[[Callable[[C, Path], No
         @functools.wraps(task)
         def main() -> None:
             os.environ["HYDRA_FULL_ERROR"] = "1"  # otherwise Hydra prints and exits by itself
-            # Torch's idle threads would spin, on cores that sandbox workers and graders need.
-            os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+            # Torch's idle threads spin for long, on cores that sandbox workers and graders need: on a busy
+            # machine that cost a factor of ten. Not to spin at all cost a quarter on an idle one.
+            os.environ.setdefault("GOMP_SPINCOUNT", "30000")
             CheckBeforeRun.schema = schema
             try:
                 hydra.main(version_base="1.3", config_path=str(CONF), config_name=config_name)(job)()

@@ -123,6 +123,28 @@ def _graded(reward: list[float | None], **_: Any) -> list[float | None]:
     return reward
 
 
+def trim(inputs: dict[str, Any]) -> dict[str, Any]:
+    """Return a micro-batch without the columns that are padding in every row.
+
+    TRL pads to the longest trajectory of the whole rollout; most micro-batches are much shorter.
+    The loss is the same, since padding is masked and rotary positions are relative.
+
+    Args:
+        inputs: what TRL's loss takes; prompts are (B, P), padded on the left, and everything about
+            completions is (B, C), padded on the right.
+    """
+    prompt = int(inputs["prompt_mask"].sum(dim=1).max())
+    width = inputs["completion_mask"].shape[1]
+    completion = max(1, int(inputs["completion_mask"].sum(dim=1).max()))
+    trimmed = dict(inputs)
+    for name, value in inputs.items():
+        if name in ("prompt_ids", "prompt_mask"):
+            trimmed[name] = value[:, value.shape[1] - prompt :]
+        elif isinstance(value, torch.Tensor) and value.dim() == 2 and value.shape[1] == width:
+            trimmed[name] = value[:, :completion]
+    return trimmed
+
+
 class CIRTrainer(GRPOTrainer):
     """GRPO with code-integrated rollouts.
 
@@ -183,6 +205,9 @@ class CIRTrainer(GRPOTrainer):
             output["advantages"], tokens, lambda x: self.accelerator.reduce(x, reduction="sum")
         )
         return output
+
+    def _compute_loss(self, model: Any, inputs: dict[str, Any]) -> torch.Tensor:
+        return super()._compute_loss(model, trim(inputs))
 
     def _rollout(self, prompts: list[Any], trainer: GRPOTrainer) -> dict[str, Any]:
         """TRL's ``rollout_func``; ``prompts`` are already repeated ``num_generations`` times."""

@@ -13,13 +13,14 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from trl import GRPOTrainer
 
 from src import checkpoints
 from src.checkpoints import CheckpointError
 from src.records import read_records
 from src.rollout.trajectory import Author
 from src.sandbox import ExecutionResult, Status
-from src.trainer import CIRTrainer, InfrastructureError, MetricsCallback, whiten
+from src.trainer import CIRTrainer, InfrastructureError, MetricsCallback, trim, whiten
 from tests import tiny
 from tests.fakes import FakeSandbox
 
@@ -96,6 +97,24 @@ def test_feedback_tokens_have_no_gradient(tmp_path: Path) -> None:
     assert (gradient[~policy] == 0).all()
     advantages = output["advantages"][:, None].expand_as(policy)
     assert (gradient[policy & (advantages != 0)] != 0).all()
+
+
+@pytest.mark.usefixtures("spy")
+def test_trimming_padding_changes_no_loss(tmp_path: Path) -> None:
+    trainer = tiny.trainer(tiny.config(steps=1, minibatches=1, micro_batch_size=8), tmp_path)
+    trainer.train()
+    _, output = trainer.handed[0]
+    rows = {k: v[:3] if isinstance(v, torch.Tensor) and v.dim() else v for k, v in output.items()}
+    wide = {}
+    for name, value in rows.items():
+        side = (7, 0) if name.startswith("prompt") else (0, 9)
+        two = isinstance(value, torch.Tensor) and value.dim() == 2
+        wide[name] = torch.nn.functional.pad(value, side) if two else value
+    assert trim(wide)["completion_ids"].shape[1] == rows["completion_mask"].sum(dim=1).max()
+    assert trim(wide)["prompt_ids"].shape[1] == rows["prompt_mask"].sum(dim=1).max()
+    with torch.no_grad():
+        untrimmed = GRPOTrainer._compute_loss(trainer, trainer.model, wide)
+        torch.testing.assert_close(trainer.compute_loss(trainer.model, wide), untrimmed, rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.usefixtures("spy")

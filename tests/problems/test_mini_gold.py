@@ -65,28 +65,31 @@ def similar_figures(params: Params) -> float:
     return math.exp(asked / given * math.log(m**given / n**given))
 
 
-def circle_chords(params: Params) -> float:
+def circle_arcs(params: Params) -> float:
     kind, p, q = params
-    if kind == 1:  # the far arc p lies between the directions 0 and p, the near arc q opposite of its middle
-        far = polar(1, 0), polar(1, p)
-        near = polar(1, p + (360 - p - q) / 2 + q), polar(1, p + (360 - p - q) / 2)
+    if kind == 1:
+        return angle(polar(1, 0), polar(1, p + q + 50), polar(1, p + q))
+    if kind == 2:  # the near arc lies symmetrically opposite the far one
+        gap = (360 - p - q) / 2
+        far, near = (polar(1, 0), polar(1, p)), (polar(1, p + gap + q), polar(1, p + gap))
         outside = crossing(far[0], near[0], far[1], near[1])
         return angle(far[0], outside, far[1])
-    a, b, c, d = polar(1, 0), polar(1, p), polar(1, p + 37), polar(1, p + 37 + q)
-    inside = angle(a, crossing(a, c, b, d), b)
+
+    def inside(arc: float) -> float:
+        a, b, c, d = polar(1, 0), polar(1, p), polar(1, p + 37), polar(1, p + 37 + arc)
+        return angle(a, crossing(a, c, b, d), b)
+
     if kind == 0:
-        return inside
-    # The arc whose angle with arc p is the one given, by bisection.
-    low, high = 0.0, 320.0 - p
+        return inside(q)
+    low, high = 0.0, 320.0 - p  # the arc that makes the given angle, by bisection
     for _ in range(60):
-        arc = (low + high) / 2
-        d = polar(1, p + 37 + arc)
-        low, high = (arc, high) if angle(a, crossing(a, c, b, d), b) < inside else (low, arc)
+        middle = (low + high) / 2
+        low, high = (middle, high) if inside(middle) < inside(q) else (low, middle)
     return low
 
 
 def square_circle(params: Params) -> float:
-    kind, r = params
+    kind, r, rows = params
     disc = sum(2 * math.sqrt(r * r - x * x) for x in grid(r)) * 2 * r / STRIPS
     inner_square = area(*(polar(r, turn) for turn in (0, 90, 180, 270)))
     outer_square = area(*(polar(r * math.hypot(1, 1), turn) for turn in (45, 135, 225, 315)))
@@ -96,6 +99,8 @@ def square_circle(params: Params) -> float:
     if kind == 7:
         corner = crossing(complex(-1, -r), complex(1, -r), polar(r, 30), polar(r, 30) + 1j * polar(1, 30))
         return math.pi * abs(corner) ** 2
+    if kind == 8:
+        return rows**2 * math.pi * (2 * r / rows / 2) ** 2
     return (disc, inner_square, disc, outer_square, 0.0, outer_square - disc, disc - inner_square)[kind]
 
 
@@ -130,7 +135,7 @@ def triangle_centers(params: Params) -> float:
 
 SECOND: dict[str, Callable[[Params], float]] = {
     function.__name__: function
-    for function in (similar_figures, circle_chords, square_circle, triangle_parts, triangle_centers)
+    for function in (similar_figures, circle_arcs, square_circle, triangle_parts, triangle_centers)
 }
 
 

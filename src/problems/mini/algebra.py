@@ -52,7 +52,7 @@ def _system(params: Params) -> Exercise:
 def _draw_value(rng: Random, level: int) -> Params:
     degree = 2 if level < 4 else 3
     top = (5, 9, 15, 9, 19)[level - 1]
-    low, high = ((3, 9), (6, 15), (12, 49), (6, 19), (11, 39))[level - 1]
+    low, high = ((2, 5), (6, 15), (12, 49), (6, 19), (11, 39))[level - 1]
     coefficients = [rng.randint(2, top)] + [signed(rng, 1, top) for _ in range(degree)]
     x = rng.randint(low, high) if level < 3 else signed(rng, low, high)
     return x, *coefficients
@@ -78,7 +78,7 @@ def _value(params: Params) -> Exercise:
 
 def _draw_product(rng: Random, level: int) -> Params:
     if level == 1:
-        return 1, rng.randint(2, 12), 1, rng.randint(2, 12)
+        return 1, rng.randint(1, 9), 1, rng.randint(1, 9)
     if level == 2:
         return 1, signed(rng, 2, 19), 1, signed(rng, 2, 19)
     top = (9, 15, 9)[level - 3]

@@ -20,8 +20,8 @@ def _choose(n: int, k: int) -> int:
 
 def _draw_committee(rng: Random, level: int) -> Params:
     if level < 3:
-        n = rng.randint(*((7, 24), (15, 45))[level - 1])
-        return n, rng.randint(2, (5, 6)[level - 1])
+        n = rng.randint(*((5, 14), (12, 45))[level - 1])
+        return n, rng.randint(2, (3, 6)[level - 1])
     top, most = ((12, 4), (20, 4), (30, 5))[level - 3]
     return rng.randint(7, top), rng.randint(2, most), rng.randint(7, top), rng.randint(2, most)
 
@@ -57,7 +57,7 @@ def _committee(params: Params) -> Exercise:
 
 
 def _draw_bag(rng: Random, level: int) -> Params:
-    low, high = ((3, 7), (4, 10), (5, 14), (8, 20), (10, 30))[level - 1]
+    low, high = ((2, 6), (4, 10), (5, 14), (8, 20), (10, 30))[level - 1]
     k = rng.randint(2, (2, 3, 3, 4, 5)[level - 1])
     return rng.randint(max(low, k), high), rng.randint(low, high), k
 
@@ -86,10 +86,10 @@ def _bag(params: Params) -> Exercise:
 
 
 def _draw_multiples(rng: Random, level: int) -> Params:
-    n = rng.randint(*((40, 150), (100, 500), (300, 999), (800, 2999), (2000, 9999))[level - 1])
-    top = (9, 12, 15, 24, 40)[level - 1]
+    n = rng.randint(*((12, 60), (100, 500), (300, 999), (800, 2999), (2000, 9999))[level - 1])
+    top = (6, 9, 15, 24, 40)[level - 1]
     while True:
-        a, b = sorted(rng.sample(range(3, top + 1), 2))
+        a, b = sorted(rng.sample(range(2 + (level > 1), top + 1), 2))
         if b % a:
             return rng.randrange(2), n, a, b
 

@@ -54,119 +54,138 @@ def _similar(params: Params) -> Exercise:
     )
 
 
-def _draw_chords(rng: Random, level: int) -> Params:
-    kind = rng.choice(((0,), (0, 1), (1, 2), (0, 1, 2), (0, 1, 2))[level - 1])
-    top = (10, 16, 16, 17, 15)[level - 1]
+def _draw_arcs(rng: Random, level: int) -> Params:
+    kind = rng.choice(((0, 1), (0, 1, 2), (1, 2, 3), (2, 3), (0, 1, 2, 3))[level - 1])
     rest = 5 * int(level == 5)  # 25, 35, ...: sums and differences are multiples of 10 at every level
     while True:
-        p, q = 10 * rng.randint(2, top) + rest, 10 * rng.randint(2, top) + rest
-        if kind != 1 or p > q:
+        p, q = (10 * rng.randint(2, 9 if level < 5 else 10) + rest for _ in range(2))
+        if kind != 2 or p > q:
             return kind, p, q
 
 
-def _chords(params: Params) -> Exercise:
+def _arcs(params: Params) -> Exercise:
     kind, p, q = params
-    if kind == 0:
-        answer = latex_ratio(p + q, 2)
-        wordings = (
+    angle = latex_ratio(p + q, 2)
+    wordings = (
+        (
             f"Chords $AC$ and $BD$ of a circle meet at $P$. Arc $AB$ is ${p}$ and arc $CD$ is ${q}$ degrees. "
             "Find angle $APB$.",
             f"Two chords cross inside a circle and cut off opposite arcs of ${p}$ and ${q}$ degrees. "
             "What is the angle between them?",
-        )
-        steps = f"It is half of ${p} + {q} = {p + q}$."
-        code = f"({p} + {q})/2"
-    elif kind == 1:
-        answer = latex_ratio(p - q, 2)
-        wordings = (
+        ),
+        (
+            f"$ABCD$ lies on a circle. Arc $AB$ is ${p}$ and arc $BC$ is ${q}$ degrees. Find angle $ADC$.",
+            f"On a circle arc $AB$ is ${p}$ and the next arc $BC$ is ${q}$ degrees, and $D$ is on the rest. "
+            "What is angle $ADC$?",
+        ),
+        (
             f"Two secants from a point $P$ outside a circle cut off arcs of ${p}$ and ${q}$ degrees. "
             "Find the angle at $P$.",
             f"From outside a circle two secants meet it in arcs of ${p}$ and ${q}$ degrees. "
             "What is the angle between them?",
-        )
-        steps = f"It is half of ${p} - {q} = {p - q}$."
-        code = f"({p} - {q})/2"
-    else:
-        angle = latex_ratio(p + q, 2)
-        answer = str(q)
-        wordings = (
+        ),
+        (
             f"Chords $AC$ and $BD$ of a circle meet at $P$. Angle $APB$ is ${angle}$ and arc $AB$ is ${p}$ "
             "degrees. Find arc $CD$.",
             f"Two chords cross inside a circle at ${angle}$ degrees and cut off an arc of ${p}$ degrees. "
             "What is the opposite arc?",
-        )
-        steps = f"Both arcs make ${p + q}$, and ${p + q} - {p} = {q}$."
-        code = f"2*{angle} - {p}"
+        ),
+    )
+    sum_steps = f"It is half of ${p} + {q} = {p + q}$."
+    difference_steps = f"It is half of ${p} - {q} = {p - q}$."
+    reversed_steps = f"Both arcs make ${p + q}$, and ${p + q} - {p} = {q}$."
+    code = (f"({p} + {q})/2", f"({p} + {q})/2", f"({p} - {q})/2", f"2*{angle} - {p}")[kind]
     return Exercise(
-        wordings=wordings,
-        answer=answer,
-        steps=steps,
+        wordings=wordings[kind],
+        answer=(angle, angle, latex_ratio(p - q, 2), str(q))[kind],
+        steps=(sum_steps, sum_steps, difference_steps, reversed_steps)[kind],
         code=f"from math import *\nprint(round(radians({code}), 2))",
         errors=(ROUND, ("radians(", "radian(")),
     )
 
 
 def _draw_square_circle(rng: Random, level: int) -> Params:
-    kind = rng.choice(((0, 1, 2), (1, 2, 3), (3, 4, 5), (4, 5, 6), (5, 6, 7))[level - 1])
-    return kind, rng.randint(2, (15, 15, 15, 15, 20)[level - 1])
+    kind = rng.choice(((0, 1, 8), (1, 2, 8), (3, 4, 8), (4, 5, 6), (5, 6, 7, 8))[level - 1])
+    r = rng.randint(2, 9 if level < 5 else 12)
+    return kind, r, rng.randint(2, 9) if kind == 8 else 1
 
 
 def _square_circle(params: Params) -> Exercise:
-    kind, r = params
+    kind, r, rows = params
     square = r * r
-    asks = (
-        (f"A circle is inscribed in a square of side ${2 * r}$.", "Find the area of the circle."),
-        (f"A square is inscribed in a circle of radius ${r}$.", "Find the area of the square."),
-        (f"A square of perimeter ${8 * r}$ has an inscribed circle.", "Find the area of the circle."),
-        (f"A circle of area ${square} \\pi$ is inscribed in a square.", "Find the area of the square."),
+    disc = f"{square} \\pi"
+    table = f"${r}^{{2}} = {square}$"
+    # What is given, what is asked for, the answer, the reasoning, and a beginner's program.
+    given, ask, answer, steps, code = (
+        (
+            f"A circle is inscribed in a square of side ${2 * r}$.",
+            "the area of the circle",
+            disc,
+            f"The radius is ${r}$ and {table}.",
+            f"3.14*{r}**2",
+        ),
+        (
+            f"A square is inscribed in a circle of radius ${r}$.",
+            "the area of the square",
+            str(2 * square),
+            f"It is twice {table}.",
+            f"(1.4*{r})**2",
+        ),
+        (
+            f"A square of perimeter ${8 * r}$ has an inscribed circle.",
+            "the area of the circle",
+            disc,
+            f"The radius is ${r}$ and {table}.",
+            f"3.14*{r}**2",
+        ),
+        (
+            f"A circle of area ${disc}$ is inscribed in a square.",
+            "the area of the square",
+            str(4 * square),
+            f"The radius is ${r}$ and the area is four times {table}.",
+            f"{square}*3.14/0.78",
+        ),
         (
             f"A chord of length ${2 * r}$ of a circle touches a smaller circle with the same center.",
-            "Find the area between the circles.",
+            "the area between the circles",
+            disc,
+            f"By Pythagoras half the chord counts: {table}.",
+            f"3.14*{r}**2",
         ),
-        (f"A circle of radius ${r}$ is inscribed in a square.", "Find the area between them."),
-        (f"A square is inscribed in a circle of radius ${r}$.", "Find the area between them."),
+        (
+            f"A circle of radius ${r}$ is inscribed in a square.",
+            "the area between them",
+            f"{4 * square} - {disc}",
+            f"The square has four times {table}, that is ${4 * square}$.",
+            f"0.86*{r}**2",
+        ),
+        (
+            f"A square is inscribed in a circle of radius ${r}$.",
+            "the area between them",
+            f"{disc} - {2 * square}",
+            f"The square has twice {table}, that is ${2 * square}$.",
+            f"1.14*{r}**2",
+        ),
         (
             f"A circle of radius ${r}$ is inscribed in a regular triangle.",
-            "Find its circumcircle's area.",
+            "the area of its circumcircle",
+            f"{4 * square} \\pi",
+            f"It has radius ${2 * r}$, so take four times {table}.",
+            f"3.14*{2 * r}**2",
         ),
-    )
-    first, ask = asks[kind]
-    answers = (
-        f"{square} \\pi",
-        str(2 * square),
-        f"{square} \\pi",
-        str(4 * square),
-        f"{square} \\pi",
-        f"{4 * square} - {square} \\pi",
-        f"{square} \\pi - {2 * square}",
-        f"{4 * square} \\pi",
-    )
-    table = f"${r}^{{2}} = {square}$"
-    steps = (
-        f"The radius is ${r}$ and {table}.",
-        f"It is twice {table}.",
-        f"The radius is ${r}$ and {table}.",
-        f"The radius is ${r}$ and the area is four times {table}.",
-        f"By Pythagoras half the chord counts: {table}.",
-        f"The square has four times {table}.",
-        f"The square has twice {table}.",
-        f"It has radius ${2 * r}$, so take four times {table}.",
-    )
-    codes = (
-        f"3.14*{r}**2",
-        f"(1.4*{r})**2",
-        f"3.14*{r}**2",
-        f"{square}*3.14/0.78",
-        f"3.14*{r}**2",
-        f"0.86*{r}**2",
-        f"1.14*{r}**2",
-        f"3.14*{2 * r}**2",
-    )
+        (
+            f"A square of side ${2 * r}$ is filled by ${rows}$ rows of ${rows}$ equal circles.",
+            "the total area of the circles",
+            disc,
+            f"It is the same as for one circle of radius ${r}$, and {table}.",
+            f"{rows}*{rows}*3.14*({r}/{rows})**2",
+        ),
+    )[kind]
     return Exercise(
-        wordings=(f"{first} {ask}", f"{first} {ask.replace('Find', 'What is')[:-1]}?"),
-        answer=answers[kind],
-        steps=steps[kind],
-        code=f"print(round({codes[kind]}, 1))",
+        wordings=(f"{given} Find {ask}.", f"{given} What is {ask}?"),
+        answer=answer,
+        steps=steps,
+        code=f"print(round({code}, 1))",
         errors=(ROUND,),
     )
 
@@ -247,7 +266,7 @@ def _centers(params: Params) -> Exercise:
 
 TEMPLATES = (
     Template("similar_figures", SUBJECT, _draw_similar, _similar),
-    Template("circle_chords", SUBJECT, _draw_chords, _chords),
+    Template("circle_arcs", SUBJECT, _draw_arcs, _arcs),
     Template("square_circle", SUBJECT, _draw_square_circle, _square_circle),
     Template("triangle_parts", SUBJECT, _draw_parts, _parts),
     Template("triangle_centers", SUBJECT, _draw_centers, _centers),

@@ -43,7 +43,7 @@ def _root(params: Params) -> Exercise:
 
 
 def _draw_roots(rng: Random, level: int) -> Params:
-    a = rng.randint(2, (3, 5, 9, 12, 19)[level - 1])
+    a = rng.randint(*((1, 2), (2, 5), (3, 9), (3, 12), (5, 19))[level - 1])
     top = (9, 15, 29, 60, 99)[level - 1]
     while True:
         b, c = signed(rng, 2, top), signed(rng, 1, top)
@@ -70,7 +70,7 @@ def _roots(params: Params) -> Exercise:
 def _draw_recurrence(rng: Random, level: int) -> Params:
     first = rng.randint(1, (5, 9, 12, 15, 20)[level - 1])
     factor = rng.choice((2, 3)) if level < 3 else signed(rng, 2, (2, 3, 4)[level - 3])
-    n = rng.randint(*((4, 6), (5, 8), (6, 10), (7, 10), (8, 10))[level - 1])
+    n = rng.randint(*((3, 4), (5, 8), (6, 10), (7, 10), (8, 10))[level - 1])
     return first, factor, signed(rng, 1, (5, 9, 15, 25, 50)[level - 1]), n
 
 
@@ -97,10 +97,10 @@ def _recurrence(params: Params) -> Exercise:
 
 
 def _draw_power_sum(rng: Random, level: int) -> Params:
-    low = rng.randint(1, (3, 9, 20, 30, 50)[level - 1])
-    high = low + rng.randint(*((4, 9), (8, 20), (15, 50), (20, 60), (30, 99))[level - 1])
+    low = rng.randint(1, (2, 9, 20, 30, 50)[level - 1])
+    high = low + rng.randint(*((2, 4), (8, 20), (15, 50), (20, 60), (30, 99))[level - 1])
     degree = 2 if level < 4 else 3
-    top = (1, 2, 5, 3, 9)[level - 1]
+    top = (9, 2, 5, 3, 9)[level - 1]
     coefficients = [rng.randint(1, top)] + [0] * (degree - 2)
     return low, high, *coefficients, signed(rng, 1, 9) if level > 1 else 0, 0
 

@@ -10,9 +10,9 @@ SUBJECT = "Number Theory"
 
 
 def _draw_power(rng: Random, level: int) -> Params:
-    base = ((3, 9), (3, 15), (5, 30), (12, 99), (103, 999))[level - 1]
-    exponent = ((6, 20), (15, 60), (40, 199), (100, 499), (200, 999))[level - 1]
-    modulus = ((11, 23), (11, 47), (31, 99), (101, 499), (301, 999))[level - 1]
+    base = ((2, 7), (3, 12), (5, 30), (12, 99), (103, 999))[level - 1]
+    exponent = ((2, 5), (6, 40), (40, 199), (100, 499), (200, 999))[level - 1]
+    modulus = ((5, 13), (11, 30), (31, 99), (101, 499), (301, 999))[level - 1]
     while True:
         a, n, m = rng.randint(*base), rng.randint(*exponent), rng.randint(*modulus)
         if a % m > 1:
@@ -46,8 +46,8 @@ def _power(params: Params) -> Exercise:
 
 def _draw_common(rng: Random, level: int) -> Params:
     kind = rng.randrange(2)
-    top = ((12, 12), (20, 15), (40, 30), (15, 9), (40, 20))[level - 1][kind]
-    common = rng.randint(2, ((12, 6), (20, 9), (40, 15), (40, 9), (90, 12))[level - 1][kind])
+    top = ((6, 6), (20, 12), (40, 30), (15, 9), (40, 20))[level - 1][kind]
+    common = rng.randint(2, ((6, 6), (20, 9), (40, 15), (40, 9), (90, 12))[level - 1][kind])
     count = 2 if level < 4 else 3
     numbers: list[int] = []
     while len(numbers) < count:
@@ -81,7 +81,7 @@ def _common(params: Params) -> Exercise:
 
 
 def _draw_divisors(rng: Random, level: int) -> Params:
-    low, high = ((12, 99), (60, 299), (200, 999), (800, 3999), (2000, 9999))[level - 1]
+    low, high = ((5, 60), (60, 299), (200, 999), (800, 3999), (2000, 9999))[level - 1]
     step = (1, 2, 6, 6, 12)[level - 1]  # numbers with many divisors
     return rng.randrange(2), rng.randint(low // step + 1, high // step) * step
 
@@ -121,8 +121,8 @@ def _divisors(params: Params) -> Exercise:
 
 
 def _draw_digits(rng: Random, level: int) -> Params:
-    base = ((2, 9), (2, 15), (6, 29), (11, 99), (101, 399))[level - 1]
-    exponent = ((5, 9), (8, 15), (12, 30), (20, 49), (30, 99))[level - 1]
+    base = ((2, 19), (2, 19), (6, 29), (11, 99), (101, 399))[level - 1]
+    exponent = ((2, 4), (5, 12), (12, 30), (20, 49), (30, 99))[level - 1]
     a = rng.randint(*base)
     return a + (a % 10 == 0), rng.randint(*exponent)
 

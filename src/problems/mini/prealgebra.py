@@ -11,11 +11,11 @@ SUBJECT = "Prealgebra"
 
 
 def _draw_arithmetic(rng: Random, level: int) -> Params:
-    high = (19, 60, 150, 99, 400)[level - 1]
-    low = (6, 11, 21, 11, 30)[level - 1]
+    high = (9, 60, 150, 99, 400)[level - 1]
+    low = (2, 11, 21, 11, 30)[level - 1]
     a, b = rng.randint(low, high), rng.randint(low, high)
     if level < 4:
-        return a, b, signed(rng, 20, (99, 999, 4999)[level - 1])
+        return a, b, signed(rng, (1, 20, 20)[level - 1], (20, 999, 4999)[level - 1])
     return a, b, signed(rng, low, high), rng.randint(low, high)
 
 
@@ -37,10 +37,10 @@ def _arithmetic(params: Params) -> Exercise:
 
 
 def _draw_fractions(rng: Random, level: int) -> Params:
-    top = (7, 12, 20, 12, 30)[level - 1]
+    top = (6, 12, 20, 12, 30)[level - 1]
     params: list[int] = []
     for i in range(2 if level < 4 else 3):
-        below = rng.randint(3, top)
+        below = rng.randint(2, top)
         above = rng.randint(1, below - 1)
         params += [above if i == 0 or level == 1 else signed(rng, above, above), below]
     return tuple(params)
@@ -69,7 +69,7 @@ def _fractions(params: Params) -> Exercise:
 
 def _draw_mean(rng: Random, level: int) -> Params:
     count = (3, 4, 5, 6, 7)[level - 1]
-    low, high = ((1, 20), (10, 99), (10, 99), (10, 399), (100, 999))[level - 1]
+    low, high = ((1, 9), (10, 99), (10, 99), (10, 399), (100, 999))[level - 1]
     return tuple(rng.randint(low, high) for _ in range(count))
 
 

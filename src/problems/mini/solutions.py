@@ -30,8 +30,8 @@ class Habits:
     """How careless the beginner is. Chances at level 1 and at level 5; linear in between."""
 
     code_in_free: float = 0.5  # chance of code where the mode leaves the choice
-    error: tuple[float, float] = (0.15, 0.30)  # a program that raises
-    blunder: tuple[float, float] = (0.03, 0.09)  # a program that runs and misleads
+    error: tuple[float, float] = (0.12, 0.36)  # a program that raises
+    blunder: tuple[float, float] = (0.03, 0.10)  # a program that runs and misleads
     repair: float = 0.6  # chance of another try after a failed program
 
     def at(self, chances: tuple[float, float], level: int) -> float:
