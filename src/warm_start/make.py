@@ -59,9 +59,10 @@ def make_base(cfg: WarmStartConfig, run_dir: Path) -> dict[str, Any]:
         "settings": {
             **asdict(cfg),
             "habits": asdict(HABITS),
+            "evaluation": asdict(EvaluateConfig()) | {"max_tokens": RolloutConfig().max_tokens},
             "commit": provenance.commit(),
             "torch": torch.__version__,
-            "threads": torch.get_num_threads(),
+            "torch_threads": torch.get_num_threads(),
         },
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
         "loss": loss,
@@ -76,7 +77,7 @@ def make_base(cfg: WarmStartConfig, run_dir: Path) -> dict[str, Any]:
 def measure(
     cfg: WarmStartConfig, model: Qwen3ForCausalLM, tokenizer: PreTrainedTokenizerFast, run_dir: Path
 ) -> dict[str, Any]:
-    """Evaluate the policy in every mode as ``src.train`` does before training: temperature 1, budget 4."""
+    """Evaluate the policy in every mode as ``src.train`` does before training."""
     sampling, rollout, reward = EvaluateConfig(), RolloutConfig(), RewardConfig()
     problems = load_problems(DataConfig(heldout_size=cfg.heldout_size), "heldout")
     codec = TokenCodec(tokenizer)
@@ -99,6 +100,7 @@ def measure(
 def readme(summary: dict[str, Any]) -> str:
     """The README of the base policy: command, seed, time and the measured table."""
     base, settings = summary["base"], summary["settings"]
+    sampling = settings["evaluation"]
     rows = [("all", [base[mode] for mode in base])]
     rows += [(subject, [base[mode]["by_subject"].get(subject) for mode in base]) for subject in SUBJECTS]
     lines = [f"| {name} | {' | '.join(map(_cell, cells))} |" for name, cells in rows]
@@ -121,11 +123,12 @@ and is careless. The main job (`make train`) starts from here.
 Made by `python -m src.warm_start` with seed {settings["seed"]}: {summary["parameters"]:,} parameters
 (Qwen3 architecture), {settings["vocab_size"]} tokens (byte-level BPE, single digits, a fence is one token),
 {settings["steps"]} steps of {settings["batch_size"]} generated solutions in {summary["train_seconds"]:.0f} s
-on {settings["threads"]} threads, final loss {summary["loss"]:.3f} nats per policy token.
+on {settings["torch_threads"]} threads, final loss {summary["loss"]:.3f} nats per policy token.
 All settings are in summary.json.
 
-Accuracy on {base["free"]["n"]} held-out problems with 95 % intervals, one trajectory each at temperature 1,
-at most 4 executions:
+Accuracy on {base["free"]["n"]} held-out problems with 95 % intervals, one trajectory each at temperature
+{sampling["temperature"]:g}, at most {sampling["budget"]} executions and {sampling["max_tokens"]} tokens,
+seed {sampling["seed"]}:
 
 | | {" | ".join(base)} |
 | --- |{" --- |" * len(base)}

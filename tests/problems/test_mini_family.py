@@ -12,12 +12,12 @@ from src.problems import ProblemError, load_problems
 from src.problems.mini.family import TEMPLATES, draw, generate, split_of, stream
 
 RECORDED = [
-    "mini/fraction_sum/2/5/3/7",
-    "mini/divisible_count/0/858/8/13",
-    "mini/gcd_lcm/0/33/55",
-    "mini/expand_product/1/7/1/9",
-    "mini/root_squares/2/-13/-15",
-    "mini/square_circle/6/11",
+    "mini/committee/19/2",
+    "mini/similar_figures/0/2/3/5",
+    "mini/root_squares/1/-8/-9",
+    "mini/expand_product/1/5/1/7",
+    "mini/digit_sum/7/9",
+    "mini/fraction_sum/12/20/-4/16/5/9",
 ]
 
 

@@ -87,6 +87,19 @@ def test_sampling_follows_the_seed_and_training_mode_is_restored() -> None:
     assert MODEL.training
 
 
+def test_samples_do_not_depend_on_the_order_in_which_requests_arrive() -> None:
+    """Programs end in any order; a resumed run must repeat what the killed one did."""
+    prompts = [BPE.encode(text) for text in ("aa", "bb", "cc", "dd")]
+    found = []
+    for order in ([0, 1, 2, 3], [2, 0, 3, 1]):
+        torch.manual_seed(3)
+        sampler = engine(temperature=1.0, batch_size=3, leave=0.4)
+        for index in order:
+            sampler.submit(Request(index, prompts[index], 9))
+        found.append(drain(sampler))
+    assert found[0] == found[1]
+
+
 def test_reset_forgets() -> None:
     sampler = engine()
     sampler.submit(Request(0, PROMPTS[0], 9))

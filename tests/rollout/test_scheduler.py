@@ -284,10 +284,9 @@ def test_sequence_after_an_error_of_the_sandbox_leaves_nothing_behind() -> None:
     engine = ScriptedEngine([script(BLOCKS, BPE, []), script("x" * 300, BPE, [])], eos, per_poll=1)
     scheduler = RolloutScheduler(engine, Broken(), BPE, CONFIG)
     tasks = [Task(problem(), "free", i, BPE.encode("Q"), 2) for i in range(2)]
-    for _ in range(2):
-        with pytest.raises(RuntimeError, match="closed"):
-            scheduler.run(tasks)
-        assert engine.pending == 0
+    with pytest.raises(RuntimeError, match="closed"):
+        scheduler.run(tasks)
+    assert engine.pending == 0
 
 
 def test_tools_need_a_sandbox() -> None:

@@ -22,11 +22,11 @@ TINY = WarmStartConfig(
     kv_heads=1,
     head_dim=16,
     intermediate_size=64,
-    steps=12,
+    steps=10,
     batch_size=8,
     warmup_steps=2,
     learning_rate=1e-2,
-    heldout_size=6,
+    heldout_size=3,
 )
 
 
@@ -62,11 +62,11 @@ def test_the_whole_warm_start(tmp_path: Path) -> None:
     summary = json.loads((base / "summary.json").read_text())
     assert summary["settings"]["steps"] == 2
     assert {mode: result["n"] for mode, result in summary["base"].items()} == {
-        "free": 6,
-        "code": 6,
-        "text": 6,
+        "free": 3,
+        "code": 3,
+        "text": 3,
     }
     readme = (base / "README.md").read_text()
     assert "python -m src.warm_start" in readme
     assert "| Geometry |" in readme
-    assert len((tmp_path / "trajectories.jsonl").read_text().splitlines()) == 18
+    assert len((tmp_path / "trajectories.jsonl").read_text().splitlines()) == 9

@@ -92,8 +92,10 @@ class TransformersEngine:
     @torch.no_grad()
     def poll(self) -> list[Generation]:
         """Sample for up to a batch of requests; return those that finished."""
-        # Rows of like length waste the least padding.
-        requests = sorted(self._pending, key=lambda request: len(request.token_ids))[: self._batch_size]
+        # Rows of like length waste the least padding. Ties go by id: requests arrive in the order in which
+        # programs end, and a seed must give the same samples whatever that order was.
+        order = sorted(self._pending, key=lambda request: (len(request.token_ids), request.id))
+        requests = order[: self._batch_size]
         chosen = {id(request) for request in requests}
         self._pending = deque(request for request in self._pending if id(request) not in chosen)
         limits = self._generate(requests)
