@@ -23,7 +23,7 @@ console = Console(soft_wrap=True, width=None if sys.stdout.isatty() else 120)
 
 
 def progress() -> Progress:
-    """Return a progress bar with a rate's worth of columns; a context manager."""
+    """Return a progress bar with count, rate and time left; a context manager."""
     return Progress(
         TextColumn("{task.description}"),
         BarColumn(),
