@@ -6,6 +6,10 @@ SHELL := /bin/bash
 
 VENV ?= .venv
 ARGS ?=
+N ?= 200000# executions of make soak-sandbox
+BASE ?= python:3.11-slim# what the sandbox's image is built on: any image with python3
+IMAGE ?= cir-sandbox
+BUILD_ARGS ?=# for docker build, say, --network=none where BASE has numpy and sympy
 PYTHON ?= $(shell for name in python3.11 python3.12 python3; do \
 	$$name -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 13))' 2>/dev/null \
 	&& echo $$name && break; done)
@@ -14,10 +18,10 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready# written last, so an interrupted set-up does not count
 UNFINISHED := $(VENV)/.unfinished
 
-.PHONY: help setup train test lint format clean
+.PHONY: help setup train test test-docker sandbox-image soak-sandbox bench-sandbox scale-sandbox lint format clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(READY) ## create .venv with the packages of requirements.txt (done by the others when needed)
 
@@ -39,6 +43,22 @@ train: $(READY) ## the main job: the mini policy learns to use code (minutes, no
 
 test: $(READY) ## every test; needs bubblewrap and sandlock to pass whole
 	$(BIN)/python -m pytest $(ARGS)
+
+sandbox-image: ## build the image of sandbox=docker: BASE=python:3.11-slim IMAGE=cir-sandbox BUILD_ARGS=
+	tar -c requirements.txt -C src/sandbox Dockerfile -C jails docker_layout.py \
+		| docker build --tag $(IMAGE) --build-arg BASE=$(BASE) $(BUILD_ARGS) -
+
+test-docker: $(READY) ## the sandbox in Docker; needs root, a daemon and the image of make sandbox-image
+	$(BIN)/python -m pytest tests/sandbox --jails docker -m docker $(ARGS)
+
+soak-sandbox: $(READY) ## N=200000 programs through the sandbox, some hostile: nothing lost or left behind
+	$(BIN)/python -m experiments.sandbox.soak --executions $(N) $(ARGS)
+
+bench-sandbox: $(READY) ## speed and memory of the sandbox, into experiments/performance/sandbox
+	$(BIN)/python -m experiments.performance.bench_sandbox $(ARGS)
+
+scale-sandbox: $(READY) ## 45,000 programs at once, into experiments/performance/scale
+	$(BIN)/python -m experiments.performance.scale_sandbox $(ARGS)
 
 lint: $(READY) ## ruff and mypy, changing nothing
 	$(BIN)/ruff check .

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 import math
+import re
 from collections.abc import Callable
 from dataclasses import fields, is_dataclass
 from itertools import pairwise
@@ -110,6 +111,39 @@ def _rollout(cfg: c.RolloutConfig, at: str) -> list[str]:
     return []
 
 
+def _sandbox(cfg: c.SandboxConfig, at: str) -> list[str]:
+    faults = []
+    cpus = cfg.ray.cpus_per_worker
+    if cfg.backend == "ray" and cpus > 1 and cpus != int(cpus):
+        faults.append(
+            f"{at}ray.cpus_per_worker={cpus:g}: Ray gives out shares of one CPU, or whole ones; give "
+            f"{int(cpus)} or {int(cpus) + 1}"
+        )
+    if cfg.backend != "sandbox_fusion":
+        return faults
+    url = cfg.sandbox_fusion.url
+    if url is None:
+        faults.append(
+            f"{at}sandbox_fusion.url=null: {at}backend=sandbox_fusion needs it; give "
+            f"{at}sandbox_fusion.url=http://HOST:PORT"
+        )
+    elif not re.fullmatch(r"https?://[^\s/?#]+(/[^\s?#]*)?", url):
+        faults.append(
+            f"{at}sandbox_fusion.url={show(url)}: this is not the address of a service; give http://HOST:PORT"
+        )
+    if cfg.state == "session":
+        faults.append(
+            f"{at}state=session: {at}backend=sandbox_fusion keeps no process alive between programs; choose "
+            f"{at}state=replay"
+        )
+    if cfg.jail != "auto":
+        faults.append(
+            f"{at}jail={cfg.jail}: with {at}backend=sandbox_fusion programs run as the service runs them; "
+            f"leave {at}jail=auto"
+        )
+    return faults
+
+
 def _curriculum(cfg: c.CurriculumConfig, at: str) -> list[str]:
     if cfg.kind != "staged":
         return []
@@ -193,6 +227,7 @@ _CHECKS: dict[type, Callable[[Any, str], list[str]]] = {
     c.ModelConfig: _model,
     c.DataConfig: _data,
     c.RolloutConfig: _rollout,
+    c.SandboxConfig: _sandbox,
     c.CurriculumConfig: _curriculum,
     c.TrainerConfig: _trainer,
     c.EvaluateConfig: _evaluate,

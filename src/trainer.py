@@ -225,6 +225,7 @@ class CIRTrainer(GRPOTrainer):
         self._refuse_losses(collected)
         metrics = summarise(collected.records) | {"budget": float(budget)}
         metrics |= {f"seconds/{name}": value for name, value in collected.seconds.items()}
+        metrics |= {f"sandbox/{name}": value for name, value in collected.sandbox.items()}
         for name, value in metrics.items():
             self._metrics["train"][_OURS + name].append(value)
         self.collected = collected

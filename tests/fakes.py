@@ -119,7 +119,9 @@ class FakeSandbox(Sandbox):
         self._delay = delay
         self.ran: list[str] = []
 
-    def submit(self, code: str) -> Future[ExecutionResult]:
+    def submit(
+        self, code: str, *, trajectory: str | None = None, within: float | None = None, block: bool = True
+    ) -> Future[ExecutionResult]:
         self.ran.append(code)
         future: Future[ExecutionResult] = Future()
         if self._delay:

@@ -322,3 +322,37 @@ def test_subjects_and_levels_are_those_of_the_mini_family() -> None:
     problems = load_problems(DataConfig(train_size=600), "train")
     assert {problem.subject for problem in problems} == set(SUBJECTS)
     assert {problem.level for problem in problems} == set(LEVELS)
+
+
+class TestSandboxElsewhere:
+    FUSION = ("sandbox=sandbox_fusion", "sandbox.sandbox_fusion.url=http://localhost:8080")
+    URL = "sandbox.sandbox_fusion.url"
+
+    @pytest.mark.parametrize(
+        ("overrides", "says"),
+        [
+            (FUSION[:1], f"{URL}=null: sandbox.backend=sandbox_fusion needs it; give {URL}=http://HOST:PORT"),
+            ((*FUSION, f"{URL}='localhost:8080'"), f"{URL}=localhost:8080: this is not the address of a"),
+            ((*FUSION, f"{URL}='http://a b'"), f"{URL}=http://a b: this is not the address of a service"),
+            ((*FUSION, f"{URL}='http://a/?x'"), f"{URL}=http://a/?x: this is not the address of a service"),
+            ((*FUSION, "sandbox.state=session"), "sandbox.state=session: sandbox.backend=sandbox_fusion"),
+            ((*FUSION, "sandbox.jail=docker"), "leave sandbox.jail=auto"),
+            (("sandbox=ray", "sandbox.ray.cpus_per_worker=1.5"), "cpus_per_worker=1.5: Ray gives out shares"),
+            (("sandbox=ray", "sandbox.ray.cpus_per_worker=0"), "cpus_per_worker=0.0: must be above 0"),
+        ],
+    )  # fmt: skip
+    def test_what_cannot_run_is_refused(self, overrides: tuple[str, ...], says: str) -> None:
+        assert says in refusal(values(*overrides))
+
+    @pytest.mark.parametrize(
+        "overrides",
+        [
+            FUSION,
+            (*FUSION, "sandbox.state=replay", "sandbox.sandbox_fusion.url=https://box.example.org/fusion/"),
+            (*FUSION, "sandbox.sandbox_fusion.url='http://[::1]:80'"),
+            ("sandbox=ray", "sandbox.ray.cpus_per_worker=0.25", "sandbox.state=session"),
+            ("sandbox=ray", "sandbox.ray.cpus_per_worker=2", "sandbox.jail=sandlock"),
+        ],
+    )
+    def test_what_can_run_is_accepted(self, overrides: tuple[str, ...]) -> None:
+        assert load(Config, values(*overrides))

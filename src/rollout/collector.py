@@ -25,11 +25,15 @@ class PromptError(ValueError):
 
 @dataclass(frozen=True)
 class Collected:
-    """Graded trajectories, in the order of what was asked, and where the time went (seconds)."""
+    """Graded trajectories, in the order of what was asked; ``seconds``: where the time went.
+
+    ``sandbox``: its numbers since it started (:meth:`Sandbox.stats`).
+    """
 
     trajectories: list[Trajectory]
     records: list[TrajectoryRecord]
     seconds: dict[str, float]
+    sandbox: dict[str, float]
 
     @property
     def rewards(self) -> list[float | None]:
@@ -69,7 +73,7 @@ class Collector:
         reward: RewardConfig,
         prompt_style: str,
     ) -> None:
-        self._codec, self._grader = codec, grader
+        self._codec, self._grader, self._sandbox = codec, grader, sandbox
         self._rollout, self._reward, self._style = rollout, reward, prompt_style
         self._scheduler = RolloutScheduler(engine, sandbox, codec, rollout)
 
@@ -117,7 +121,7 @@ class Collector:
                 rewards = {**reward.terms, "total": reward.total}
             records.append(_record(trajectory, answer, grade.correct, rewards, phase, step, attempt))
         seconds = {**asdict(self._scheduler.seconds), "grading": time.perf_counter() - start}
-        return Collected(trajectories, records, seconds)
+        return Collected(trajectories, records, seconds, self._sandbox.stats())
 
 
 def _outcome(trajectory: Trajectory, answer: str | None, correct: bool) -> Outcome:

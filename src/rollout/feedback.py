@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from src.sandbox import ExecutionResult, Status
+from src.sandbox import ExecutionResult
 
 OPEN = "```output\n"
 CLOSE = "\n```\n"
@@ -32,12 +32,8 @@ def shorten(text: str, limit: int) -> str:
 
 def message(result: ExecutionResult, limit: int) -> str:
     """Return what one execution says: its output, or the last line of its exception."""
-    if result.status is Status.OK:
-        said = result.stdout.strip() or "no output"
-    else:
-        said = (result.error or str(result.status)).strip()
     # Cutting can join two short runs of backticks, so fences are neutralised afterwards.
-    return neutralise(shorten(said, limit))
+    return neutralise(shorten(result.output, limit))
 
 
 def feedback(result: ExecutionResult, limit: int, *, after_newline: bool) -> str:

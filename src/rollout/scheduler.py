@@ -6,6 +6,7 @@ and execution overlap; with a batch-synchronous one, every turn waits for its ex
 
 from __future__ import annotations
 
+import itertools
 import queue
 import time
 from collections.abc import Callable, Sequence
@@ -21,6 +22,9 @@ from src.rollout.feedback import feedback, notice
 from src.rollout.tokens import TokenCodec
 from src.rollout.trajectory import Author, Execution, Segment, StopReason, Task, Trajectory
 from src.sandbox import ExecutionResult, Sandbox, Status
+
+
+_numbers = itertools.count()  # one sandbox may serve several rollouts
 
 
 @dataclass
@@ -40,6 +44,7 @@ class _Live:
     scanner: FenceScanner = field(default_factory=FenceScanner)
     left: int = 0  # completion tokens that still fit
     noticed: bool = False
+    name: str = field(default_factory=lambda: f"trajectory-{next(_numbers)}")  # what the sandbox knows it by
 
 
 @dataclass(frozen=True)
@@ -101,11 +106,14 @@ class RolloutScheduler:
                     for index in ended:
                         on_finish(index, trajectories[index])
         finally:
-            self._live.clear()
             self._engine.reset()
             for future in self._running:
-                future.cancel()
+                assert self._sandbox is not None
+                self._sandbox.cancel(future)
             self._running.clear()
+            for live in self._live.values():
+                self._forget(live)
+            self._live.clear()
         return trajectories
 
     def _turn(self) -> list[int]:
@@ -129,8 +137,13 @@ class RolloutScheduler:
                 ended.append(executed.id)
         self.seconds.execution += time.perf_counter() - start
         for index in ended:
-            del self._live[index]
+            self._forget(self._live.pop(index))
         return ended
+
+    def _forget(self, live: _Live) -> None:
+        """The sandbox need no longer keep what the trajectory's programs left behind."""
+        if self._sandbox is not None and live.trajectory.executions:
+            self._sandbox.end(live.name)
 
     def _request(self, index: int, live: _Live) -> None:
         """Ask the engine to continue."""
@@ -179,7 +192,7 @@ class RolloutScheduler:
             live.noticed = True
             return self._say(index, live, notice(after_newline=cut.after_newline))
         assert self._sandbox is not None
-        future = self._sandbox.submit(cut.code)
+        future = self._sandbox.submit(cut.code, trajectory=live.name)
         self._running.add(future)
         finished = self._finished
         executed = _Executed(index, cut.code, cut.after_newline, future)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from abc import ABC, abstractmethod
 from concurrent.futures import Future
 from dataclasses import dataclass
@@ -34,31 +35,85 @@ class ExecutionResult:
     error: str | None
     seconds: float
 
+    @property
+    def output(self) -> str:
+        """What one is told of the execution: its output, or the last line of its exception."""
+        if self.status is Status.OK:
+            return self.stdout.strip() or "no output"
+        return (self.error or str(self.status)).strip()
+
+
+class QueueFull(Exception):
+    """The queue is full and the caller did not want to wait."""
+
 
 class SandboxError(RuntimeError):
     """The sandbox cannot start or go on; the message says what to do."""
 
 
 class Sandbox(ABC):
-    """Runs programs, each in a fresh confined process. Use from any thread; close it, or use ``with``."""
+    """Runs programs, each confined. Use from any thread or event loop; close it, or use ``with``.
+
+    ``trajectory`` names whose program it is: trajectories take turns, so that one with many programs does
+    not hold up the others, and with ``sandbox.state`` other than ``fresh`` the programs of a trajectory run
+    one after another and see what its earlier ones left behind.
+    """
 
     jail: str
     workers: int
 
     @abstractmethod
-    def submit(self, code: str) -> Future[ExecutionResult]:
-        """Queue ``code`` and return at once. The future never raises for what the program did.
+    def submit(
+        self, code: str, *, trajectory: str | None = None, within: float | None = None, block: bool = True
+    ) -> Future[ExecutionResult]:
+        """Queue ``code``; the future never raises for what the program did.
 
-        Raises SandboxError when the sandbox is closed.
+        Args:
+            code: the program.
+            trajectory: whose it is; None: of nobody else.
+            within: seconds from now, queueing included, after which the result is ``INFRASTRUCTURE``;
+                None: ``sandbox.deadline_seconds``.
+            block: wait while the queue is full; otherwise raise :class:`QueueFull`.
+
+        Cancelling the future while it is queued takes it out; see also :meth:`cancel`. Raises SandboxError
+        when the sandbox is closed.
         """
 
-    def run(self, code: str) -> ExecutionResult:
+    def run(
+        self, code: str, *, trajectory: str | None = None, within: float | None = None
+    ) -> ExecutionResult:
         """Execute ``code`` and wait for its result."""
-        return self.submit(code).result()
+        return self.submit(code, trajectory=trajectory, within=within).result()
+
+    async def arun(
+        self, code: str, *, trajectory: str | None = None, within: float | None = None
+    ) -> ExecutionResult:
+        """Like :meth:`run`, for asyncio: cancelling the awaiting task ends the program."""
+        try:
+            future = self.submit(code, trajectory=trajectory, within=within, block=False)
+        except QueueFull:
+            future = await asyncio.to_thread(self.submit, code, trajectory=trajectory, within=within)
+        try:
+            return await asyncio.wrap_future(future)
+        except asyncio.CancelledError:
+            self.cancel(future)
+            raise
+
+    def cancel(self, future: Future[ExecutionResult]) -> None:
+        """Take a queued program out, or end a running one, whose result is then ``KILLED``."""
+        future.cancel()
+
+    def end(self, trajectory: str) -> None:  # noqa: B027 - nothing to forget is fine
+        """Forget what the programs of ``trajectory`` left behind; it will not run another."""
 
     @abstractmethod
     def stats(self) -> dict[str, float]:
-        """Counters since the start: executions, each status, restarts, queue length, p50 and p95 seconds."""
+        """Numbers since the start, by name.
+
+        ``executions``, each status, ``restarts``, ``queue`` (its length now); ``p50_seconds``,
+        ``p95_seconds``, ``p99_seconds`` of the executions, and ``queued_p50_seconds`` and so on of the time
+        before them.
+        """
 
     @abstractmethod
     def close(self) -> None:

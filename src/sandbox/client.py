@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import os
+import contextlib
 import select
+import threading
 import time
 from typing import Any
 
@@ -11,55 +12,99 @@ from src.config import SandboxConfig
 from src.sandbox import protocol
 from src.sandbox.api import ExecutionResult, Status
 from src.sandbox.jails.base import Jail, worker_modules
-from src.sandbox.warm_up import WARM_UP
+from src.sandbox.lane import Lane, LaneFailure, Order
+from src.sandbox.probe import prove
+from src.sandbox.warm_up import statements
 
 GRACE = 3.0  # seconds beyond the wall limit before a worker that does not answer counts as hung
-_LOG_BYTES = 2000
 _LIMITS = ("wall_seconds", "cpu_seconds", "memory_mb", "processes", "file_mb", "output_kb")
 _FROM_WORKER = frozenset({Status.OK, Status.ERROR, Status.TIMEOUT, Status.MEMORY, Status.KILLED})
 
 
-class WorkerFailure(Exception):
-    """The worker died, hung or answered nonsense; nothing is known about the program."""
-
-
-class Worker:
-    """One worker process; of use once :meth:`warm_up` has returned. Kill it in the end.
-
-    Raises OSError or SandboxError when it cannot be started.
-    """
+class Worker(Lane):
+    """One worker process in a jail; close it in the end. Raises OSError or SandboxError if it cannot start."""
 
     def __init__(self, jail: Jail, cfg: SandboxConfig) -> None:
-        self._cfg, self._requests = cfg, 0
+        self._jail, self._cfg, self._requests = jail, cfg, 0
+        self._running: int | None = None
+        self._closed = False
+        self._sending = threading.Lock()
         self._limits = {name: getattr(cfg, name) for name in _LIMITS}
-        launched = jail.launch(self._limits)
-        self._process, self._log, self._cleanup = launched.process, launched.log, launched.cleanup
-        self._settings = launched.settings
-        self.pid = self._process.pid
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        self._input, self._output = self._process.stdin.fileno(), self._process.stdout.fileno()
-        os.set_blocking(self._input, False)
-        os.set_blocking(self._output, False)
+        self._launched = jail.launch(self._limits)
+        self._channel = self._launched.channel
 
-    def warm_up(self) -> list[str]:
-        """Hand over the modules and settings, wait until it is warm; the protections that are missing.
+    @property
+    def pid(self) -> int:
+        """See Lane.pid."""
+        return self._launched.pid
 
-        Raises WorkerFailure when it is not ready within ``cfg.start_seconds``.
-        """
-        settings = {**self._settings, "limits": self._limits, "warm": WARM_UP, "modules": worker_modules()}
-        ready = self._exchange(settings, self._cfg.start_seconds)
+    def start(self) -> list[str]:
+        """Hand over the modules and settings, and wait until it is warm. See Lane.start."""
+        settings = {
+            **self._launched.settings,
+            "limits": self._limits,
+            "state": self._cfg.state,
+            "waiting": self._cfg.waiting,
+            "sessions": self._cfg.sessions,
+            "warm": statements(self._cfg.warm),
+            "modules": worker_modules(),
+        }
+        deadline = time.monotonic() + self._cfg.start_seconds
+        self._send(settings, deadline)
+        ready = self._receive(deadline)
         if ready.get("ready") is not True:
-            raise WorkerFailure(f"it answered {str(ready)[:200]} instead of being ready")
+            raise LaneFailure(f"it answered {str(ready)[:200]} instead of being ready")
+        prove(self, self._jail.name, files=self._jail.isolates_files, sockets=self._jail.isolates_files)
         return list(ready["missing"])
 
-    def execute(self, code: str) -> ExecutionResult:
-        """Run ``code`` and wait for its result. Raises WorkerFailure; the worker is then of no more use."""
+    def execute(self, order: Order) -> ExecutionResult:
+        """See Lane.execute."""
         self._requests += 1
-        answer = self._exchange({"id": self._requests, "code": code}, self._cfg.wall_seconds + GRACE)
+        request = {
+            "id": self._requests,
+            "code": order.code,
+            "wall": order.wall_seconds,
+            "trajectory": order.trajectory,
+            "history": order.history,
+        }
+        # replaying takes as long as the programs took at first, within twice the limit of each
+        replay = len(order.history) * 2 * self._cfg.wall_seconds
+        deadline = time.monotonic() + order.wall_seconds + replay + GRACE
+        self._send(request, deadline)
+        self._running = self._requests
+        try:
+            return self._result(self._receive(deadline))
+        finally:
+            self._running = None
+
+    def cancel(self) -> None:
+        """See Lane.cancel."""
+        running = self._running
+        if running is not None:
+            self._tell({"cancel": running})
+
+    def forget(self, trajectory: str) -> None:
+        """See Lane.forget."""
+        if self._cfg.state == "session":
+            self._tell({"forget": trajectory})
+
+    def interrupt(self) -> None:
+        """See Lane.interrupt."""
+        self._launched.interrupt()
+
+    def close(self) -> None:
+        """See Lane.close."""
+        self._launched.interrupt()  # whoever is sending then stops
+        with self._sending:
+            self._closed = True  # its descriptors may become those of another file
+            self._launched.close()
+
+    def _result(self, answer: dict[str, Any]) -> ExecutionResult:
         try:
             if answer["id"] != self._requests:
                 raise ValueError(f"answer to request {answer['id']} instead of {self._requests}")
+            if "lost" in answer:  # an earlier program of the trajectory did not replay: a matter of luck
+                raise LaneFailure(f"an earlier program of the trajectory did not run again: {answer['lost']}")
             status = Status(answer["status"])
             if status not in _FROM_WORKER:
                 raise ValueError(f"status {status}")
@@ -68,45 +113,46 @@ class Worker:
                 raise ValueError("stdout or error of a wrong type")
             return ExecutionResult(status, answer["stdout"], error, float(answer["seconds"]))
         except (KeyError, TypeError, ValueError) as error:
-            raise WorkerFailure(f"nonsense: {error}") from error
+            raise LaneFailure(f"nonsense: {error}") from error
 
-    def interrupt(self) -> None:
-        """Kill the process from another thread; the thread that uses the worker then sees it fail."""
-        self._process.kill()
+    def _tell(self, message: dict[str, Any]) -> None:
+        """Send a message without an answer, from another thread; a worker that is gone needs none."""
+        with contextlib.suppress(LaneFailure):
+            self._send(message, time.monotonic() + GRACE)
 
-    def kill(self) -> None:
-        """Kill and reap the process with all that is in its jail. Idempotent."""
-        if self._process.returncode is None:
-            self._process.kill()
-            self._process.wait()
-        if self._process.stdin is not None and self._process.stdout is not None:
-            self._process.stdin.close()
-            self._process.stdout.close()
-        self._log.close()
-        self._cleanup()
-
-    def _exchange(self, message: dict[str, Any], seconds: float) -> dict[str, Any]:
-        """Send one frame, receive one, within ``seconds``."""
-        deadline = time.monotonic() + seconds
+    def _send(self, message: dict[str, Any], deadline: float) -> None:
         try:
             data = memoryview(protocol.encode(message))
-            while data:
-                self._wait(self._input, select.POLLOUT, deadline)
-                data = data[os.write(self._input, data[: 1 << 12]) :]  # fits whenever poll says so
+            with self._sending:
+                if self._closed:
+                    raise LaneFailure("it was closed")
+                while data:
+                    self._wait(self._channel.input, select.POLLOUT, deadline)
+                    data = data[self._channel.write(data) :]
+        except OSError as error:
+            raise LaneFailure(f"it died: {error}{self._last_words()}") from error
+        except protocol.ProtocolError as error:
+            raise LaneFailure(f"nonsense: {error}") from error
+
+    def _receive(self, deadline: float) -> dict[str, Any]:
+        try:
             length = protocol.body_length(self._read(protocol.HEADER, deadline))
             return protocol.decode(self._read(length, deadline))
         except OSError as error:
-            raise WorkerFailure(f"it died: {error}{self._last_words()}") from error
+            raise LaneFailure(f"it died: {error}{self._last_words()}") from error
         except protocol.ProtocolError as error:
-            raise WorkerFailure(f"nonsense: {error}") from error
+            raise LaneFailure(f"nonsense: {error}") from error
 
     def _read(self, count: int, deadline: float) -> bytes:
         parts = bytearray()
         while len(parts) < count:
-            self._wait(self._output, select.POLLIN, deadline)
-            part = os.read(self._output, min(count - len(parts), 1 << 20))
+            try:
+                part = self._channel.read(min(count - len(parts), 1 << 20))
+            except BlockingIOError:
+                self._wait(self._channel.output, select.POLLIN, deadline)
+                continue
             if not part:
-                raise WorkerFailure(f"it died{self._last_words()}")
+                raise LaneFailure(f"it died{self._last_words()}")
             parts += part
         return bytes(parts)
 
@@ -114,11 +160,8 @@ class Worker:
         poll = select.poll()
         poll.register(fd, event)
         if not poll.poll(max(deadline - time.monotonic(), 0) * 1000):
-            raise WorkerFailure(f"no answer in time{self._last_words()}")
+            raise LaneFailure(f"no answer in time{self._last_words()}")
 
     def _last_words(self) -> str:
-        """What the worker or its jail wrote to stderr, for the message."""
-        log = self._log.fileno()
-        start = max(os.fstat(log).st_size - _LOG_BYTES, 0)
-        words = os.pread(log, _LOG_BYTES, start).decode(errors="replace").strip()
+        words = self._launched.last_words()
         return f"; it said: {words}" if words else ""

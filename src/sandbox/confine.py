@@ -43,24 +43,27 @@ class Confinement:
     ``strict`` False (no jail) goes on without what the kernel lacks; :attr:`missing` says what that is.
     """
 
-    def __init__(self, settings: dict[str, Any], work: str) -> None:
+    def __init__(self, settings: dict[str, Any]) -> None:
         limits = settings["limits"]
         self.missing: list[str] = []
-        self.work = work
         self._address_space = _mapped_bytes() + limits["memory_mb"] * 2**20
         self._cpu = math.ceil(limits["cpu_seconds"]) + 1  # a backstop: the worker watches the exact limit
         self._file = int(limits["file_mb"] * 2**20)
         self._processes: int | None = None
-        if settings["own_process_count"]:
-            self._processes = limits["processes"] + 3  # the jail's own processes count too
-        self._domain: Domain | None = None
-        if settings["landlock"]:
-            if abi():
-                self._domain = Domain(settings["readable"], settings["listable"], work)
-            elif settings["landlock"] == "required":
+        if settings["own_process_count"]:  # the jail's other processes count too, those that wait and live on
+            others = settings["waiting"] + settings["sessions"] * (settings["state"] == "session")
+            self._processes = limits["processes"] * (1 + others) + 8
+        self._readable, self._listable = settings["readable"], settings["listable"]
+        self.separates = bool(settings["landlock"] and abi())
+        if settings["landlock"] and not self.separates:
+            if settings["landlock"] == "required":
                 raise OSError("the kernel has no Landlock")
-            else:
-                self.missing.append("Landlock")
+            self.missing.append("Landlock")
+        if settings["state"] == "session" and not self.separates:
+            raise OSError(
+                "sandbox.state=session needs Landlock, which keeps the files of living programs apart; "
+                "use sandbox.state=replay here"
+            )
         self._filter: Filter | None = None
         self._strict = settings["strict"]
         try:
@@ -68,7 +71,16 @@ class Confinement:
         except OSError as error:
             self.forgo_filter(str(error))
 
-    def enter(self, worker: int) -> None:
+    @property
+    def one_process(self) -> bool:
+        """A program cannot create processes."""
+        return self._filter is not None
+
+    def domain(self, folder: str) -> Domain | None:
+        """The domain of a program whose working directory is ``folder``. Raises OSError."""
+        return Domain(self._readable, self._listable, folder) if self.separates else None
+
+    def enter(self, worker: int, domain: Domain | None) -> None:
         """Confine the calling child for good. Raises OSError when anything required is refused."""
         os.setsid()
         _prctl(_SET_DUMPABLE, 1)  # the worker must see its threads, also where /proc hides what is another's
@@ -89,8 +101,8 @@ class Confinement:
                 value = value if hard == resource.RLIM_INFINITY else min(value, hard)
                 resource.setrlimit(kind, (value, value))
         _prctl(_SET_NO_NEW_PRIVS, 1)
-        if self._domain is not None:
-            self._domain.enter()
+        if domain is not None:
+            domain.enter()
         if self._filter is not None:
             self._filter.install()
 

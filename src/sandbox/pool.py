@@ -1,103 +1,113 @@
-"""The pool: warm workers, one thread each, one queue.
+"""The pool: lanes, one thread each, behind one queue.
 
-A worker that dies, hangs or answers nonsense is killed and replaced, and its execution is retried once on the
-new one; after that the result is ``infrastructure``. So is everything that is pending when the pool closes.
+A lane that dies, hangs or answers nonsense is closed and replaced, and its execution is retried once on the
+new one; after that the result is ``infrastructure``. So is what is still queued at its deadline or when the
+pool closes. A lane that cannot be replaced is tried again after a pause, and until then every program ends
+as ``infrastructure`` at once, with the reason: who counts such failures can stop before the queue is through.
 """
 
 from __future__ import annotations
 
 import atexit
-import collections
 import logging
-import os
 import queue
 import threading
 import time
+from collections.abc import Callable
 from concurrent.futures import Future
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from src.config import SandboxConfig
 from src.sandbox.api import ExecutionResult, Sandbox, SandboxError, Status
-from src.sandbox.client import Worker, WorkerFailure
-from src.sandbox.jails.base import Jail
+from src.sandbox.fair_queue import FairQueue, Task
+from src.sandbox.lane import Lane, LaneFailure, Order
+from src.sandbox.statistics import Statistics
 
 _log = logging.getLogger(__name__)
-_START_PAUSES = (0.0, 0.5, 2.0)  # seconds before each attempt at starting a worker
+_START_PAUSES = (0.0, 0.5, 2.0)  # seconds before each attempt at starting a lane
+_OUTAGE = 5.0  # seconds before the next attempts, once all of those failed
 _TRIES = 2
-_RECENT = 10_000  # executions behind the percentiles
+_TICK = 0.1  # seconds between looks at the deadlines
 
 
 @dataclass
-class _Task:
-    code: str
-    future: Future[ExecutionResult] = field(default_factory=Future)
+class _History:
+    """What a trajectory has done so far, with ``sandbox.state`` other than fresh."""
+
+    programs: list[str] = field(default_factory=list)
+    seconds: float = 0.0
 
 
 class WorkerPool(Sandbox):
-    """``cfg.workers`` workers (0: one per core) in ``jail``, all warm once constructed.
+    """``workers`` lanes from ``make_lane``, all ready once constructed.
 
-    Raises SandboxError when a worker cannot be started.
+    Raises SandboxError when one cannot be started.
     """
 
-    def __init__(self, jail: Jail, cfg: SandboxConfig) -> None:
-        self.jail, self.workers = jail.name, cfg.workers or len(os.sched_getaffinity(0))
-        self._jail, self._cfg = jail, cfg
-        self._queue: queue.SimpleQueue[_Task | None] = queue.SimpleQueue()
+    def __init__(self, jail: str, workers: int, make_lane: Callable[[], Lane], cfg: SandboxConfig) -> None:
+        self.jail, self.workers = jail, workers
+        self._make_lane, self._cfg = make_lane, cfg
+        self._stateful = cfg.state != "fresh"
+        self._queue = FairQueue(cfg.queue, exclusive=self._stateful)
+        self._statistics = Statistics()
         self._lock = threading.Lock()
         self._closed = threading.Event()
-        self._counts: collections.Counter[Status] = collections.Counter()
         self._starts = 0
-        self._seconds: collections.deque[float] = collections.deque(maxlen=_RECENT)
-        self._workers: dict[int, Worker] = {}  # by thread
+        self._lanes: dict[int, Lane] = {}  # by thread
+        self._running: dict[Future[ExecutionResult], Lane] = {}
+        self._histories: dict[str, _History] = {}
+        self._outage = (0.0, "")  # until when no lane is started, and why
         started: queue.SimpleQueue[str | None] = queue.SimpleQueue()
-        # A worker is started by the thread that uses it: it would die with the thread that started it.
+        # A lane is started by the thread that uses it: a worker would die with the thread that started it.
         self._threads = [
             threading.Thread(target=self._serve, args=(index, started), name=f"sandbox-{index}", daemon=True)
-            for index in range(self.workers)
+            for index in range(workers)
         ]
+        self._threads.append(threading.Thread(target=self._expire, name="sandbox-deadlines", daemon=True))
         atexit.register(self.close)
         for thread in self._threads:
             thread.start()
-        problems = [problem for problem in (started.get() for _ in self._threads) if problem]
+        problems = [problem for problem in (started.get() for _ in range(workers)) if problem]
         if problems:
             self.close()
             raise SandboxError(f"{self.jail}: a worker cannot start: {problems[0]}")
 
-    def submit(self, code: str) -> Future[ExecutionResult]:
+    def submit(
+        self, code: str, *, trajectory: str | None = None, within: float | None = None, block: bool = True
+    ) -> Future[ExecutionResult]:
         """See Sandbox.submit."""
-        task = _Task(code)
-        with self._lock:
-            if self._closed.is_set():
-                raise SandboxError("the sandbox is closed")
-            self._queue.put(task)
+        seconds = self._cfg.deadline_seconds if within is None else within
+        task = Task(code, trajectory, time.monotonic() + seconds)
+        if not self._queue.put(task, block):
+            raise SandboxError("the sandbox is closed")
         return task.future
+
+    def cancel(self, future: Future[ExecutionResult]) -> None:
+        """See Sandbox.cancel."""
+        if not future.cancel():
+            with self._lock:
+                lane = self._running.get(future)
+            if lane is not None:
+                lane.cancel()
+
+    def end(self, trajectory: str) -> None:
+        """See Sandbox.end."""
+        with self._lock:
+            known = self._histories.pop(trajectory, None)
+            lanes = list(self._lanes.values()) if known else []
+        self._queue.forget(trajectory)
+        for lane in lanes:
+            lane.forget(trajectory)
 
     def stats(self) -> dict[str, float]:
         """See Sandbox.stats."""
-        with self._lock:
-            seconds = sorted(self._seconds)
-            counts: dict[str, float] = {str(status): self._counts[status] for status in Status}
-            restarts = max(self._starts - self.workers, 0)
-        return {
-            "executions": sum(counts.values()),
-            **counts,
-            "p50_seconds": _quantile(seconds, 0.5),
-            "p95_seconds": _quantile(seconds, 0.95),
-            "restarts": restarts,
-            "queue": self._queue.qsize(),
-        }
-
-    def forget_stats(self) -> None:
-        """Start counting anew."""
-        with self._lock:
-            self._counts.clear()
-            self._seconds.clear()
-            self._starts = self.workers
+        numbers = self._statistics.numbers()
+        return numbers | {"restarts": max(self._starts - self.workers, 0), "queue": len(self._queue)}
 
     def pids(self) -> list[int]:
-        """Process ids of the live workers (of the outermost process of each)."""
+        """Process ids of the live lanes (of the outermost process of each) on this machine."""
         with self._lock:
-            return [worker.pid for worker in self._workers.values()]
+            return [pid for lane in self._lanes.values() if (pid := lane.pid) is not None]
 
     def close(self) -> None:
         """See Sandbox.close."""
@@ -105,97 +115,141 @@ class WorkerPool(Sandbox):
             if self._closed.is_set():
                 return
             self._closed.set()
-            for worker in self._workers.values():
-                worker.interrupt()
+            lanes = list(self._lanes.values())
+        for lane in lanes:
+            lane.interrupt()
         atexit.unregister(self.close)
-        for _ in self._threads:
-            self._queue.put(None)
+        for task in self._queue.close():
+            self._settle(task, _infrastructure("the sandbox was closed"))
         for thread in self._threads:
             thread.join()
-        while not self._queue.empty():
-            if task := self._queue.get():
-                self._settle(task, _infrastructure("the sandbox was closed", 0.0))
+
+    def _expire(self) -> None:
+        """The life of the thread that watches the deadlines of what is queued."""
+        while not self._closed.wait(_TICK):
+            for task in self._queue.expire():
+                self._settle(task, _infrastructure(_too_late(task, "still queued")))
 
     def _serve(self, index: int, started: queue.SimpleQueue[str | None]) -> None:
-        """One thread's life: keep a worker, take tasks."""
+        """One thread's life: keep a lane, take tasks."""
         try:
             self._replace(index)
             started.put(None)
-        except WorkerFailure as error:
+        except LaneFailure as error:
             started.put(str(error))
             return
-        while task := self._queue.get():
-            if not task.future.set_running_or_notify_cancel():
-                continue
+        while task := self._queue.take(index):
+            began = time.monotonic()
             try:
-                self._settle(task, self._execute(index, task.code))
+                result = self._execute(index, task)
+                self._remember(task, result)
+                self._queue.done(task, index)
+                self._settle(task, result, began - task.submitted)
             except BaseException as error:  # a bug here must not leave a caller waiting for ever
+                self._queue.done(task, index)
                 task.future.set_exception(error)
         self._drop(index)
 
-    def _execute(self, index: int, code: str) -> ExecutionResult:
+    def _execute(self, index: int, task: Task) -> ExecutionResult:
         start, problem = time.monotonic(), ""
-        with self._lock:
-            worker = self._workers.get(index)
         try:
             for _ in range(_TRIES):
-                worker = worker or self._replace(index)
+                with self._lock:
+                    lane = self._lanes.get(index)
+                lane = lane or self._replace(index)
                 try:
-                    return worker.execute(code)
-                except WorkerFailure as error:
+                    return self._execute_on(lane, task)
+                except LaneFailure as error:
                     self._drop(index)
-                    worker, problem = None, str(error)
+                    problem = str(error)
                     if not self._closed.is_set():
                         _log.warning("sandbox worker %d failed: %s", index, problem)
             self._replace(index)  # so that the next program finds it warm
-        except WorkerFailure as error:
+        except LaneFailure as error:
             problem = str(error)
-        return _infrastructure(problem, time.monotonic() - start)
+        return replace(_infrastructure(problem), seconds=time.monotonic() - start)
 
-    def _replace(self, index: int) -> Worker:
-        """Start a worker, trying a few times. Raises WorkerFailure."""
-        problem = ""
+    def _execute_on(self, lane: Lane, task: Task) -> ExecutionResult:
+        """Execute within what is left of every limit. Raises LaneFailure."""
+        history = _History()
+        if self._stateful and task.trajectory is not None:
+            with self._lock:
+                history = self._histories.setdefault(task.trajectory, history)
+        wall = min(self._cfg.wall_seconds, self._cfg.trajectory_seconds - history.seconds)
+        if wall <= 0:
+            used_up = f"the {self._cfg.trajectory_seconds:g} s of its trajectory are used up"
+            return ExecutionResult(Status.TIMEOUT, "", used_up, 0.0)
+        left = task.deadline - time.monotonic()
+        if left <= 0:
+            return _infrastructure(_too_late(task, "not begun"))
+        order = Order(task.code, min(wall, left), task.trajectory, tuple(history.programs))
+        with self._lock:
+            self._running[task.future] = lane
+        try:
+            result = lane.execute(order)
+        finally:
+            with self._lock:
+                del self._running[task.future]
+        if result.status is Status.TIMEOUT and left < wall:
+            return _infrastructure(_too_late(task, "running"))
+        return result
+
+    def _remember(self, task: Task, result: ExecutionResult) -> None:
+        """Note what a later program of the same trajectory builds upon."""
+        if not self._stateful or task.trajectory is None:
+            return
+        with self._lock:
+            history = self._histories.get(task.trajectory)
+            if history is not None:
+                history.seconds += result.seconds
+                if result.status is Status.OK:
+                    history.programs.append(task.code)
+
+    def _replace(self, index: int) -> Lane:
+        """Start a lane, trying a few times. Raises LaneFailure."""
+        with self._lock:
+            until, problem = self._outage
+        if time.monotonic() < until:
+            raise LaneFailure(problem)
         for pause in _START_PAUSES:
             if self._closed.wait(pause):
-                problem = "the sandbox was closed"
-                break
+                raise LaneFailure("the sandbox was closed")
             try:
                 return self._start(index)
-            except (WorkerFailure, OSError, SandboxError) as error:
+            except (LaneFailure, OSError, SandboxError) as error:
                 self._drop(index)
                 problem = str(error)
-        raise WorkerFailure(problem)
-
-    def _start(self, index: int) -> Worker:
-        worker = Worker(self._jail, self._cfg)
         with self._lock:
-            self._workers[index] = worker  # known before it is warm, so that close() can interrupt it
+            self._outage = (time.monotonic() + _OUTAGE, problem)
+        raise LaneFailure(problem)
+
+    def _start(self, index: int) -> Lane:
+        lane = self._make_lane()
+        with self._lock:
+            self._lanes[index] = lane  # known before it is ready, so that close() can interrupt it
             closed = self._closed.is_set()
             self._starts += 1
         if closed:
-            raise WorkerFailure("the sandbox was closed")
-        missing = worker.warm_up()
+            raise LaneFailure("the sandbox was closed")
+        missing = lane.start()
         if missing:
             _log.warning("sandbox=%s runs without %s", self.jail, "; ".join(missing))
-        return worker
+        return lane
 
     def _drop(self, index: int) -> None:
         with self._lock:
-            worker = self._workers.pop(index, None)
-        if worker is not None:
-            worker.kill()
+            lane = self._lanes.pop(index, None)
+        if lane is not None:
+            lane.close()
 
-    def _settle(self, task: _Task, result: ExecutionResult) -> None:
-        with self._lock:
-            self._counts[result.status] += 1
-            if result.status is not Status.INFRASTRUCTURE:
-                self._seconds.append(result.seconds)
+    def _settle(self, task: Task, result: ExecutionResult, queued_seconds: float = 0.0) -> None:
+        self._statistics.add(result, queued_seconds)
         task.future.set_result(result)
 
 
-def _infrastructure(problem: str, seconds: float) -> ExecutionResult:
-    return ExecutionResult(Status.INFRASTRUCTURE, "", problem, seconds)
+def _infrastructure(problem: str) -> ExecutionResult:
+    return ExecutionResult(Status.INFRASTRUCTURE, "", problem, 0.0)
 
 
-def _quantile(ordered: list[float], share: float) -> float:
-    return ordered[min(int(share * len(ordered)), len(ordered) - 1)] if ordered else 0.0
+def _too_late(task: Task, where: str) -> str:
+    return f"{where} at its deadline, {task.deadline - task.submitted:g} s after it was submitted"

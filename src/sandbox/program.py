@@ -1,4 +1,4 @@
-"""What the confined child does with the code: run it as ``__main__``, echo a last bare expression, report.
+"""What the confined child does with a program: run it as ``__main__``, echo a last bare expression, report.
 
 Runs inside the jail, with the standard library only. The report is the child's own word about its own
 program: it can at worst misreport itself, never an infrastructure failure.
@@ -17,6 +17,8 @@ import sys
 import threading
 import traceback
 from types import CodeType, ModuleType
+
+from src.sandbox.protocol import read_exactly
 
 ERROR_CHARS = 2000
 _MEMORY = b'{"status": "memory", "error": null}'  # ready-made: there may be no memory left to make it
@@ -55,10 +57,8 @@ def _join_threads() -> None:
             thread.join()
 
 
-def _execute(code: str) -> tuple[str, str | None]:
-    """Run ``code``; the status and the error line."""
-    module = ModuleType("__main__")
-    module.__dict__["__builtins__"] = builtins
+def _execute(code: str, module: ModuleType) -> tuple[str, str | None]:
+    """Run ``code`` in ``module``; the status and the error line."""
     sys.modules["__main__"] = module
     try:
         body, echo = _compile(code)
@@ -81,8 +81,8 @@ def _execute(code: str) -> tuple[str, str | None]:
     return "ok", None
 
 
-def run(code: str, report: int) -> None:
-    """Execute ``code`` with stdout on descriptor 1, write the outcome to ``report``, and end the process."""
+def _streams() -> io.TextIOWrapper:
+    """Give the program its standard streams; its stdout, on descriptor 1."""
     # line by line, so that what was printed before a limit struck is not lost
     stdout = io.TextIOWrapper(
         io.BufferedWriter(io.FileIO(1, "w", closefd=False)),
@@ -98,15 +98,44 @@ def run(code: str, report: int) -> None:
     for name, stream in streams.items():
         setattr(sys, name, stream)
         setattr(sys, f"__{name}__", stream)
+    return stdout
+
+
+def _receive(orders: int) -> str | None:
+    """The next program: 8 bytes with its length, then utf-8; None at the end."""
+    header = read_exactly(orders, 8)
+    body = None if header is None else read_exactly(orders, int.from_bytes(header, "big"))
+    return None if body is None else body.decode("utf-8", "surrogatepass")
+
+
+def order(code: str) -> bytes:
+    """What makes a waiting child run ``code``."""
+    body = code.encode("utf-8", "surrogatepass")
+    return len(body).to_bytes(8, "big") + body
+
+
+def serve(orders: int, report: int, keep: bool) -> None:
+    """Execute the program that ``orders`` brings, write one line to ``report``, and end the process.
+
+    ``keep``: go on with the next program in the same namespace instead. No exit handlers are run: a program
+    ends when it ends.
+    """
+    stdout, module = _streams(), ModuleType("__main__")
+    module.__dict__["__builtins__"] = builtins
     exit_code = 1
     try:
-        status, error = _execute(code)
-        with contextlib.suppress(OSError, ValueError):  # the program may have closed its own output
-            stdout.flush()
-        message = _MEMORY if status == "memory" else json.dumps({"status": status, "error": error}).encode()
-        os.write(report, message)
-        exit_code = 0
+        while (code := _receive(orders)) is not None:
+            if not keep:
+                os.close(orders)
+            status, error = _execute(code, module)
+            with contextlib.suppress(OSError, ValueError):  # the program may have closed its own output
+                stdout.flush()
+            done = _MEMORY if status == "memory" else json.dumps({"status": status, "error": error}).encode()
+            os.write(report, done + b"\n")
+            exit_code = 0
+            if not keep:
+                break
     except MemoryError:
-        os.write(report, _MEMORY)
+        os.write(report, _MEMORY + b"\n")
     finally:
-        os._exit(exit_code)  # no exit handlers: a program ends when it ends
+        os._exit(exit_code)

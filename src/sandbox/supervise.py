@@ -1,4 +1,4 @@
-"""How the worker watches a running child: output, limits, the end, and leaving nothing behind.
+"""How the worker watches a running child: output, limits, the report, the end.
 
 Runs inside the jail, with the standard library only. Everything that comes from the child is distrusted.
 """
@@ -12,160 +12,177 @@ import resource
 import select
 import signal
 import time
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
-CONFINED = b"C"  # first byte of every report: written by our code, before the program runs
+from src.sandbox.children import CONFINED, Child
+from src.sandbox.folders import FILES_OF_FULL_SIZE, MOST_ENTRIES, MOST_LEVELS, holds_too_much
+from src.sandbox.program import order
+
 TICK = 0.02  # seconds between looks at threads, CPU time and disk
 _CHUNK = 1 << 16
 _REPORT_BYTES = 1 << 16
 _FLOOD = 1024  # output beyond this many times the cap ends the program
-_ENTRIES = 1000  # files a program may keep
-_FILES_OF_FULL_SIZE = 16
-_DEPTH = 32
 
 
 class ConfinementError(Exception):
     """A child could not confine itself, or cannot be watched."""
 
 
-def empty(folder: str) -> None:
-    """Remove everything in ``folder``, however deep, whatever its permissions, following no link."""
-    counter = 0
-    while True:
-        with os.scandir(folder) as entries:
-            found = list(entries)
-        if not found:
-            return
-        for entry in found:
-            if not entry.is_dir(follow_symlinks=False):
-                os.unlink(entry.path)
-                continue
-            os.chmod(entry.path, 0o700)
-            with os.scandir(entry.path) as entries:
-                inner = list(entries)
-            for item in inner:  # a level up instead of recursion: no depth is too deep
-                if item.is_dir(follow_symlinks=False):
-                    os.chmod(item.path, 0o700)  # moving a directory needs the right to write it
-                    counter += 1
-                    os.rename(item.path, os.path.join(folder, f".{time.monotonic_ns()}.{counter}"))
-                else:
-                    os.unlink(item.path)
-            os.rmdir(entry.path)
+@dataclass(frozen=True)
+class Outcome:
+    """How one program ended; ``alive``: it reported and its process goes on."""
 
-
-def holds_too_much(folder: str, most_bytes: int) -> bool:
-    """Whether ``folder`` has more files, bytes or levels than a program may keep."""
-    total, count, waiting = 0, 0, [(folder, 0)]
-    while waiting:
-        path, depth = waiting.pop()
-        if depth > _DEPTH:  # Landlock looks at every level: a deep path takes the worker seconds
-            return True
-        try:
-            with os.scandir(path) as entries:
-                for entry in entries:
-                    count += 1
-                    total += entry.stat(follow_symlinks=False).st_blocks * 512
-                    if count > _ENTRIES or total > most_bytes:
-                        return True
-                    if entry.is_dir(follow_symlinks=False):
-                        waiting.append((entry.path, depth + 1))
-        except FileNotFoundError:
-            continue  # the program is still at work
-        except OSError:
-            return True  # closed to us: not what an honest program does
-    return False
+    status: str
+    stdout: str
+    error: str | None
+    seconds: float
+    alive: bool
 
 
 class Supervisor:
-    """Watches one child at a time. ``limits`` as in SandboxConfig; ``requests`` is the pool's end."""
+    """Watches one child at a time.
 
-    def __init__(self, limits: dict[str, Any], work: str, requests: int) -> None:
-        self._limits, self._work, self._requests = limits, work, requests
+    Args:
+        limits: as in SandboxConfig.
+        requests: the descriptor of the pool's messages.
+        interrupted: called when the pool has something to say meanwhile; whether the program must end.
+        known: process ids of the worker's other children; None: programs cannot make processes.
+    """
+
+    def __init__(
+        self,
+        limits: dict[str, Any],
+        requests: int,
+        interrupted: Callable[[], bool],
+        known: Callable[[], set[int]] | None,
+    ) -> None:
+        self._limits, self._requests = limits, requests
+        self._interrupted, self._known = interrupted, known
         self._most_output = limits["output_kb"] * 1024
-        self._most_disk = int(limits["file_mb"] * _FILES_OF_FULL_SIZE * 2**20)
+        self._most_disk = int(limits["file_mb"] * FILES_OF_FULL_SIZE * 2**20)
         self._resident = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
-    def watch(self, child: int, output: int, report: int, started: float) -> dict[str, Any] | None:
-        """Follow ``child`` to its end and kill it when it is over a limit.
+    def watch(
+        self, child: Child, code: str, wall: float, meanwhile: Callable[[], None] = lambda: None
+    ) -> Outcome:
+        """Have ``child`` run ``code`` for ``wall`` seconds at most, and kill it when it is over a limit.
 
-        The answer without its id; None when the pool closed its end. Raises ConfinementError.
+        ``meanwhile`` is called once it runs. Raises ConfinementError.
         """
-        texts = {output: bytearray(), report: bytearray()}
-        caps = {output: self._most_output, report: _REPORT_BYTES}
-        end = os.pidfd_open(child)
+        texts = {child.output: bytearray(), child.report: bytearray()}
+        caps = {child.output: self._most_output, child.report: _REPORT_BYTES}
+        lives_on, used = child.confined, 0.0
+        if lives_on:
+            self._drain(child, {fd: bytearray() for fd in texts}, caps)  # what its threads left over
+            with contextlib.suppress(OSError):  # just gone
+                used = _cpu_seconds(child)
         poll = select.poll()
-        for fd in (output, report, end):
+        for fd in (child.output, child.report, child.ended, self._requests):
             poll.register(fd, select.POLLIN)
-            os.set_blocking(fd, False)
-        poll.register(self._requests, 0)  # only its end
-        deadline = started + self._limits["wall_seconds"]
-        look, swallowed = started + TICK, 0
+        started = time.monotonic()
+        code_left = memoryview(order(code))
+        code_left = code_left[_write(child.orders, code_left) :]
+        if code_left:
+            poll.register(child.orders, select.POLLOUT)
+        if lives_on:
+            child.signal(signal.SIGCONT)
+        meanwhile()
+        deadline, look, swallowed = started + wall, started + TICK, 0
         reason: tuple[str, str] | None = None
-        ended = False
-        try:
-            while not ended:
-                now = time.monotonic()
-                if reason is None and now >= deadline:
-                    reason = "timeout", f"timed out after {self._limits['wall_seconds']:g} s"
-                elif reason is None and now >= look:
-                    reason, look = self._look(child), time.monotonic() + TICK
-                elif reason is None and swallowed > _FLOOD * self._most_output:
-                    reason = "killed", f"printed more than {_FLOOD * self._limits['output_kb'] // 1024} MB"
-                if reason is not None:
-                    self._kill(child)
-                wait = 1.0 if reason else max(min(deadline, look) - now, 0)
-                for fd, _event in poll.poll(wait * 1000):
-                    if fd == end:
-                        ended = True
-                    elif fd == self._requests:
-                        self._kill(child)
-                        os.waitpid(child, 0)
-                        return None
-                    else:
-                        count = _read(fd, texts[fd], caps[fd])
-                        swallowed += count
-                        if not count:
-                            poll.unregister(fd)
-        finally:
-            os.close(end)
-        _pid, code, usage = os.wait4(child, 0)
-        self._sweep()
-        for fd in (output, report):
-            for _ in range(16):  # what the pipe still held; bounded, should another process hold the end
-                if not _read(fd, texts[fd], caps[fd]):
-                    break
+        ended = reported = False
+        while not ended and not reported:
+            now = time.monotonic()
+            if reason is None and now >= deadline:
+                reason = "timeout", f"timed out after {wall:g} s"
+            elif reason is None and now >= look:
+                reason, look = self._look(child, used), time.monotonic() + TICK
+            elif reason is None and swallowed > _FLOOD * self._most_output:
+                reason = "killed", f"printed more than {_FLOOD * self._limits['output_kb'] // 1024} MB"
+            if reason is not None:
+                child.signal(signal.SIGKILL)
+            wait = 1.0 if reason else max(min(deadline, look) - now, 0)
+            for fd, _event in poll.poll(wait * 1000):
+                if fd == child.ended:
+                    ended = True
+                elif fd == self._requests:
+                    if self._interrupted():
+                        reason = "killed", "cancelled by the caller"
+                    elif reason is not None:
+                        poll.unregister(fd)
+                elif fd == child.orders:
+                    code_left = code_left[_write(fd, code_left) :]
+                    if not code_left:
+                        poll.unregister(fd)
+                else:
+                    count = _read(fd, texts[fd], caps[fd])
+                    swallowed += count
+                    if not count:
+                        poll.unregister(fd)
+            self._welcome(child, texts[child.report], reason)
+            reported = reason is None and texts[child.report].endswith(b"\n")
+        if ended:
+            return self._ended(child, texts, caps, reason, started)
+        self._drain(child, texts, caps)
         seconds = time.monotonic() - started
-        said = bytes(texts[report])
-        if not said.startswith(CONFINED) and reason is None:
-            raise ConfinementError(said.decode(errors="replace") or f"the child ended with status {code}")
-        status, error = reason or self._judge(code, usage, said[1:])
-        stdout = bytes(texts[output]).decode("utf-8", errors="replace")
-        return {"status": status, "stdout": stdout, "error": error, "seconds": seconds}
+        status, error = self._judge_report(bytes(texts[child.report]))
+        return Outcome(status, _text(texts[child.output]), error, seconds, alive=True)
 
-    def _look(self, child: int) -> tuple[str, str] | None:
-        """A limit that only looking reveals, or None."""
+    def _ended(
+        self,
+        child: Child,
+        texts: dict[int, bytearray],
+        caps: dict[int, int],
+        reason: tuple[str, str] | None,
+        started: float,
+    ) -> Outcome:
+        """The child has ended, by itself or because we killed it for ``reason``."""
+        _pid, code, usage = os.wait4(child.pid, 0)
+        child.reaped = True
+        if self._known is not None:
+            self._sweep(self._known())
+        self._drain(child, texts, caps)
+        seconds = time.monotonic() - started
+        said = bytes(texts[child.report])
+        if not child.confined and reason is None:
+            raise ConfinementError(said.decode(errors="replace") or f"the child ended with status {code}")
+        status, error = reason or self._judge_end(code, usage, said)
+        return Outcome(status, _text(texts[child.output]), error, seconds, alive=False)
+
+    def _welcome(self, child: Child, report: bytearray, reason: tuple[str, str] | None) -> None:
+        """Take the byte that says that the child is confined off the report."""
+        if child.confined or not report:
+            return
+        if not report.startswith(CONFINED):
+            if reason is None:
+                raise ConfinementError(report.decode(errors="replace"))
+            return
+        child.confined = True
+        del report[:1]
+
+    def _look(self, child: Child, used: float) -> tuple[str, str] | None:
+        """A limit that only looking reveals, or None; ``used``: CPU seconds of earlier programs."""
         limits = self._limits
         try:
-            used = time.clock_gettime(
-                (~child << 3) | 2
-            )  # CPU clock of another process, clock_getcpuclockid(3)
-            threads = os.stat(f"/proc/{child}/task").st_nlink - 2
+            spent = _cpu_seconds(child) - used
+            threads = os.stat(f"/proc/{child.pid}/task").st_nlink - 2
         except OSError as error:
-            if os.waitid(os.P_PID, child, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
+            if os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
                 raise ConfinementError(f"the program cannot be watched: {error}") from error
             return None  # just gone
-        if used > limits["cpu_seconds"]:
+        if spent > limits["cpu_seconds"]:
             return "timeout", f"CPU limit of {limits['cpu_seconds']:g} s exceeded"
         if threads > limits["processes"]:
             return "killed", f"more than {limits['processes']} threads"
-        if holds_too_much(self._work, self._most_disk):
+        if holds_too_much(child.slot.folder, self._most_disk):
             return (
                 "killed",
-                f"wrote more than {_ENTRIES} files, {_DEPTH} levels or {self._most_disk >> 20} MB",
+                f"wrote more than {MOST_ENTRIES} files, {MOST_LEVELS} levels or {self._most_disk >> 20} MB",
             )
         return None
 
-    def _judge(self, code: int, usage: resource.struct_rusage, said: bytes) -> tuple[str, str | None]:
+    def _judge_end(self, code: int, usage: resource.struct_rusage, said: bytes) -> tuple[str, str | None]:
         """Status and error of a child that ended by itself."""
         limits = self._limits
         if os.WIFSIGNALED(code):
@@ -176,56 +193,60 @@ class Supervisor:
             if grown > 0.9 * limits["memory_mb"] * 2**20:
                 return "memory", f"memory limit of {limits['memory_mb']} MB exceeded"
             return "killed", f"killed by signal {number} ({_signal_name(number)})"
-        if not said:
-            number = os.WEXITSTATUS(code)
-            return ("error", f"exited with code {number}") if number else ("ok", None)
+        if said:
+            return self._judge_report(said)
+        number = os.WEXITSTATUS(code)
+        return ("error", f"exited with code {number}") if number else ("ok", None)
+
+    def _judge_report(self, said: bytes) -> tuple[str, str | None]:
+        """Status and error as the child tells them: at worst it misreports itself."""
         try:
             message = json.loads(said)
             status, error = message["status"], message["error"]
         except (ValueError, KeyError, TypeError, RecursionError):
             return "error", "the program wrote over its own report"
         if status == "memory":
-            return "memory", f"memory limit of {limits['memory_mb']} MB exceeded"
+            return "memory", f"memory limit of {self._limits['memory_mb']} MB exceeded"
         if status == "ok":
             return "ok", None
         return "error", str(error).encode("utf-8", "backslashreplace").decode()  # no lone surrogates
 
-    def tidy(self) -> None:
-        """An empty working directory for the next program, the same one, since a Landlock rule names it.
+    def _drain(self, child: Child, texts: dict[int, bytearray], caps: dict[int, int]) -> None:
+        """What the pipes still hold; bounded, should something go on writing."""
+        for fd in (child.output, child.report):
+            for _ in range(16):
+                if not _read(fd, texts[fd], caps[fd]):
+                    break
 
-        Without Landlock a program may have replaced it, or written beside it.
-        """
-        if os.path.islink(self._work) or not os.path.isdir(self._work):
-            if os.path.lexists(self._work):
-                os.unlink(self._work)
-            os.mkdir(self._work)
-        os.chmod(self._work, 0o700)
-        scratch = os.path.dirname(self._work)
-        for name in os.listdir(scratch):
-            if name != os.path.basename(self._work):
-                os.rename(os.path.join(scratch, name), os.path.join(self._work, name))
-        empty(self._work)
-
-    def _kill(self, child: int) -> None:
-        for kill in (os.kill, os.killpg):
-            with contextlib.suppress(
-                ProcessLookupError, PermissionError
-            ):  # gone, or no leader of a group yet
-                kill(child, signal.SIGKILL)
-
-    def _sweep(self) -> None:
+    def _sweep(self, known: set[int]) -> None:
         """Kill and reap descendants that outlived the child; the worker is their subreaper."""
+        me = os.getpid()
         while True:
-            try:
-                if os.waitpid(-1, os.WNOHANG)[0]:
-                    continue
-            except ChildProcessError:
-                return
-            me = os.getpid()
             with open(f"/proc/{me}/task/{me}/children") as file:
-                for pid in file.read().split():
-                    self._kill(int(pid))
+                found = {int(pid) for pid in file.read().split()} - known
+            if not found:
+                return
+            for pid in found:
+                with contextlib.suppress(ProcessLookupError, PermissionError):
+                    os.kill(pid, signal.SIGKILL)
+                with contextlib.suppress(ChildProcessError):
+                    os.waitpid(pid, os.WNOHANG)
             time.sleep(0.001)
+
+
+def _cpu_seconds(child: Child) -> float:
+    """CPU time of all its threads: the clock of another process, clock_getcpuclockid(3). Raises OSError."""
+    return time.clock_gettime((~child.pid << 3) | 2)
+
+
+def _write(fd: int, data: memoryview) -> int:
+    """Write what fits; a child that is gone takes nothing, and its end is seen elsewhere."""
+    try:
+        return os.write(fd, data) if data else 0
+    except BlockingIOError:
+        return 0
+    except BrokenPipeError:
+        return len(data)
 
 
 def _read(fd: int, text: bytearray, cap: int) -> int:
@@ -236,6 +257,10 @@ def _read(fd: int, text: bytearray, cap: int) -> int:
         return 0
     text += part[: max(cap - len(text), 0)]
     return len(part)
+
+
+def _text(data: bytearray) -> str:
+    return bytes(data).decode("utf-8", errors="replace")
 
 
 def _signal_name(number: int) -> str:

@@ -1,4 +1,4 @@
-"""The worker: a warm interpreter inside the jail that forks one confined child per request.
+"""The worker: a warm interpreter inside the jail, whose forked children run the programs.
 
 Runs inside the jail with the standard library and the packages that it warms. Descriptors 0 and 1 carry the
 frames only until they are moved out of the children's reach; a child gets /dev/null and pipes.
@@ -7,22 +7,25 @@ frames only until they are moved out of the children's reach; a child gets /dev/
 from __future__ import annotations
 
 import builtins
+import contextlib
 import gc
 import importlib
 import importlib.machinery
 import importlib.util
 import os
+import random
+import select
 import signal
 import sys
-import time
+from collections import OrderedDict
 from collections.abc import Sequence
 from types import ModuleType
 from typing import Any, NoReturn
 
+from src.sandbox.children import Child, Children
 from src.sandbox.confine import Confinement, protect_worker
-from src.sandbox.program import run
 from src.sandbox.protocol import receive, send
-from src.sandbox.supervise import CONFINED, ConfinementError, Supervisor, empty
+from src.sandbox.supervise import ConfinementError, Supervisor
 
 # long enough to be looked at: what does not work here should fail before the first program
 _REHEARSAL = "import time; time.sleep(0.05)"
@@ -46,6 +49,127 @@ class PackageFinder:
         )
 
 
+class Worker:
+    """Answers the pool's requests, one at a time.
+
+    A fresh program gets a child of its own. With ``state`` replay the child first runs the trajectory's
+    earlier programs; with session it is kept, stopped, for the trajectory's next one. Either way a program
+    that does not end well takes its child along, and what it did is undone.
+    """
+
+    def __init__(self, settings: dict[str, Any], requests: int, answers: int) -> None:
+        self._requests, self._answers = requests, answers
+        self._stateful = settings["state"] != "fresh"
+        self._most_sessions = settings["sessions"] if settings["state"] == "session" else 0
+        self._sessions: OrderedDict[str, tuple[Child, int]] = OrderedDict()  # with programs run, oldest first
+        self._current = -1  # id of the request in progress
+        self._closed = False
+        self._replay_wall = 2 * settings["limits"]["wall_seconds"]
+        confinement = Confinement(settings)
+        self.missing = confinement.missing
+        try:
+            self._prepare(settings, confinement)
+        except ConfinementError as error:
+            self._children.end()
+            confinement.forgo_filter(str(error))
+            self._prepare(settings, confinement)
+
+    def serve(self) -> None:
+        """Answer until the pool closes its end."""
+        idle = select.poll()
+        idle.register(self._requests, select.POLLIN)
+        while not self._closed:
+            if self._children.busy and not idle.poll(0):
+                self._children.improve()
+                continue
+            message = receive(self._requests)
+            if message is None:
+                break
+            if "code" not in message:
+                self._take_note(message)
+                continue
+            answer = self._execute(message)
+            if not self._closed:
+                send(self._answers, {"id": message["id"], **answer})
+            self._clear_up()
+        for child, _count in self._sessions.values():
+            self._children.retire(child)
+        self._children.end()
+
+    def _prepare(self, settings: dict[str, Any], confinement: Confinement) -> None:
+        """Children and supervisor, tried out. Raises ConfinementError."""
+        self._children = Children(
+            confinement,
+            settings["scratch"],
+            waiting=settings["waiting"],
+            most=max(self._most_sessions, 1),
+            keep=self._stateful,
+        )
+        known = None if confinement.one_process else self._known
+        self._supervisor = Supervisor(settings["limits"], self._requests, self._interrupted, known)
+        self._done: Child | None = self._children.take()
+        self._supervisor.watch(self._done, _REHEARSAL, wall=10.0)
+        self._clear_up()
+
+    def _execute(self, request: dict[str, Any]) -> dict[str, Any]:
+        """One request; what is to be told of it, without its id."""
+        self._current = request["id"]
+        trajectory, history = request["trajectory"], request["history"]
+        child, begun = self._sessions.pop(trajectory, (None, 0))
+        if child is not None and begun != len(history):
+            self._children.retire(child)  # of a time before a worker was replaced
+            child = None
+        if child is None:
+            child, begun = self._children.take(), 0
+        self._done = child  # until it is known to be kept
+        for code in history[begun:]:
+            outcome = self._supervisor.watch(child, code, self._replay_wall)
+            if outcome.status != "ok" or not outcome.alive:
+                return {"lost": f"{outcome.status}: {outcome.error}"}
+        outcome = self._supervisor.watch(child, request["code"], request["wall"], self._prepare_next)
+        status, error = outcome.status, outcome.error
+        if self._stateful and status == "ok" and not outcome.alive:
+            status, error = "error", "exited with code 0: what it had defined is gone"
+        elif self._most_sessions and status == "ok" and trajectory is not None:
+            child.signal(signal.SIGSTOP)
+            self._sessions[trajectory] = child, len(history) + 1
+            self._done = None
+        return {"status": status, "stdout": outcome.stdout, "error": error, "seconds": outcome.seconds}
+
+    def _prepare_next(self) -> None:
+        """A program runs and there is time; but not for what may be needed only later."""
+        if self._children.spent:
+            self._children.prepare()
+
+    def _clear_up(self) -> None:
+        """After the answer: the child that ran, and sessions beyond the limit."""
+        if self._done is not None:
+            self._children.retire(self._done)
+            self._done = None
+        while len(self._sessions) > self._most_sessions:
+            self._children.retire(self._sessions.popitem(last=False)[1][0])
+
+    def _interrupted(self) -> bool:
+        """The pool has something to say while a program runs; whether that must end."""
+        message = receive(self._requests)
+        if message is None:
+            self._closed = True
+            return True
+        return self._take_note(message)
+
+    def _take_note(self, message: dict[str, Any]) -> bool:
+        """A message without an answer; whether it cancels the program in progress."""
+        if "forget" in message:
+            child, _count = self._sessions.pop(message["forget"], (None, 0))
+            if child is not None:
+                self._children.retire(child)
+        return bool(message.get("cancel") == self._current)
+
+    def _known(self) -> set[int]:
+        """Children that are no business of the program that just ended."""
+        return self._children.known() | {child.pid for child, _count in self._sessions.values()}
+
+
 def _warm(packages: dict[str, str], statements: list[str]) -> None:
     """Import and exercise what programs use, so that their caches and lazy imports are paid once."""
     sys.meta_path.append(PackageFinder(packages))
@@ -55,6 +179,10 @@ def _warm(packages: dict[str, str], statements: list[str]) -> None:
     site = importlib.import_module("_sitebuiltins")  # absent without the site module
     for name in ("exit", "quit"):
         setattr(builtins, name, site.Quitter(name, "Ctrl-D (i.e. EOF)"))
+    # every program then draws the same random numbers, in any worker and when it is replayed
+    random.seed(0)
+    if "numpy" in sys.modules:
+        sys.modules["numpy"].random.seed(0)
 
 
 def _forget_ourselves() -> None:
@@ -73,66 +201,16 @@ def main(settings: dict[str, Any]) -> NoReturn:
     os.close(null)
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     os.umask(0o077)
-    work = os.path.join(settings["scratch"], "work")
-    os.makedirs(work, exist_ok=True)
-    os.chdir(work)
+    os.chdir(settings["scratch"])
     _warm(settings["packages"], settings["warm"])
     protect_worker()
-    confinement = Confinement(settings, work)
-    supervisor = Supervisor(settings["limits"], work, requests)
     _forget_ourselves()
     gc.collect()
     gc.freeze()
-    try:
-        _serve(_REHEARSAL, confinement, supervisor)
-    except ConfinementError as error:
-        confinement.forgo_filter(str(error))
-        _serve(_REHEARSAL, confinement, supervisor)
-    send(answers, {"ready": True, "missing": confinement.missing})
-    while (request := receive(requests)) is not None:
-        answer = _serve(request["code"], confinement, supervisor)
-        if answer is None:
-            break  # the pool went away meanwhile
-        send(answers, {"id": request["id"], **answer})
-    empty(work)
-    try:
-        os.rmdir(work)
+    worker = Worker(settings, requests, answers)
+    send(answers, {"ready": True, "missing": worker.missing})
+    worker.serve()
+    os.chdir("/")
+    with contextlib.suppress(OSError):  # not ours to remove in every jail
         os.rmdir(settings["scratch"])
-    except OSError:
-        pass  # not ours to remove in every jail
     os._exit(0)
-
-
-def _serve(code: str, confinement: Confinement, supervisor: Supervisor) -> dict[str, Any] | None:
-    """Fork, confine, run, supervise; None when the pool closed its end."""
-    output, output_end = os.pipe()
-    report, report_end = os.pipe()
-    worker, started = os.getpid(), time.monotonic()
-    child = os.fork()
-    if child == 0:
-        _become_program(code, confinement, worker, output_end, report_end)
-    os.close(output_end)
-    os.close(report_end)
-    try:
-        return supervisor.watch(child, output, report, started)
-    finally:
-        os.close(output)
-        os.close(report)
-        supervisor.tidy()
-
-
-def _become_program(code: str, confinement: Confinement, worker: int, output: int, report: int) -> NoReturn:
-    try:
-        os.dup2(output, 1)
-        os.dup2(0, 2)  # /dev/null
-        os.chdir(confinement.work)
-        confinement.enter(worker)
-        if report != 3:
-            os.dup2(report, 3)
-        os.closerange(4, 1 << 16)
-        os.write(3, CONFINED)
-        run(code, 3)
-    except BaseException as error:
-        os.write(report, f"{type(error).__name__}: {error}".encode())
-    finally:
-        os._exit(1)

@@ -277,7 +277,7 @@ def test_each_feedback_goes_to_its_own_trajectory_whatever_the_order(streaming: 
 
 def test_sequence_after_an_error_of_the_sandbox_leaves_nothing_behind() -> None:
     class Broken(FakeSandbox):
-        def submit(self, code: str):  # type: ignore[no-untyped-def]
+        def submit(self, code: str, **options):  # type: ignore[no-untyped-def]
             raise RuntimeError("closed")
 
     (eos,) = BPE.eos_ids

@@ -18,7 +18,32 @@ ENVIRONMENT_SECRET = "environment-" + secrets.token_hex(16)
 LIMITS = {"workers": 1, "wall_seconds": 0.8, "cpu_seconds": 0.8, "memory_mb": 128}
 
 
-@pytest.fixture(scope="session", params=["bubblewrap", "sandlock"])
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Whatever uses ``pool`` or ``each_jail`` runs in each jail of ``--jails``."""
+    for fixture in {"pool", "each_jail"}.intersection(metafunc.fixturenames):
+        jails = metafunc.config.getoption("--jails").split(",")
+        marks = {"docker": [pytest.mark.docker]}
+        parameters = [pytest.param(jail, marks=marks.get(jail, [])) for jail in jails]
+        metafunc.parametrize(fixture, parameters, indirect=True, scope="session")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """What needs a Docker daemon is deselected unless ``--jails`` names docker; then it fails without."""
+    if "docker" in config.getoption("--jails").split(","):
+        return
+    away = [item for item in items if item.get_closest_marker("docker")]
+    if away:
+        config.hook.pytest_deselected(items=away)
+        items[:] = [item for item in items if item not in away]
+
+
+@pytest.fixture(scope="session")
+def each_jail(request: pytest.FixtureRequest) -> str:
+    """The name of a jail."""
+    return str(request.param)
+
+
+@pytest.fixture(scope="session")
 def pool(request: pytest.FixtureRequest) -> Iterator[WorkerPool]:
     """A pool in each jail. A jail that is not available fails the test: the attacks must have been run."""
     os.environ["SANDBOX_TEST_SECRET"] = ENVIRONMENT_SECRET
@@ -31,12 +56,25 @@ def pool(request: pytest.FixtureRequest) -> Iterator[WorkerPool]:
         yield sandbox
 
 
+@pytest.fixture(scope="session")
+def processes(pool: WorkerPool) -> int:
+    """How many processes there are while nothing runs: the worker and the children that wait."""
+    assert pool.run("print(1)").status is Status.OK
+    time.sleep(0.5)
+    return count_processes(pool)
+
+
+def count_processes(pool: WorkerPool) -> int:
+    """Processes of the pool's workers."""
+    return sum(len(descendants(pid)) for pid in pool.pids())
+
+
 @pytest.fixture
-def attack(pool: WorkerPool) -> Callable[[str], ExecutionResult]:
+def attack(pool: WorkerPool, processes: int) -> Callable[[str], ExecutionResult]:
     """Runs a hostile program; then the same worker serves the next one, alone, within a second."""
 
     def run(code: str) -> ExecutionResult:
-        workers, processes = pool.pids(), descendants(os.getpid())
+        workers = pool.pids()
         result = pool.run(code)
         assert result.status is not Status.INFRASTRUCTURE, result
         start, token = time.monotonic(), secrets.token_hex(8)
@@ -44,7 +82,7 @@ def attack(pool: WorkerPool) -> Callable[[str], ExecutionResult]:
         assert (after.status, after.stdout) == (Status.OK, token + "\n")
         assert time.monotonic() - start < 1
         assert pool.pids() == workers
-        assert eventually(lambda: descendants(os.getpid()) <= processes)
+        assert eventually(lambda: count_processes(pool) <= processes)
         return result
 
     return run

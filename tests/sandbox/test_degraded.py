@@ -8,17 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from src.config import SandboxConfig
 from src.sandbox import Sandbox, SandboxError, Status, build_sandbox
 from src.sandbox.jails.base import worker_modules
-
-
-@pytest.fixture(autouse=True, scope="module")
-def cold_workers() -> Iterator[None]:
-    """Workers that import nothing: nothing here is about mathematics, and they start ten times as fast."""
-    with pytest.MonkeyPatch.context() as monkeypatch:
-        monkeypatch.setattr("src.sandbox.client.WARM_UP", [])
-        yield
+from tests.sandbox.helpers import cold
 
 
 def lacking(monkeypatch: pytest.MonkeyPatch, module: str, old: str, new: str) -> None:
@@ -42,20 +34,20 @@ def test_a_jail_does_not_start_without_seccomp(
 ) -> None:
     lacking(monkeypatch, *lack)
     with pytest.raises(SandboxError, match="seccomp"):
-        build_sandbox(SandboxConfig(jail=jail, workers=1))
+        build_sandbox(cold(jail=jail, workers=1))
 
 
 def test_sandlock_does_not_start_without_landlock(monkeypatch: pytest.MonkeyPatch) -> None:
     lacking(monkeypatch, *NO_LANDLOCK)
     with pytest.raises(SandboxError, match="no Landlock"):
-        build_sandbox(SandboxConfig(jail="sandlock", workers=1))
+        build_sandbox(cold(jail="sandlock", workers=1))
 
 
 @pytest.fixture(scope="module")
 def no_landlock() -> Iterator[Sandbox]:
     with pytest.MonkeyPatch.context() as monkeypatch:
         lacking(monkeypatch, *NO_LANDLOCK)
-        with build_sandbox(SandboxConfig(jail="bubblewrap", workers=1, wall_seconds=2)) as sandbox:
+        with build_sandbox(cold(jail="bubblewrap", workers=1, wall_seconds=2)) as sandbox:
             yield sandbox
 
 
@@ -94,16 +86,16 @@ def test_bubblewrap_is_read_only_without_landlock(no_landlock: Sandbox) -> None:
     [
         "open('/tmp/left', 'w').write('x')",
         "os.makedirs('/tmp/a/b')",
-        "os.chdir('/'); os.rmdir('/tmp/work')",
-        "os.chdir('/'); os.rmdir('/tmp/work'); os.symlink('/', '/tmp/work')",
-        "os.chdir('/'); os.rmdir('/tmp/work'); open('/tmp/work', 'w').close()",
-        "os.chdir('/'); os.rename('/tmp/work', '/tmp/other')",
+        "os.chdir('/'); os.rmdir('/tmp/work0')",
+        "os.chdir('/'); os.rmdir('/tmp/work0'); os.symlink('/', '/tmp/work0')",
+        "os.chdir('/'); os.rmdir('/tmp/work0'); open('/tmp/work0', 'w').close()",
+        "os.chdir('/'); os.rename('/tmp/work0', '/tmp/other')",
     ],
 )
 def test_nothing_survives_without_landlock(no_landlock: Sandbox, mess: str) -> None:
     assert no_landlock.run(f"import os\n{mess}").status is Status.OK
     result = no_landlock.run("import os\nprint(os.listdir('.'), os.listdir('/tmp'))\nopen('x', 'w').close()")
-    assert (result.status, result.stdout) == (Status.OK, "[] ['work']\n")
+    assert (result.status, result.stdout) == (Status.OK, "[] ['work0']\n")
 
 
 def test_unconfined_goes_on_without_seccomp_and_says_so(
@@ -120,7 +112,7 @@ if os.fork() == 0:
     os._exit(0)
 print(os.wait()[1])
 """
-    with build_sandbox(SandboxConfig(jail="unconfined", workers=1)) as sandbox:
+    with build_sandbox(cold(jail="unconfined", workers=1)) as sandbox:
         assert "runs without seccomp" in caplog.text
         for _ in range(2):
             result = sandbox.run(daemon)

@@ -72,6 +72,62 @@ def test_a_file_of_the_users_is_not_read(attack: Attack, secret: tuple[Path, str
     assert result.status is Status.ERROR or "-1" in result.stdout
 
 
+SECRETS = [
+    "/etc/shadow",
+    "/etc/sudoers",
+    "/etc/hostname",
+    "/root/.bashrc",
+    "/var/run/docker.sock",
+    "/var/log/dpkg.log",
+    "/dev/mem",
+    "/dev/kmsg",
+    "/dev/fuse",
+    "/dev/kvm",
+    "/dev/sda",
+    "/dev/tty",
+    "/dev/ptmx",
+    "/proc/kcore",
+    "/proc/kmsg",
+    "/proc/kallsyms",
+    "/proc/keys",
+    "/proc/cmdline",
+    "/proc/mounts",
+    "/proc/net/tcp",
+    "/proc/sys/kernel/hostname",
+    "/proc/1/cmdline",
+    "/proc/self/status",
+    "/proc/self/mountinfo",
+    "/proc/self/cgroup",
+    "/sys/kernel/notes",
+    "/sys/class/net",
+    "/sys/fs/cgroup/cgroup.procs",
+]
+
+
+@pytest.mark.parametrize("path", SECRETS)
+def test_nothing_of_the_machines_is_opened(attack: Attack, path: str) -> None:
+    """Neither to read nor to write, nor as a folder."""
+    result = attack(
+        f"""
+import os
+for flags in (os.O_RDONLY, os.O_WRONLY, os.O_RDWR, os.O_RDONLY | os.O_DIRECTORY, os.O_WRONLY | os.O_CREAT):
+    try:
+        if os.fstat(os.open({path!r}, flags)).st_rdev != os.stat("/dev/null").st_rdev:  # a mask of Docker's
+            print("opened", flags)
+    except OSError:
+        pass
+"""
+    )
+    assert (result.status, result.stdout) == (Status.OK, "")
+
+
+def test_only_harmless_devices_are_there(attack: Attack) -> None:
+    for name in ("null", "zero", "full", "random", "urandom"):
+        assert attack(f"open('/dev/{name}', 'rb').close()").status is Status.OK
+    result = attack("import os\nprint(os.listdir('/dev'))")
+    assert result.status is Status.ERROR
+
+
 @pytest.mark.parametrize("place", PLACES)
 def test_no_place_of_the_users_is_open(attack: Attack, place: str) -> None:
     with user_file(PLACES[place]) as (path, text):
@@ -168,6 +224,11 @@ def test_the_working_directory_is_private_writable_and_empty(attack: Attack) -> 
         "os.symlink('/', 'root'); os.symlink('nowhere', 'dangling'); os.symlink('.', 'loop')",
         "[(os.mkdir('d'), os.chdir('d')) for _ in range(900)]",
         "[open(str(i), 'w').close() for i in range(900)]",
+        "open('a' * 255, 'w').close(); os.mkdir('é' * 127); open('é' * 127 + '/\\n\\x7f', 'w').close()",
+        "open('a', 'w').close(); [os.link('a', f'link{i}') for i in range(100)]; os.rename('a', 'b')",
+        "os.mkdir('a'); open('a/b', 'w').close(); os.chdir('a'); os.rename('../a', '../c')",
+        "os.symlink('../work', 'up'); os.mkdir('d'); os.symlink('../d', 'd/d')",
+        "open('.hidden', 'w').close(); os.mkdir('..x'); os.mkdir('-rf'); os.mkdir('$(id)')",
     ],
 )
 def test_no_file_survives(attack: Attack, mess: str) -> None:
@@ -175,8 +236,20 @@ def test_no_file_survives(attack: Attack, mess: str) -> None:
     assert attack("import os\nprint(os.listdir('.'))").stdout == "[]\n"
 
 
-def test_the_working_directory_cannot_be_removed_for_the_next(attack: Attack) -> None:
-    attack("import os, shutil\ncwd = os.getcwd()\nshutil.rmtree(cwd, ignore_errors=True)\nos.rmdir(cwd)")
+WAYS_TO_LOSE_IT = {
+    "remove": "shutil.rmtree(cwd, ignore_errors=True)\nos.rmdir(cwd)",
+    "move": "os.rename(cwd, cwd + '2')",
+    "replace by a link": "os.chdir('/')\nos.rename(cwd, cwd + '2')\nos.symlink('/etc', cwd)",
+    "replace by a file": "os.chdir('/')\nos.rmdir(cwd)\nopen(cwd, 'w').close()",
+    "close it": "os.chmod(cwd, 0)",
+    "move up": "os.mkdir('d')\nos.rename('d', '../d')",
+    "another folder for it": "os.rename('../' + os.path.basename(cwd), '../x')\nos.mkdir(cwd)",
+}
+
+
+@pytest.mark.parametrize("way", WAYS_TO_LOSE_IT)
+def test_the_working_directory_cannot_be_removed_for_the_next(attack: Attack, way: str) -> None:
+    assert attack(f"import os, shutil\ncwd = os.getcwd()\n{WAYS_TO_LOSE_IT[way]}").status is Status.ERROR
     assert attack("open('a', 'w').write('x')\nprint(open('a').read())").stdout == "x\n"
 
 
@@ -196,12 +269,40 @@ def test_many_files_are_stopped(attack: Attack) -> None:
     assert (result.status, "wrote more than" in (result.error or "")) == (Status.KILLED, True)
 
 
-def test_much_data_is_stopped(attack: Attack) -> None:
+MUCH_DATA = {
+    "files": "for i in range(900):\n    open(str(i), 'wb').write(bytes(10**6))",
+    "in folders": "for i in range(900):\n    os.mkdir(f'{i}')\n    open(f'{i}/a', 'wb').write(bytes(10**6))",
+    "reserved": "for i in range(900):\n    f = os.open(str(i), 66)\n    os.posix_fallocate(f, 0, 10**6)\n"
+    "    os.close(f)",
+    "growing": "while True:\n    for i in range(100): open(str(i), 'ab').write(bytes(10**4))",
+}
+
+
+@pytest.mark.parametrize("way", MUCH_DATA)
+def test_much_data_is_stopped(attack: Attack, way: str) -> None:
     """Bubblewrap's own file system is full before the worker looks, or the worker looks first."""
-    result = attack(
-        "for i in range(900):\n    open(str(i), 'wb').write(bytes(10**6))\nimport time\ntime.sleep(9)"
-    )
+    result = attack(f"import os\n{MUCH_DATA[way]}\nimport time\ntime.sleep(9)")
     assert "wrote more than" in (result.error or "") or "No space left" in (result.error or "")
+
+
+def test_files_without_a_name_are_bounded(attack: Attack) -> None:
+    """They are neither entries nor memory; there are as many as descriptors, each of a file's size."""
+    result = attack(
+        """
+import os
+total = 0
+try:
+    for i in range(1000):
+        file = open(str(i), "wb", 0)
+        os.unlink(str(i))
+        total += file.write(bytes(2**20))
+        globals()[f"file{i}"] = file
+except OSError:
+    pass
+print(total >> 20)
+"""
+    )
+    assert (result.status, int(result.stdout) < 64) == (Status.OK, True)
 
 
 def test_data_in_a_folder_closed_to_the_worker_is_stopped(attack: Attack) -> None:

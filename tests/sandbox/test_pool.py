@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import subprocess
@@ -17,28 +18,21 @@ from typing import Any
 import pytest
 
 from src.config import SandboxConfig
-from src.sandbox import Sandbox, SandboxError, Status, build_sandbox
+from src.sandbox import QueueFull, Sandbox, SandboxError, Status, build_sandbox
 from src.sandbox import client as client_module
-from src.sandbox.jails.base import Jail, Launched, spawn
+from src.sandbox.client import Worker
+from src.sandbox.jails.base import Jail, Launched, LaunchedProcess, spawn
 from src.sandbox.pool import WorkerPool
-from tests.sandbox.helpers import descendants, eventually
+from tests.sandbox.helpers import cold, descendants, eventually
 
 JAILS = ["bubblewrap", "sandlock", "unconfined"]
 SLEEP = "import time\ntime.sleep(0.7)\nprint('done')"
 
 
-@pytest.fixture(autouse=True, scope="module")
-def cold_workers() -> Iterator[None]:
-    """Workers that import nothing: nothing here is about mathematics, and they start ten times as fast."""
-    with pytest.MonkeyPatch.context() as monkeypatch:
-        monkeypatch.setattr("src.sandbox.client.WARM_UP", [])
-        yield
-
-
 @pytest.fixture(scope="module", params=JAILS[:2])
 def two(request: pytest.FixtureRequest) -> Iterator[WorkerPool]:
     """Two workers in each jail."""
-    with build_sandbox(SandboxConfig(jail=request.param, workers=2, wall_seconds=3)) as sandbox:
+    with build_sandbox(cold(jail=request.param, workers=2, wall_seconds=3)) as sandbox:
         assert isinstance(sandbox, WorkerPool)
         yield sandbox
 
@@ -88,9 +82,8 @@ def test_statistics(two: WorkerPool) -> None:
     assert 0 < after["p50_seconds"] <= after["p95_seconds"] < 3
     assert set(after) == {
         *map(str, Status),
+        *(f"{kind}{share}_seconds" for kind in ("", "queued_") for share in ("p50", "p95", "p99")),
         "executions",
-        "p50_seconds",
-        "p95_seconds",
         "restarts",
         "queue",
     }
@@ -108,17 +101,17 @@ def test_a_worker_killed_once_costs_nothing(two: WorkerPool) -> None:
 
 @pytest.mark.parametrize("jail", JAILS[:2])
 def test_a_worker_killed_twice_is_infrastructure(jail: str) -> None:
-    with build_sandbox(SandboxConfig(jail=jail, workers=1)) as sandbox:
+    with build_sandbox(cold(jail=jail, workers=1, waiting=0)) as sandbox:
         assert isinstance(sandbox, WorkerPool)
         future = sandbox.submit("import time\ntime.sleep(4)")
         killed: list[int] = []
 
         def running() -> bool:
-            """A new worker runs the program, not its own rehearsal: outermost process, worker, program."""
+            """A new worker runs the program, not its probe: outermost process, worker, program."""
             if sandbox.pids() in ([], killed[-1:]):
                 return False
             below = descendants(sandbox.pids()[0])
-            time.sleep(0.2)
+            time.sleep(0.4)
             return len(below) == 2 and descendants(sandbox.pids()[0]) == below
 
         for _ in range(2):
@@ -134,7 +127,7 @@ def test_a_worker_killed_twice_is_infrastructure(jail: str) -> None:
 
 def test_a_worker_that_hangs_is_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(client_module, "GRACE", 0.5)
-    with build_sandbox(SandboxConfig(jail="unconfined", workers=1, wall_seconds=1)) as sandbox:
+    with build_sandbox(cold(jail="unconfined", workers=1, wall_seconds=1)) as sandbox:
         assert isinstance(sandbox, WorkerPool)
         os.kill(sandbox.pids()[0], signal.SIGSTOP)
         assert sandbox.run("print(1)").stdout == "1\n"
@@ -161,6 +154,7 @@ class Scripted(Jail):
     name = "scripted"
 
     def __init__(self, act: str, bad: int, ready: str = READY) -> None:
+        super().__init__(SandboxConfig())
         self._act, self._bad, self._ready = act, bad, ready
         self.started = 0
 
@@ -184,14 +178,26 @@ while True:
     {act}
 """
         process, log = spawn([sys.executable, "-I", "-S", "-c", code], {})
-        return Launched(process, {}, log)
+        return LaunchedProcess(process, log, {})
 
 
+@pytest.fixture
+def unproven(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Scripted workers could not pass the probe."""
+    monkeypatch.setattr("src.sandbox.client.prove", lambda *_, **__: None)
+
+
+def scripted_pool(jail: Scripted, **settings: Any) -> WorkerPool:
+    cfg = cold(workers=1, **settings)
+    return WorkerPool(jail.name, 1, lambda: Worker(jail, cfg), cfg)
+
+
+@pytest.mark.usefixtures("unproven")
 @pytest.mark.parametrize("nonsense", ANSWERS)
 def test_nonsense_once_is_retried_and_twice_is_infrastructure(nonsense: str) -> None:
     for bad, status in ((1, Status.OK), (2, Status.INFRASTRUCTURE)):
         jail = Scripted(ANSWERS[nonsense], bad)
-        with WorkerPool(jail, SandboxConfig(workers=1, wall_seconds=0.5)) as sandbox:
+        with scripted_pool(jail, wall_seconds=0.5) as sandbox:
             assert sandbox.run("x").status is status
             assert jail.started == bad + 1  # exactly one retry; afterwards a fresh worker waits
             assert sandbox.run("x").stdout == "fine"
@@ -202,18 +208,24 @@ def test_a_pool_whose_workers_do_not_start_says_why(ready: str, monkeypatch: pyt
     monkeypatch.setattr("src.sandbox.pool._START_PAUSES", (0.0, 0.01))
     jail = Scripted("send(answer)", 0, ready)
     with pytest.raises(SandboxError, match=r"scripted: a worker cannot start: .*(no luck|ready|no answer)"):
-        WorkerPool(jail, SandboxConfig(workers=1, start_seconds=0.5))
+        scripted_pool(jail, start_seconds=0.5)
     assert jail.started == 2
 
 
+@pytest.mark.usefixtures("unproven")
 def test_workers_that_stop_starting_are_infrastructure(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("src.sandbox.pool._START_PAUSES", (0.0, 0.01))
+    monkeypatch.setattr("src.sandbox.pool._OUTAGE", 0.3)
     jail = Scripted("os._exit(0)", 99)
-    with WorkerPool(jail, SandboxConfig(workers=1)) as sandbox:
+    with scripted_pool(jail) as sandbox:
         jail._ready = "sys.exit('no luck')"
-        result = sandbox.run("x")
-        assert (result.status, "no luck" in (result.error or "")) == (Status.INFRASTRUCTURE, True)
+        for _ in range(2):  # the second without an attempt: the first ones failed just now
+            result = sandbox.run("x")
+            assert (result.status, "no luck" in (result.error or "")) == (Status.INFRASTRUCTURE, True)
+            started, jail.started = jail.started, 0
+        assert started == 0
         jail._ready, jail._bad = READY, 0
+        time.sleep(0.3)
         assert sandbox.run("x").status is Status.OK
 
 
@@ -221,7 +233,7 @@ def test_workers_that_stop_starting_are_infrastructure(monkeypatch: pytest.Monke
 def test_close_leaves_nothing(jail: str) -> None:
     processes, files, threads = descendants(os.getpid()), leftovers(), threading.active_count()
     descriptors = len(os.listdir("/proc/self/fd"))
-    sandbox = build_sandbox(SandboxConfig(jail=jail, workers=1))
+    sandbox = build_sandbox(cold(jail=jail, workers=1))
     futures = [sandbox.submit("import time\ntime.sleep(4)") for _ in range(3)]
     time.sleep(0.2)
     start = time.monotonic()
@@ -242,9 +254,9 @@ def test_close_leaves_nothing(jail: str) -> None:
 CALLER = """
 import sys, time
 from src.config import SandboxConfig
-from src.sandbox import build_sandbox, client
-client.WARM_UP = []
-sandbox = build_sandbox(SandboxConfig(jail=sys.argv[1], workers=1))
+from src.sandbox import build_sandbox
+from tests.sandbox.helpers import cold
+sandbox = build_sandbox(cold(jail=sys.argv[1], workers=1))
 future = sandbox.submit("import time\\ntime.sleep(4)")
 time.sleep(0.2)
 print("ready", flush=True)
@@ -274,6 +286,128 @@ def test_workers_end_with_their_caller(jail: str, end: str) -> None:
         caller.wait()
         assert caller.stdout is not None
         caller.stdout.close()
+
+
+def test_a_running_program_can_be_cancelled(two: WorkerPool) -> None:
+    workers = two.pids()
+    future = two.submit("import time\nprint('begun')\ntime.sleep(2)")
+    time.sleep(0.3)
+    start = time.monotonic()
+    two.cancel(future)
+    result = future.result()
+    assert (result.status, result.stdout) == (Status.KILLED, "begun\n")
+    assert result.error == "cancelled by the caller"
+    assert time.monotonic() - start < 0.5
+    two.cancel(future)  # too late, and no harm
+    assert (two.run("print(1)").stdout, two.pids()) == ("1\n", workers)
+
+
+def test_a_full_queue_makes_callers_wait() -> None:
+    with build_sandbox(cold(jail="bubblewrap", workers=1, queue=2)) as sandbox:
+        running = sandbox.submit(SLEEP)
+        assert eventually(lambda: sandbox.stats()["queue"] == 0)
+        waiting = [sandbox.submit("print(1)") for _ in range(2)]
+        with pytest.raises(QueueFull, match="2 programs are waiting"):
+            sandbox.submit("print(2)", block=False)
+        start = time.monotonic()
+        late = sandbox.submit("print(3)")  # waits until the sleeper is done
+        assert time.monotonic() - start > 0.2
+        assert [future.result().stdout for future in (running, *waiting, late)] == [
+            "done\n",
+            "1\n",
+            "1\n",
+            "3\n",
+        ]
+        sleeper = sandbox.submit(SLEEP)
+        assert eventually(lambda: sandbox.stats()["queue"] == 0)
+        for future in [sandbox.submit("print(1)") for _ in range(2)]:
+            assert future.cancel()
+        sandbox.submit("print(4)", block=False)  # cancelling makes room
+        assert sleeper.result().stdout == "done\n"
+
+
+def test_trajectories_take_turns() -> None:
+    """One with many programs does not hold up one that has a single one."""
+    with build_sandbox(cold(jail="bubblewrap", workers=1)) as sandbox:
+        busy = [sandbox.submit("import time\ntime.sleep(0.1)", trajectory="busy") for _ in range(20)]
+        start = time.monotonic()
+        assert sandbox.run("print(1)", trajectory="modest").stdout == "1\n"
+        assert time.monotonic() - start < 0.8
+        assert not busy[-1].done()
+        for future in busy:
+            future.cancel()
+
+
+def test_a_deadline_includes_the_queue() -> None:
+    with build_sandbox(cold(jail="bubblewrap", workers=1, wall_seconds=3)) as sandbox:
+        busy = sandbox.submit("import time\ntime.sleep(1)")
+        start = time.monotonic()
+        queued = sandbox.submit("print(1)", within=0.3)
+        result = queued.result()
+        assert (result.status, "still queued" in (result.error or "")) == (Status.INFRASTRUCTURE, True)
+        assert 0.25 < time.monotonic() - start < 0.8
+        assert busy.result().status is Status.OK
+        cut = sandbox.run("import time\ntime.sleep(2)", within=0.4)  # not the program's fault
+        assert (cut.status, "running at its deadline" in (cut.error or "")) == (Status.INFRASTRUCTURE, True)
+        assert sandbox.run("import time\ntime.sleep(9)", within=60).status is Status.TIMEOUT
+        assert sandbox.stats()["infrastructure"] == 2
+
+
+def test_asyncio(two: WorkerPool) -> None:
+    async def main() -> None:
+        tokens = range(50)
+        results = await asyncio.gather(*(two.arun(f"print({token})") for token in tokens))
+        assert [result.stdout for result in results] == [f"{token}\n" for token in tokens]
+        task = asyncio.create_task(two.arun("import time\ntime.sleep(2.5)"))
+        await asyncio.sleep(0.2)
+        start = time.monotonic()
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        results = await asyncio.gather(*(two.arun(f"print({token})") for token in range(2)))
+        assert [result.stdout for result in results] == ["0\n", "1\n"]
+        assert time.monotonic() - start < 1
+
+    asyncio.run(main())
+
+
+def test_asyncio_waits_for_room_without_blocking_the_loop() -> None:
+    async def main() -> None:
+        ticks = 0
+
+        async def tick() -> None:
+            nonlocal ticks
+            while True:
+                await asyncio.sleep(0.01)
+                ticks += 1
+
+        ticking = asyncio.create_task(tick())
+        code = "import time\ntime.sleep(0.05)\nprint(1)"
+        results = await asyncio.gather(*(sandbox.arun(code) for _ in range(8)))
+        ticking.cancel()
+        assert [result.stdout for result in results] == ["1\n"] * 8
+        assert ticks > 10
+
+    with build_sandbox(cold(jail="bubblewrap", workers=1, queue=2)) as sandbox:
+        asyncio.run(main())
+
+
+def test_children_that_died_waiting_are_not_used() -> None:
+    """The kernel kills when memory is short; the program that would have run in them is not to blame."""
+    with build_sandbox(cold(jail="bubblewrap", workers=1, waiting=3)) as sandbox:
+        assert isinstance(sandbox, WorkerPool)
+        (jail,) = sandbox.pids()
+
+        def waiting() -> list[int]:
+            """All below the jail's outermost process, and its one child, the worker."""
+            return sorted(descendants(jail))[1:]
+
+        assert eventually(lambda: len(waiting()) == 3)
+        for pid in waiting():
+            os.kill(pid, signal.SIGKILL)
+        assert eventually(lambda: not waiting())
+        assert (sandbox.run("print(1)").stdout, sandbox.pids()) == ("1\n", [jail])
+        assert eventually(lambda: len(waiting()) == 3)
 
 
 def test_the_interface_is_what_callers_rely_on(two: WorkerPool) -> None:

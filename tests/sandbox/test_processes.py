@@ -1,35 +1,36 @@
-"""Attacks on processes, the network, the kernel and the worker's own channel."""
+"""Attacks by making processes and threads, and on other processes."""
 
 from __future__ import annotations
 
-import os
-import platform
-import socket
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from src.sandbox import ExecutionResult, Status
 from src.sandbox.pool import WorkerPool
-from tests.sandbox.helpers import descendants, eventually
+from tests.sandbox.helpers import eventually, leaves, processor_seconds
 
 Attack = Callable[[str], ExecutionResult]
 
 WAYS_TO_FORK = {
     "fork": "os.fork() or os._exit(0)",
     "vfork": "ctypes.CDLL(None).vfork() < 0 and fail()",
-    "clone": "ctypes.CDLL(None, use_errno=True).syscall(CLONE, 17, 0, 0, 0, 0) < 0 and fail()",
-    "clone3": "ctypes.CDLL(None).syscall(435, bytes(88), 88) < 0 and fail()",
+    "clone": "libc.syscall(CLONE, 17, 0, 0, 0, 0) < 0 and fail()",
+    "clone with shared memory": "libc.syscall(CLONE, 0x4111, 0, 0, 0, 0) < 0 and fail()",
+    "clone as a sibling": "libc.syscall(CLONE, 0x8011, 0, 0, 0, 0) < 0 and fail()",
+    "clone3": "libc.syscall(435, bytes(88), 88) < 0 and fail()",
     "spawn": "os.posix_spawn(sys.executable or '/bin/true', ['x'], {})",
     "subprocess": "subprocess.Popen([sys.executable or '/bin/true'])",
     "multiprocessing": "multiprocessing.Process(target=print).start()",
+    "process pool": "concurrent.futures.ProcessPoolExecutor(1).submit(print).result()",
+    "terminal": "pty.fork()[0] or os._exit(0)",
     "system": "os.system('true') and fail()",
     "popen": "os.popen('true').close() and fail()",
     "daemon": "os.fork() or (os.setsid(), os.fork() or time.sleep(100))",
-    "exec": "os.execv(sys.executable or '/bin/true', ['x'])",
+    "in a thread": "in_a_thread(lambda: os.fork() or os._exit(0))",
 }
 
 
@@ -38,12 +39,24 @@ def test_no_process_is_made(attack: Attack, way: str) -> None:
     """A fork bomb cannot start; bounded, in case it could."""
     result = attack(
         f"""
-import ctypes, multiprocessing, os, subprocess, sys, time
+import concurrent.futures, ctypes, multiprocessing, os, pty, subprocess, sys, threading, time
 CLONE = 56 if os.uname().machine == "x86_64" else 220
+libc = ctypes.CDLL(None, use_errno=True)
 def fail():
     raise PermissionError
+def in_a_thread(act):
+    done = []
+    def run():
+        try:
+            done.append(act())
+        except OSError:
+            pass
+    thread = threading.Thread(target=run)
+    thread.start()
+    thread.join()
+    done or fail()
 made = 0
-for _ in range(20):
+for _ in range(10):
     try:
         {WAYS_TO_FORK[way]}
         made += 1
@@ -55,6 +68,33 @@ print("made", made)
     assert (result.status, result.stdout) == (Status.OK, "made 0\n")
 
 
+WAYS_TO_EXECUTE = {
+    "interpreter": "os.execv(sys.executable or '/bin/true', ['x'])",
+    "shell": "os.execv('/bin/sh', ['sh', '-c', 'echo done'])",
+    "descriptor": "os.execve(os.open(os.__file__, os.O_RDONLY), ['x'], {})",
+    "linker": "os.execv('/lib64/ld-linux-x86-64.so.2', ['x', '/bin/true'])",
+    "anonymous file": "os.write(f := os.memfd_create('x'), b'#!/bin/true'), os.execve(f, ['x'], {})",
+    "own script": "open('x', 'w').write('#!/bin/true'), os.execv('x', ['x'])",
+    "relative to a folder": "libc.syscall(EXECVEAT, os.open('.', 0), b'x', 0, 0, 0) < 0 and fail()",
+}
+
+
+@pytest.mark.parametrize("way", WAYS_TO_EXECUTE)
+def test_no_other_program_takes_its_place(attack: Attack, way: str) -> None:
+    result = attack(
+        f"""
+import ctypes, os, sys
+EXECVEAT = 322 if os.uname().machine == "x86_64" else 281
+libc = ctypes.CDLL(None)
+def fail():
+    raise PermissionError
+{WAYS_TO_EXECUTE[way]}
+"""
+    )
+    assert (result.status, result.stdout) == (Status.ERROR, "")
+    assert (result.error or "").startswith(("PermissionError", "FileNotFoundError"))
+
+
 def test_threads_work_in_moderation(attack: Attack) -> None:
     code = """
 from concurrent.futures import ThreadPoolExecutor
@@ -64,13 +104,23 @@ with ThreadPoolExecutor(8) as executor:
     assert attack(code).stdout == "4950\n"
 
 
-def test_a_thread_bomb_is_stopped(attack: Attack) -> None:
+THREAD_BOMBS = {
+    "threading": "threading.Thread(target=time.sleep, args=(60,)).start()",
+    "daemons": "threading.Thread(target=time.sleep, args=(60,), daemon=True).start()",
+    "timers": "threading.Timer(60, print).start()",
+    "low level": "_thread.start_new_thread(time.sleep, (60,))",
+}
+
+
+@pytest.mark.parametrize("kind", THREAD_BOMBS)
+def test_a_thread_bomb_is_stopped(attack: Attack, kind: str) -> None:
     result = attack(
-        """
-import threading, time
+        f"""
+import _thread, threading, time
 threading.stack_size(32768)
 for _ in range(2000):
-    threading.Thread(target=time.sleep, args=(60,)).start()
+    {THREAD_BOMBS[kind]}
+time.sleep(60)
 """
     )
     # the exact limit where the kernel counts for the jail alone, the worker's watch elsewhere
@@ -84,24 +134,58 @@ def test_a_script_waits_for_its_threads(attack: Attack) -> None:
     assert attack(code).stdout == "late\n"
 
 
+def test_threads_that_were_left_running_are_gone(attack: Attack, pool: WorkerPool) -> None:
+    """Their processor time would be the next program's."""
+    result = attack(
+        """
+import threading
+def spin():
+    while True: pass
+for _ in range(8): threading.Thread(target=spin, daemon=True).start()
+"""
+    )
+    assert result.status is Status.OK
+    assert eventually(lambda: processor_seconds(pool.pids(), over=0.2) < 0.1)
+
+
 WAYS_TO_SIGNAL = {
     "worker": "os.kill(os.getppid(), 9)",
     "group of the worker": "os.killpg(os.getpgid(os.getppid()), 9)",
     "own group": "os.kill(0, 9)",
+    "own group by number": "os.kill(-os.getpid(), 9)",
     "all": "os.kill(-1, 9)",
+    "init": "os.kill(1, 9)",
     "stop the worker": "os.kill(os.getppid(), signal.SIGSTOP)",
-    "thread of the worker": "libc.syscall(TGKILL, os.getppid(), os.getppid(), 9) < 0 and fail()",
+    "is the worker there": "os.kill(os.getppid(), 0)",
+    "thread of the worker": "call(TGKILL, os.getppid(), os.getppid(), 9)",
+    "thread": "call(TKILL, os.getppid(), 9)",
     "queue": "libc.sigqueue(os.getppid(), 9, None) < 0 and fail()",
+    "queue to a thread": "call(QUEUE, os.getppid(), os.getppid(), 9, bytes(128))",
     "pidfd": "signal.pidfd_send_signal(os.pidfd_open(os.getppid()), 9)",
-    "owner of a descriptor": "fcntl.fcntl(1, 8, os.getppid())",
+    "owner of a descriptor": "fcntl.fcntl(1, fcntl.F_SETOWN, os.getppid())",
+    "owning thread of a descriptor": "fcntl.fcntl(1, 15, struct.pack('ii', 1, os.getppid()))",
+    "signal of a descriptor": "fcntl.fcntl(1, fcntl.F_SETSIG, 9)",
+    "owner by ioctl": "fcntl.ioctl(1, 0x8901, struct.pack('i', os.getppid()))",
+    "signal of one's death": "libc.prctl(1, 9, 0, 0, 0) < 0 and fail()",
     "limits of the worker": "resource.prlimit(os.getppid(), resource.RLIMIT_CPU, (0, 0))",
+    "read its limits": "resource.prlimit(os.getppid(), resource.RLIMIT_CPU)",
     "priority of the worker": "os.setpriority(os.PRIO_PROCESS, os.getppid(), 19)",
+    "own priority": "os.nice(-5)",
+    "scheduling of the worker": "os.sched_setscheduler(os.getppid(), 0, os.sched_param(0))",
     "cores of the worker": "os.sched_setaffinity(os.getppid(), {0})",
     "trace the worker": "libc.ptrace(16, os.getppid(), None, None) < 0 and fail()",
+    "seize the worker": "libc.ptrace(0x4206, os.getppid(), None, None) < 0 and fail()",
     "be traced": "libc.ptrace(0, 0, None, None) < 0 and fail()",
     "read the worker": "libc.process_vm_readv(os.getppid(), None, 0, None, 0, 0) < 0 and fail()",
+    "write the worker": "libc.process_vm_writev(os.getppid(), None, 0, None, 0, 0) < 0 and fail()",
     "open the worker": "open(f'/proc/{os.getppid()}/mem', 'r+b')",
     "list the worker": "os.listdir(f'/proc/{os.getppid()}/fd')",
+    "its standard input": "open(f'/proc/{os.getppid()}/fd/3', 'rb', 0)",
+    "where it works": "os.readlink(f'/proc/{os.getppid()}/cwd')",
+    "its children": "open(f'/proc/{os.getppid()}/task/{os.getppid()}/children').read()",
+    "another session": "os.setsid()",
+    "the worker's group": "os.setpgid(0, os.getppid())",
+    "own memory as a file": "open('/proc/self/mem', 'r+b')",
 }
 
 
@@ -109,11 +193,13 @@ WAYS_TO_SIGNAL = {
 def test_the_worker_is_out_of_reach(attack: Attack, way: str) -> None:
     result = attack(
         f"""
-import ctypes, fcntl, os, resource, signal
+import ctypes, fcntl, os, resource, signal, struct
 libc = ctypes.CDLL(None)
-TGKILL = 234 if os.uname().machine == "x86_64" else 131
+TGKILL, TKILL, QUEUE = (234, 200, 297) if os.uname().machine == "x86_64" else (131, 130, 240)
 def fail():
     raise PermissionError
+def call(*arguments):
+    libc.syscall(*arguments) < 0 and fail()
 {WAYS_TO_SIGNAL[way]}
 print("done")
 """
@@ -121,26 +207,40 @@ print("done")
     assert (result.status, result.stdout) == (Status.ERROR, "")
 
 
-def test_processes_of_the_host_are_out_of_reach(attack: Attack) -> None:
-    victim = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
-    try:
-        for act in (
-            "os.kill(pid, 9)",
-            "open(f'/proc/{pid}/environ').read()",
-            "os.listdir(f'/proc/{pid}/fd')",
-        ):
-            assert attack(f"import os\npid = {victim.pid}\n{act}").status is Status.ERROR
-        assert victim.poll() is None
-    finally:
-        victim.kill()
-        victim.wait()
+@pytest.fixture
+def victim() -> Iterator[subprocess.Popen[bytes]]:
+    """A process of the host's."""
+    process = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+    yield process
+    process.kill()
+    process.wait()
+
+
+def test_processes_of_the_host_are_out_of_reach(victim: subprocess.Popen[bytes], pool: WorkerPool) -> None:
+    for act in (
+        "os.kill(pid, 9)",
+        "open(f'/proc/{pid}/environ').read()",
+        "os.listdir(f'/proc/{pid}/fd')",
+        "os.readlink(f'/proc/{pid}/exe')",
+        "signal.pidfd_send_signal(os.pidfd_open(pid), 9)",
+        "os.setpriority(os.PRIO_PROCESS, pid, 19)",
+    ):
+        assert pool.run(f"import os, signal\npid = {victim.pid}\n{act}").status is Status.ERROR, act
+    assert victim.poll() is None
+
+
+@pytest.mark.parametrize("number", [19, 20, 21, 22])  # STOP, TSTP, TTIN, TTOU
+def test_a_program_that_stops_itself_times_out(attack: Attack, number: int) -> None:
+    result = attack(f"import os\nprint('before', flush=True)\nos.kill(os.getpid(), {number})\nprint('after')")
+    # a session without a terminal is an orphaned group, which only SIGSTOP stops
+    expected = (Status.TIMEOUT, "before\n") if number == 19 else (Status.OK, "before\nafter\n")
+    assert (result.status, result.stdout) == expected
 
 
 def test_the_program_may_signal_itself(attack: Attack) -> None:
     killed = attack("import os\nprint('before', flush=True)\nos.kill(os.getpid(), 9)")
     assert (killed.status, killed.stdout) == (Status.KILLED, "before\n")
     assert killed.error == "killed by signal 9 (SIGKILL)"
-    assert attack("import os\nos.kill(os.getpid(), 19)").status is Status.TIMEOUT
     assert attack("import os\nos.abort()").error == "killed by signal 6 (SIGABRT)"
     alarm = (
         "import signal\nsignal.signal(14, lambda *_: print('rang'))\nsignal.setitimer(0, 0.1)\nsignal.pause()"
@@ -148,205 +248,24 @@ def test_the_program_may_signal_itself(attack: Attack) -> None:
     assert attack(alarm).stdout == "rang\n"
 
 
-@pytest.mark.parametrize("family", ["AF_INET", "AF_INET6", "AF_UNIX", "AF_NETLINK", "AF_PACKET", "AF_VSOCK"])
-def test_no_socket_opens(attack: Attack, family: str) -> None:
-    result = attack(
-        f"""
-import socket
-for kind in (socket.SOCK_STREAM, socket.SOCK_DGRAM, socket.SOCK_RAW, socket.SOCK_SEQPACKET):
-    try:
-        socket.socket(socket.{family}, kind)
-    except PermissionError:
-        print("refused")
-"""
-    )
-    assert (result.status, result.stdout) == (Status.OK, "refused\n" * 4)
-
-
-def test_a_server_on_this_machine_is_out_of_reach(attack: Attack) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        server.settimeout(0.2)
-        port = server.getsockname()[1]
-        for act in (
-            f"socket.create_connection(('127.0.0.1', {port}))",
-            f"urllib.request.urlopen('http://127.0.0.1:{port}', timeout=1)",
-            "socket.socketpair()",
-            "socket.getaddrinfo('example.org', 80)",
-        ):
-            assert attack(f"import socket, urllib.request\n{act}").status is Status.ERROR
-        with pytest.raises(TimeoutError):
-            server.accept()
-
-
-SYSTEM_CALLS = {  # name: (x86-64, arm64)
-    "socket": (41, 198),
-    "ptrace": (101, 117),
-    "mount": (165, 40),
-    "umount2": (166, 39),
-    "pivot_root": (155, 41),
-    "chroot": (161, 51),
-    "unshare": (272, 97),
-    "setns": (308, 268),
-    "keyctl": (250, 219),
-    "add_key": (248, 217),
-    "bpf": (321, 280),
-    "perf_event_open": (298, 241),
-    "userfaultfd": (323, 282),
-    "io_uring_setup": (425, 425),
-    "process_vm_writev": (311, 271),
-    "pidfd_getfd": (438, 438),
-    "open_by_handle_at": (304, 265),
-    "shmget": (29, 194),
-    "msgget": (68, 186),
-    "mq_open": (240, 180),
-    "setuid": (105, 146),
-    "capset": (126, 91),
-    "personality": (135, 92),
-    "execve": (59, 221),
-    "mknodat": (259, 33),
-    "init_module": (175, 105),
-    "reboot": (169, 142),
-    "sethostname": (170, 161),
-    "clock_settime": (227, 112),
-    "fsopen": (430, 430),
-    "mlockall": (151, 230),
-}
-
-
-@pytest.mark.parametrize("name", SYSTEM_CALLS)
-def test_a_dangerous_system_call_is_refused(attack: Attack, name: str) -> None:
-    number = SYSTEM_CALLS[name][platform.machine() != "x86_64"]
-    code = (
-        f"import ctypes\nlibc = ctypes.CDLL(None, use_errno=True)\nlibc.syscall({number}, 0, 0, 0, 0, 0, 0)"
-    )
-    result = attack(f"{code}\nprint(ctypes.get_errno())")
-    assert (result.status, result.stdout) == (Status.OK, "1\n")  # EPERM, whatever the arguments
-
-
-def test_a_system_call_of_the_future_is_unknown(attack: Attack) -> None:
-    code = """
-import ctypes
-libc = ctypes.CDLL(None, use_errno=True)
-libc.syscall(NUMBER)
-print(ctypes.get_errno())
-"""
-    assert attack(code.replace("NUMBER", "1000")).stdout == "38\n"  # ENOSYS
-    x32 = attack(code.replace("NUMBER", str(0x40000000 + 57)))
-    assert x32.stdout == "38\n" or x32.error == "killed by signal 31 (SIGSYS)"  # sandlock's own filter kills
-
-
-@pytest.mark.parametrize("machine", ["x86_64"])
-def test_the_32_bit_entry_is_closed(attack: Attack, machine: str) -> None:
-    """``int 0x80`` counts calls differently: 2 is fork there."""
-    result = attack(
-        """
-import ctypes, mmap
-code = mmap.mmap(-1, 4096, prot=7)
-code.write(bytes.fromhex("b802000000cd80c3"))
-entry = ctypes.addressof(ctypes.c_char.from_buffer(code))
-print(ctypes.CFUNCTYPE(ctypes.c_int)(entry)())
-"""
-    )
-    if platform.machine() == machine:
-        assert result.error == "killed by signal 31 (SIGSYS)"
-    else:
-        assert result.status is Status.KILLED  # not even an instruction there
-
-
 def test_privileges_are_gone(pool: WorkerPool) -> None:
-    before = descendants(os.getpid())
-    running = pool.submit("import time\ntime.sleep(0.6)")
-    assert eventually(lambda: bool(descendants(os.getpid()) - before))
-    (program,) = descendants(os.getpid()) - before
+    """Of every child of the worker, running or waiting: no capability, none to be gained, the filter on."""
+    running = pool.submit("import time\ntime.sleep(0.6)\nprint('done')")
 
     def settled() -> bool:
-        status = dict(
-            line.split(":\t", 1) for line in Path(f"/proc/{program}/status").read_text().splitlines()
-        )
-        none = {status[name] for name in ("CapInh", "CapPrm", "CapEff", "CapAmb")} == {"0" * 16}
-        return none and (status["NoNewPrivs"], status["Seccomp"]) == ("1", "2")
+        for pid in leaves(pool.pids()):
+            try:
+                lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+            except OSError:
+                return False  # ended meanwhile
+            status = dict(line.split(":\t", 1) for line in lines)
+            if {status[name] for name in ("CapInh", "CapPrm", "CapEff", "CapAmb")} != {"0" * 16}:
+                return False
+            if (status["NoNewPrivs"], status["Seccomp"]) != ("1", "2"):
+                return False
+        return True
 
-    assert eventually(settled, seconds=0.4)
-    assert running.result().status is Status.OK
-
-
-FORGED = """
-import json, os
-frame = {"id": NUMBER, "status": "infrastructure", "stdout": "forged", "error": None, "seconds": 0}
-body = json.dumps(frame).encode()
-for fd in range(256):
-    try:
-        os.write(fd, len(body).to_bytes(4, "big") + body)
-    except OSError:
-        pass
-"""
-
-
-def test_frames_are_neither_forged_nor_read(attack: Attack, pool: WorkerPool) -> None:
-    for ahead in range(3):
-        result = attack(FORGED.replace("NUMBER", str(int(pool.stats()["executions"]) + ahead)))
-        assert (result.status, result.error) == (Status.ERROR, "the program wrote over its own report")
-    result = attack(
-        """
-import os
-for fd in range(256):
-    try:
-        os.set_blocking(fd, False)
-        data = os.read(fd, 100)
-    except OSError:
-        continue
-    if data:
-        print(fd, data)
-"""
-    )
-    assert (result.status, result.stdout) == (Status.OK, "")
-
-
-def test_frames_on_stdout_are_only_text(attack: Attack) -> None:
-    frame = '{"id": 1, "status": "infrastructure", "stdout": "", "error": null, "seconds": 0}'
-    result = attack(f"import sys\nx = sys.stdout.write('\\0\\0\\0\\x50' + {frame!r})")
-    assert (result.status, result.stdout) == (Status.OK, "\0\0\0\x50" + frame)
-
-
-@pytest.mark.parametrize("rest", ["", "while True: pass", "import os; os.kill(os.getpid(), 9)", "1/0"])
-def test_closing_every_descriptor_hides_nothing(attack: Attack, rest: str) -> None:
-    result = attack(f"import os\nos.closerange(0, 256)\n{rest}")
-    expected = {"": Status.ERROR, "while True: pass": Status.TIMEOUT, "1/0": Status.ERROR}
-    assert result.status is expected.get(rest, Status.KILLED)
-
-
-def test_a_program_cannot_claim_that_the_sandbox_failed(attack: Attack) -> None:
-    for status in ("infrastructure", "timeout", "nonsense", None, 7):
-        code = f"import json, os\nos.write(3, json.dumps({{'status': {status!r}, 'error': 'x'}}).encode())"
-        result = attack(code + "\nos._exit(0)")
-        assert (result.status, result.error) == (Status.ERROR, "x")
-
-
-def test_nothing_patched_survives(attack: Attack) -> None:
-    attack(
-        """
-import builtins, sys, sympy, numpy, os, json
-builtins.print = lambda *_: None
-builtins.open = None
-sympy.solve = numpy.sum = os.fork = os.write = json.dumps = None
-sys.modules.clear()
-sys.stdout = None
-sys.setrecursionlimit(50)
-globals()["leftover"] = 1
-builtins.leftover = 2
-"""
-    )
-    code = "import sympy, sys\nx = sympy.symbols('x')\nprint(sympy.solve(x - 2), sys.getrecursionlimit())"
-    result = attack(f"{code}\nleftover")
-    assert result.stdout == "[2] 1000\n"
-    assert result.error == "NameError: name 'leftover' is not defined"
-
-
-def test_the_worker_grows_no_descriptors(attack: Attack, pool: WorkerPool) -> None:
-    def count() -> int:
-        return len(os.listdir("/proc/self/fd"))
-
-    before = count()
-    for code in ("print(1)", "1/0", "import os; os._exit(1)"):
-        attack(code)
-    assert count() == before
+    assert leaves(pool.pids())
+    assert eventually(settled, seconds=0.5)
+    assert not running.done()
+    assert running.result().stdout == "done\n"

@@ -54,7 +54,6 @@ ERRORS = {
     "import nothing_like_it": "ModuleNotFoundError: No module named 'nothing_like_it'",
     "input()": "EOFError: EOF when reading a line",
     "class E(Exception):\n    def __str__(self): 1/0\nraise E": "E: <exception str() failed>",
-    "a\0b": "SyntaxError: source code string cannot contain null bytes",
 }
 
 
@@ -95,11 +94,32 @@ def test_leaving_early(attack: Attack, code: str) -> None:
     assert (result.stdout, result.status, result.error) == ("before\n", *EXITS[code])
 
 
-@pytest.mark.parametrize(
-    "handler", ["print('late')", "exec('while True: pass')", "__import__('os')._exit(7)"]
-)
-def test_exit_handlers_do_not_run(attack: Attack, handler: str) -> None:
-    result = attack(f"import atexit\natexit.register(lambda: {handler})\nprint('end')")
+WAYS_TO_STAY = {
+    "exit handler": "atexit.register(act)",
+    "finaliser": "kept = A()\nweakref.finalize(kept, act)",
+    "destructor": "A.__del__ = lambda self: act()\nkept = A()",
+    "thread's exit": "threading._register_atexit(act)",
+    "C exit handler": "libc.on_exit(callback, None)",
+    "destructor of a module": "sys.modules['x'] = A()\nA.__del__ = lambda self: act()",
+    "patched flush": "sys.stdout.close = act",
+    "hook": "sys.excepthook = sys.unraisablehook = lambda *_: act()",
+}
+
+
+@pytest.mark.parametrize("handler", ["print('late')", "exec('while True: pass')", "exit_(7)"])
+@pytest.mark.parametrize("way", WAYS_TO_STAY)
+def test_exit_handlers_do_not_run(attack: Attack, way: str, handler: str) -> None:
+    result = attack(
+        f"""
+import atexit, ctypes, os, sys, threading, weakref
+exit_, libc = os._exit, ctypes.CDLL(None)
+class A: pass
+def act(): {handler}
+callback = ctypes.CFUNCTYPE(None, ctypes.c_int, ctypes.c_void_p)(lambda *_: act())
+{WAYS_TO_STAY[way]}
+print('end')
+"""
+    )
     assert (result.status, result.stdout) == (Status.OK, "end\n")
 
 
@@ -126,6 +146,105 @@ def test_lone_surrogates_do_no_harm(attack: Attack) -> None:
 def test_output_that_is_not_text_is_replaced(attack: Attack) -> None:
     result = attack("import os\nx = os.write(1, b'a\\xff\\xc3')")
     assert (result.status, result.stdout) == (Status.OK, "a\ufffd\ufffd")
+
+
+@pytest.mark.parametrize("instead", ["print('late')", "exec('while True: pass')", "1/0"])
+def test_who_takes_the_exit_away_ends_all_the_same(attack: Attack, instead: str) -> None:
+    patch = f"def act(*_): {instead}\nos._exit = sys.exit = os.abort = act"
+    result = attack(f"import os, sys\n{patch}\nprint('end')")
+    assert (result.status in (Status.OK, Status.ERROR), result.stdout[:4]) == (True, "end\n")
+    assert result.seconds < 0.7
+
+
+NAMES = ["\\u202e.txt", "a\\nb", "\\ud800", "\\x1b[2J", "é" * 100, "..\\u2215x", "-", "~", "con", " "]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_names_of_every_kind_are_files(attack: Attack, name: str) -> None:
+    code = f'import os\nname = "{name}".encode("utf-8", "surrogatepass")\nopen(name, "w").write("x")\n'
+    assert attack(code + "print(os.listdir(b'.') == [name])").stdout == "True\n"
+    assert attack("import os\nprint(os.listdir('.'))").stdout == "[]\n"
+
+
+SOURCES = {
+    "form feeds": "\f\nprint('fine')\f",
+    "carriage returns": "x = 1\r\nprint('fine')\r",
+    "utf-16 declared": "# -*- coding: utf-16 -*-\nprint('fine')",
+    "rot13 declared": "# coding: rot13\nprint('fine')",
+    "unknown coding": "# coding: nonsense\nprint('fine')",
+    "wide letters": "𝓹𝓻𝓲𝓷𝓽('fine')",
+    "right to left": "x = 'fine' # \u202e\u2066\nprint(x)",
+    "combining": "a\u0301\u0302 = 'fine'\nprint(a\u0301\u0302)",
+}
+
+
+@pytest.mark.parametrize("kind", SOURCES)
+def test_unusual_sources_run(attack: Attack, kind: str) -> None:
+    """A source is text already: what it declares about bytes means nothing."""
+    result = attack(SOURCES[kind])
+    assert (result.status, result.stdout) == (Status.OK, "fine\n")
+
+
+NOT_SOURCES = [
+    "\0",
+    "print(1)\0",
+    "\ud800 = 1",
+    "x = '\udfff'",
+    "\u202e",
+    "\u200b",
+    "\x1bprint(1)",
+    "１ = ２",
+]
+
+
+@pytest.mark.parametrize("source", NOT_SOURCES)
+def test_what_is_no_source_is_an_error_of_the_programs(attack: Attack, source: str) -> None:
+    result = attack(source)
+    assert result.status is Status.ERROR
+    assert (result.error or "").startswith(("SyntaxError", "UnicodeEncodeError", "ValueError: source"))  # by version
+
+
+OUTPUTS = {
+    "zeros": "b'\\0' * 1000",
+    "every byte": "bytes(range(256))",
+    "overlong": "b'\\xc0\\x80\\xe0\\x80\\xaf'",
+    "half a letter at the cap": "b'a' * 65535 + 'é'.encode()",
+    "surrogates": "b'\\xed\\xa0\\x80'",
+    "terminal codes": "b'\\x1b]0;x\\x07\\x1b[2J\\x9b'",
+    "marks": "b'\\xef\\xbb\\xbf\\xff\\xfe'",
+}
+
+
+@pytest.mark.parametrize("kind", OUTPUTS)
+def test_bytes_of_every_kind_come_out_as_text(attack: Attack, kind: str) -> None:
+    result = attack(f"import os\nx = os.write(1, {OUTPUTS[kind]})")
+    expected = eval(OUTPUTS[kind])[:65536].decode("utf-8", errors="replace")
+    assert (result.status, result.stdout) == (Status.OK, expected)
+
+
+TEN_MEGABYTES = {
+    "comment": "#" + "x" * 10**7 + "\nprint('fine')",
+    "blank lines": "\n" * 10**7 + "print('fine')",
+    "text": "x = '" + "a" * 10**7 + "'\nprint('fine')",
+    "wide text": "x = '" + "🙂" * 2_500_000 + "'\nprint('fine')",
+    "surrogates": "x = '" + "\ud800" * 1_700_000 + "'",
+    "zeros": "\0" * 10**7,
+    "statements": "x = 1\n" * 1_700_000,
+    "brackets": "(" * 10**7,
+    "names": "a " * 5_000_000,
+    "one number": "x = " + "9" * 10**7,
+    "one expression": "x = " + "1+" * 5_000_000 + "1",
+    "classes": "class A: pass\n" * 700_000,
+}
+
+
+@pytest.mark.parametrize("kind", TEN_MEGABYTES)
+def test_ten_megabytes_of_source(attack: Attack, kind: str) -> None:
+    result = attack(TEN_MEGABYTES[kind])
+    if "fine" in TEN_MEGABYTES[kind]:
+        assert (result.status, result.stdout) == (Status.OK, "fine\n")
+    else:
+        assert result.status in (Status.ERROR, Status.TIMEOUT, Status.MEMORY, Status.KILLED)
 
 
 def test_a_source_of_a_megabyte(attack: Attack) -> None:

@@ -10,14 +10,16 @@ import sysconfig
 import tempfile
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
+from src.config import SandboxConfig
 from src.sandbox.api import SandboxError
 
 REQUIRED_PACKAGES = ("numpy", "sympy", "mpmath")
 OPTIONAL_PACKAGES = ("scipy", "gmpy2")
+_LOG_BYTES = 2000
 DEVICES = ("/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom")
 
 # fixed for every worker: hash order, and one thread per numpy call, are part of reproducible output
@@ -47,7 +49,17 @@ for name, source in settings.pop("modules").items():
     exec(compile(source, "<" + name + ">", "exec"), module.__dict__)
 sys.modules["src.sandbox.worker"].main(settings)
 """
-_MODULES = ("protocol", "seccomp", "landlock", "confine", "program", "supervise", "worker")  # in import order
+_MODULES = (  # in import order
+    "protocol",
+    "seccomp",
+    "landlock",
+    "folders",
+    "confine",
+    "program",
+    "children",
+    "supervise",
+    "worker",
+)
 
 
 def interpreter(executable: str) -> list[str]:
@@ -113,14 +125,93 @@ def make_scratch() -> str:
     return tempfile.mkdtemp(prefix="sandbox-", dir=memory if os.access(memory, os.W_OK | os.X_OK) else None)
 
 
-@dataclass
-class Launched:
-    """A started worker: its process, the jail's part of its settings, and what to do once it is gone."""
+class Channel(ABC):
+    """The bytes to and from a worker. Neither way blocks: wait with poll on ``input`` or ``output``."""
 
-    process: subprocess.Popen[bytes]
+    input: int  # descriptors, for poll
+    output: int
+
+    @abstractmethod
+    def write(self, data: memoryview) -> int:
+        """Send the beginning of ``data``; how much that was. Raises OSError when the worker is gone."""
+
+    @abstractmethod
+    def read(self, count: int) -> bytes:
+        """Up to ``count`` bytes, nothing at the end. Raises BlockingIOError when there is none yet."""
+
+
+class Pipes(Channel):
+    """To a child process on this machine."""
+
+    def __init__(self, process: subprocess.Popen[bytes]) -> None:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        self.input, self.output = process.stdin.fileno(), process.stdout.fileno()
+        os.set_blocking(self.input, False)
+        os.set_blocking(self.output, False)
+
+    def write(self, data: memoryview) -> int:
+        """See Channel.write."""
+        return os.write(self.input, data[: 1 << 12])  # fits whenever poll says so
+
+    def read(self, count: int) -> bytes:
+        """See Channel.read."""
+        return os.read(self.output, count)
+
+
+class Launched(ABC):
+    """A started worker, which waits for its first frame, and the jail's part of its settings."""
+
+    channel: Channel
     settings: dict[str, Any]
-    log: IO[bytes]  # the worker's own stderr
-    cleanup: Callable[[], None] = field(default=lambda: None)
+    pid: int  # of its outermost process on this machine
+
+    @abstractmethod
+    def interrupt(self) -> None:
+        """Kill it without waiting; from any thread."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Kill it with all that is in its jail, wait, and leave nothing behind. Idempotent."""
+
+    @abstractmethod
+    def last_words(self) -> str:
+        """The end of what it or its jail wrote to stderr."""
+
+
+class LaunchedProcess(Launched):
+    """A worker that is a child process, started by :func:`spawn`; ``cleanup`` is called in the end."""
+
+    def __init__(
+        self,
+        process: subprocess.Popen[bytes],
+        log: IO[bytes],
+        settings: dict[str, Any],
+        cleanup: Callable[[], None] = lambda: None,
+    ) -> None:
+        self.channel, self.settings, self.pid = Pipes(process), settings, process.pid
+        self._process, self._log, self._cleanup = process, log, cleanup
+
+    def interrupt(self) -> None:
+        """See Launched.interrupt."""
+        self._process.kill()
+
+    def close(self) -> None:
+        """See Launched.close."""
+        if self._process.returncode is None:
+            self._process.kill()
+            self._process.wait()
+        if self._process.stdin is not None and self._process.stdout is not None:
+            self._process.stdin.close()
+            self._process.stdout.close()
+        self._log.close()
+        self._cleanup()
+
+    def last_words(self) -> str:
+        """See Launched.last_words."""
+        log = self._log.fileno()
+        start = max(os.fstat(log).st_size - _LOG_BYTES, 0)
+        return os.pread(log, _LOG_BYTES, start).decode(errors="replace").strip()
 
 
 class Jail(ABC):
@@ -128,6 +219,9 @@ class Jail(ABC):
 
     name: str
     isolates_files = True
+
+    def __init__(self, cfg: SandboxConfig) -> None:
+        self._cfg = cfg
 
     @abstractmethod
     def unavailable(self) -> str | None:

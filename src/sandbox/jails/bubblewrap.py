@@ -22,7 +22,16 @@ import os
 import shutil
 from typing import Any
 
-from src.sandbox.jails.base import DEVICES, ENVIRONMENT, Jail, Launched, find_python, interpreter, spawn
+from src.sandbox.jails.base import (
+    DEVICES,
+    ENVIRONMENT,
+    Jail,
+    Launched,
+    LaunchedProcess,
+    find_python,
+    interpreter,
+    spawn,
+)
 
 _PYTHON = "/python"  # hides where the interpreter lies on the host, say, in someone's home
 _PACKAGES = "/packages"
@@ -81,4 +90,4 @@ class Bubblewrap(Jail):
             "own_process_count": os.geteuid() != 0,
             "strict": True,
         }
-        return Launched(process, settings, log)
+        return LaunchedProcess(process, log, settings)

@@ -29,6 +29,7 @@ from src.sandbox.jails.base import (
     ENVIRONMENT,
     Jail,
     Launched,
+    LaunchedProcess,
     find_python,
     interpreter,
     make_scratch,
@@ -87,4 +88,4 @@ class Sandlock(Jail):
             "own_process_count": False,
             "strict": True,
         }
-        return Launched(process, settings, log, lambda: shutil.rmtree(scratch, ignore_errors=True))
+        return LaunchedProcess(process, log, settings, lambda: shutil.rmtree(scratch, ignore_errors=True))

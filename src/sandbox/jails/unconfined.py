@@ -15,7 +15,16 @@ import logging
 import shutil
 from typing import Any
 
-from src.sandbox.jails.base import ENVIRONMENT, Jail, Launched, find_python, interpreter, make_scratch, spawn
+from src.sandbox.jails.base import (
+    ENVIRONMENT,
+    Jail,
+    Launched,
+    LaunchedProcess,
+    find_python,
+    interpreter,
+    make_scratch,
+    spawn,
+)
 
 _log = logging.getLogger(__name__)
 
@@ -52,4 +61,4 @@ class Unconfined(Jail):
             "own_process_count": False,
             "strict": False,
         }
-        return Launched(process, settings, log, lambda: shutil.rmtree(scratch, ignore_errors=True))
+        return LaunchedProcess(process, log, settings, lambda: shutil.rmtree(scratch, ignore_errors=True))

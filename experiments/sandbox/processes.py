@@ -1,0 +1,70 @@
+"""What /proc says of this process and of those below it: numbers, memory, descriptors, files."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+PROC = Path("/proc")
+_NUMBERS = {
+    "status": {"VmRSS": "rss"},
+    "smaps_rollup": {"Pss": "pss", "Private_Dirty": "private_dirty"},
+}
+
+
+def _children() -> dict[int, list[int]]:
+    """Process ids by parent, zombies included."""
+    children: dict[int, list[int]] = {}
+    for entry in PROC.iterdir():
+        if entry.name.isdigit():
+            try:
+                parent = (entry / "stat").read_text().rpartition(")")[2].split()[1]
+            except OSError:
+                continue  # ended meanwhile
+            children.setdefault(int(parent), []).append(int(entry.name))
+    return children
+
+
+def below(roots: Iterable[int]) -> list[int]:
+    """``roots`` and every process below them."""
+    children = _children()
+    found, waiting = [], list(roots)
+    while waiting:
+        found.append(waiting.pop())
+        waiting.extend(children.get(found[-1], []))
+    return found
+
+
+def workers(roots: Iterable[int]) -> list[int]:
+    """The worker of each tree under ``roots``, at rest: whoever has the most children."""
+    children = _children()
+    return [max(below([root]), key=lambda pid: len(children.get(pid, []))) for root in roots]
+
+
+def memory(pid: int) -> dict[str, float]:
+    """MiB by name: ``rss``, and ``pss`` and ``private_dirty`` where this user may see them."""
+    found = {}
+    for file, names in _NUMBERS.items():
+        try:
+            lines = (PROC / str(pid) / file).read_text().splitlines()
+        except OSError:
+            continue  # ended meanwhile, or not ours to see
+        for line in lines:
+            key, _, rest = line.partition(":")
+            if key in names:
+                found[names[key]] = int(rest.split()[0]) / 1024
+    return found
+
+
+def descriptors() -> int:
+    """How many this process has open."""
+    return len(os.listdir("/proc/self/fd")) - 1  # but for the one that listing takes
+
+
+def leftovers(worker: int) -> int | None:
+    """Files in the folders of a worker's programs, which lie in its own; None where one may not look."""
+    folder = PROC / str(worker) / "cwd"
+    if not os.access(folder, os.R_OK):
+        return None
+    return sum(len(files) for _, _, files in os.walk(f"{folder}/."))

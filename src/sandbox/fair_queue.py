@@ -1,0 +1,181 @@
+"""The pool's queue: bounded, with trajectories taking turns, deadlines and cancellation."""
+
+from __future__ import annotations
+
+import collections
+import itertools
+import math
+import threading
+import time
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+
+from src.sandbox.api import ExecutionResult, QueueFull
+
+_anonymous = itertools.count()
+
+
+@dataclass(eq=False)
+class Task:
+    """A program in the queue or on its way; ``deadline`` in the time of ``time.monotonic``."""
+
+    code: str
+    trajectory: str | None
+    deadline: float
+    future: Future[ExecutionResult] = field(default_factory=Future)
+    submitted: float = field(default_factory=time.monotonic)
+    queued: bool = False
+
+    def __post_init__(self) -> None:
+        self.key: str | int = next(_anonymous) if self.trajectory is None else self.trajectory
+
+
+class FairQueue:
+    """At most ``size`` tasks wait; :meth:`take` goes round the trajectories, oldest task of each first.
+
+    ``exclusive``: a trajectory's next task is not handed out before :meth:`done` for the one before, and goes
+    to the lane that had that one, unless that lane is busy and another is not.
+    """
+
+    def __init__(self, size: int, exclusive: bool) -> None:
+        self._size, self._exclusive = size, exclusive
+        lock = threading.Lock()
+        self._changed, self._room = threading.Condition(lock), threading.Condition(lock)
+        self._waiting: dict[str | int, collections.deque[Task]] = {}  # never an empty deque
+        # Whose tasks may be handed out, by the lane that had their trajectory last; each with its number.
+        self._turns: dict[int | None, collections.deque[tuple[int, str | int]]] = {None: collections.deque()}
+        self._numbers = itertools.count()
+        self._homes: dict[str | int, int] = {}
+        self._busy: set[str | int] = set()
+        self._idle: collections.Counter[int] = collections.Counter()  # lanes that wait for a task
+        self._count = 0
+        self._earliest = math.inf  # no deadline is before
+        self._closed = False
+
+    def __len__(self) -> int:
+        return self._count
+
+    def put(self, task: Task, block: bool) -> bool:
+        """Queue ``task``, waiting for room if ``block``; False when closed. Raises QueueFull."""
+        with self._room:
+            while self._count >= self._size and not self._closed:
+                if not block:
+                    raise QueueFull(f"{self._size} programs are waiting")
+                self._room.wait()
+            if self._closed:
+                return False
+            if task.key in self._waiting:
+                self._waiting[task.key].append(task)
+            else:
+                self._waiting[task.key] = collections.deque([task])
+                if task.key not in self._busy:
+                    self._line_up(task.key)
+            task.queued = True
+            self._count += 1
+            self._earliest = min(self._earliest, task.deadline)
+        task.future.add_done_callback(lambda _: self._drop(task))  # when it is cancelled
+        return True
+
+    def take(self, lane: int = 0) -> Task | None:
+        """The next task for ``lane``, waiting for one; its future is running. None once closed."""
+        while True:
+            with self._changed:
+                self._idle[lane] += 1
+                while (task := self._next(lane)) is None and not self._closed:
+                    self._changed.wait()
+                self._idle[lane] -= 1
+            if task is None:
+                return None
+            if task.future.set_running_or_notify_cancel():
+                return task
+            self.done(task, lane)
+
+    def done(self, task: Task, lane: int = 0) -> None:
+        """``lane`` is through with ``task``: its trajectory may have its next one."""
+        if not self._exclusive:
+            return
+        with self._changed:
+            self._busy.discard(task.key)
+            if task.trajectory is not None:
+                self._homes[task.key] = lane
+            if task.key in self._waiting:
+                self._line_up(task.key)
+
+    def forget(self, trajectory: str) -> None:
+        """Nothing more will come of ``trajectory``."""
+        with self._changed:
+            self._homes.pop(trajectory, None)
+
+    def expire(self) -> list[Task]:
+        """Take out the tasks whose deadline has passed; their futures are running."""
+        now = time.monotonic()
+        if now < self._earliest:
+            return []
+        with self._changed:
+            waiting = [task for tasks in self._waiting.values() for task in tasks if task.queued]
+            late = [task for task in waiting if task.deadline <= now]
+            self._earliest = min((task.deadline for task in waiting if task.deadline > now), default=math.inf)
+            for task in late:
+                self._leave(task)
+        return [task for task in late if task.future.set_running_or_notify_cancel()]
+
+    def close(self) -> list[Task]:
+        """Take and hand out nothing more; what was waiting, with running futures."""
+        with self._changed:
+            self._closed = True
+            left = [task for tasks in self._waiting.values() for task in tasks if task.queued]
+            for task in left:
+                self._leave(task)
+            self._waiting.clear()
+            self._turns.clear()
+            self._changed.notify_all()
+            self._room.notify_all()
+        return [task for task in left if task.future.set_running_or_notify_cancel()]
+
+    def _line_up(self, key: str | int) -> None:
+        """Give a trajectory its turn after all others."""
+        home = self._homes.get(key)
+        self._turns.setdefault(home, collections.deque()).append((next(self._numbers), key))
+        if home is None:
+            self._changed.notify()
+        else:
+            self._changed.notify_all()  # one of them is the lane in question
+
+    def _next(self, lane: int) -> Task | None:
+        """The task whose turn it is, for a lane that leaves alone what another idle lane is better at."""
+        while True:
+            lines = [
+                (turns[0], turns)
+                for home, turns in self._turns.items()
+                if turns and (home is None or home == lane or not self._idle[home])
+            ]
+            if not lines:
+                return None
+            turns = min(lines, key=lambda line: line[0][0])[1]
+            key = turns.popleft()[1]
+            tasks = self._waiting[key]
+            while tasks and not tasks[0].queued:
+                tasks.popleft()
+            if not tasks:
+                del self._waiting[key]
+                continue
+            task = tasks.popleft()
+            if not tasks:
+                del self._waiting[key]
+            elif not self._exclusive:
+                self._line_up(key)
+            if self._exclusive:
+                self._busy.add(key)
+            self._leave(task)
+            return task
+
+    def _drop(self, task: Task) -> None:
+        with self._changed:
+            if task.queued:
+                self._leave(task)
+
+    def _leave(self, task: Task) -> None:
+        """It stays in its deque, and is passed over there."""
+        task.queued = False
+        self._count -= 1
+        self._room.notify()

@@ -1,0 +1,165 @@
+"""What a SandboxFusion service is sent for one execution, and what its answer means.
+
+The service runs a script with ``python``. The script carries the module with which the jails here run a
+program (src/sandbox/program.py), so that a last bare expression, errors, threads and exit codes come out the
+same. That module reports on the script's stderr, which the program itself does not get; there, a line with a
+secret mark says when the program began: what goes wrong before is not its doing.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import secrets
+import signal
+from dataclasses import dataclass, field
+from functools import cache
+from typing import Any
+
+from src.config import SandboxConfig
+from src.sandbox.api import ExecutionResult, Status
+from src.sandbox.jails.base import ENVIRONMENT, worker_modules
+from src.sandbox.lane import LaneFailure, Order
+
+_START_SECONDS = 5.0  # for an interpreter to be there, beyond the limits of the programs
+_START_MB = 256  # address space of an interpreter with numpy and sympy, beyond what its program may use
+_SHELL = 128  # a shell reports the death of a command by signal N as 128 + N
+_BEGIN = "__import__('sys').modules.pop('src.sandbox.begin').begin()"  # run like a program, leaves no name
+_UNREADABLE = "[DecodeError]"  # how the service puts what is not utf-8
+
+# It starts itself anew: for a fixed hash order, and because the service may give threads enormous stacks.
+# Descriptors: 100 the report, 101 the true stdout.
+_SCRIPT = """
+import json, os, resource, sys, time, types
+if "SANDBOX_BEGAN" not in os.environ:
+    os.environ.update(json.loads({environment!r}), SANDBOX_BEGAN=str(time.time()))
+    hard = resource.getrlimit(resource.RLIMIT_STACK)[1]
+    small = 1 << 23
+    resource.setrlimit(resource.RLIMIT_STACK, (small if hard < 0 else min(small, hard), hard))
+    os.execv(sys.executable, [sys.executable, __file__])
+began = float(os.environ["SANDBOX_BEGAN"])
+os.dup2(2, 100)
+os.dup2(1, 101)
+null = os.open(os.devnull, os.O_RDWR)
+for descriptor in (0, 1, 2):
+    os.dup2(null, descriptor)
+def begin():
+    import os, signal, time
+    os.dup2(101, 1)
+    os.write(100, ("{mark} " + str(time.time() - began) + chr(10)).encode())
+    signal.setitimer(signal.ITIMER_REAL, {wall!r})
+for name, source in json.loads({modules!r}).items():
+    module = sys.modules[name] = types.ModuleType(name)
+    exec(compile(source, "<" + name + ">", "exec"), module.__dict__)
+orders = os.memfd_create("orders")
+with open(orders, "wb", closefd=False) as file:
+    for program in json.loads({programs!r}):
+        file.write(module.order(program))
+os.lseek(orders, 0, os.SEEK_SET)
+for name in [name for name in sys.modules if name.startswith("src.")]:
+    del sys.modules[name]
+sys.modules["src.sandbox.begin"] = sys.modules["__main__"]
+sys.argv, sys.path[:1] = ["-c"], []
+os.environ.clear()
+module.serve(orders, 100, True)
+"""
+
+
+@cache
+def _modules() -> str:
+    sources = worker_modules()
+    return json.dumps({name: sources[name] for name in ("src.sandbox.protocol", "src.sandbox.program")})
+
+
+@dataclass(frozen=True)
+class Question:
+    """One execution, and the secret with which its beginning is marked."""
+
+    order: Order
+    cfg: SandboxConfig
+    mark: str = field(default_factory=lambda: secrets.token_hex(16))
+
+    @property
+    def seconds(self) -> float:
+        """The service's limit: the program has a timer, but may switch that off."""
+        replay = len(self.order.history) * 2 * self.cfg.wall_seconds
+        return self.order.wall_seconds + replay + _START_SECONDS
+
+    def request(self) -> dict[str, Any]:
+        """The body of the request, ASCII: how the service decodes text is its own affair."""
+        script = _SCRIPT.format(
+            environment=json.dumps(ENVIRONMENT),
+            mark=self.mark,
+            wall=self.order.wall_seconds,
+            modules=_modules(),
+            programs=json.dumps([*self.order.history, _BEGIN, self.order.code]),
+        )
+        return {
+            "language": "python",
+            "code": script,
+            "run_timeout": self.seconds,
+            "memory_limit_MB": self.cfg.memory_mb + _START_MB,
+        }
+
+    def result(self, answer: Any) -> ExecutionResult:
+        """What the service's answer says of the program. Raises LaneFailure where it says nothing."""
+        try:
+            if answer["status"] not in ("Success", "Failed"):
+                raise LaneFailure(f"the service says {answer['status']}: {str(answer.get('message'))[:500]}")
+            run = answer["run_result"]
+            status, stdout, stderr = run["status"], run["stdout"], run["stderr"]
+            if status not in ("Finished", "TimeLimitExceeded") or not isinstance(stdout, str):
+                raise LaneFailure(f"nonsense: {str(run)[:500]}")
+            code = int(run["return_code"]) if status == "Finished" else None
+            began, reports = self._reports(stderr)
+            seconds = float(run["execution_time"]) - began
+            if not math.isfinite(seconds):
+                raise ValueError(f"{seconds} seconds")
+        except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
+            raise LaneFailure(f"nonsense: {type(error).__name__}: {error}") from error
+        outcome, text = self._judge(code, reports)
+        seconds = self.order.wall_seconds if outcome is Status.TIMEOUT else max(seconds, 0.0)
+        most = self.cfg.output_kb * 1024
+        cut = stdout.encode("utf-8", "replace")[:most].decode("utf-8", "replace")
+        return ExecutionResult(outcome, cut, text, seconds)
+
+    def _reports(self, stderr: str) -> tuple[float, list[str] | None]:
+        """When the program began, and its reports; None for these when they were spoilt."""
+        if stderr.startswith(_UNREADABLE):
+            return 0.0, None
+        lines = stderr.splitlines()
+        marked = [index for index, line in enumerate(lines) if line.startswith(self.mark)]
+        if not marked:
+            raise LaneFailure(f"the program was not begun: {(lines or ['without a reason'])[-1][:500]}")
+        before = [json.loads(line)["status"] for line in lines[: marked[0]]]
+        if before != ["ok"] * len(self.order.history):
+            raise LaneFailure("an earlier program of the trajectory did not run again")
+        return float(lines[marked[0]].split()[1]), lines[marked[0] + 2 :]
+
+    def _judge(self, code: int | None, reports: list[str] | None) -> tuple[Status, str | None]:
+        """Status and error of a program that was begun."""
+        signalled = 0 if code is None else -code if code < 0 else max(code - _SHELL, 0)
+        if code is None or signalled == signal.SIGALRM:
+            return Status.TIMEOUT, f"timed out after {self.order.wall_seconds:g} s"
+        if signalled:
+            return Status.KILLED, f"killed by signal {signalled} ({_name(signalled)})"
+        if reports == []:
+            return (Status.ERROR, f"exited with code {code}") if code else (Status.OK, None)
+        try:
+            (report,) = reports or []
+            said = json.loads(report)
+            status, error = Status(said["status"]), said["error"]
+        except (KeyError, TypeError, ValueError, RecursionError):
+            return Status.ERROR, "the program wrote over its own report"
+        if status is Status.MEMORY:
+            return status, f"memory limit of {self.cfg.memory_mb} MB exceeded"
+        if status is Status.OK:
+            return status, None
+        return Status.ERROR, str(error).encode("utf-8", "backslashreplace").decode()
+
+
+def _name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return "unknown"

@@ -1,0 +1,291 @@
+"""The pool over a Ray cluster: each lane is an actor that holds one worker in a jail of its node.
+
+Guaranteed: what the jail of each node guarantees (``sandbox.jail=auto`` takes, node by node, the first that
+works there), proved on that node before it serves. Actors are spread over the nodes. An actor or a node that
+is lost costs no program: the pool makes a new actor and runs the execution once more, keeping away for a
+while from a node that went out of reach. If what is left of the cluster is too small for all workers, they
+share its CPUs. A cluster, or a connection, that was not made here is left as it was.
+
+Not guaranteed: safety from others who use the cluster - Ray has no walls between its users, and the programs'
+texts travel over its network unencrypted; quick recovery where a machine vanishes without closing its
+connections (Ray's health check finds out, by default after some 15 s, or the limit of the execution does);
+survival of the head node: Ray ends its drivers when that is gone. Every node needs this Python version, Ray,
+the packages of the worker and a jail; the modules of this project are sent along, unless the process was
+connected to Ray before. A ``ray://`` address needs the package ``ray[client]``.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import socket
+import threading
+import time
+from pathlib import Path
+from typing import Any, ClassVar
+
+from src.config import SandboxConfig
+from src.sandbox.api import ExecutionResult, SandboxError
+from src.sandbox.client import GRACE
+from src.sandbox.lane import Lane, LaneFailure, Order
+from src.sandbox.pool import WorkerPool
+from src.sandbox.ray_actor import Seat
+
+# Read when Ray is imported: it prints what happens to the cluster on stdout, which is for results.
+os.environ.setdefault("RAY_DEDUP_LOGS_SKIP_REGEX", ".*")
+os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+try:
+    import ray
+    from ray.exceptions import ActorDiedError, GetTimeoutError, RayError, RayTaskError
+except ImportError as error:
+    raise SandboxError(f"sandbox=ray needs the package ray ({error}); remedy: pip install ray") from error
+
+_log = logging.getLogger(__name__)
+_AVOID = 30.0  # seconds for which a node that lost an actor gets no other: by then Ray knows if it is dead
+_LOOK = 1.0  # seconds between looks at whether the cluster became too small
+_CONNECT = 10.0  # seconds
+# Asked for where there are too few CPUs. An actor that needs nothing at all may be sent to a dead node.
+_NEXT_TO_NOTHING = {"num_cpus": 0, "memory": 2**20}
+_ACTOR: dict[str, Any] = {
+    "max_restarts": 0,  # starting anew and trying again are the pool's
+    "max_task_retries": 0,
+    "max_concurrency": 4,  # one call executes, the others cancel and forget
+    "scheduling_strategy": "SPREAD",
+}
+
+
+def ray_pool(cfg: SandboxConfig) -> WorkerPool:
+    """Start the pool of ``cfg`` on a Ray cluster.
+
+    Raises SandboxError when there is no cluster, it is too small, or a worker cannot start.
+    """
+    connection = _Connection(cfg.ray.address)
+    try:
+        return RayPool(cfg, connection)
+    except BaseException:
+        connection.close()
+        raise
+
+
+class RayPool(WorkerPool):
+    """See the module's header; closes ``connection`` in the end."""
+
+    def __init__(self, cfg: SandboxConfig, connection: _Connection) -> None:
+        cluster = _Cluster(cfg)
+        self._connection = connection
+        super().__init__("ray", cluster.workers, lambda: RayLane(cluster, cfg), cfg)
+        self.jail = "ray:" + "+".join(sorted(cluster.jails))
+
+    def nodes(self) -> list[str]:
+        """Ray's ids of the nodes where the lanes that serve are."""
+        with self._lock:
+            return [lane.node for lane in self._lanes.values() if isinstance(lane, RayLane) and lane.node]
+
+    def close(self) -> None:
+        """See Sandbox.close."""
+        super().close()
+        self._connection.close()
+
+
+class _Cluster:
+    """What the lanes of a pool share: how many there are, and which nodes to keep away from."""
+
+    def __init__(self, cfg: SandboxConfig) -> None:
+        self._cpus = cfg.ray.cpus_per_worker
+        self._lost: dict[str, float] = {}  # when a node lost an actor
+        self.jails: set[str] = set()
+        places = self._places()
+        self.workers = cfg.workers or places
+        if not places or self.workers > places:
+            raise SandboxError(
+                f"ray: the cluster has room for {places} workers with {self._cpus:g} CPUs each, and "
+                f"{max(self.workers, 1)} are wanted; remedy: add nodes, or lower sandbox.workers or "
+                "sandbox.ray.cpus_per_worker"
+            )
+
+    def options(self) -> dict[str, Any]:
+        """Where Ray should put an actor, and how many CPUs it takes."""
+        now = time.monotonic()
+        lost = frozenset(node for node, when in list(self._lost.items()) if now - when < _AVOID)
+        places = self._places(lost)
+        options: dict[str, Any] = {"num_cpus": self._cpus} if places >= self.workers else {**_NEXT_TO_NOTHING}
+        if lost and places:  # keeping away is no use where there is nothing else
+            options["label_selector"] = {"ray.io/node-id": f"!in({','.join(sorted(lost))})"}
+        return options
+
+    def lost(self, node: str) -> None:
+        """Note that an actor on ``node`` is out of reach."""
+        self._lost[node] = time.monotonic()
+
+    def _places(self, lost: frozenset[str] = frozenset()) -> int:
+        """How many workers the CPUs of the nodes that are alive suffice for."""
+        nodes = [node for node in ray.nodes() if node["Alive"] and node["NodeID"] not in lost]
+        return sum(int(node["Resources"].get("CPU", 0) / self._cpus) for node in nodes)
+
+
+class RayLane(Lane):
+    """One actor; its worker is started, used and ended there."""
+
+    def __init__(self, cluster: _Cluster, cfg: SandboxConfig) -> None:
+        self._cluster, self._cfg = cluster, cfg
+        self._lock = threading.Lock()
+        self._actor: Any = None
+        self._interrupted = False
+        self._number = 0
+        self._running = 0
+        self._node = ""
+        self.node = ""  # once it serves
+
+    def start(self) -> list[str]:
+        """See Lane.start."""
+        deadline = time.monotonic() + self._cfg.start_seconds
+        self._node = self._place(deadline)
+        jail, missing = self._get(self._actor.start.remote(), deadline + GRACE - time.monotonic())
+        self._cluster.jails.add(jail)
+        self.node = self._node
+        return [f"{what} (node {self._node[:8]})" for what in missing]
+
+    def execute(self, order: Order) -> ExecutionResult:
+        """See Lane.execute."""
+        self._number += 1
+        # the actor's own limit, and a little more
+        seconds = order.wall_seconds + len(order.history) * 2 * self._cfg.wall_seconds + 2 * GRACE
+        self._running = self._number
+        try:
+            result: ExecutionResult = self._get(self._actor.execute.remote(self._number, order), seconds)
+            return result
+        finally:
+            self._running = 0
+
+    def cancel(self) -> None:
+        """See Lane.cancel."""
+        if self._running:
+            self._tell("cancel", self._running)
+
+    def forget(self, trajectory: str) -> None:
+        """See Lane.forget."""
+        if self._cfg.state == "session":
+            self._tell("forget", trajectory)
+
+    def interrupt(self) -> None:
+        """See Lane.interrupt."""
+        with self._lock:
+            self._interrupted = True
+            self._kill()
+
+    def close(self) -> None:
+        """Kill the actor; its worker dies with it, and what is in the jail with that. See Lane.close."""
+        with self._lock:
+            self._kill()
+            self._actor = None
+
+    def _place(self, deadline: float) -> str:
+        """Wait until Ray has put an actor somewhere: the node. Raises LaneFailure."""
+        options: dict[str, Any] = {}
+        while (left := deadline - time.monotonic()) > 0:
+            wanted = self._cluster.options()
+            with self._lock:
+                if self._interrupted:
+                    raise LaneFailure("it was interrupted")
+                if wanted != options:  # at first, and when the cluster has changed meanwhile
+                    options = wanted
+                    self._kill()
+                    self._actor = ray.remote(Seat).options(**_ACTOR, **options).remote(self._cfg)
+                    place = self._actor.node.remote()
+            try:
+                node: str = ray.get(place, timeout=min(left, _LOOK))
+                return node
+            except GetTimeoutError:
+                continue
+            except RayError as error:
+                raise LaneFailure(_gist(error)) from None
+        raise LaneFailure(
+            f"Ray did not place an actor with {options['num_cpus']:g} CPUs within "
+            f"{self._cfg.start_seconds:g} s (sandbox.start_seconds); are the CPUs of the cluster taken?"
+        )
+
+    def _get(self, reference: Any, seconds: float) -> Any:
+        """What the actor answers. Raises LaneFailure or SandboxError."""
+        try:
+            return ray.get(reference, timeout=max(seconds, 0))
+        except RayTaskError as error:  # raised in the actor
+            if isinstance(error.cause, SandboxError):
+                raise SandboxError(str(error.cause)) from None
+            raise LaneFailure(str(error.cause)) from None
+        except GetTimeoutError:
+            self._cluster.lost(self._node)
+            raise LaneFailure(f"its actor on node {self._node} did not answer in time") from None
+        except ActorDiedError as error:  # Ray knows, so that it also knows whether the node lives
+            raise LaneFailure(_gist(error)) from None
+        except RayError as error:
+            self._cluster.lost(self._node)
+            raise LaneFailure(_gist(error)) from None
+
+    def _tell(self, method: str, argument: Any) -> None:
+        """Call a method of the actor without waiting; an actor that is gone needs no word."""
+        with self._lock, contextlib.suppress(RayError):
+            if self._actor is not None:
+                getattr(self._actor, method).remote(argument)
+
+    def _kill(self) -> None:
+        if self._actor is not None:
+            with contextlib.suppress(RayError):
+                ray.kill(self._actor)
+
+
+def _gist(error: BaseException) -> str:
+    """Ray's messages go on for a page: what it is, and, at the end, why."""
+    lines = str(error).strip().splitlines() or [""]
+    why = f" ... {lines[-1].strip()}" if len(lines) > 1 else ""
+    return f"{type(error).__name__}: {lines[0].strip()}{why}"
+
+
+class _Connection:
+    """A pool's part in this process's connection to Ray: the first makes it, the last ends it.
+
+    One that was there before is used, and left to whoever made it. Raises SandboxError.
+    """
+
+    _lock = threading.Lock()
+    _open: ClassVar[set[_Connection]] = set()
+
+    def __init__(self, address: str) -> None:
+        with self._lock:
+            if not ray.is_initialized():
+                _initialize(address)
+            elif not self._open:
+                return  # someone else's
+            self._open.add(self)
+
+    def close(self) -> None:
+        """Idempotent."""
+        with self._lock:
+            if self in self._open:
+                self._open.remove(self)
+                if not self._open:
+                    ray.shutdown()
+
+
+def _initialize(address: str) -> None:
+    remedy = "remedy: ray start --head there, or sandbox.ray.address=local for a cluster on this machine only"
+    settings: dict[str, Any] = {"include_dashboard": False} if address == "local" else {}
+    source = str(Path(__file__).parents[1])
+    try:
+        _reach(os.environ.get("RAY_ADDRESS", "") if address == "auto" else address)
+        ray.init(
+            address=address,
+            log_to_driver=False,
+            logging_level=logging.WARNING,
+            runtime_env={"py_modules": [source], "excludes": ["**/__pycache__"]},
+            **settings,
+        )
+    except (ConnectionError, OSError, RayError, RuntimeError, ValueError) as error:
+        raise SandboxError(f"ray: no cluster at sandbox.ray.address={address}: {error}; {remedy}") from error
+
+
+def _reach(address: str) -> None:
+    """Knock at HOST:PORT, because Ray itself would wait for minutes. Raises OSError."""
+    host, colon, port = address.removeprefix("ray://").rpartition(":")
+    if colon and port.isdigit():
+        socket.create_connection((host.strip("[]"), int(port)), timeout=_CONNECT).close()
