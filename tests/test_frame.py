@@ -246,8 +246,10 @@ class TestMake:
         assert "no Python 3.11 or 3.12 found" in ended.stderr
 
     def test_help_lists_every_target(self, folder: Path) -> None:
-        listed = re.findall(r"^make (\w+)", self.make(folder, "help").stdout, flags=re.MULTILINE)
-        assert listed == ["help", "setup", "train", "test", "lint", "format", "clean"]
+        listed = re.findall(r"^make ([\w-]+)", self.make(folder, "help").stdout, flags=re.MULTILINE)
+        measured = ["soak-sandbox", "bench-sandbox", "scale-sandbox"]
+        tested = ["test", "sandbox-image", "test-docker", *measured]
+        assert listed == ["help", "setup", "train", *tested, "lint", "format", "clean"]
 
     def test_clean_keeps_the_runs(self, folder: Path) -> None:
         (folder / "runs").mkdir()

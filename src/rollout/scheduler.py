@@ -23,7 +23,6 @@ from src.rollout.tokens import TokenCodec
 from src.rollout.trajectory import Author, Execution, Segment, StopReason, Task, Trajectory
 from src.sandbox import ExecutionResult, Sandbox, Status
 
-
 _numbers = itertools.count()  # one sandbox may serve several rollouts
 
 

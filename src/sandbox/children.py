@@ -39,10 +39,18 @@ def _find_fork() -> Callable[[], int]:
 
 @dataclass(eq=False)
 class Slot:
-    """A working directory, and the Landlock domain whose only writable place it is."""
+    """A working directory, and the Landlock domain whose only writable place it is.
+
+    ``folder``: where it is now. While its program runs that is ``work``, the same for all; otherwise it is
+    closed, under a name of its own: Landlock would let other programs look for names, and read links.
+    """
 
     folder: str
     domain: Domain | None
+    home: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.home = self.folder
 
 
 @dataclass(eq=False)
@@ -92,6 +100,7 @@ class Children:
         self._waiting = 0 if alone else waiting
         self._most = 1 if alone else self._waiting + most + _SPARE
         self._fork = _find_fork()
+        self._work = os.path.join(scratch, "work")
         self._free: list[Slot] = []
         self._slots = 0
         self._ready: collections.deque[Child] = collections.deque()
@@ -108,18 +117,20 @@ class Children:
         return len(self._ready) < self._waiting or bool(self._leaving)
 
     def take(self) -> Child:
-        """A child that waits for a program. Raises OSError."""
+        """A child that waits for a program, in an open folder. Raises OSError."""
         while True:
             if not self._ready:
                 self.prepare()
             child = self._ready.popleft()
             if os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
+                self.open(child)
                 return child
             self.retire(child)  # the kernel was short of memory, say: not the doing of the program to come
 
     def prepare(self) -> None:
         """Fork one more. Raises OSError."""
         slot = self._slot()
+        os.chdir(slot.folder)  # for the child
         orders_end, orders = os.pipe()
         output, output_end = os.pipe()
         report, report_end = os.pipe()
@@ -127,10 +138,13 @@ class Children:
         pid = self._fork()
         if pid == 0:
             self._become(slot, worker, orders_end, output_end, report_end)
+        os.chdir(self._scratch)
         for fd in (orders_end, output_end, report_end):
             os.close(fd)
         if pid < 0:
             raise OSError("fork failed: too many processes or too little memory")
+        if self._confinement.separates:
+            os.chmod(slot.folder, 0)
         self._ready.append(Child(pid, slot, orders, output, report))
 
     def improve(self) -> None:
@@ -140,10 +154,25 @@ class Children:
         elif self._leaving:
             self._reap(self._leaving.popleft())
 
+    def open(self, child: Child) -> None:
+        """Open the folder of ``child``, whose program is about to run."""
+        if self._confinement.separates:
+            os.chmod(child.slot.folder, 0o700)
+            os.rename(child.slot.folder, self._work)
+            child.slot.folder = self._work
+
+    def shut(self, child: Child) -> None:
+        """Close the folder of ``child``, whose program does not run, or is about to die."""
+        if child.slot.folder != child.slot.home:
+            os.rename(child.slot.folder, child.slot.home)
+            child.slot.folder = child.slot.home
+            os.chmod(child.slot.folder, 0)
+
     def retire(self, child: Child) -> None:
         """Kill ``child``, and forget about it."""
         child.signal(signal.SIGKILL)
         child.close()
+        self.shut(child)
         self._leaving.append(child)
         if not self._confinement.separates:
             self._reap(self._leaving.popleft())
@@ -174,7 +203,8 @@ class Children:
             self._reap(self._leaving.popleft())
         if self._free:
             return self._free.pop()
-        folder = os.path.join(self._scratch, f"work{self._slots}")
+        separate = self._confinement.separates
+        folder = os.path.join(self._scratch, f"other{self._slots}") if separate else self._work
         os.makedirs(folder, exist_ok=True)
         self._slots += 1
         return Slot(folder, self._confinement.domain(folder))
@@ -194,7 +224,6 @@ class Children:
             # the ends of new pipes are above 4: the worker's own two descriptors are 3 and 4
             for fd, place in ((output, 1), (0, 2), (report, 3), (orders, 4)):
                 os.dup2(fd, place)
-            os.chdir(slot.folder)
             self._confinement.enter(worker, slot.domain)
             os.closerange(5, 1 << 16)
             os.write(3, CONFINED)

@@ -22,11 +22,12 @@ _FROM_WORKER = frozenset({Status.OK, Status.ERROR, Status.TIMEOUT, Status.MEMORY
 
 
 class Worker(Lane):
-    """One worker process in a jail; close it in the end. Raises OSError or SandboxError if it cannot start."""
+    """One worker process in a jail. Raises OSError or SandboxError when it cannot be launched."""
 
     def __init__(self, jail: Jail, cfg: SandboxConfig) -> None:
         self._jail, self._cfg, self._requests = jail, cfg, 0
-        self._running: int | None = None
+        self._running: Order | None = None  # the last one that was sent
+        self._cancelled: Order | None = None
         self._closed = False
         self._sending = threading.Lock()
         self._limits = {name: getattr(cfg, name) for name in _LIMITS}
@@ -71,17 +72,16 @@ class Worker(Lane):
         replay = len(order.history) * 2 * self._cfg.wall_seconds
         deadline = time.monotonic() + order.wall_seconds + replay + GRACE
         self._send(request, deadline)
-        self._running = self._requests
-        try:
-            return self._result(self._receive(deadline))
-        finally:
-            self._running = None
+        self._running = order
+        if self._cancelled is order:  # before the worker knew of it
+            self._tell({"cancel": self._requests})
+        return self._result(self._receive(deadline))
 
-    def cancel(self) -> None:
+    def cancel(self, order: Order) -> None:
         """See Lane.cancel."""
-        running = self._running
-        if running is not None:
-            self._tell({"cancel": running})
+        self._cancelled = order
+        if self._running is order:
+            self._tell({"cancel": self._requests})
 
     def forget(self, trajectory: str) -> None:
         """See Lane.forget."""

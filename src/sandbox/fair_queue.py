@@ -25,6 +25,7 @@ class Task:
     future: Future[ExecutionResult] = field(default_factory=Future)
     submitted: float = field(default_factory=time.monotonic)
     queued: bool = False
+    tries: int = 0  # that failed
 
     def __post_init__(self) -> None:
         self.key: str | int = next(_anonymous) if self.trajectory is None else self.trajectory
@@ -86,9 +87,25 @@ class FairQueue:
                 self._idle[lane] -= 1
             if task is None:
                 return None
-            if task.future.set_running_or_notify_cancel():
+            if _claim(task):
                 return task
             self.done(task, lane)
+
+    def put_back(self, task: Task) -> bool:
+        """Queue a task that was taken, as its trajectory's next, room or no room; False when closed."""
+        with self._changed:
+            if self._closed:
+                return False
+            self._busy.discard(task.key)
+            others = self._waiting.setdefault(task.key, collections.deque())
+            if self._exclusive or not others:  # otherwise it has its turn already
+                self._turns[None].appendleft((-1, task.key))
+            others.appendleft(task)
+            task.queued = True
+            self._count += 1
+            self._earliest = min(self._earliest, task.deadline)
+            self._changed.notify()
+        return True
 
     def done(self, task: Task, lane: int = 0) -> None:
         """``lane`` is through with ``task``: its trajectory may have its next one."""
@@ -117,7 +134,7 @@ class FairQueue:
             self._earliest = min((task.deadline for task in waiting if task.deadline > now), default=math.inf)
             for task in late:
                 self._leave(task)
-        return [task for task in late if task.future.set_running_or_notify_cancel()]
+        return [task for task in late if _claim(task)]
 
     def close(self) -> list[Task]:
         """Take and hand out nothing more; what was waiting, with running futures."""
@@ -130,7 +147,7 @@ class FairQueue:
             self._turns.clear()
             self._changed.notify_all()
             self._room.notify_all()
-        return [task for task in left if task.future.set_running_or_notify_cancel()]
+        return [task for task in left if _claim(task)]
 
     def _line_up(self, key: str | int) -> None:
         """Give a trajectory its turn after all others."""
@@ -179,3 +196,8 @@ class FairQueue:
         task.queued = False
         self._count -= 1
         self._room.notify()
+
+
+def _claim(task: Task) -> bool:
+    """Whether its result is still wanted; a task that was put back runs already, for those who wait."""
+    return task.future.running() or task.future.set_running_or_notify_cancel()

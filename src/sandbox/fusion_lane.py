@@ -38,6 +38,7 @@ _NAME = "sandbox_fusion"
 _CONNECT = 5.0  # seconds
 _ANSWER = 5.0  # seconds for the answer to come, beyond the service's limit of the execution
 _LONGEST = 10.0  # seconds of a pause between attempts, whatever the service asks for
+_CANCELLED = ExecutionResult(Status.KILLED, "", "cancelled by the caller", 0.0)
 _BUSY = (429, 500, 502, 503, 504)
 
 
@@ -78,7 +79,8 @@ class FusionLane(Lane):
 
     def __init__(self, service: _Service, cfg: SandboxConfig) -> None:
         self._service, self._cfg = service, cfg
-        self._outcome: Future[ExecutionResult] = Future()
+        self._running: tuple[Order, Future[ExecutionResult]] | None = None  # the last one
+        self._cancelled: Order | None = None
         self._gone = False
 
     def start(self) -> list[str]:
@@ -91,25 +93,32 @@ class FusionLane(Lane):
     def execute(self, order: Order) -> ExecutionResult:
         """See Lane.execute."""
         question = Question(order, self._cfg)
-        outcome = self._outcome = Future()
+        outcome: Future[ExecutionResult] = Future()
+        self._running = order, outcome
         if self._gone:
             raise LaneFailure("it was interrupted")
+        if self._cancelled is order:
+            return _CANCELLED
         # in a thread of its own, because a request cannot be interrupted, only left behind
         threading.Thread(
             target=self._ask, args=(question, outcome), name="fusion-request", daemon=True
         ).start()
         return outcome.result()
 
-    def cancel(self) -> None:
+    def cancel(self, order: Order) -> None:
         """See Lane.cancel."""
-        with contextlib.suppress(InvalidStateError):
-            self._outcome.set_result(ExecutionResult(Status.KILLED, "", "cancelled", 0.0))
+        self._cancelled = order
+        running = self._running
+        if running is not None and running[0] is order:
+            with contextlib.suppress(InvalidStateError):
+                running[1].set_result(_CANCELLED)
 
     def interrupt(self) -> None:
         """See Lane.interrupt."""
         self._gone = True
-        with contextlib.suppress(InvalidStateError):
-            self._outcome.set_exception(LaneFailure("it was interrupted"))
+        if self._running is not None:
+            with contextlib.suppress(InvalidStateError):
+                self._running[1].set_exception(LaneFailure("it was interrupted"))
 
     def close(self) -> None:
         """See Lane.close."""

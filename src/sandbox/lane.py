@@ -12,7 +12,7 @@ class LaneFailure(Exception):
     """The lane died, hung or answered nonsense; nothing is known about the program."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Order:
     """One execution.
 
@@ -48,8 +48,8 @@ class Lane(ABC):
     def close(self) -> None:
         """Give back everything it holds. Idempotent; waits until it is gone."""
 
-    def cancel(self) -> None:  # noqa: B027 - at worst the program runs to its end
-        """End the program in progress, whose result is then ``KILLED``."""
+    def cancel(self, order: Order) -> None:  # noqa: B027 - at worst the program runs to its end
+        """End ``order``, in progress or about to be; its result is then ``KILLED``. No other must suffer."""
 
     def forget(self, trajectory: str) -> None:  # noqa: B027 - most lanes keep nothing
         """Drop what is kept for ``trajectory``."""

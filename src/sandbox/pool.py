@@ -1,9 +1,10 @@
 """The pool: lanes, one thread each, behind one queue.
 
-A lane that dies, hangs or answers nonsense is closed and replaced, and its execution is retried once on the
-new one; after that the result is ``infrastructure``. So is what is still queued at its deadline or when the
-pool closes. A lane that cannot be replaced is tried again after a pause, and until then every program ends
-as ``infrastructure`` at once, with the reason: who counts such failures can stop before the queue is through.
+A lane that dies, hangs or answers nonsense is closed and replaced, and its execution is retried once, by
+whichever lane is free first; after that the result is ``infrastructure``. So is what is still queued at its
+deadline or when the pool closes. A lane that cannot be replaced is tried again after a pause. While no lane
+is left, every program ends as ``infrastructure`` at once, with the reason: who counts such failures can stop
+before the queue is through.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from src.config import SandboxConfig
 from src.sandbox.api import ExecutionResult, Sandbox, SandboxError, Status
@@ -54,7 +55,8 @@ class WorkerPool(Sandbox):
         self._closed = threading.Event()
         self._starts = 0
         self._lanes: dict[int, Lane] = {}  # by thread
-        self._running: dict[Future[ExecutionResult], Lane] = {}
+        self._serving: set[int] = set()  # threads whose lane has started
+        self._running: dict[Future[ExecutionResult], tuple[Lane, Order]] = {}
         self._histories: dict[str, _History] = {}
         self._outage = (0.0, "")  # until when no lane is started, and why
         started: queue.SimpleQueue[str | None] = queue.SimpleQueue()
@@ -86,9 +88,9 @@ class WorkerPool(Sandbox):
         """See Sandbox.cancel."""
         if not future.cancel():
             with self._lock:
-                lane = self._running.get(future)
-            if lane is not None:
-                lane.cancel()
+                lane, order = self._running.get(future, (None, None))
+            if lane is not None and order is not None:
+                lane.cancel(order)
 
     def end(self, trajectory: str) -> None:
         """See Sandbox.end."""
@@ -138,10 +140,17 @@ class WorkerPool(Sandbox):
         except LaneFailure as error:
             started.put(str(error))
             return
-        while task := self._queue.take(index):
+        while True:
+            self._stand_ready(index)
+            task = self._queue.take(index)
+            if task is None:
+                break
             began = time.monotonic()
             try:
                 result = self._execute(index, task)
+                if result is None and self._queue.put_back(task):
+                    continue
+                result = result or _infrastructure("the sandbox was closed")
                 self._remember(task, result)
                 self._queue.done(task, index)
                 self._settle(task, result, began - task.submitted)
@@ -150,24 +159,31 @@ class WorkerPool(Sandbox):
                 task.future.set_exception(error)
         self._drop(index)
 
-    def _execute(self, index: int, task: Task) -> ExecutionResult:
-        start, problem = time.monotonic(), ""
+    def _stand_ready(self, index: int) -> None:
+        """Return with a lane; or without, if no thread has one: what is queued must then fail."""
+        while index not in self._serving and not self._closed.is_set():
+            try:
+                self._replace(index)
+            except LaneFailure:
+                if not self._serving:
+                    return
+                self._closed.wait(_TICK)
+
+    def _execute(self, index: int, task: Task) -> ExecutionResult | None:
+        """One try; None if it failed and there should be another one."""
+        with self._lock:
+            lane = self._lanes.get(index)
+            problem = self._outage[1]
         try:
-            for _ in range(_TRIES):
-                with self._lock:
-                    lane = self._lanes.get(index)
-                lane = lane or self._replace(index)
-                try:
-                    return self._execute_on(lane, task)
-                except LaneFailure as error:
-                    self._drop(index)
-                    problem = str(error)
-                    if not self._closed.is_set():
-                        _log.warning("sandbox worker %d failed: %s", index, problem)
-            self._replace(index)  # so that the next program finds it warm
+            if lane is None:
+                raise LaneFailure(problem)
+            return self._execute_on(lane, task)
         except LaneFailure as error:
-            problem = str(error)
-        return replace(_infrastructure(problem), seconds=time.monotonic() - start)
+            self._drop(index)
+            task.tries += 1
+            if not self._closed.is_set():
+                _log.warning("sandbox worker %d failed: %s", index, error)
+            return None if task.tries < _TRIES else _infrastructure(str(error))
 
     def _execute_on(self, lane: Lane, task: Task) -> ExecutionResult:
         """Execute within what is left of every limit. Raises LaneFailure."""
@@ -184,7 +200,7 @@ class WorkerPool(Sandbox):
             return _infrastructure(_too_late(task, "not begun"))
         order = Order(task.code, min(wall, left), task.trajectory, tuple(history.programs))
         with self._lock:
-            self._running[task.future] = lane
+            self._running[task.future] = lane, order
         try:
             result = lane.execute(order)
         finally:
@@ -205,7 +221,7 @@ class WorkerPool(Sandbox):
                 if result.status is Status.OK:
                     history.programs.append(task.code)
 
-    def _replace(self, index: int) -> Lane:
+    def _replace(self, index: int) -> None:
         """Start a lane, trying a few times. Raises LaneFailure."""
         with self._lock:
             until, problem = self._outage
@@ -215,7 +231,8 @@ class WorkerPool(Sandbox):
             if self._closed.wait(pause):
                 raise LaneFailure("the sandbox was closed")
             try:
-                return self._start(index)
+                self._start(index)
+                return
             except (LaneFailure, OSError, SandboxError) as error:
                 self._drop(index)
                 problem = str(error)
@@ -223,7 +240,7 @@ class WorkerPool(Sandbox):
             self._outage = (time.monotonic() + _OUTAGE, problem)
         raise LaneFailure(problem)
 
-    def _start(self, index: int) -> Lane:
+    def _start(self, index: int) -> None:
         lane = self._make_lane()
         with self._lock:
             self._lanes[index] = lane  # known before it is ready, so that close() can interrupt it
@@ -234,11 +251,13 @@ class WorkerPool(Sandbox):
         missing = lane.start()
         if missing:
             _log.warning("sandbox=%s runs without %s", self.jail, "; ".join(missing))
-        return lane
+        with self._lock:
+            self._serving.add(index)
 
     def _drop(self, index: int) -> None:
         with self._lock:
             lane = self._lanes.pop(index, None)
+            self._serving.discard(index)
         if lane is not None:
             lane.close()
 

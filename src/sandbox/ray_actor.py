@@ -19,7 +19,8 @@ class Seat:
     def __init__(self, cfg: SandboxConfig) -> None:
         self._cfg = cfg
         self._worker: Worker | None = None
-        self._running = 0
+        self._running: tuple[int, Order] | None = None  # the last one
+        self._cancelled = 0
         # A worker dies with the thread that started it, and Ray does not say how long its threads live.
         self._thread = ThreadPoolExecutor(max_workers=1)
 
@@ -39,9 +40,11 @@ class Seat:
         return self._thread.submit(self._execute, number, order).result()
 
     def cancel(self, number: int) -> None:
-        """End execution ``number`` if it is in progress: a late word must not hit the next program."""
-        if self._worker is not None and self._running == number:
-            self._worker.cancel()
+        """End execution ``number``, in progress or about to be, and no other."""
+        self._cancelled = number
+        running = self._running
+        if self._worker is not None and running is not None and running[0] == number:
+            self._worker.cancel(running[1])
 
     def forget(self, trajectory: str) -> None:
         """See Lane.forget."""
@@ -73,8 +76,7 @@ class Seat:
     def _execute(self, number: int, order: Order) -> ExecutionResult:
         if self._worker is None:
             raise LaneFailure("it was not started")
-        self._running = number
-        try:
-            return self._worker.execute(order)
-        finally:
-            self._running = 0
+        self._running = number, order
+        if self._cancelled == number:  # the word came first
+            self._worker.cancel(order)
+        return self._worker.execute(order)

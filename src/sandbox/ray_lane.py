@@ -133,7 +133,8 @@ class RayLane(Lane):
         self._actor: Any = None
         self._interrupted = False
         self._number = 0
-        self._running = 0
+        self._running: tuple[Order, int] | None = None  # the last one, and its number
+        self._cancelled: Order | None = None
         self._node = ""
         self.node = ""  # once it serves
 
@@ -151,17 +152,19 @@ class RayLane(Lane):
         self._number += 1
         # the actor's own limit, and a little more
         seconds = order.wall_seconds + len(order.history) * 2 * self._cfg.wall_seconds + 2 * GRACE
-        self._running = self._number
-        try:
-            result: ExecutionResult = self._get(self._actor.execute.remote(self._number, order), seconds)
-            return result
-        finally:
-            self._running = 0
+        answer = self._actor.execute.remote(self._number, order)
+        self._running = order, self._number
+        if self._cancelled is order:
+            self._tell("cancel", self._number)
+        result: ExecutionResult = self._get(answer, seconds)
+        return result
 
-    def cancel(self) -> None:
+    def cancel(self, order: Order) -> None:
         """See Lane.cancel."""
-        if self._running:
-            self._tell("cancel", self._running)
+        self._cancelled = order
+        running = self._running
+        if running is not None and running[0] is order:
+            self._tell("cancel", running[1])
 
     def forget(self, trajectory: str) -> None:
         """See Lane.forget."""

@@ -32,13 +32,13 @@ fallocate:285:47 fadvise64:221:223 fsync:74:82 fdatasync:75:83 flock:73:32 sendf
 copy_file_range:326:285 memfd_create:319:279 mmap:9:222 munmap:11:215 mremap:25:216 mprotect:10:226
 madvise:28:233 msync:26:227 brk:12:214 rt_sigaction:13:134 rt_sigprocmask:14:135 rt_sigreturn:15:139
 rt_sigpending:127:136 rt_sigsuspend:130:133 rt_sigtimedwait:128:137 sigaltstack:131:132
-restart_syscall:219:128 pause:34:- alarm:37:- getitimer:36:102 setitimer:38:103 timer_create:222:107
+restart_syscall:219:128 pause:34:- alarm:37:- getitimer:36:102 setitimer:38:103
 timer_settime:223:110 timer_gettime:224:108 timer_getoverrun:225:109 timer_delete:226:111 nanosleep:35:101
-clock_nanosleep:230:115 clock_gettime:228:113 clock_getres:229:114 gettimeofday:96:169 time:201:-
+gettimeofday:96:169 time:201:-
 times:100:153 futex:202:98 futex_waitv:449:449 set_robust_list:273:99 set_tid_address:218:96 rseq:334:293
-membarrier:324:283 sched_yield:24:124 sched_getaffinity:204:123 sched_getparam:143:121
-sched_getscheduler:145:120 sched_get_priority_max:146:125 sched_get_priority_min:147:126 getcpu:309:168
-getpriority:140:141 getpid:39:172 getppid:110:173 gettid:186:178 getpgrp:111:- getpgid:121:155 getsid:124:156
+membarrier:324:283 sched_yield:24:124
+sched_get_priority_max:146:125 sched_get_priority_min:147:126 getcpu:309:168
+getpid:39:172 getppid:110:173 gettid:186:178 getpgrp:111:-
 getuid:102:174 geteuid:107:175 getgid:104:176 getegid:108:177 getresuid:118:148 getresgid:120:150
 getgroups:115:158 uname:63:160 sysinfo:99:179 getrlimit:97:163 setrlimit:160:164 getrusage:98:165
 getrandom:318:278 wait4:61:260 waitid:247:95 arch_prctl:158:- exit:60:93 exit_group:231:94
@@ -46,6 +46,9 @@ getrandom:318:278 wait4:61:260 waitid:247:95 arch_prctl:158:- exit:60:93 exit_gr
 # calls that are allowed for some arguments
 _SPECIAL = """
 clone:56:220 clone3:435:435 kill:62:129 tgkill:234:131 prctl:157:167 ioctl:16:29 fcntl:72:25 prlimit64:302:261
+getpgid:121:155 getsid:124:156 getpriority:140:141 sched_getaffinity:204:123 sched_getparam:143:121
+sched_getscheduler:145:120 clock_gettime:228:113 clock_getres:229:114 clock_nanosleep:230:115
+timer_create:222:107
 """
 _ARCHITECTURES = {"x86_64": (0, 0xC000003E), "aarch64": (1, 0xC00000B7)}  # column, AUDIT_ARCH
 _NEWEST = 451  # beyond: "no such call", so that libraries fall back
@@ -60,6 +63,10 @@ _PRCTL = (15, 16, 3, 0x53564D41)  # PR_SET_NAME, PR_GET_NAME, PR_GET_DUMPABLE, P
 _IOCTL = (0x5401, 0x5413, 0x541B, 0x5421, 0x5450, 0x5451)  # TCGETS, TIOCGWINSZ, FIONREAD, FIONBIO, FIO(N)CLEX
 # no F_SETOWN, F_SETOWN_EX, F_SETSIG: they can send a signal to another process; no F_SETPIPE_SZ
 _FCNTL = (0, 1, 2, 3, 4, 5, 6, 7, 36, 37, 38, 1030, 1032, 1033, 1034)
+
+_OF_A_PROCESS = ("getpgid", "getsid", "sched_getaffinity", "sched_getparam", "sched_getscheduler")
+_OF_A_CLOCK = ("clock_gettime", "clock_getres", "clock_nanosleep", "timer_create")
+_CLOCK_OF_A_PROCESS = 0x80000000  # negative clock ids name a process or thread, not necessarily one's own
 
 _Instruction = tuple[int, int, int, int]  # code, jump if true, jump if false, constant
 
@@ -117,7 +124,12 @@ class Filter:
             special["ioctl"]: _only(_ARGUMENT[1], _IOCTL),
             special["fcntl"]: _only(_ARGUMENT[1], _FCNTL),
             special["prlimit64"]: _only(_ARGUMENT[0], (0, _OWN_PID)),
+            special["getpriority"]: _only(_ARGUMENT[1], (0, _OWN_PID)),
         }
+        for name in _OF_A_PROCESS:
+            programs[special[name]] = _only(_ARGUMENT[0], (0, _OWN_PID))
+        for name in _OF_A_CLOCK:
+            programs[special[name]] = _only(_ARGUMENT[0], (0,), _CLOCK_OF_A_PROCESS)
         programs |= {number: _give(_ALLOW) for number in _numbers(_ALLOWED, column).values()}
         refused, unknown = _give(_ERRNO | errno.EPERM), _give(_ERRNO | errno.ENOSYS)
         blocks: list[tuple[int, list[_Instruction]]] = []

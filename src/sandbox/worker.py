@@ -121,6 +121,8 @@ class Worker:
             child = None
         if child is None:
             child, begun = self._children.take(), 0
+        else:
+            self._children.open(child)
         self._done = child  # until it is known to be kept
         for code in history[begun:]:
             outcome = self._supervisor.watch(child, code, self._replay_wall)
@@ -132,6 +134,7 @@ class Worker:
             status, error = "error", "exited with code 0: what it had defined is gone"
         elif self._most_sessions and status == "ok" and trajectory is not None:
             child.signal(signal.SIGSTOP)
+            self._children.shut(child)
             self._sessions[trajectory] = child, len(history) + 1
             self._done = None
         return {"status": status, "stdout": outcome.stdout, "error": error, "seconds": outcome.seconds}

@@ -86,16 +86,16 @@ def test_bubblewrap_is_read_only_without_landlock(no_landlock: Sandbox) -> None:
     [
         "open('/tmp/left', 'w').write('x')",
         "os.makedirs('/tmp/a/b')",
-        "os.chdir('/'); os.rmdir('/tmp/work0')",
-        "os.chdir('/'); os.rmdir('/tmp/work0'); os.symlink('/', '/tmp/work0')",
-        "os.chdir('/'); os.rmdir('/tmp/work0'); open('/tmp/work0', 'w').close()",
-        "os.chdir('/'); os.rename('/tmp/work0', '/tmp/other')",
+        "os.chdir('/'); os.rmdir('/tmp/work')",
+        "os.chdir('/'); os.rmdir('/tmp/work'); os.symlink('/', '/tmp/work')",
+        "os.chdir('/'); os.rmdir('/tmp/work'); open('/tmp/work', 'w').close()",
+        "os.chdir('/'); os.rename('/tmp/work', '/tmp/other')",
     ],
 )
 def test_nothing_survives_without_landlock(no_landlock: Sandbox, mess: str) -> None:
     assert no_landlock.run(f"import os\n{mess}").status is Status.OK
     result = no_landlock.run("import os\nprint(os.listdir('.'), os.listdir('/tmp'))\nopen('x', 'w').close()")
-    assert (result.status, result.stdout) == (Status.OK, "[] ['work0']\n")
+    assert (result.status, result.stdout) == (Status.OK, "[] ['work']\n")
 
 
 def test_unconfined_goes_on_without_seccomp_and_says_so(

@@ -320,3 +320,37 @@ def test_under_threads_every_task_is_settled_exactly_once(exclusive: bool) -> No
     assert set(settled.values()) == {1}
     assert set(settled) == {item.code for item in tasks if not item.future.cancelled()}
     assert not exclusive or not overlaps
+
+
+@pytest.mark.parametrize("exclusive", [False, True])
+def test_a_task_that_is_put_back_comes_first_of_its_trajectory(exclusive: bool) -> None:
+    queue = FairQueue(3, exclusive)
+    first, second, other = task("first", "a"), task("second", "a"), task("other", "b")
+    for one in (first, second, other):
+        queue.put(one, block=False)
+    assert queue.take() is first
+    queue.put(task("fourth", "c"), block=False)  # full again
+    assert queue.put_back(first)
+    assert len(queue) == 4
+    order = []
+    while len(queue):
+        taken = queue.take()
+        assert taken is not None
+        assert taken.future.running()
+        order.append(taken.code)
+        queue.done(taken)
+    assert sorted(order) == ["first", "fourth", "other", "second"]
+    assert order.index("first") < order.index("second")
+    assert not any(queue._turns.values())
+
+
+def test_a_task_that_is_put_back_still_has_its_deadline() -> None:
+    queue = FairQueue(3, exclusive=False)
+    late = task("late", "a", seconds=0.01)
+    queue.put(late, block=False)
+    assert queue.take() is late
+    assert queue.put_back(late)
+    time.sleep(0.02)
+    assert queue.expire() == [late]
+    assert queue.close() == []
+    assert not queue.put_back(late)

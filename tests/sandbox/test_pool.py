@@ -18,10 +18,11 @@ from typing import Any
 import pytest
 
 from src.config import SandboxConfig
-from src.sandbox import QueueFull, Sandbox, SandboxError, Status, build_sandbox
+from src.sandbox import ExecutionResult, QueueFull, Sandbox, SandboxError, Status, build_sandbox
 from src.sandbox import client as client_module
 from src.sandbox.client import Worker
 from src.sandbox.jails.base import Jail, Launched, LaunchedProcess, spawn
+from src.sandbox.lane import Lane, LaneFailure, Order
 from src.sandbox.pool import WorkerPool
 from tests.sandbox.helpers import cold, descendants, eventually
 
@@ -408,6 +409,44 @@ def test_children_that_died_waiting_are_not_used() -> None:
         assert eventually(lambda: not waiting())
         assert (sandbox.run("print(1)").stdout, sandbox.pids()) == ("1\n", [jail])
         assert eventually(lambda: len(waiting()) == 3)
+
+
+class Doomed(Lane):
+    """The first of them dies with its first program, and none can be started after that."""
+
+    made = 0
+
+    def __init__(self) -> None:
+        type(self).made += 1
+        self._number = type(self).made
+
+    def start(self) -> list[str]:
+        if self._number > 2:
+            raise LaneFailure("no more lanes")
+        return []
+
+    def execute(self, order: Order) -> ExecutionResult:
+        time.sleep(0.02)
+        if self._number == 1:
+            raise LaneFailure("dead")
+        return ExecutionResult(Status.OK, order.code, None, 0.0)
+
+    def interrupt(self) -> None:
+        pass
+
+    def close(self) -> None:
+        pass
+
+
+def test_a_lane_that_cannot_be_replaced_leaves_the_programs_to_the_others(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("src.sandbox.pool._START_PAUSES", (0.0,))
+    monkeypatch.setattr(Doomed, "made", 0)
+    with WorkerPool("doomed", 2, Doomed, cold()) as sandbox:
+        futures = [sandbox.submit(str(token)) for token in range(40)]
+        assert [future.result().stdout for future in futures] == [str(token) for token in range(40)]
+        assert sandbox.stats()["infrastructure"] == 0
 
 
 def test_the_interface_is_what_callers_rely_on(two: WorkerPool) -> None:

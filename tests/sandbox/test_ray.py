@@ -130,9 +130,18 @@ def test_a_running_program_can_be_cancelled_and_the_next_is_not_hit(two: RayPool
     two.cancel(future)
     assert future.result().status is Status.KILLED
     assert time.monotonic() - start < 1
-    lane = next(lane for lane in two._lanes.values() if isinstance(lane, RayLane))
-    lane._tell("cancel", lane._number)  # a word that comes too late
+    for lane in two._lanes.values():
+        assert isinstance(lane, RayLane)
+        lane._tell("cancel", lane._number)  # a word that comes too late
     assert all(two.run("print(1)").status is Status.OK for _ in range(10))
+    futures = [two.submit("import time; time.sleep(4)") for _ in range(20)]
+    for cancelled in futures:  # at whatever moment: queued, about to run, or running
+        while not (cancelled.running() or cancelled.cancelled()):
+            time.sleep(0.0001)
+        two.cancel(cancelled)
+    statuses = {one.result().status for one in futures if not one.cancelled()}
+    assert statuses == {Status.KILLED}
+    assert time.monotonic() - start < 4
     assert two.stats()["restarts"] == 0
 
 

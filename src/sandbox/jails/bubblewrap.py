@@ -10,10 +10,12 @@ each program enters a seccomp filter and, where the kernel has it, a Landlock do
 (src/sandbox/seccomp.py, landlock.py).
 
 Not guaranteed: anything against a hole in the kernel, which is shared; CPU caches, timing and other side
-channels; a fair share of the CPU within the limits of an execution. Without Landlock (kernels before 5.13)
-a program can read what /proc and the system's files show to everyone. Started by root, programs are root's
-uid, without its capabilities. Where user namespaces are forbidden to ordinary users (some distributions,
-most containers), it does not start.
+channels; a fair share of the CPU within the limits of an execution; that a program does not learn which
+process numbers are in use in its namespace (those of its worker and that one's children, which it can neither
+look into nor signal). Without Landlock (kernels before 5.13) a program can read what /proc and the system's
+files show to everyone, no child is forked ahead, and sandbox.state=session does not start. Started by root,
+programs are root's uid, without its capabilities. Where user namespaces are forbidden to ordinary users (some
+distributions, most containers), it does not start.
 """
 
 from __future__ import annotations
