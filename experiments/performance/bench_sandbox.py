@@ -54,9 +54,9 @@ def simple() -> str:
 
 
 def quadratic() -> str:
-    """A quadratic with surds, with other numbers each time, so that nothing is in sympy's caches."""
-    n = next(_numbers)
-    return f"from sympy import *\nx = symbols('x')\nprint(solve(x**2 - 2*sqrt({n})*x - {n + 3}, x))"
+    """A quadratic whose roots are surds, with other numbers each time: it is in none of sympy's caches."""
+    n = next(_numbers)  # n * n + 2 is never a square
+    return f"from sympy import *\nx = symbols('x')\nprint(solve(x**2 - {2 * n}*x - 2, x))"
 
 
 @dataclass

@@ -19,7 +19,7 @@ from typing import NoReturn, cast
 from src.sandbox.confine import Confinement
 from src.sandbox.folders import clear_beside, restore
 from src.sandbox.landlock import Domain
-from src.sandbox.program import serve
+from src.sandbox.program import open_streams, serve
 
 CONFINED = b"C"  # first byte of every report: written by our code, before the program runs
 _SPARE = 4  # folders of children that are on their way out
@@ -100,6 +100,7 @@ class Children:
         self._waiting = 0 if alone else waiting
         self._most = 1 if alone else self._waiting + most + _SPARE
         self._fork = _find_fork()
+        self._stdout = open_streams()
         self._work = os.path.join(scratch, "work")
         self._free: list[Slot] = []
         self._slots = 0
@@ -227,7 +228,7 @@ class Children:
             self._confinement.enter(worker, slot.domain)
             os.closerange(5, 1 << 16)
             os.write(3, CONFINED)
-            serve(orders=4, report=3, keep=self._keep)
+            serve(self._stdout, orders=4, report=3, keep=self._keep)
         except BaseException as error:
             os.write(3, f"{type(error).__name__}: {error}\n".encode())
         finally:

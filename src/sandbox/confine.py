@@ -18,23 +18,23 @@ _SET_PDEATHSIG, _SET_DUMPABLE, _SET_NO_NEW_PRIVS, _SET_CHILD_SUBREAPER = 1, 4, 3
 _OPEN_FILES = 64
 
 
-def _checked(name: str, *arguments: Any) -> None:
-    """Call a function of libc. Raises OSError when it fails."""
-    numbers = [ctypes.c_long(value) if isinstance(value, int) else value for value in arguments]
-    if getattr(ctypes.CDLL(None, use_errno=True), name)(*numbers):
-        number = ctypes.get_errno()
-        raise OSError(number, f"{name}: {os.strerror(number)}")
+_libc = ctypes.CDLL(None, use_errno=True)
+_libc.prctl.argtypes = [ctypes.c_int, *[ctypes.c_ulong] * 4]
 
 
 def _prctl(option: int, value: int) -> None:
-    _checked("prctl", option, value, 0, 0, 0)
+    """Raises OSError when the kernel refuses."""
+    if _libc.prctl(option, value, 0, 0, 0):
+        number = ctypes.get_errno()
+        raise OSError(number, f"prctl {option}: {os.strerror(number)}")
 
 
 def protect_worker() -> None:
     """Make orphaned descendants children of the worker, and drop what privileges it was started with."""
     _prctl(_SET_CHILD_SUBREAPER, 1)
     _prctl(_SET_DUMPABLE, 0)  # closes its /proc entries to its children
-    _checked("capset", struct.pack("=Ii", 0x20080522, 0), bytes(24))  # version 3, this process: none
+    if _libc.capset(struct.pack("=Ii", 0x20080522, 0), bytes(24)):  # version 3, this process: none
+        raise OSError(ctypes.get_errno(), "capset")
 
 
 class Confinement:
@@ -46,13 +46,23 @@ class Confinement:
     def __init__(self, settings: dict[str, Any]) -> None:
         limits = settings["limits"]
         self.missing: list[str] = []
-        self._address_space = _mapped_bytes() + limits["memory_mb"] * 2**20
-        self._cpu = math.ceil(limits["cpu_seconds"]) + 1  # a backstop: the worker watches the exact limit
-        self._file = int(limits["file_mb"] * 2**20)
-        self._processes: int | None = None
+        wanted = {
+            resource.RLIMIT_AS: _mapped_bytes() + limits["memory_mb"] * 2**20,
+            resource.RLIMIT_FSIZE: int(limits["file_mb"] * 2**20),
+            resource.RLIMIT_CORE: 0,
+            resource.RLIMIT_NOFILE: _OPEN_FILES,
+            resource.RLIMIT_MEMLOCK: 0,
+        }
+        if settings["state"] == "fresh":  # a backstop of one program's; the worker watches the exact limit
+            wanted[resource.RLIMIT_CPU] = math.ceil(limits["cpu_seconds"]) + 1
         if settings["own_process_count"]:  # the jail's other processes count too, those that wait and live on
             others = settings["waiting"] + settings["sessions"] * (settings["state"] == "session")
-            self._processes = limits["processes"] * (1 + others) + 8
+            wanted[resource.RLIMIT_NPROC] = limits["processes"] * (1 + others) + 8
+        self._limits = []
+        for kind, value in wanted.items():
+            hard = resource.getrlimit(kind)[1]
+            value = value if hard == resource.RLIM_INFINITY else min(value, hard)
+            self._limits.append((kind, (value, value)))
         self._readable, self._listable = settings["readable"], settings["listable"]
         self.separates = bool(settings["landlock"] and abi())
         if settings["landlock"] and not self.separates:
@@ -87,19 +97,8 @@ class Confinement:
         _prctl(_SET_PDEATHSIG, signal.SIGKILL)
         if os.getppid() != worker:
             os._exit(1)  # the worker died before the line above
-        for kind, value in (
-            (resource.RLIMIT_AS, self._address_space),
-            (resource.RLIMIT_CPU, self._cpu),
-            (resource.RLIMIT_FSIZE, self._file),
-            (resource.RLIMIT_NPROC, self._processes),
-            (resource.RLIMIT_CORE, 0),
-            (resource.RLIMIT_NOFILE, _OPEN_FILES),
-            (resource.RLIMIT_MEMLOCK, 0),
-        ):
-            if value is not None:
-                hard = resource.getrlimit(kind)[1]
-                value = value if hard == resource.RLIM_INFINITY else min(value, hard)
-                resource.setrlimit(kind, (value, value))
+        for kind, values in self._limits:
+            resource.setrlimit(kind, values)
         _prctl(_SET_NO_NEW_PRIVS, 1)
         if domain is not None:
             domain.enter()

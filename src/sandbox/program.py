@@ -21,7 +21,10 @@ from types import CodeType, ModuleType
 from src.sandbox.protocol import read_exactly
 
 ERROR_CHARS = 2000
-_MEMORY = b'{"status": "memory", "error": null}'  # ready-made: there may be no memory left to make it
+_READY_MADE = {  # one because it is common, the other because there may be no memory left to make it
+    "ok": b'{"status": "ok", "error": null}\n',
+    "memory": b'{"status": "memory", "error": null}\n',
+}
 _NAME = "<program>"
 _write, _exit = os.write, os._exit  # a program may put its own in their place
 
@@ -53,7 +56,7 @@ def _compile(code: str) -> tuple[CodeType, CodeType | None]:
 
 def _join_threads() -> None:
     """A script ends when its threads do."""
-    for thread in threading.enumerate():
+    for thread in threading.enumerate() if threading.active_count() > 1 else ():
         if thread is not threading.current_thread() and not thread.daemon:
             thread.join()
 
@@ -82,8 +85,8 @@ def _execute(code: str, module: ModuleType) -> tuple[str, str | None]:
     return "ok", None
 
 
-def _streams() -> io.TextIOWrapper:
-    """Give the program its standard streams; its stdout, on descriptor 1."""
+def open_streams() -> io.TextIOWrapper:
+    """Give programs their standard streams, on descriptors 0 to 2: stdout."""
     # line by line, so that what was printed before a limit struck is not lost
     stdout = io.TextIOWrapper(
         io.BufferedWriter(io.FileIO(1, "w", closefd=False)),
@@ -115,13 +118,13 @@ def order(code: str) -> bytes:
     return len(body).to_bytes(8, "big") + body
 
 
-def serve(orders: int, report: int, keep: bool) -> None:
+def serve(stdout: io.TextIOWrapper, orders: int, report: int, keep: bool) -> None:
     """Execute the program that ``orders`` brings, write one line to ``report``, and end the process.
 
-    ``keep``: go on with the next program in the same namespace instead. No exit handlers are run: a program
-    ends when it ends.
+    ``stdout`` is of :func:`open_streams`. ``keep``: go on with the next program in the same namespace
+    instead. No exit handlers are run: a program ends when it ends.
     """
-    stdout, module = _streams(), ModuleType("__main__")
+    module = ModuleType("__main__")
     module.__dict__["__builtins__"] = builtins
     exit_code = 1
     try:
@@ -131,12 +134,12 @@ def serve(orders: int, report: int, keep: bool) -> None:
             status, error = _execute(code, module)
             with contextlib.suppress(OSError, ValueError):  # the program may have closed its own output
                 stdout.flush()
-            done = _MEMORY if status == "memory" else json.dumps({"status": status, "error": error}).encode()
-            _write(report, done + b"\n")
+            done = _READY_MADE.get(status) or json.dumps({"status": status, "error": error}).encode() + b"\n"
+            _write(report, done)
             exit_code = 0
             if not keep:
                 break
     except MemoryError:
-        _write(report, _MEMORY + b"\n")
+        _write(report, _READY_MADE["memory"])
     finally:
         _exit(exit_code)

@@ -62,7 +62,7 @@ class Supervisor:
         self._interrupted, self._known = interrupted, known
         self._most_output = limits["output_kb"] * 1024
         self._most_disk = int(limits["file_mb"] * FILES_OF_FULL_SIZE * 2**20)
-        self._resident = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+        self._resident = _resident_of_a_child()
 
     def watch(
         self, child: Child, code: str, wall: float, meanwhile: Callable[[], None] = lambda: None
@@ -79,7 +79,7 @@ class Supervisor:
             with contextlib.suppress(OSError):  # just gone
                 used = _cpu_seconds(child)
         poll = select.poll()
-        for fd in (child.output, child.report, child.ended, self._requests):
+        for fd in (child.report, child.ended, self._requests):
             poll.register(fd, select.POLLIN)
         started = time.monotonic()
         code_left = memoryview(order(code))
@@ -91,13 +91,17 @@ class Supervisor:
         meanwhile()
         deadline, look, swallowed = started + wall, started + TICK, 0
         reason: tuple[str, str] | None = None
-        ended = reported = False
+        ended = reported = reads_output = False
         while not ended and not reported:
             now = time.monotonic()
             if reason is None and now >= deadline:
                 reason = "timeout", f"timed out after {wall:g} s"
             elif reason is None and now >= look:
                 reason, look = self._look(child, used), time.monotonic() + TICK
+                # only now: for a short program the pipe is enough, and each line would wake us
+                if not reads_output:
+                    poll.register(child.output, select.POLLIN)
+                    reads_output = True
             elif reason is None and swallowed > _FLOOD * self._most_output:
                 reason = "killed", f"printed more than {_FLOOD * self._limits['output_kb'] // 1024} MB"
             if reason is not None:
@@ -123,7 +127,7 @@ class Supervisor:
             self._welcome(child, texts[child.report], reason)
             reported = reason is None and texts[child.report].endswith(b"\n")
         if ended:
-            return self._ended(child, texts, caps, reason, started)
+            return self._ended(child, texts, caps, reason, started, used)
         self._drain(child, texts, caps)
         seconds = time.monotonic() - started
         status, error = self._judge_report(bytes(texts[child.report]))
@@ -136,6 +140,7 @@ class Supervisor:
         caps: dict[int, int],
         reason: tuple[str, str] | None,
         started: float,
+        used: float,
     ) -> Outcome:
         """The child has ended, by itself or because we killed it for ``reason``."""
         _pid, code, usage = os.wait4(child.pid, 0)
@@ -147,7 +152,7 @@ class Supervisor:
         said = bytes(texts[child.report])
         if not child.confined and reason is None:
             raise ConfinementError(said.decode(errors="replace") or f"the child ended with status {code}")
-        status, error = reason or self._judge_end(code, usage, said)
+        status, error = reason or self._judge_end(code, usage, said, used)
         return Outcome(status, _text(texts[child.output]), error, seconds, alive=False)
 
     def _welcome(self, child: Child, report: bytearray, reason: tuple[str, str] | None) -> None:
@@ -182,12 +187,14 @@ class Supervisor:
             )
         return None
 
-    def _judge_end(self, code: int, usage: resource.struct_rusage, said: bytes) -> tuple[str, str | None]:
-        """Status and error of a child that ended by itself."""
+    def _judge_end(
+        self, code: int, usage: resource.struct_rusage, said: bytes, used: float
+    ) -> tuple[str, str | None]:
+        """Status and error of a child that ended by itself; ``used``: CPU seconds of earlier programs."""
         limits = self._limits
         if os.WIFSIGNALED(code):
             number = os.WTERMSIG(code)
-            if usage.ru_utime + usage.ru_stime >= limits["cpu_seconds"]:
+            if usage.ru_utime + usage.ru_stime - used >= limits["cpu_seconds"]:
                 return "timeout", f"CPU limit of {limits['cpu_seconds']:g} s exceeded"
             grown = usage.ru_maxrss * 1024 - self._resident
             if grown > 0.9 * limits["memory_mb"] * 2**20:
@@ -232,6 +239,14 @@ class Supervisor:
                 with contextlib.suppress(ChildProcessError):
                     os.waitpid(pid, os.WNOHANG)
             time.sleep(0.001)
+
+
+def _resident_of_a_child() -> int:
+    """Bytes of memory that a child has before it runs anything."""
+    pid = os.fork()
+    if pid == 0:
+        os._exit(0)
+    return os.wait4(pid, 0)[2].ru_maxrss * 1024
 
 
 def _cpu_seconds(child: Child) -> float:

@@ -25,6 +25,7 @@ from typing import Any, NoReturn
 from src.sandbox.children import Child, Children
 from src.sandbox.confine import Confinement, protect_worker
 from src.sandbox.protocol import receive, send
+from src.sandbox.snapshot import take_snapshot
 from src.sandbox.supervise import ConfinementError, Supervisor
 
 # long enough to be looked at: what does not work here should fail before the first program
@@ -210,6 +211,7 @@ def main(settings: dict[str, Any]) -> NoReturn:
     _forget_ourselves()
     gc.collect()
     gc.freeze()
+    take_snapshot()
     worker = Worker(settings, requests, answers)
     send(answers, {"ready": True, "missing": worker.missing})
     worker.serve()

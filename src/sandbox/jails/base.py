@@ -54,6 +54,7 @@ _MODULES = (  # in import order
     "seccomp",
     "landlock",
     "folders",
+    "snapshot",
     "confine",
     "program",
     "children",
