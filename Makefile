@@ -18,7 +18,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready# written last, so an interrupted set-up does not count
 UNFINISHED := $(VENV)/.unfinished
 
-.PHONY: help setup train test test-docker sandbox-image soak-sandbox bench-sandbox scale-sandbox lint format clean
+.PHONY: help setup train test test-ray test-docker sandbox-image soak-sandbox bench-sandbox scale-sandbox lint format clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -41,15 +41,18 @@ $(READY): requirements.txt
 train: $(READY) ## the main job: the mini policy learns to use code (minutes, no GPU)
 	$(BIN)/python -m src.train +experiment=mini $(ARGS)
 
-test: $(READY) ## every test; needs bubblewrap and sandlock to pass whole
+test: $(READY) ## the tests, but for the two below; needs bubblewrap and sandlock
 	$(BIN)/python -m pytest $(ARGS)
+
+test-ray: $(READY) ## the sandbox over a Ray cluster of several nodes on this machine
+	$(BIN)/python -m pytest tests/sandbox/test_ray.py --ray $(ARGS)
+
+test-docker: $(READY) ## the sandbox in Docker; needs root, a daemon and the image of make sandbox-image
+	$(BIN)/python -m pytest tests/sandbox --jails docker -m docker $(ARGS)
 
 sandbox-image: ## build the image of sandbox=docker: BASE=python:3.11-slim IMAGE=cir-sandbox BUILD_ARGS=
 	tar -c requirements.txt -C src/sandbox Dockerfile -C jails docker_layout.py \
 		| docker build --tag $(IMAGE) --build-arg BASE=$(BASE) $(BUILD_ARGS) -
-
-test-docker: $(READY) ## the sandbox in Docker; needs root, a daemon and the image of make sandbox-image
-	$(BIN)/python -m pytest tests/sandbox --jails docker -m docker $(ARGS)
 
 soak-sandbox: $(READY) ## N=200000 programs through the sandbox, some hostile: nothing lost or left behind
 	$(BIN)/python -m experiments.sandbox.soak --executions $(N) $(ARGS)

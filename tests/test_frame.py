@@ -248,7 +248,7 @@ class TestMake:
     def test_help_lists_every_target(self, folder: Path) -> None:
         listed = re.findall(r"^make ([\w-]+)", self.make(folder, "help").stdout, flags=re.MULTILINE)
         measured = ["soak-sandbox", "bench-sandbox", "scale-sandbox"]
-        tested = ["test", "sandbox-image", "test-docker", *measured]
+        tested = ["test", "test-ray", "test-docker", "sandbox-image", *measured]
         assert listed == ["help", "setup", "train", *tested, "lint", "format", "clean"]
 
     def test_clean_keeps_the_runs(self, folder: Path) -> None:

@@ -230,7 +230,7 @@ def main() -> int:
     )
     parser.add_argument("--jails", nargs="+", default=["bubblewrap", "sandlock"])
     parser.add_argument("--released", type=Path, help="the released executor's module, code_excute.py")
-    parser.add_argument("--released-batch", type=int, default=64, help="programs in one of its batches")
+    parser.add_argument("--released-batch", type=int, default=16, help="programs in one of its batches")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=2.0, help="of each fork-and-wait loop")
     parser.add_argument("--count", type=int, default=400, help="programs one by one; other counts follow")

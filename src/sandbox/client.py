@@ -12,7 +12,7 @@ from src.config import SandboxConfig
 from src.sandbox import protocol
 from src.sandbox.api import ExecutionResult, Status
 from src.sandbox.jails.base import Jail, worker_modules
-from src.sandbox.lane import Lane, LaneFailure, Order
+from src.sandbox.lane import Lane, LaneFailure, LaneGone, Order
 from src.sandbox.probe import prove
 from src.sandbox.warm_up import statements
 
@@ -60,6 +60,7 @@ class Worker(Lane):
 
     def execute(self, order: Order) -> ExecutionResult:
         """See Lane.execute."""
+        self._check_alive()
         self._requests += 1
         request = {
             "id": self._requests,
@@ -161,6 +162,12 @@ class Worker(Lane):
         poll.register(fd, event)
         if not poll.poll(max(deadline - time.monotonic(), 0) * 1000):
             raise LaneFailure(f"no answer in time{self._last_words()}")
+
+    def _check_alive(self) -> None:
+        """Raises LaneGone when the worker died, or said something, while nothing was asked."""
+        with contextlib.suppress(BlockingIOError):
+            said = self._channel.read(1)
+            raise LaneGone(f"it {'spoke unasked' if said else 'had died'}{self._last_words()}")
 
     def _last_words(self) -> str:
         words = self._launched.last_words()

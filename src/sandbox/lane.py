@@ -12,6 +12,10 @@ class LaneFailure(Exception):
     """The lane died, hung or answered nonsense; nothing is known about the program."""
 
 
+class LaneGone(LaneFailure):
+    """The lane was found dead before it was given the program, which is not to count as a try."""
+
+
 @dataclass(frozen=True, eq=False)
 class Order:
     """One execution.

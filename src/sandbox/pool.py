@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 from src.config import SandboxConfig
 from src.sandbox.api import ExecutionResult, Sandbox, SandboxError, Status
 from src.sandbox.fair_queue import FairQueue, Task
-from src.sandbox.lane import Lane, LaneFailure, Order
+from src.sandbox.lane import Lane, LaneFailure, LaneGone, Order
 from src.sandbox.statistics import Statistics
 
 _log = logging.getLogger(__name__)
@@ -180,10 +180,13 @@ class WorkerPool(Sandbox):
             return self._execute_on(lane, task)
         except LaneFailure as error:
             self._drop(index)
-            task.tries += 1
+            task.tries += not isinstance(error, LaneGone)
             if not self._closed.is_set():
                 _log.warning("sandbox worker %d failed: %s", index, error)
-            return None if task.tries < _TRIES else _infrastructure(str(error))
+            if task.tries >= _TRIES:
+                return _infrastructure(str(error))
+            self._closed.wait(_TICK)  # what killed this lane may be about to be seen on another
+            return None
 
     def _execute_on(self, lane: Lane, task: Task) -> ExecutionResult:
         """Execute within what is left of every limit. Raises LaneFailure."""

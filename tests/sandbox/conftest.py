@@ -28,10 +28,10 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """What needs a Docker daemon is deselected unless ``--jails`` names docker; then it fails without."""
-    if "docker" in config.getoption("--jails").split(","):
-        return
-    away = [item for item in items if item.get_closest_marker("docker")]
+    """What was not asked for is deselected; what was asked for fails where it cannot be run."""
+    asked = {"docker": "docker" in config.getoption("--jails").split(","), "ray": config.getoption("--ray")}
+    unasked = [name for name, wanted in asked.items() if not wanted]
+    away = [item for item in items if any(item.get_closest_marker(name) for name in unasked)]
     if away:
         config.hook.pytest_deselected(items=away)
         items[:] = [item for item in items if item not in away]

@@ -411,6 +411,16 @@ def test_children_that_died_waiting_are_not_used() -> None:
         assert eventually(lambda: len(waiting()) == 3)
 
 
+def test_workers_that_died_while_idle_cost_nothing(two: WorkerPool) -> None:
+    """All at once: a program must not use up its tries on one dead worker after the other."""
+    before = two.stats()["infrastructure"]
+    for pid in two.pids():
+        os.kill(pid, signal.SIGKILL)
+    futures = [two.submit(f"print({token})") for token in range(8)]
+    assert [future.result().stdout for future in futures] == [f"{token}\n" for token in range(8)]
+    assert two.stats()["infrastructure"] == before
+
+
 class Doomed(Lane):
     """The first of them dies with its first program, and none can be started after that."""
 

@@ -25,6 +25,8 @@ from src.sandbox import ExecutionResult, SandboxError, Status, build_sandbox
 from src.sandbox.ray_lane import RayLane, RayPool
 from tests.sandbox.helpers import descendants, eventually
 
+pytestmark = pytest.mark.ray
+
 ROOT = Path(__file__).resolve().parents[2]
 
 
