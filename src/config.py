@@ -134,7 +134,8 @@ class SandboxConfig:
     jail: str = option("auto", choices=("auto", "bubblewrap", "sandlock", "docker", "unconfined"))
     workers: int = option(0, at_least=0)  # 0: one per core
     state: str = option("fresh", choices=("fresh", "replay", "session"))
-    warm: list[str] = option(["numpy", "sympy"])  # sets of src/sandbox/warm_up.py
+    # sets of src/sandbox/warm_up.py
+    warm: list[str] = option(["numpy", "sympy"], choices=("numpy", "sympy", "scipy"))
     waiting: int = option(2, at_least=0)  # children forked ahead, per worker
     sessions: int = option(64, at_least=1)  # state=session: the most that live at once, per worker
     wall_seconds: float = option(5.0, above=0)

@@ -16,6 +16,7 @@ from src.sandbox import SandboxError, Status, build_sandbox
 from src.sandbox.jails import AUTOMATIC, JAILS
 from src.sandbox.jails.base import worker_modules
 from src.sandbox.jails.unconfined import Unconfined
+from src.sandbox.warm_up import WARM_SETS
 from tests.sandbox.helpers import cold
 
 CONF = Path(__file__).resolve().parents[2] / "conf" / "sandbox"
@@ -132,6 +133,19 @@ def test_the_config_group_has_the_keys_and_defaults_of_the_schema() -> None:
         chosen = yaml.safe_load((CONF / f"{backend}.yaml").read_text())
         assert (chosen["defaults"], chosen["backend"]) == (["auto"], backend)
     assert {path.stem for path in CONF.glob("*.yaml")} == {"auto", *JAILS, *backends}
+
+
+def test_every_warm_set_can_be_chosen() -> None:
+    (warm,) = (one for one in dataclasses.fields(SandboxConfig) if one.name == "warm")
+    assert set(warm.metadata["choices"]) == set(WARM_SETS)
+
+
+@pytest.mark.parametrize("name", WARM_SETS)
+def test_a_warm_set_works_by_itself(name: str) -> None:
+    """Its package is there when a program begins."""
+    with build_sandbox(SandboxConfig(jail="bubblewrap", workers=1, warm=[name])) as sandbox:
+        code = f"import sys\nprint([name for name in {sorted(WARM_SETS)!r} if name in sys.modules])"
+        assert name in sandbox.run(code).stdout
 
 
 def test_what_runs_in_the_jail_imports_the_standard_library_only() -> None:
