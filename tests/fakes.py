@@ -131,7 +131,7 @@ class FakeSandbox(Sandbox):
         return future
 
     def stats(self) -> dict[str, float]:
-        return {}
+        return {"executions": float(len(self.ran))}
 
     def close(self) -> None:
         pass

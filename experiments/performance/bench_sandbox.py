@@ -258,7 +258,7 @@ def main() -> int:
             "python": platform.python_version(),
         },
         "settings": {
-            key: str(value) if isinstance(value, Path) else value for key, value in vars(arguments).items()
+            key: value.name if isinstance(value, Path) else value for key, value in vars(arguments).items()
         },
         "targets": {
             name: f"{'at least' if sign > 0 else 'below'} {bound:g}"

@@ -43,6 +43,7 @@ def bench_figure(results: dict[str, Measured], path: Path) -> None:
         above = [max(found) - middle for middle, found in zip(middles, values.values(), strict=True)]
         drawn = axis.bar(list(values), middles, yerr=(below, above), capsize=4, color="tab:blue")
         axis.bar_label(drawn, [f"{middle:.3g}" for middle in middles], padding=2)
+        axis.margins(y=0.12)  # room for the labels
 
     forks = statistics.median(reference.rounds["2 fork loops, 1/s"])
     bars(speed, {jail: measured.rounds["print(1), 1/s"] for jail, measured in jails.items()})

@@ -12,6 +12,7 @@ import contextlib
 import ctypes
 import os
 import signal
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import NoReturn, cast
@@ -31,6 +32,8 @@ def _find_fork() -> Callable[[], int]:
     Python's own preparations after a fork reset what other threads may have held. The worker has none, and
     they touch 250 pages in every child, a third of its cost.
     """
+    if threading.active_count() > 1:  # started by a statement of the warm-up
+        return os.fork
     try:
         return cast(Callable[[], int], ctypes.PyDLL(None)._Fork)
     except AttributeError:
@@ -76,9 +79,8 @@ class Child:
         if self.reaped:
             return
         for send in (os.kill, os.killpg):
-            with contextlib.suppress(
-                ProcessLookupError, PermissionError
-            ):  # gone, or no leader of a group yet
+            # it may be gone, or not the leader of a group yet
+            with contextlib.suppress(ProcessLookupError, PermissionError):
                 send(self.pid, number)
 
     def close(self) -> None:

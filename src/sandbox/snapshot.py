@@ -17,6 +17,7 @@ import mmap
 import os
 import platform
 import struct
+import threading
 
 _SMALLEST = 1 << 20  # smaller regions are not worth a mapping
 _CHUNK = 1 << 18  # memory is taken in such pieces, if it is in use
@@ -42,11 +43,11 @@ _REPLACE = bytes.fromhex(
 
 
 def take_snapshot() -> None:
-    """Put the private memory of the calling process, which must have one thread, into a sealed file.
+    """Put the private memory of the calling process into a sealed file, if it has one thread only.
 
     Raises OSError when it was begun and could not be finished; what was done stands, and does no harm.
     """
-    if platform.machine() != "x86_64":
+    if platform.machine() != "x86_64" or threading.active_count() > 1:
         return
     try:
         with open("/proc/self/maps") as file:
