@@ -69,7 +69,7 @@ def scale_figure(summary: dict[str, Any], path: Path) -> None:
         seconds = [point["seconds"] for point in found["points"]]
         (line,) = answers.plot(seconds, [point["answered"] for point in found["points"]], label=name)
         growth.plot(seconds, [point["rss_mb"] for point in found["points"]], label=name)
-        steady = [summary["steady_per_second"] * second for second in seconds]
+        steady = [found["steady_per_second"] * second for second in seconds]
         answers.plot(seconds, steady, color=line.get_color(), linestyle=":", linewidth=1)
     answers.set(
         xlabel="seconds",
