@@ -7,6 +7,7 @@ import itertools
 import math
 import threading
 import time
+import weakref
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 
@@ -74,7 +75,10 @@ class FairQueue:
             task.queued = True
             self._count += 1
             self._earliest = min(self._earliest, task.deadline)
-        task.future.add_done_callback(lambda _: self._drop(task))  # when it is cancelled
+        # When it is cancelled. A strong reference would tie future and task together until the garbage
+        # collector looks at old objects, which in a process with a large heap it hardly ever does.
+        known = weakref.ref(task)
+        task.future.add_done_callback(lambda _: self._drop(known()))
         return True
 
     def take(self, lane: int = 0) -> Task | None:
@@ -186,9 +190,9 @@ class FairQueue:
             self._leave(task)
             return task
 
-    def _drop(self, task: Task) -> None:
+    def _drop(self, task: Task | None) -> None:
         with self._changed:
-            if task.queued:
+            if task is not None and task.queued:
                 self._leave(task)
 
     def _leave(self, task: Task) -> None:

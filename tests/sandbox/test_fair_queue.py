@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import collections
+import gc
 import threading
 import time
+import weakref
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
@@ -354,3 +356,27 @@ def test_a_task_that_is_put_back_still_has_its_deadline() -> None:
     assert queue.expire() == [late]
     assert queue.close() == []
     assert not queue.put_back(late)
+
+
+def test_a_task_is_gone_with_its_last_reference() -> None:
+    """Not only when the garbage collector comes by: a run makes millions, each with its program's text."""
+    queue = FairQueue(3, exclusive=False)
+    gc.disable()
+    try:
+        for ending in ("result", "cancel"):
+            one = task("x" * 1000, "a")
+            gone = weakref.ref(one)
+            queue.put(one, block=False)
+            if ending == "cancel":
+                one.future.cancel()
+                queue.put(task("after", "a"), block=False)
+                assert queue.take() is not one
+            else:
+                taken = queue.take()
+                assert taken is one
+                taken.future.set_result(ExecutionResult(Status.OK, "", None, 0.0))
+                del taken
+            del one
+            assert gone() is None, ending
+    finally:
+        gc.enable()
