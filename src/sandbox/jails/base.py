@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import os
+import shutil
 import subprocess
 import sys
 import sysconfig
@@ -124,6 +126,15 @@ def make_scratch() -> str:
     """A folder of the host for a worker's programs, in memory where possible: removing is then fast."""
     memory = "/dev/shm"
     return tempfile.mkdtemp(prefix="sandbox-", dir=memory if os.access(memory, os.W_OK | os.X_OK) else None)
+
+
+def remove_scratch(folder: str) -> None:
+    """Remove a scratch folder once its worker is gone; whatever is left of it does no harm."""
+    with contextlib.suppress(OSError), os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.is_dir(follow_symlinks=False):
+                os.chmod(entry.path, 0o700)  # closed folders: only root could look into them
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 class Channel(ABC):

@@ -19,7 +19,6 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
-import shutil
 import sys
 from pathlib import Path
 from typing import Any
@@ -33,6 +32,7 @@ from src.sandbox.jails.base import (
     find_python,
     interpreter,
     make_scratch,
+    remove_scratch,
     spawn,
 )
 from src.sandbox.landlock import abi
@@ -73,7 +73,7 @@ class Sandlock(Jail):
             # the launcher alone has the caller's environment: it finds sandlock where the caller does
             process, log = spawn([sys.executable, "-P", launcher, json.dumps(task)], dict(os.environ))
         except BaseException:
-            shutil.rmtree(scratch, ignore_errors=True)
+            remove_scratch(scratch)
             raise
         hidden = ("site-packages", "dist-packages")  # what else is installed is nobody's business
         inside = sorted(
@@ -88,4 +88,4 @@ class Sandlock(Jail):
             "own_process_count": False,
             "strict": True,
         }
-        return LaunchedProcess(process, log, settings, lambda: shutil.rmtree(scratch, ignore_errors=True))
+        return LaunchedProcess(process, log, settings, lambda: remove_scratch(scratch))

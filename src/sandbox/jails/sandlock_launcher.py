@@ -12,6 +12,7 @@ Arguments: one JSON object {"command", "readable", "scratch", "environment"}.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import json
 import os
@@ -73,6 +74,10 @@ def main() -> None:
     os.dup2(os.open(os.devnull, os.O_RDWR), 1)  # the end of the worker is then the end of its answers
     watch(worker, caller)
     os.waitpid(worker, 0)
+    with contextlib.suppress(OSError), os.scandir(task["scratch"]) as entries:
+        for entry in entries:
+            if entry.is_dir(follow_symlinks=False):
+                os.chmod(entry.path, 0o700)  # see remove_scratch in base.py, which a script cannot import
     shutil.rmtree(task["scratch"], ignore_errors=True)
 
 

@@ -12,7 +12,6 @@ signal those of the user; a second warning then says so.
 from __future__ import annotations
 
 import logging
-import shutil
 from typing import Any
 
 from src.sandbox.jails.base import (
@@ -23,6 +22,7 @@ from src.sandbox.jails.base import (
     find_python,
     interpreter,
     make_scratch,
+    remove_scratch,
     spawn,
 )
 
@@ -50,7 +50,7 @@ class Unconfined(Jail):
         try:
             process, log = spawn(interpreter(files.executable), dict(ENVIRONMENT))
         except BaseException:
-            shutil.rmtree(scratch, ignore_errors=True)
+            remove_scratch(scratch)
             raise
         settings = {
             "packages": files.packages,
@@ -61,4 +61,4 @@ class Unconfined(Jail):
             "own_process_count": False,
             "strict": False,
         }
-        return LaunchedProcess(process, log, settings, lambda: shutil.rmtree(scratch, ignore_errors=True))
+        return LaunchedProcess(process, log, settings, lambda: remove_scratch(scratch))
