@@ -18,12 +18,11 @@ from dataclasses import dataclass, field
 from typing import NoReturn, cast
 
 from src.sandbox.confine import Confinement
-from src.sandbox.folders import clear_beside, restore
+from src.sandbox.folders import SPARE_FOLDERS, clear_beside, restore
 from src.sandbox.landlock import Domain
 from src.sandbox.program import open_streams, serve
 
 CONFINED = b"C"  # first byte of every report: written by our code, before the program runs
-_SPARE = 4  # folders of children that are on their way out
 
 
 def _find_fork() -> Callable[[], int]:
@@ -100,7 +99,7 @@ class Children:
         self._confinement, self._scratch, self._keep = confinement, scratch, keep
         alone = not confinement.separates
         self._waiting = 0 if alone else waiting
-        self._most = 1 if alone else self._waiting + most + _SPARE
+        self._most = 1 if alone else self._waiting + most + SPARE_FOLDERS
         self._fork = _find_fork()
         self._stdout = open_streams()
         self._work = os.path.join(scratch, "work")

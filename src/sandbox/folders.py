@@ -11,6 +11,7 @@ import time
 MOST_ENTRIES = 1000  # files a program may keep
 MOST_LEVELS = 32
 FILES_OF_FULL_SIZE = 16
+SPARE_FOLDERS = 4  # of programs that are over and not cleared up yet
 
 
 def empty(folder: str) -> None:

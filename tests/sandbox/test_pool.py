@@ -421,6 +421,14 @@ def test_workers_that_died_while_idle_cost_nothing(two: WorkerPool) -> None:
     assert two.stats()["infrastructure"] == before
 
 
+def test_what_one_program_wrote_takes_no_room_from_the_next() -> None:
+    """Queued right behind, it starts before the files of the one before are gone."""
+    code = "for i in range(14): open(str(i), 'wb').write(bytes(10**6))\nprint('written')"
+    with build_sandbox(cold(jail="bubblewrap", workers=1)) as sandbox:
+        futures = [sandbox.submit(code) for _ in range(20)]
+        assert [(f.result().stdout, f.result().error) for f in futures] == [("written\n", None)] * 20
+
+
 class Doomed(Lane):
     """The first of them dies with its first program, and none can be started after that."""
 

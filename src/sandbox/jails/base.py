@@ -18,6 +18,7 @@ from typing import IO, Any
 
 from src.config import SandboxConfig
 from src.sandbox.api import SandboxError
+from src.sandbox.folders import FILES_OF_FULL_SIZE, SPARE_FOLDERS
 
 REQUIRED_PACKAGES = ("numpy", "sympy", "mpmath")
 OPTIONAL_PACKAGES = ("scipy", "gmpy2")
@@ -120,6 +121,12 @@ def find_python() -> PythonFiles:
         libraries=[path for path in (*folders, "/etc/ld.so.cache") if os.path.exists(path)],
         python_libraries=shared,
     )
+
+
+def writable_mb(cfg: SandboxConfig) -> int:
+    """Size of a worker's file system: no program finds it full of what others keep or have just left."""
+    living = cfg.sessions if cfg.state == "session" else 1
+    return int(cfg.file_mb * FILES_OF_FULL_SIZE * (living + SPARE_FOLDERS) + 1)
 
 
 def make_scratch() -> str:

@@ -33,6 +33,7 @@ from src.sandbox.jails.base import (
     find_python,
     interpreter,
     spawn,
+    writable_mb,
 )
 
 _PYTHON = "/python"  # hides where the interpreter lies on the host, say, in someone's home
@@ -73,7 +74,7 @@ class Bubblewrap(Jail):
             if os.path.isdir(os.path.join(files.stdlib, name)):
                 hidden = os.path.join(moved(files.stdlib), name)
                 command += ["--tmpfs", hidden, "--remount-ro", hidden]
-        size = int(limits["file_mb"] * 16 + 1) * 2**20
+        size = writable_mb(self._cfg) * 2**20
         # bwrap leaves /proc/sys writable to root's uid, capabilities or not
         command += ["--proc", "/proc", "--remount-ro", "/proc", "--dev", "/dev", "--remount-ro", "/dev"]
         command += ["--size", str(size), "--tmpfs", "/tmp", "--chdir", "/tmp", "--remount-ro", "/"]

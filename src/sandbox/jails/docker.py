@@ -41,7 +41,7 @@ from docker.errors import APIError, DockerException, ImageNotFound, NotFound  # 
 
 from src.config import SandboxConfig
 from src.sandbox.api import SandboxError
-from src.sandbox.jails.base import DEVICES, ENVIRONMENT, Jail, Launched, interpreter
+from src.sandbox.jails.base import DEVICES, ENVIRONMENT, Jail, Launched, interpreter, writable_mb
 from src.sandbox.jails.docker_stream import Multiplexed
 
 LABEL = "cir.sandbox"  # on every container, with the caller's process id
@@ -185,7 +185,7 @@ def _description(client: docker.APIClient, cfg: SandboxConfig) -> dict[str, Any]
     on) with ``memory_mb`` and its copy of the worker's pages; the children that wait; and /tmp.
     """
     programs = 2 + cfg.sessions * (cfg.state == "session")
-    writable = int(cfg.file_mb * 16 + 1)
+    writable = writable_mb(cfg)
     memory = _WARM_MB + programs * (_WARM_MB + cfg.memory_mb) + cfg.waiting * _WAITING_MB + writable
     owned = f"mode=0700,uid={_USER},gid={_USER}"
     host = client.create_host_config(
