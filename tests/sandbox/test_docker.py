@@ -217,7 +217,7 @@ def test_the_container_is_closed_on_every_side(client: docker.APIClient, two: Wo
     )
     assert set(host["Tmpfs"]) == {"/tmp", "/dev/mqueue"}
     assert {"size=81m", "nosuid", "nodev", "noexec", "mode=0700"} <= set(host["Tmpfs"]["/tmp"].split(","))
-    assert host["Memory"] == host["MemorySwap"] == (256 + 2 * (256 + 512) + 2 * 32 + 17) * 2**20
+    assert host["Memory"] == host["MemorySwap"] == (256 + 2 * (256 + 512) + 2 * 32 + 81) * 2**20
     assert host["PidsLimit"] == 2048 + 4 * 16
     assert (config["OpenStdin"], config["StdinOnce"], config["Tty"]) == (True, True, False)
 
