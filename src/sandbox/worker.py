@@ -64,6 +64,7 @@ class Worker:
         self._most_sessions = settings["sessions"] if settings["state"] == "session" else 0
         self._sessions: OrderedDict[str, tuple[Child, int]] = OrderedDict()  # with programs run, oldest first
         self._current = -1  # id of the request in progress
+        self._trajectory: str | None = None  # the one it belongs to, until that has ended
         self._closed = False
         self._replay_wall = 2 * settings["limits"]["wall_seconds"]
         confinement = Confinement(settings)
@@ -116,6 +117,7 @@ class Worker:
         """One request; what is to be told of it, without its id."""
         self._current = request["id"]
         trajectory, history = request["trajectory"], request["history"]
+        self._trajectory = trajectory
         child, begun = self._sessions.pop(trajectory, (None, 0))
         if child is not None and begun != len(history):
             self._children.retire(child)  # of a time before a worker was replaced
@@ -133,10 +135,10 @@ class Worker:
         status, error = outcome.status, outcome.error
         if self._stateful and status == "ok" and not outcome.alive:
             status, error = "error", "exited with code 0: what it had defined is gone"
-        elif self._most_sessions and status == "ok" and trajectory is not None:
+        elif self._most_sessions and status == "ok" and self._trajectory is not None:
             child.signal(signal.SIGSTOP)
             self._children.shut(child)
-            self._sessions[trajectory] = child, len(history) + 1
+            self._sessions[self._trajectory] = child, len(history) + 1
             self._done = None
         return {"status": status, "stdout": outcome.stdout, "error": error, "seconds": outcome.seconds}
 
@@ -164,6 +166,8 @@ class Worker:
     def _take_note(self, message: dict[str, Any]) -> bool:
         """A message without an answer; whether it cancels the program in progress."""
         if "forget" in message:
+            if message["forget"] == self._trajectory:
+                self._trajectory = None
             child, _count = self._sessions.pop(message["forget"], (None, 0))
             if child is not None:
                 self._children.retire(child)

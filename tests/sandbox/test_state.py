@@ -164,6 +164,20 @@ def test_a_session_ends_with_its_trajectory(each_jail: str) -> None:
         assert eventually(lambda: len(descendants(sandbox.pids()[0])) == idle)
 
 
+def test_a_session_ends_with_its_trajectory_in_the_middle_of_a_program(each_jail: str) -> None:
+    with build_sandbox(cold(jail=each_jail, workers=1, state="session", waiting=1)) as sandbox:
+        assert isinstance(sandbox, WorkerPool)
+        time.sleep(0.3)
+        idle = len(descendants(sandbox.pids()[0]))
+        running = sandbox.submit("import time\ntime.sleep(0.5)", trajectory="t")
+        assert eventually(lambda: not len(sandbox._queue))
+        time.sleep(0.1)
+        sandbox.end("t")
+        running.result()
+        assert sandbox.run("1", trajectory=None).status is Status.OK
+        assert eventually(lambda: len(descendants(sandbox.pids()[0])) == idle)
+
+
 def test_a_session_does_nothing_between_its_programs(session: WorkerPool) -> None:
     code = """
 import threading, time
