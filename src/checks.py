@@ -11,6 +11,7 @@ import math
 import re
 from collections.abc import Callable
 from dataclasses import fields, is_dataclass
+from importlib.util import find_spec
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, TypeVar
@@ -87,7 +88,7 @@ def _data(cfg: c.DataConfig, at: str) -> list[str]:
             if level not in c.LEVELS:
                 faults.append(wrong_choice(f"{at}levels[{index}]", level, c.LEVELS))
     for name, path in paths.items():
-        if cfg.kind == "file" and path is None:
+        if cfg.kind == "file" and path is None and name.endswith("heldout_path"):
             faults.append(f"{name}=null: {at}kind=file needs it; give {name}=FILE, JSON Lines or Parquet")
         elif cfg.kind == "file" and path is not None and not Path(path).expanduser().is_file():
             faults.append(
@@ -109,6 +110,21 @@ def _rollout(cfg: c.RolloutConfig, at: str) -> list[str]:
             f"{at}mode=text"
         ]
     return []
+
+
+def _engine(cfg: c.EngineConfig, at: str) -> list[str]:
+    faults = []
+    if cfg.kind == "vllm" and find_spec("vllm") is None:
+        faults.append(
+            f"{at}kind=vllm: vLLM is not installed; install it with make setup-vllm, or choose "
+            "engine=transformers"
+        )
+    if cfg.kind == "vllm_server" and not re.match(r"https?://[^/]", cfg.server.url):
+        faults.append(
+            f"{at}server.url={cfg.server.url}: expected the address of a vLLM server, such as "
+            "http://localhost:8000"
+        )
+    return faults
 
 
 def _sandbox(cfg: c.SandboxConfig, at: str) -> list[str]:
@@ -209,16 +225,42 @@ def _evaluate(cfg: c.EvaluateConfig, at: str) -> list[str]:
             f"{at}k={cfg.k}: with {at}temperature=0 all of a problem's trajectories are the same; set "
             f"{at}k=1, or a temperature above 0"
         )
+    if cfg.shard is not None:
+        match = re.fullmatch(r"(\d+)/(\d+)", cfg.shard)
+        if not match or int(match[1]) >= int(match[2]):
+            faults.append(
+                f"{at}shard={cfg.shard}: expected I/N with 0 <= I < N, such as 0/4, 1/4, 2/4 and 3/4"
+            )
     return faults
 
 
 def _run(cfg: c.Config, at: str) -> list[str]:
+    faults = []
     prompts = cfg.trainer.batch_size // cfg.trainer.samples_per_prompt
     if cfg.data.kind == "mini" and prompts > cfg.data.train_size:
-        return [
+        faults.append(
             f"{at}data.train_size={cfg.data.train_size}: one rollout step takes {prompts} problems "
             f"({at}trainer.batch_size={cfg.trainer.batch_size} / {at}trainer.samples_per_prompt="
             f"{cfg.trainer.samples_per_prompt}); give at least as many"
+        )
+    if cfg.data.kind == "file" and cfg.data.train_path is None:
+        faults.append(f"{at}data.train_path=null: training needs it; give {at}data.train_path=FILE")
+    if cfg.evaluate.shard is not None:
+        faults.append(
+            f"{at}evaluate.shard={cfg.evaluate.shard}: the evaluations of a training run are whole; leave it "
+            "null, and evaluate the checkpoint in shards with python -m src.evaluate"
+        )
+    return faults + _colocated(cfg, at)
+
+
+def _colocated(cfg: c.Config, at: str) -> list[str]:
+    vllm = cfg.engine.vllm
+    if cfg.engine.kind in ("vllm", "auto") and vllm.tensor_parallel_size > 1:
+        return [
+            f"{at}engine.vllm.tensor_parallel_size={vllm.tensor_parallel_size}: beside a trainer every rank "
+            "would have to issue the same requests in the same order, which rollouts that overlap with "
+            f"programs do not; set it to 1, or start a vLLM server with that many GPUs and choose "
+            "engine=vllm_server"
         ]
     return []
 
@@ -226,6 +268,7 @@ def _run(cfg: c.Config, at: str) -> list[str]:
 _CHECKS: dict[type, Callable[[Any, str], list[str]]] = {
     c.ModelConfig: _model,
     c.DataConfig: _data,
+    c.EngineConfig: _engine,
     c.RolloutConfig: _rollout,
     c.SandboxConfig: _sandbox,
     c.CurriculumConfig: _curriculum,

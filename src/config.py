@@ -79,12 +79,37 @@ class DataConfig:
 
 
 @dataclass
+class VLLMConfig:
+    """vLLM in this process; for ``engine.kind=vllm``."""
+
+    max_sequences: int = option(256, at_least=1)  # that are sampled at once
+    gpu_memory: float = option(0.4, above=0, at_most=1)  # share of a GPU's memory, weights included
+    cpu_memory_gb: int = option(1, at_least=1)  # for keys and values, where there is no GPU
+    eager: bool = False  # no compilation: starts sooner, samples more slowly
+    sleep: bool = False  # give the memory back between rollouts; needs a GPU
+    tensor_parallel_size: int = option(1, at_least=1)  # evaluation only
+
+
+@dataclass
+class VLLMServerConfig:
+    """A vLLM server; for ``engine.kind=vllm_server``."""
+
+    url: str = "http://localhost:8000"
+    connections: int = option(1024, at_least=1)  # requests under way at once, of each process
+    start_seconds: float = option(240.0, above=0)  # it must answer by then
+    group_port: int = option(51216, at_least=1, at_most=65535)  # of the weight transfer
+
+
+@dataclass
 class EngineConfig:
     """What samples tokens."""
 
-    kind: str = option("transformers", choices=("transformers",))
-    batch_size: int = option(256, at_least=1)  # sequences generated at once
-    leave: float = option(0.0, at_least=0, below=1)  # share of a batch left for the next poll
+    # auto: vllm where it is installed and there is a GPU, else transformers
+    kind: str = option("transformers", choices=("auto", "transformers", "vllm", "vllm_server"))
+    batch_size: int = option(256, at_least=1)  # transformers: sequences generated at once
+    leave: float = option(0.0, at_least=0, below=1)  # transformers: share of a batch left for the next poll
+    vllm: VLLMConfig = field(default_factory=VLLMConfig)
+    server: VLLMServerConfig = field(default_factory=VLLMServerConfig)
 
 
 @dataclass
@@ -97,8 +122,12 @@ class RolloutConfig:
     max_prompt_tokens: int = option(1024, at_least=1)
     temperature: float = option(1.0, above=0)
     top_p: float = option(1.0, above=0, at_most=1)
+    boundary: str = option("fence", choices=("fence", "post_hoc", "stop_string"))  # src/rollout/stopping.py
+    mask: str = option("exact", choices=("exact", "none"))  # none: feedback is trained on too
     over_budget: str = option("continue", choices=("continue", "stop", "notice"))
     feedback_chars: int = option(400, at_least=16)
+    max_live: int = option(4096, at_least=1)  # trajectories on their way at once
+    max_seconds: float | None = option(None, above=0)  # then what is live ends as length
 
 
 @dataclass
@@ -201,6 +230,12 @@ class TrainerConfig:
     clip_high: float = option(0.28, above=0)
     dual_clip: float | None = option(3.0, above=1)
     kl: float = option(0.0, at_least=0)
+    # engines that keep logprobs only: trainer's over engine's probability of each token, cut off above
+    importance_sampling: str = option(
+        "token_truncate",
+        choices=("token_truncate", "token_mask", "sequence_truncate", "sequence_mask", "none"),
+    )
+    importance_max: float = option(3.0, above=1)
     max_infrastructure: float = option(0.05, at_least=0, at_most=1)  # share of a step's trajectories
     checkpoint_every: int = option(50, at_least=0)  # rollout steps; 0: only at the end
     keep_checkpoints: int = option(2, at_least=1)
@@ -210,7 +245,7 @@ class TrainerConfig:
 
 @dataclass
 class EvaluateConfig:
-    """Evaluation before and after training."""
+    """How a policy is evaluated."""
 
     modes: list[str] = option(["free", "code", "text"], choices=("free", "text", "code"))
     k: int = option(1, at_least=1)  # trajectories per problem
@@ -218,6 +253,7 @@ class EvaluateConfig:
     top_p: float = option(1.0, above=0, at_most=1)
     budget: int = option(4, at_least=0)
     seed: int = _seed(1234)
+    shard: str | None = None  # I/N: every N-th problem from the I-th on, 0 <= I < N
 
 
 @dataclass
@@ -246,6 +282,19 @@ class Config:
     trainer: TrainerConfig = field(default_factory=TrainerConfig)
     evaluate: EvaluateConfig = field(default_factory=EvaluateConfig)
     tracking: TrackingConfig = field(default_factory=TrackingConfig)
+
+
+@dataclass
+class EvaluationConfig:
+    """``python -m src.evaluate``."""
+
+    model: ModelConfig = field(default_factory=ModelConfig)
+    data: DataConfig = field(default_factory=DataConfig)
+    engine: EngineConfig = field(default_factory=EngineConfig)
+    rollout: RolloutConfig = field(default_factory=RolloutConfig)
+    sandbox: SandboxConfig = field(default_factory=SandboxConfig)
+    reward: RewardConfig = field(default_factory=RewardConfig)
+    evaluate: EvaluateConfig = field(default_factory=EvaluateConfig)
 
 
 @dataclass

@@ -11,21 +11,34 @@ from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
     Progress,
+    ProgressColumn,
+    Task,
     TaskProgressColumn,
     TextColumn,
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
 from rich.table import Table
+from rich.text import Text
 
 # Wide enough for the step lines when the output goes to a file.
 console = Console(soft_wrap=True, width=None if sys.stdout.isatty() else 120)
+
+
+class MeterColumn(ProgressColumn):
+    """Live trajectories, tokens/s and executions/s of the rollout that a task's ``meter`` field counts."""
+
+    def render(self, task: Task) -> Text:
+        """See ProgressColumn."""
+        owner = task.fields.get("meter")  # of a ``meter`` for each rollout
+        return Text(owner.meter.line() if owner is not None and owner.meter.live else "")
 
 
 def progress() -> Progress:
     """Return a progress bar with count, rate and time left; a context manager."""
     return Progress(
         TextColumn("{task.description}"),
+        MeterColumn(),
         BarColumn(),
         MofNCompleteColumn(),
         TaskProgressColumn(show_speed=True),

@@ -7,25 +7,26 @@ import shutil
 import time
 from contextlib import ExitStack
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, set_seed
+from transformers import set_seed
 from transformers.utils import logging as transformers_logging
 
 from src import checkpoints, provenance
 from src.config import Config
 from src.console import comparison, console, progress, step_line
 from src.curriculum import build_curriculum
-from src.evaluate import evaluate
+from src.evaluation import evaluate
+from src.policy import load_codec, load_model
 from src.problems import load_problems
-from src.records import LineWriter, RecordWriter, last_attempt, read_metrics
+from src.records import LineWriter, RecordWriter, last_attempt, read_metrics, write_json
 from src.rewards import Grader
 from src.rollout.collector import Collector
-from src.rollout.engines.transformers import TransformersEngine
-from src.rollout.tokens import TokenCodec
-from src.sandbox import Sandbox, build_sandbox
+from src.rollout.engines.build import Engines, choose_engine, refuse_training
+from src.rollout.engines.colocated import SleepingVLLM
+from src.sandbox import build_sandbox
 from src.tracking import Tracker
 from src.trainer import CIRTrainer, MetricsCallback
 
@@ -42,6 +43,8 @@ def run(cfg: Config, run_dir: Path) -> dict[str, Any]:
             evaluation of the earlier run are taken over from its folder.
     """
     start = time.perf_counter()
+    kind = choose_engine(cfg.engine)
+    refuse_training(kind)
     checkpoint = _take_over(cfg, run_dir)
     provenance.save(cfg, run_dir)
     state = _read_state(run_dir) if checkpoint else {}
@@ -55,7 +58,8 @@ def run(cfg: Config, run_dir: Path) -> dict[str, Any]:
         metrics_file = stack.enter_context(LineWriter(run_dir / METRICS))
         transformers_logging.disable_progress_bar()  # ours is the only one
         set_seed(cfg.trainer.seed)
-        model, codec = load_policy(cfg)
+        model = load_model(cfg.model)
+        codec = load_codec(cfg.model)
         tracker = Tracker(cfg, run_dir, state.get("wandb_id"))
         stack.callback(tracker.finish)
         bar = stack.enter_context(progress())
@@ -73,50 +77,66 @@ def run(cfg: Config, run_dir: Path) -> dict[str, Any]:
             console.print(step_line(step, steps, metrics))
             bar.update(task, completed=step + 1, visible=True, description=_describe(metrics))
 
+        def collector(trainer: CIRTrainer, mode: str | None = None) -> Collector:
+            """With the settings of training, or of an evaluation in ``mode``."""
+            llm, power = None, None
+            if kind == "vllm":
+                llm = trainer.vllm_generation.llm
+                power = SleepingVLLM(trainer.vllm_generation) if cfg.engine.vllm.sleep else None
+            engines = stack.enter_context(
+                Engines(kind, cfg.engine, cfg.rollout, codec, model=model, llm=llm, power=power)
+            )
+            sampling = cfg.rollout if mode is None else cfg.evaluate
+            rollout = cfg.rollout if mode is None else replace(cfg.rollout, tools=mode != "text")
+            engine = engines.make(sampling.temperature, sampling.top_p)
+            style = cfg.model.prompt_style
+            return Collector(engine, sandbox, grader, codec, rollout, cfg.reward, style, writer)
+
         trainer = CIRTrainer(
             cfg,
             run_dir,
             model,
             codec.tokenizer,
             train_problems,
-            _collector(cfg, model, codec, sandbox, grader, evaluating=False),
+            collector,
             build_curriculum(cfg.curriculum),
-            writer,
+            kind,
             attempt,
             [MetricsCallback(on_step, cfg.trainer.minibatches)],
         )
+        console.print(f"engine: {kind}")
 
         def evaluations(phase: str, step: int) -> dict[str, Any]:
             results = {}
+            trainer.push_weights()
             for mode in cfg.evaluate.modes:
                 total = len(heldout) * cfg.evaluate.k
-                eval_task = bar.add_task(f"evaluating {phase} training, {mode}", total=total)
-                collector = _collector(cfg, model, codec, sandbox, grader, evaluating=True, mode=mode)
+                evaluator = collector(trainer, mode)
+                eval_task = bar.add_task(f"evaluating {phase} training, {mode}", total=total, meter=evaluator)
                 results[mode] = evaluate(
-                    collector,
+                    evaluator,
                     heldout,
                     mode,
                     cfg.evaluate,
-                    writer,
                     phase=phase,
                     step=step,
                     attempt=attempt,
-                    on_finish=lambda task=eval_task: bar.advance(task),  # type: ignore[misc]
+                    on_finish=partial(bar.advance, eval_task),
                 )
                 bar.remove_task(eval_task)
             return results
 
         if "before" not in state:
             state = {"before": evaluations("before", 0), "wandb_id": tracker.run_id}
-            _write_json(run_dir / STATE, state)
-        bar.update(task, visible=True)
+            write_json(run_dir / STATE, state)
+        bar.update(task, visible=True, meter=trainer)
         trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
         after = evaluations("after", trainer.rollout_step)
         bar.remove_task(task)
 
         rows = read_metrics(run_dir / METRICS)
         summary = {
-            "settings": provenance.settings(cfg) | {"jail": sandbox.jail},
+            "settings": provenance.settings(cfg) | {"jail": sandbox.jail, "engine": kind},
             "before": state["before"],
             "after": after,
             "steps": trainer.rollout_step,
@@ -126,46 +146,11 @@ def run(cfg: Config, run_dir: Path) -> dict[str, Any]:
             "sandbox": sandbox.stats(),
             "checkpoint": str(checkpoints.resolve(run_dir)),
         }
-        _write_json(run_dir / SUMMARY, summary)
+        write_json(run_dir / SUMMARY, summary)
         tracker.finish({"before": state["before"], "after": after})
     console.print(comparison(state["before"], after))
     console.print(f"{run_dir / SUMMARY}: {summary['steps']} steps in {summary['wall_seconds']:.0f} s")
     return summary
-
-
-def load_policy(cfg: Config) -> tuple[PreTrainedModel, TokenCodec]:
-    """Return the policy of ``cfg.model`` and the codec of its tokenizer."""
-    tokenizer = AutoTokenizer.from_pretrained(cfg.model.path, revision=cfg.model.revision)
-    model = AutoModelForCausalLM.from_pretrained(
-        cfg.model.path, revision=cfg.model.revision, dtype=getattr(torch, cfg.model.dtype)
-    )
-    eos = model.generation_config.eos_token_id
-    eos_ids = eos if isinstance(eos, list) else [] if eos is None else [eos]
-    return model, TokenCodec(tokenizer).with_eos(eos_ids)
-
-
-def _collector(
-    cfg: Config,
-    model: PreTrainedModel,
-    codec: TokenCodec,
-    sandbox: Sandbox,
-    grader: Grader,
-    *,
-    evaluating: bool,
-    mode: str | None = None,
-) -> Collector:
-    """Return a collector with the sampling settings of training or of an evaluation in ``mode``."""
-    sampling = cfg.evaluate if evaluating else cfg.rollout
-    engine = TransformersEngine(
-        model,
-        codec,
-        temperature=sampling.temperature,
-        top_p=sampling.top_p,
-        batch_size=cfg.engine.batch_size,
-        leave=cfg.engine.leave,
-    )
-    rollout = replace(cfg.rollout, tools=mode != "text") if evaluating else cfg.rollout
-    return Collector(engine, sandbox, grader, codec, rollout, cfg.reward, cfg.model.prompt_style)
 
 
 def _describe(metrics: dict[str, float]) -> str:
@@ -207,10 +192,3 @@ def _earlier_seconds(run_dir: Path, checkpoint: Path | None) -> float:
 
 def _read_state(run_dir: Path) -> dict[str, Any]:
     return dict(json.loads((run_dir / STATE).read_text()))
-
-
-def _write_json(path: Path, data: dict[str, Any]) -> None:
-    """Write ``data`` whole or not at all."""
-    partial = path.with_suffix(".partial")
-    partial.write_text(json.dumps(data, indent=2) + "\n")
-    partial.replace(path)

@@ -11,7 +11,7 @@ from importlib.metadata import distributions
 from pathlib import Path
 from typing import Any
 
-from src.config import Config
+from src.config import Config, EvaluationConfig
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -32,12 +32,12 @@ def commit() -> str | None:
     return head.strip() + ("-dirty" if _git("status", "--porcelain") else "")
 
 
-def config_hash(cfg: Config) -> str:
+def config_hash(cfg: Config | EvaluationConfig) -> str:
     """Return 12 hex digits that identify the resolved configuration."""
     return hashlib.sha256(json.dumps(asdict(cfg), sort_keys=True).encode()).hexdigest()[:12]
 
 
-def settings(cfg: Config) -> dict[str, Any]:
+def settings(cfg: Config | EvaluationConfig) -> dict[str, Any]:
     """Return what every summary and figure carries."""
     data = cfg.data
     return {
@@ -45,19 +45,20 @@ def settings(cfg: Config) -> dict[str, Any]:
         "config_hash": config_hash(cfg),
         "model": cfg.model.path,
         "benchmark": data.kind if data.kind == "mini" else data.heldout_path,
+        "shard": cfg.evaluate.shard,
         "k": cfg.evaluate.k,
         "temperature": cfg.evaluate.temperature,
         "top_p": cfg.evaluate.top_p,
         "budget": cfg.evaluate.budget,
         "max_tokens": cfg.rollout.max_tokens,
         "max_prompt_tokens": cfg.rollout.max_prompt_tokens,
-        "seed": cfg.trainer.seed,
+        "seed": cfg.trainer.seed if isinstance(cfg, Config) else None,
         "evaluation_seed": cfg.evaluate.seed,
         "data_seed": data.seed,
     }
 
 
-def save(cfg: Config, run_dir: Path) -> None:
+def save(cfg: Config | EvaluationConfig, run_dir: Path) -> None:
     """Write config.json, packages.txt, difference.patch and machine.json into ``run_dir``."""
     run_dir.mkdir(parents=True, exist_ok=True)
     (run_dir / "config.json").write_text(json.dumps(asdict(cfg), indent=2) + "\n")

@@ -206,3 +206,10 @@ def last_attempt(path: Path) -> int:
     if not path.exists():
         return -1
     return max((record.attempt for record in iter_records(path)), default=-1)
+
+
+def write_json(path: Path, data: dict[str, Any]) -> None:
+    """Write ``data`` whole or not at all."""
+    partial = path.with_suffix(".partial")
+    partial.write_text(json.dumps(data, indent=2) + "\n")
+    partial.replace(path)

@@ -12,16 +12,27 @@ from src.entry import entry
 @entry("train", Config)
 def main(cfg: Config, run_dir: Path) -> None:
     """Run the whole experiment; the imports are here so that a bad configuration fails in seconds."""
+    from src.rollout.engines.environment import set_environment
+
+    set_environment(cfg.engine)
     from src.checkpoints import CheckpointError
     from src.experiment import run
     from src.problems import ProblemError
     from src.rollout.collector import PromptError
+    from src.rollout.engines import EngineError
     from src.sandbox import SandboxError
     from src.trainer import InfrastructureError
 
     try:
         run(cfg, run_dir)
-    except (CheckpointError, InfrastructureError, ProblemError, PromptError, SandboxError) as error:
+    except (
+        CheckpointError,
+        EngineError,
+        InfrastructureError,
+        ProblemError,
+        PromptError,
+        SandboxError,
+    ) as error:
         sys.exit(f"{type(error).__name__}: {error}")
 
 

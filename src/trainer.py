@@ -7,11 +7,12 @@ infrastructure spoilt, records and metrics of every rollout, checkpoints written
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,30 +20,20 @@ import torch
 from datasets import Dataset
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainerCallback
 from transformers.trainer_callback import PrinterCallback
-from trl import GRPOConfig, GRPOTrainer
+from trl import GRPOTrainer
 
 from src import checkpoints
 from src.config import Config
 from src.curriculum import Curriculum
+from src.grpo_settings import TRL_METRICS, grpo_config
 from src.problems import Problem
 from src.problems.prompts import build_prompt
-from src.records import RecordWriter
 from src.rollout.adapter import to_trl
 from src.rollout.collector import Collected, Collector
+from src.rollout.engines.colocated import llm_settings, mend, trl_makes_llm_with
+from src.rollout.meter import Meter
 from src.rollout.metrics import summarise
 
-# What TRL calls a metric, and what it is called here; its other metrics are ours under other names.
-TRL_METRICS = {
-    "loss": "loss",
-    "grad_norm": "grad_norm",
-    "learning_rate": "learning_rate",
-    "entropy": "entropy",
-    "kl": "kl",
-    "clip_ratio/low_mean": "clip/low",
-    "clip_ratio/high_mean": "clip/high",
-    "clip_ratio/region_mean": "clip/region",
-    "frac_reward_zero_std": "groups/all_equal",
-}
 _OURS = "cir/"
 
 
@@ -73,49 +64,6 @@ def whiten(advantages: torch.Tensor, tokens: torch.Tensor, reduce: Any = lambda 
     variance = squares / (count - 1).clamp(min=1)
     white = (values - mean) * torch.rsqrt(variance + 1e-8)
     return torch.where(weights > 0, white, 0.0).to(advantages.dtype)
-
-
-def grpo_config(cfg: Config, folder: Path) -> GRPOConfig:
-    """Translate our settings for one process into TRL's."""
-    trainer, rollout = cfg.trainer, cfg.rollout
-    micro_batches = trainer.batch_size // trainer.micro_batch_size
-    return GRPOConfig(
-        output_dir=str(folder),
-        per_device_train_batch_size=trainer.micro_batch_size,
-        gradient_accumulation_steps=micro_batches // trainer.minibatches,
-        steps_per_generation=micro_batches,
-        num_generations=trainer.samples_per_prompt,
-        max_steps=trainer.steps * trainer.minibatches,
-        max_completion_length=rollout.max_tokens,
-        temperature=rollout.temperature,
-        top_p=rollout.top_p,
-        learning_rate=trainer.learning_rate,
-        lr_scheduler_type=trainer.lr_schedule
-        if trainer.lr_schedule != "constant"
-        else "constant_with_warmup",
-        warmup_steps=trainer.warmup_steps,
-        weight_decay=trainer.weight_decay,
-        adam_beta2=trainer.adam_beta2,
-        max_grad_norm=trainer.max_grad_norm,
-        epsilon=trainer.clip_low,
-        epsilon_high=trainer.clip_high,
-        delta=trainer.dual_clip,
-        beta=trainer.kl,
-        loss_type="dapo",  # the mean over all policy tokens of the batch
-        scale_rewards="none",  # whitening comes afterwards, over policy tokens
-        mask_truncated_completions=False,
-        logging_steps=trainer.minibatches,
-        save_strategy="steps",
-        save_steps=(trainer.checkpoint_every or trainer.steps) * trainer.minibatches,
-        gradient_checkpointing=False,
-        bf16=cfg.model.dtype == "bfloat16",
-        fp16=cfg.model.dtype == "float16",
-        use_cpu=not torch.cuda.is_available(),
-        report_to="none",
-        disable_tqdm=True,
-        remove_unused_columns=False,
-        seed=trainer.seed,
-    )
 
 
 def _graded(reward: list[float | None], **_: Any) -> list[float | None]:
@@ -154,9 +102,10 @@ class CIRTrainer(GRPOTrainer):
         model: the policy.
         tokenizer: its tokenizer.
         problems: to train on.
-        collector: makes graded trajectories.
+        make_collector: called once with this trainer, which by then has its vLLM, if any; makes what
+            makes graded trajectories.
         curriculum: rollout step to interaction budget.
-        writer: where every trajectory is recorded.
+        kind: of the engine.
         attempt: how often the run was resumed.
         callbacks: see TRL.
     """
@@ -168,29 +117,45 @@ class CIRTrainer(GRPOTrainer):
         model: PreTrainedModel,
         tokenizer: PreTrainedTokenizerBase,
         problems: Sequence[Problem],
-        collector: Collector,
+        make_collector: Callable[[CIRTrainer], Collector],
         curriculum: Curriculum,
-        writer: RecordWriter,
+        kind: str = "transformers",
         attempt: int = 0,
         callbacks: list[TrainerCallback] | None = None,
     ) -> None:
-        self._cfg, self._problems, self._collector = cfg, problems, collector
-        self._curriculum, self._writer, self._attempt = curriculum, writer, attempt
+        self._cfg, self._problems = cfg, problems
+        self._curriculum, self._attempt = curriculum, attempt
         self._rows: list[dict[str, Any]] = []
         self.collected: Collected | None = None  # of the last rollout, for callbacks
         mode, style = cfg.rollout.mode, cfg.model.prompt_style
         os.environ.setdefault("TRL_EXPERIMENTAL_SILENCE", "1")  # rollout_func is an experimental interface
         rows = [{"prompt": build_prompt(p, mode, style), "problem": i} for i, p in enumerate(problems)]
-        super().__init__(
-            model=model,
-            reward_funcs=_graded,
-            args=grpo_config(cfg, run_dir / "checkpoints"),
-            train_dataset=Dataset.from_list(rows),
-            processing_class=tokenizer,
-            rollout_func=self._rollout,
-            callbacks=callbacks,
-        )
+        colocated = llm_settings(cfg.engine, cfg.model, cfg.rollout) if kind == "vllm" else None
+        with trl_makes_llm_with(colocated) if colocated else contextlib.nullcontext():
+            super().__init__(
+                model=model,
+                reward_funcs=_graded,
+                args=grpo_config(cfg, run_dir / "checkpoints", kind),
+                train_dataset=Dataset.from_list(rows),
+                processing_class=tokenizer,
+                rollout_func=self._rollout,
+                callbacks=callbacks,
+            )
+        if self.use_vllm:
+            mend(self.vllm_generation)
         self.remove_callback(PrinterCallback)  # prints raw dictionaries
+        self._collector = make_collector(self)
+
+    @property
+    def meter(self) -> Meter:
+        """Numbers of the rollout under way."""
+        return self._collector.meter
+
+    def push_weights(self) -> None:
+        """Let a separate engine sample from the weights as they are now, as TRL does at each rollout."""
+        if self.use_vllm:
+            self.vllm_generation.sync_weights()
+            self._last_loaded_step = self.state.global_step
 
     @property
     def rollout_step(self) -> int:
@@ -221,15 +186,16 @@ class CIRTrainer(GRPOTrainer):
         collected = self._collector.collect(
             asked, self._cfg.rollout.mode, budget, phase="train", step=step, attempt=self._attempt
         )
-        self._writer.write_records(collected.records)
         self._refuse_losses(collected)
-        metrics = summarise(collected.records) | {"budget": float(budget)}
-        metrics |= {f"seconds/{name}": value for name, value in collected.seconds.items()}
-        metrics |= {f"sandbox/{name}": value for name, value in collected.sandbox.items()}
+        metrics = summarise(collected.records) | {"budget": float(budget)} | self._collector.metrics()
         for name, value in metrics.items():
             self._metrics["train"][_OURS + name].append(value)
         self.collected = collected
-        return to_trl(collected.trajectories, collected.rewards)
+        return to_trl(
+            collected.trajectories,
+            collected.rewards,
+            mask_feedback=self._cfg.rollout.mask == "exact",
+        )
 
     def _refuse_losses(self, collected: Collected) -> None:
         lost = [r for r in collected.records if r.stop_reason == "infrastructure"]

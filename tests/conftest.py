@@ -13,8 +13,24 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "a jail that is named here must work, or its tests fail",
     )
     parser.addoption("--ray", action="store_true", help="run the tests that start a Ray cluster, too")
+    parser.addoption("--vllm", action="store_true", help="run the tests that need vLLM, too")
 
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "docker: needs a Docker daemon; run when --jails names docker")
     config.addinivalue_line("markers", "ray: starts a Ray cluster; run with --ray")
+    config.addinivalue_line("markers", "vllm: needs vLLM (make setup-vllm); run with --vllm")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """What was not asked for is deselected; what was asked for fails where it cannot be run."""
+    asked = {
+        "docker": "docker" in config.getoption("--jails").split(","),
+        "ray": config.getoption("--ray"),
+        "vllm": config.getoption("--vllm"),
+    }
+    unasked = [name for name, wanted in asked.items() if not wanted]
+    away = [item for item in items if any(item.get_closest_marker(name) for name in unasked)]
+    if away:
+        config.hook.pytest_deselected(items=away)
+        items[:] = [item for item in items if item not in away]

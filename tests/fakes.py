@@ -67,7 +67,7 @@ class ScriptedEngine:
         streaming: bool = False,
         logprobs: bool = False,
     ) -> None:
-        self.streaming = streaming
+        self.streaming, self.background = streaming, False
         self._scripts = [list(script) for script in scripts]
         self._at = [0] * len(scripts)
         self._filler, self._overrun, self._per_poll, self._logprobs = filler, overrun, per_poll, logprobs
@@ -82,10 +82,20 @@ class ScriptedEngine:
         assert request.max_tokens >= 1
         self._pending.append(request)
 
-    def reset(self) -> None:
+    def start(self, notify: Callable[[], None]) -> None:
+        assert not self._pending
+
+    def stop(self) -> None:
         self._pending.clear()
 
-    def poll(self) -> list[Generation]:
+    def abort(self) -> list[Generation]:
+        given_up = [
+            Generation(r.id, [], [] if self._logprobs else None, Finish.LENGTH) for r in self._pending
+        ]
+        self._pending.clear()
+        return given_up
+
+    def poll(self, until: float | None = None) -> list[Generation]:
         return [self._sample(self._pending.pop()) for _ in range(min(self._per_poll, len(self._pending)))]
 
     def _sample(self, request: Request) -> Generation:
@@ -125,10 +135,14 @@ class FakeSandbox(Sandbox):
         self.ran.append(code)
         future: Future[ExecutionResult] = Future()
         if self._delay:
-            threading.Timer(self._delay, lambda: future.set_result(self._reply(code))).start()
+            threading.Timer(self._delay, self._answer, (future, code)).start()
         else:
             future.set_result(self._reply(code))
         return future
+
+    def _answer(self, future: Future[ExecutionResult], code: str) -> None:
+        if future.set_running_or_notify_cancel():
+            future.set_result(self._reply(code))
 
     def stats(self) -> dict[str, float]:
         return {"executions": float(len(self.ran))}

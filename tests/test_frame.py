@@ -24,8 +24,8 @@ LAYERS = (
     | {"fences", "checkpoints", "provenance", "console"},
     {"sandbox", "curriculum", "rewards", "tracking"},
     {"rollout"},
-    {"trainer"},
-    {"train", "evaluate", "warm_start", "experiment"},
+    {"policy", "grpo_settings", "trainer"},
+    {"train", "evaluate", "evaluation", "warm_start", "experiment"},
 )
 
 
@@ -53,14 +53,14 @@ def distribution(name: str) -> str:
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
-def pins() -> dict[str, str]:
+def pins(name: str = "requirements.txt") -> dict[str, str]:
     result = {}
-    for line in (ROOT / "requirements.txt").read_text().splitlines():
+    for line in (ROOT / name).read_text().splitlines():
         line = line.partition("#")[0].strip()
         if line:
             match = re.fullmatch(r"([A-Za-z0-9_.-]+)==([A-Za-z0-9_.]+)", line)
-            assert match, f"requirements.txt: {line} is not an exact pin"
-            assert distribution(match[1]) not in result, f"requirements.txt: {match[1]} is listed twice"
+            assert match, f"{name}: {line} is not an exact pin"
+            assert distribution(match[1]) not in result, f"{name}: {match[1]} is listed twice"
             result[distribution(match[1])] = match[2]
     return result
 
@@ -75,7 +75,10 @@ class TestDependencies:
         others = {path.name for path in ROOT.glob("*requirements*")} | {
             path.name for path in ROOT.glob("setup.*")
         }
-        assert others == {"requirements.txt"}
+        assert others == {"requirements.txt", "requirements-vllm.txt"}
+
+    def test_vllm_adds_to_the_list_and_changes_nothing_in_it(self) -> None:
+        assert not set(pins("requirements-vllm.txt")) & set(pins())
 
     @pytest.mark.parametrize("name", pins())
     def test_what_is_installed_is_what_is_pinned(self, name: str) -> None:
@@ -88,8 +91,8 @@ class TestDependencies:
         for path in modules(*CODE):
             for name in imported(path):
                 top = name.partition(".")[0]
-                if top in sys.stdlib_module_names or top in first_party:
-                    continue
+                if top in sys.stdlib_module_names or top in first_party or top == "vllm":
+                    continue  # vLLM is pinned in its own list, and need not be installed
                 if not {distribution(owner) for owner in owners.get(top, [])} & set(pins()):
                     missing.add(f"{path.relative_to(ROOT)} imports {top}")
         assert not missing, "pin them in requirements.txt"
@@ -247,9 +250,9 @@ class TestMake:
 
     def test_help_lists_every_target(self, folder: Path) -> None:
         listed = re.findall(r"^make ([\w-]+)", self.make(folder, "help").stdout, flags=re.MULTILINE)
-        measured = ["soak-sandbox", "bench-sandbox", "scale-sandbox"]
-        tested = ["test", "test-ray", "test-docker", "sandbox-image", *measured]
-        assert listed == ["help", "setup", "train", *tested, "lint", "format", "clean"]
+        measured = ["soak-sandbox", "bench-sandbox", "scale-sandbox", "bench-rollout"]
+        tested = ["test", "test-ray", "test-vllm", "test-docker", "sandbox-image", *measured]
+        assert listed == ["help", "setup", "setup-vllm", "train", *tested, "lint", "format", "clean"]
 
     def test_clean_keeps_the_runs(self, folder: Path) -> None:
         (folder / "runs").mkdir()

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
@@ -61,17 +62,23 @@ def config(**trainer: Any) -> Config:
 class FakeGrader:
     """Says that every third answer is right."""
 
-    def grade(self, pairs: Sequence[tuple[str, str | None]]) -> list[Grade]:
-        return [Grade(correct=index % 3 == 0) for index in range(len(pairs))]
+    def __init__(self) -> None:
+        self._asked = 0
+
+    def submit(self, gold: str, answer: str | None) -> Future[Grade]:
+        future: Future[Grade] = Future()
+        future.set_result(Grade(correct=self._asked % 3 == 0))
+        self._asked += 1
+        return future
 
 
 class CodingEngine(TransformersEngine):
     """Samples from the model, but slips a code block in front of whatever it says first."""
 
-    def poll(self) -> list[Generation]:
+    def poll(self, until: float | None = None) -> list[Generation]:
         block = BPE.encode("```python\nprint(1)\n```")
         first = {r.id for r in self._pending if len(r.token_ids) < 40 and r.max_tokens == 40}
-        polled = super().poll()
+        polled = super().poll(until)
         return [
             Generation(g.id, (block + g.token_ids)[:40], None, g.finish) if g.id in first else g
             for g in polled
@@ -90,14 +97,16 @@ def trainer(
     """A trainer whose trajectories each begin with an execution."""
     policy = model(cfg.trainer.seed)
     sampler = engine(policy, BPE, temperature=1.0, top_p=1.0, batch_size=64)
+    writer = RecordWriter(run_dir / "trajectories.jsonl")
     collector = Collector(
         sampler,
         sandbox or FakeSandbox(),
-        FakeGrader(),
+        FakeGrader(),  # type: ignore[arg-type]
         BPE,
         cfg.rollout,
         cfg.reward,
-        "mini",  # type: ignore[arg-type]
+        "mini",
+        writer,
     )
     return CIRTrainer(
         cfg,
@@ -105,9 +114,8 @@ def trainer(
         policy,
         BPE.tokenizer,
         [problem(name=f"p{i}") for i in range(16)],
-        collector,
+        lambda _: collector,
         build_curriculum(cfg.curriculum),
-        RecordWriter(run_dir / "trajectories.jsonl"),
-        attempt,
-        callbacks,
+        attempt=attempt,
+        callbacks=callbacks,
     )

@@ -19,7 +19,7 @@ import threading
 import time
 from collections import Counter, OrderedDict
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -167,16 +167,21 @@ class Grader:
         Raises:
             GraderError: the grading processes cannot be started, or the grader is closed.
         """
-        grades: dict[tuple[str, str | None], Grade] = {}
-        pending = []
-        for pair in dict.fromkeys(pairs):
-            grade = self._at_once(*pair)
-            if grade is None:
-                pending.append(pair)
-            else:
-                grades[pair] = grade
-        grades.update(zip(pending, self._threads.map(self._in_child, pending), strict=True))
+        futures = {pair: self.submit(*pair) for pair in dict.fromkeys(pairs)}
+        grades = {pair: future.result() for pair, future in futures.items()}
         return [grades[pair] for pair in pairs]
+
+    def submit(self, gold: str, answer: str | None) -> Future[Grade]:
+        """Return the grade to be of one pair; its result may raise GraderError."""
+        known = self._at_once(gold, answer)
+        if known is not None or answer is None:
+            future: Future[Grade] = Future()
+            future.set_result(known or Grade(False))
+            return future
+        try:
+            return self._threads.submit(self._in_child, gold, answer)
+        except RuntimeError:
+            raise GraderError("the grader is closed") from None
 
     def stats(self) -> dict[str, int]:
         """Counts since the start: pairs ``compared`` in a child, ``timeout``, ``crash`` and ``error``."""
@@ -227,8 +232,11 @@ class Grader:
                 self._cache.move_to_end((gold, answer))
             return known
 
-    def _in_child(self, pair: tuple[str, str]) -> Grade:
-        grade = self._compare(*pair)
+    def _in_child(self, gold: str, answer: str) -> Grade:
+        known = self._at_once(gold, answer)  # since it was submitted
+        if known is not None:
+            return known
+        pair, grade = (gold, answer), self._compare(gold, answer)
         with self._lock:
             self._counts["compared"] += 1
             if grade.failure:

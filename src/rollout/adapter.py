@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
 from src.rollout.trajectory import StopReason, Trajectory
 
 
-def to_trl(trajectories: Sequence[Trajectory], rewards: Sequence[float | None]) -> dict[str, Any]:
+def to_trl(
+    trajectories: Sequence[Trajectory], rewards: Sequence[float | None], *, mask_feedback: bool = True
+) -> dict[str, Any]:
     """Return prompt ids, completion ids, logprobs, loss masks and rewards, one of each per trajectory.
 
     A trajectory that the infrastructure spoilt gets a mask of zeros: it must count neither in the
@@ -17,6 +20,8 @@ def to_trl(trajectories: Sequence[Trajectory], rewards: Sequence[float | None]) 
     Args:
         trajectories: in the order of the prompts that TRL handed over.
         rewards: None excludes a trajectory from its group's mean.
+        mask_feedback: False trains on what the sandbox wrote too, for the ablation. It was not sampled, so
+            its logprobs are nan, which TRL takes for an importance ratio of 1.
 
     Raises:
         ValueError: ids, mask and logprobs of a trajectory differ in length, or it is empty. TRL
@@ -32,6 +37,12 @@ def to_trl(trajectories: Sequence[Trajectory], rewards: Sequence[float | None]) 
                 f"{len(mask)} mask entries and {len(values) if values is not None else 'no'} logprobs"
             )
         excluded = trajectory.stop_reason is StopReason.INFRASTRUCTURE
+        if not mask_feedback:
+            if values is not None:
+                logprobs[index] = [
+                    x if sampled else math.nan for x, sampled in zip(values, mask, strict=True)
+                ]
+            mask = [1] * length
         masks.append([0] * length if excluded else mask)
     return {
         "prompt_ids": [trajectory.task.prompt_ids for trajectory in trajectories],

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol, Self
 
 from src.fences import OPENING
 from src.rollout.tokens import TokenCodec
@@ -82,7 +83,8 @@ class Cut:
         injected: bytes that replace the closing token's part up to the fence; empty if it was kept.
         dropped: sampled tokens that do not survive.
         code: text between the fences.
-        after_newline: the fence's line is already ended.
+        after_newline: the line of the last backticks is already ended.
+        opened: the policy has opened the output block itself.
     """
 
     kept: int
@@ -90,9 +92,22 @@ class Cut:
     dropped: int
     code: str
     after_newline: bool
+    opened: bool = False
 
 
-def find_boundary(scanner: FenceScanner, token_ids: Sequence[int], codec: TokenCodec) -> Cut | None:
+class Scanner(Protocol):
+    """What follows a policy segment byte by byte, looking for the end of it."""
+
+    code: str  # to run, once that is found
+
+    def copy(self) -> Self:
+        """Return an independent scanner in the same state."""
+
+    def feed(self, data: bytes) -> int | None:
+        """Read ``data``; return the offset just past the boundary, and stop there, or None."""
+
+
+def find_boundary(scanner: Scanner, token_ids: Sequence[int], codec: TokenCodec) -> Cut | None:
     """Feed ``token_ids`` to ``scanner`` up to the first boundary; None if there is none."""
     for index, token_id in enumerate(token_ids):
         if token_id in codec.eos_ids:
@@ -108,15 +123,3 @@ def find_boundary(scanner: FenceScanner, token_ids: Sequence[int], codec: TokenC
             return Cut(index + 1, b"", len(token_ids) - index - 1, scanner.code, after_newline=bool(beyond))
         return Cut(index, data[:end], len(token_ids) - index, scanner.code, after_newline=False)
     return None
-
-
-class BoundaryWatch:
-    """Tells an engine, token by token, that it may stop sampling one sequence."""
-
-    def __init__(self, scanner: FenceScanner, codec: TokenCodec) -> None:
-        self._scanner = scanner.copy()
-        self._codec = codec
-
-    def __call__(self, token_id: int) -> bool:
-        """Whether ``token_id``, the next sampled token, closes a code block."""
-        return self._scanner.feed(self._codec.bytes_of(token_id)) is not None

@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import CancelledError, Future
+from dataclasses import dataclass
 from typing import Any
 
 from src.config import RewardConfig, RolloutConfig
 from src.problems import Problem
 from src.problems.prompts import build_prompt
-from src.records import ExecutionRecord, SegmentRecord, TrajectoryRecord
-from src.rewards import Grader, Outcome, compose, extract_answer
+from src.records import ExecutionRecord, RecordWriter, SegmentRecord, TrajectoryRecord
+from src.rewards import Grade, Grader, GraderError, Outcome, compose, extract_answer
 from src.rollout.engines import Engine
+from src.rollout.meter import Meter
 from src.rollout.scheduler import RolloutScheduler
 from src.rollout.tokens import TokenCodec
 from src.rollout.trajectory import StopReason, Task, Trajectory
 from src.sandbox import Sandbox
+
+_WRITE_SECONDS = 1.0  # finished trajectories wait at most that long for the disk
 
 
 class PromptError(ValueError):
@@ -24,16 +29,20 @@ class PromptError(ValueError):
 
 
 @dataclass(frozen=True)
-class Collected:
-    """Graded trajectories, in the order of what was asked; ``seconds``: where the time went.
+class Graded:
+    """A finished trajectory; ``index`` is its place among what was asked for."""
 
-    ``sandbox``: its numbers since it started (:meth:`Sandbox.stats`).
-    """
+    index: int
+    trajectory: Trajectory
+    record: TrajectoryRecord
+
+
+@dataclass(frozen=True)
+class Collected:
+    """Graded trajectories, in the order of what was asked."""
 
     trajectories: list[Trajectory]
     records: list[TrajectoryRecord]
-    seconds: dict[str, float]
-    sandbox: dict[str, float]
 
     @property
     def rewards(self) -> list[float | None]:
@@ -61,7 +70,18 @@ def encode_prompt(tokenizer: Any, problem: Problem, mode: str, style: str, limit
 
 
 class Collector:
-    """Makes graded trajectories with one engine and one set of rollout settings."""
+    """Makes graded trajectories with one engine and one set of rollout settings.
+
+    Args:
+        engine: samples tokens.
+        sandbox: runs code blocks.
+        grader: compares answers, while others are still sampled.
+        codec: bytes and text of token ids.
+        rollout: limits and options.
+        reward: reward terms.
+        prompt_style: see ``model.prompt_style``.
+        writer: where every trajectory is recorded; None: nowhere.
+    """
 
     def __init__(
         self,
@@ -72,10 +92,26 @@ class Collector:
         rollout: RolloutConfig,
         reward: RewardConfig,
         prompt_style: str,
+        writer: RecordWriter | None = None,
     ) -> None:
-        self._codec, self._grader, self._sandbox = codec, grader, sandbox
+        self._codec, self._grader, self._sandbox, self._writer = codec, grader, sandbox, writer
         self._rollout, self._reward, self._style = rollout, reward, prompt_style
         self._scheduler = RolloutScheduler(engine, sandbox, codec, rollout)
+        self._grading = 0.0
+
+    @property
+    def meter(self) -> Meter:
+        """Numbers of the rollout under way, or of the last one."""
+        return self._scheduler.meter
+
+    def metrics(self) -> dict[str, float]:
+        """Where the last rollout's time went, and what engine and sandbox did."""
+        seconds = {**self.meter.seconds(), "grading": self._grading}
+        return {
+            **{f"seconds/{name}": value for name, value in seconds.items()},
+            **{f"engine/{name}": value for name, value in self.meter.metrics().items()},
+            **{f"sandbox/{name}": value for name, value in self._sandbox.stats().items()},
+        }
 
     def prompt_ids(self, problem: Problem, mode: str) -> list[int]:
         """Prompt ids of a problem posed in ``mode``."""
@@ -92,9 +128,25 @@ class Collector:
         phase: str,
         step: int,
         attempt: int,
-        on_finish: Callable[[int, Trajectory], None] | None = None,
     ) -> Collected:
-        """Make one graded trajectory per ``(problem, sample index)``.
+        """Make one graded trajectory per ``(problem, sample index)``; arguments: see :meth:`stream`."""
+        stream = self.stream(asked, mode, budget, phase=phase, step=step, attempt=attempt)
+        graded = sorted(stream, key=lambda one: one.index)
+        return Collected([one.trajectory for one in graded], [one.record for one in graded])
+
+    def stream(
+        self,
+        asked: Sequence[tuple[Problem, int]],
+        mode: str,
+        budget: int,
+        *,
+        phase: str,
+        step: int,
+        attempt: int,
+    ) -> Iterator[Graded]:
+        """Yield a graded trajectory per ``(problem, sample index)``, recorded, as they are finished.
+
+        Whatever ends the rollout early, the trajectories that had finished by then are recorded.
 
         Args:
             asked: what to make.
@@ -103,25 +155,75 @@ class Collector:
             phase: for the records, as are ``step`` and ``attempt``.
             step: rollout step.
             attempt: how often the run was resumed.
-            on_finish: see :meth:`RolloutScheduler.run`.
+
+        Raises:
+            PromptError: a prompt is too long; before anything is sampled.
+            EngineError, SandboxError, GraderError: what is needed is gone.
         """
         prompts = {problem.id: self.prompt_ids(problem, mode) for problem, _ in asked}
         tasks = [Task(problem, mode, sample, prompts[problem.id], budget) for problem, sample in asked]
-        trajectories = self._scheduler.run(tasks, on_finish)
-        start = time.perf_counter()
-        answers = [extract_answer(trajectory.policy_texts) for trajectory in trajectories]
-        grades = self._grader.grade(
-            [(t.task.problem.answer, answer) for t, answer in zip(trajectories, answers, strict=True)]
-        )
-        records = []
-        for trajectory, answer, grade in zip(trajectories, answers, grades, strict=True):
-            rewards = None
-            if trajectory.stop_reason is not StopReason.INFRASTRUCTURE:
-                reward = compose(_outcome(trajectory, answer, grade.correct), self._reward)
-                rewards = {**reward.terms, "total": reward.total}
-            records.append(_record(trajectory, answer, grade.correct, rewards, phase, step, attempt))
-        seconds = {**asdict(self._scheduler.seconds), "grading": time.perf_counter() - start}
-        return Collected(trajectories, records, seconds, self._sandbox.stats())
+        waiting: deque[_Answered] = deque()  # for their grades, in the order in which they finished
+        ready: list[Graded] = []
+        written = time.monotonic()
+
+        def settle() -> Iterator[Graded]:
+            """Grade and record, in order, those whose grade is there."""
+            while waiting and waiting[0].grade.done():
+                ready.append(self._graded(waiting.popleft(), phase, step, attempt))
+                yield ready[-1]
+
+        def write() -> None:
+            """Record what is settled; one write of many is one wait for the disk."""
+            if self._writer is not None:
+                self._writer.write_records([one.record for one in ready])
+            ready.clear()
+
+        try:
+            for index, trajectory in self._scheduler.stream(tasks):
+                answer = extract_answer(trajectory.policy_texts)
+                grade = self._grader.submit(trajectory.task.problem.answer, answer)
+                waiting.append(_Answered(index, trajectory, answer, grade))
+                yield from settle()
+                if time.monotonic() - written > _WRITE_SECONDS:
+                    write()
+                    written = time.monotonic()
+            start = time.perf_counter()
+            while waiting:
+                waiting[0].grade.result()
+                yield from settle()
+            self._grading = time.perf_counter() - start
+        finally:
+            ready += [self._graded(one, phase, step, attempt) for one in waiting if _succeeds(one.grade)]
+            write()
+
+    def _graded(self, answered: _Answered, phase: str, step: int, attempt: int) -> Graded:
+        trajectory, answer = answered.trajectory, answered.answer
+        correct = answered.grade.result().correct
+        rewards = None
+        if trajectory.stop_reason is not StopReason.INFRASTRUCTURE:
+            reward = compose(_outcome(trajectory, answer, correct), self._reward)
+            rewards = {**reward.terms, "total": reward.total}
+        record = _record(trajectory, answer, correct, rewards, phase, step, attempt)
+        return Graded(answered.index, trajectory, record)
+
+
+@dataclass(frozen=True)
+class _Answered:
+    """A finished trajectory whose answer is being graded."""
+
+    index: int
+    trajectory: Trajectory
+    answer: str | None
+    grade: Future[Grade]
+
+
+def _succeeds(grade: Future[Grade]) -> bool:
+    """Wait for a grade; whether there is one."""
+    try:
+        grade.result()
+    except (GraderError, CancelledError):
+        return False
+    return True
 
 
 def _outcome(trajectory: Trajectory, answer: str | None, correct: bool) -> Outcome:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from src.rollout.boundary import Cut
 from src.sandbox import ExecutionResult
 
 OPEN = "```output\n"
@@ -36,21 +37,21 @@ def message(result: ExecutionResult, limit: int) -> str:
     return neutralise(shorten(result.output, limit))
 
 
-def feedback(result: ExecutionResult, limit: int, *, after_newline: bool) -> str:
-    """Return the whole feedback segment that follows a closing fence.
+def feedback(result: ExecutionResult, limit: int, cut: Cut) -> str:
+    """Return the whole feedback segment that follows a boundary.
 
     Args:
         result: the execution.
         limit: most characters of its message.
-        after_newline: the policy already ended the fence's line.
+        cut: where the policy's segment was cut.
     """
-    return _block(message(result, limit), after_newline)
+    return _block(message(result, limit), cut)
 
 
-def notice(*, after_newline: bool) -> str:
+def notice(cut: Cut) -> str:
     """Return the segment that tells, in place of an execution, that the budget is spent."""
-    return _block(NOTICE, after_newline)
+    return _block(NOTICE, cut)
 
 
-def _block(said: str, after_newline: bool) -> str:
-    return ("" if after_newline else "\n") + OPEN + said + CLOSE
+def _block(said: str, cut: Cut) -> str:
+    return ("" if cut.after_newline else "\n") + ("" if cut.opened else OPEN) + said + CLOSE

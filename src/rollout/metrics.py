@@ -24,7 +24,8 @@ def failed(record: TrajectoryRecord) -> int:
 def summarise(records: Sequence[TrajectoryRecord]) -> dict[str, float]:
     """Return the metrics of a batch; shares and means without the infrastructure's victims.
 
-    ``repair_rate`` is the share of correct trajectories among those with a failed execution.
+    ``tokens/dropped_share`` is the share of sampled tokens that were thrown away, ``repair_rate`` that of
+    correct trajectories among those with a failed execution.
     A metric without a case to count (no execution failed, say) is left out.
     """
     scored = [record for record in records if record.stop_reason != "infrastructure"]
@@ -43,6 +44,9 @@ def summarise(records: Sequence[TrajectoryRecord]) -> dict[str, float]:
         "tokens/feedback": mean([r.tokens("sandbox") for r in scored]),
         "tokens/dropped": mean([r.dropped_tokens for r in scored]),
     }
+    sampled = sum(r.tokens("policy") + r.dropped_tokens for r in scored)
+    if sampled:
+        metrics["tokens/dropped_share"] = sum(r.dropped_tokens for r in scored) / sampled
     for reason in STOP_REASONS:
         metrics[f"stop/{reason}"] = mean([r.stop_reason == reason for r in records])
     for subject, values in sorted(by_subject.items()):

@@ -9,16 +9,18 @@ from __future__ import annotations
 import itertools
 import queue
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 
 from src.config import RolloutConfig
 from src.fences import code_spans
 from src.rewards.answers import extract_answer
-from src.rollout.boundary import BoundaryWatch, Cut, FenceScanner, find_boundary
+from src.rollout.boundary import Cut, Scanner
 from src.rollout.engines import Engine, Finish, Generation, Request
 from src.rollout.feedback import feedback, notice
+from src.rollout.meter import Meter
+from src.rollout.stopping import build_stopping
 from src.rollout.tokens import TokenCodec
 from src.rollout.trajectory import Author, Execution, Segment, StopReason, Task, Trajectory
 from src.sandbox import ExecutionResult, Sandbox, Status
@@ -27,22 +29,16 @@ _numbers = itertools.count()  # one sandbox may serve several rollouts
 
 
 @dataclass
-class RolloutSeconds:
-    """Wall seconds of one rollout: sampling, and waiting for programs with no sampling to do."""
-
-    generation: float = 0.0
-    execution: float = 0.0
-
-
-@dataclass
 class _Live:
     """A trajectory on its way."""
 
     trajectory: Trajectory
     context: list[int]
-    scanner: FenceScanner = field(default_factory=FenceScanner)
-    left: int = 0  # completion tokens that still fit
+    scanner: Scanner
+    left: int  # completion tokens that still fit
     noticed: bool = False
+    turn_began: float = 0.0
+    running: Future[ExecutionResult] | None = None
     name: str = field(default_factory=lambda: f"trajectory-{next(_numbers)}")  # what the sandbox knows it by
 
 
@@ -51,8 +47,7 @@ class _Executed:
     """A finished execution and whose it is."""
 
     id: int
-    code: str
-    after_newline: bool
+    cut: Cut
     future: Future[ExecutionResult]
 
 
@@ -64,6 +59,9 @@ class RolloutScheduler:
         sandbox: runs code blocks; may be None when ``cfg.tools`` is false.
         codec: bytes and text of token ids.
         cfg: limits and options.
+
+    Attributes:
+        meter: numbers of the rollout under way, or of the last one.
 
     Raises:
         ValueError: tools are on and there is no sandbox.
@@ -77,81 +75,135 @@ class RolloutScheduler:
                 "rollout.tools is true but there is no sandbox; set rollout.tools=false or give one"
             )
         self._engine, self._sandbox, self._codec, self._cfg = engine, sandbox, codec, cfg
+        self._stopping = build_stopping(cfg.boundary, codec)
+        self._tasks: Iterator[tuple[int, Task]] = iter(())
         self._live: dict[int, _Live] = {}
-        self._finished: queue.SimpleQueue[_Executed] = queue.SimpleQueue()
-        self._running: set[Future[ExecutionResult]] = set()
-        self.seconds = RolloutSeconds()
+        self._running = 0
+        # finished executions, and None where a background engine has finished something
+        self._events: queue.SimpleQueue[_Executed | None] = queue.SimpleQueue()
+        self.meter = Meter()
 
-    def run(
-        self, tasks: Sequence[Task], on_finish: Callable[[int, Trajectory], None] | None = None
-    ) -> list[Trajectory]:
-        """Return one trajectory per task, in the order of the tasks.
+    def run(self, tasks: Sequence[Task]) -> list[Trajectory]:
+        """Return one trajectory per task, in the order of the tasks. Raises: see :meth:`stream`."""
+        trajectories = dict(self.stream(tasks))
+        return [trajectories[index] for index in range(len(tasks))]
 
-        Args:
-            tasks: what to make.
-            on_finish: called with a task's index and its trajectory as soon as that is finished.
+    def stream(self, tasks: Iterable[Task]) -> Iterator[tuple[int, Trajectory]]:
+        """Yield the index and the trajectory of each task as soon as it is finished.
+
+        At most ``cfg.max_live`` are on their way at once; nothing is kept of those that were yielded.
+        Closing the iterator cancels the rollout.
+
+        Raises:
+            EngineError: sampling failed for good; what was yielded before is whole.
+            SandboxError: the sandbox is closed.
         """
-        self.seconds = RolloutSeconds()
-        self._finished = queue.SimpleQueue()  # executions of a cancelled rollout must not arrive in this one
-        trajectories = [Trajectory(task) for task in tasks]
-        for index, trajectory in enumerate(trajectories):
-            live = _Live(trajectory, list(trajectory.task.prompt_ids), left=self._cfg.max_tokens)
-            self._live[index] = live
-            self._request(index, live)
+        self.meter = Meter(tasks=len(tasks) if isinstance(tasks, Sequence) else 0)
+        events = self._events = queue.SimpleQueue()  # nothing of a cancelled rollout arrives in this one
+        self._tasks = iter(enumerate(tasks))
         try:
+            self._engine.start(lambda: events.put(None))
+            self._admit()
             while self._live:
-                ended = self._turn()
-                if on_finish is not None:
-                    for index in ended:
-                        on_finish(index, trajectories[index])
+                for index in self._turn():
+                    live = self._live.pop(index)
+                    self._forget(live)
+                    self.meter.finished += 1
+                    yield index, live.trajectory
+                self._admit()
         finally:
-            self._engine.reset()
-            for future in self._running:
-                assert self._sandbox is not None
-                self._sandbox.cancel(future)
-            self._running.clear()
+            self._engine.stop()
             for live in self._live.values():
+                self._cancel(live)
                 self._forget(live)
             self._live.clear()
-        return trajectories
+            self._running = 0
+            self.meter.end()
+
+    def _admit(self) -> None:
+        """Begin further trajectories while there is room."""
+        while len(self._live) < self._cfg.max_live:
+            index, task = next(self._tasks, (None, None))
+            if index is None or task is None:
+                break
+            live = _Live(
+                Trajectory(task), list(task.prompt_ids), self._stopping.scanner(), self._cfg.max_tokens
+            )
+            self._live[index] = live
+            self._request(index, live)
+        self.meter.live = len(self._live)
 
     def _turn(self) -> list[int]:
         """Advance whatever can advance; return the indices of the trajectories that ended."""
-        ended = []
+        engine, limit = self._engine, self._cfg.max_seconds
+        left = None if limit is None else limit - self.meter.elapsed
+        if left is not None and left <= 0:
+            return self._end_stragglers()
         # A batch-synchronous engine waits for all programs, so that it samples for all at once.
-        if self._engine.pending and (self._engine.streaming or not self._running):
-            start = time.perf_counter()
-            generations = self._engine.poll()
-            self.seconds.generation += time.perf_counter() - start
-            for generation in generations:
-                if self._sampled(generation):
-                    ended.append(generation.id)
-        block = bool(self._running) and not (self._engine.streaming and self._engine.pending)
-        start = time.perf_counter()
-        while self._running and (block or not self._finished.empty()):
-            executed = self._finished.get()
-            block = not self._engine.streaming
-            self._running.discard(executed.future)
-            if self._executed(executed):
-                ended.append(executed.id)
-        self.seconds.execution += time.perf_counter() - start
-        for index in ended:
-            self._forget(self._live.pop(index))
-        return ended
+        polls = engine.pending > 0 and not engine.background and (engine.streaming or not self._running)
+        sampling = engine.pending if polls or engine.background else 0
+        began = time.monotonic()
+        if polls:
+            generations = engine.poll(None if left is None else began + left)
+            events = self._drain(block=False, timeout=0.0)
+        else:
+            events = self._drain(block=True, timeout=left)
+            generations = engine.poll() if engine.background else []
+        self.meter.waited(time.monotonic() - began, sampling)
+        ended = [generation.id for generation in generations if self._sampled(generation)]
+        return ended + [executed.id for executed in events if self._executed(executed)]
+
+    def _drain(self, *, block: bool, timeout: float | None) -> list[_Executed]:
+        """Return the executions that have finished; with ``block`` at least one event is waited for.
+
+        A batch-synchronous engine has use for them only once all have.
+        """
+        until = None if timeout is None else time.monotonic() + timeout
+        executed: list[_Executed] = []
+        wanted = 1 if self._engine.streaming else self._running
+        while True:
+            try:
+                left = None if until is None else max(0.0, until - time.monotonic())
+                event = self._events.get(block=block and wanted > 0, timeout=left)
+            except queue.Empty:
+                return executed
+            wanted -= 1
+            if event is not None:
+                executed.append(event)
+
+    def _end_stragglers(self) -> list[int]:
+        """The time is up: end what is live, with what it has sampled."""
+        for generation in self._engine.abort():
+            live = self._live[generation.id]
+            token_ids, logprobs = generation.token_ids, generation.logprobs
+            cut = self._stopping.cut(live.scanner, token_ids) if self._stops(live) else None
+            self._keep(live, token_ids, logprobs, len(token_ids) if cut is None else cut.kept)
+        for live in self._live.values():
+            self._cancel(live)
+            self._end(live, StopReason.LENGTH)
+        self._running = 0
+        self._events = queue.SimpleQueue()
+        self.meter.stragglers += len(self._live)
+        return list(self._live)
+
+    def _cancel(self, live: _Live) -> None:
+        if live.running is not None:
+            assert self._sandbox is not None
+            self._sandbox.cancel(live.running)
 
     def _forget(self, live: _Live) -> None:
         """The sandbox need no longer keep what the trajectory's programs left behind."""
-        if self._sandbox is not None and live.trajectory.executions:
+        if self._sandbox is not None and (live.trajectory.executions or live.running):
             self._sandbox.end(live.name)
 
     def _request(self, index: int, live: _Live) -> None:
         """Ask the engine to continue."""
-        watch = None
-        if self._stops_at_fences(live):
-            watch = BoundaryWatch(live.scanner, self._codec)
+        watch = self._stopping.watch(live.scanner) if self._stops(live) else None
+        live.turn_began = time.monotonic()
         self._engine.submit(Request(index, live.context, live.left, watch))
 
-    def _stops_at_fences(self, live: _Live) -> bool:
+    def _stops(self, live: _Live) -> bool:
+        """Whether a further code block is of interest."""
         if not self._cfg.tools:
             return False
         if len(live.trajectory.executions) < live.trajectory.task.budget:
@@ -161,12 +213,9 @@ class RolloutScheduler:
     def _sampled(self, generation: Generation) -> bool:
         """Take in sampled tokens; return whether the trajectory ended."""
         live = self._live[generation.id]
-        token_ids, logprobs = generation.token_ids, generation.logprobs
-        cut = None
-        if self._stops_at_fences(live):
-            cut = find_boundary(live.scanner, token_ids, self._codec)
-        kept = len(token_ids) if cut is None else cut.kept
-        self._append_policy(live, token_ids[:kept], logprobs[:kept] if logprobs is not None else None)
+        token_ids = generation.token_ids
+        cut = self._stopping.cut(live.scanner, token_ids) if self._stops(live) else None
+        self._keep(live, token_ids, generation.logprobs, len(token_ids) if cut is None else cut.kept)
         if cut is not None:
             return self._at_boundary(generation.id, live, cut)
         if token_ids and token_ids[-1] in self._codec.eos_ids:
@@ -177,9 +226,14 @@ class RolloutScheduler:
         self._request(generation.id, live)
         return False
 
+    def _keep(self, live: _Live, token_ids: list[int], logprobs: list[float] | None, kept: int) -> None:
+        """Append the sampled tokens that survive, and count the others."""
+        self.meter.sampled += len(token_ids)
+        live.trajectory.dropped_tokens += len(token_ids) - kept
+        self._append_policy(live, token_ids[:kept], logprobs[:kept] if logprobs is not None else None)
+
     def _at_boundary(self, index: int, live: _Live, cut: Cut) -> bool:
         trajectory = live.trajectory
-        trajectory.dropped_tokens += cut.dropped
         over = len(trajectory.executions) >= trajectory.task.budget
         if cut.injected:
             self._append_sandbox(live, self._codec.encode_bytes(cut.injected)[: live.left])
@@ -189,32 +243,34 @@ class RolloutScheduler:
             return self._end(live, StopReason.LENGTH)
         if over:
             live.noticed = True
-            return self._say(index, live, notice(after_newline=cut.after_newline))
+            return self._say(index, live, notice(cut))
         assert self._sandbox is not None
-        future = self._sandbox.submit(cut.code, trajectory=live.name)
-        self._running.add(future)
-        finished = self._finished
-        executed = _Executed(index, cut.code, cut.after_newline, future)
-        future.add_done_callback(lambda _: finished.put(executed))
+        live.running = self._sandbox.submit(cut.code, trajectory=live.name)
+        self._running += 1
+        events, executed = self._events, _Executed(index, cut, live.running)
+        live.running.add_done_callback(lambda _: events.put(executed))
         return False
 
     def _executed(self, executed: _Executed) -> bool:
         """Take in a finished execution; return whether the trajectory ended."""
         live = self._live[executed.id]
+        live.running = None
+        self._running -= 1
+        self.meter.executions += 1
         result = executed.future.result()
-        live.trajectory.executions.append(Execution(executed.code, result))
+        live.trajectory.executions.append(Execution(executed.cut.code, result))
         if result.status is Status.INFRASTRUCTURE:
             return self._end(live, StopReason.INFRASTRUCTURE)
-        said = feedback(result, self._cfg.feedback_chars, after_newline=executed.after_newline)
-        return self._say(executed.id, live, said)
+        return self._say(executed.id, live, feedback(result, self._cfg.feedback_chars, executed.cut))
 
     def _say(self, index: int, live: _Live, text: str) -> bool:
         """Put sandbox text into the context and go on; return whether the trajectory ended."""
         # Feedback that does not fit is cut: it carries no loss, and the trajectory ends here.
         self._append_sandbox(live, self._codec.encode(text)[: live.left])
-        live.scanner = FenceScanner()
+        live.scanner = self._stopping.scanner()
         if live.left <= 0:
             return self._end(live, StopReason.LENGTH)
+        self.meter.turns.append(time.monotonic() - live.turn_began)
         self._request(index, live)
         return False
 
@@ -247,5 +303,8 @@ class RolloutScheduler:
         return extract_answer([last]) is not None or bool(code_spans(last))
 
     def _end(self, live: _Live, reason: StopReason) -> bool:
+        if not live.trajectory.segments:  # its time was up before its first token
+            self._append_sandbox(live, [min(self._codec.eos_ids, default=self._codec.pad_id)])
+        self.meter.turns.append(time.monotonic() - live.turn_began)
         live.trajectory.stop_reason = reason
         return True

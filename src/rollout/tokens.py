@@ -58,6 +58,10 @@ class TokenCodec:
         self.eos_ids = self.eos_ids | frozenset(eos_ids)
         return self
 
+    def __len__(self) -> int:
+        """Number of token ids."""
+        return len(self._bytes)
+
     def bytes_of(self, token_id: int) -> bytes:
         """Bytes of one token. Ids beyond the vocabulary (padding of the embedding) have none."""
         return self._bytes[token_id] if 0 <= token_id < len(self._bytes) else b""

@@ -21,7 +21,7 @@ from src.config import (
     SandboxConfig,
     WarmStartConfig,
 )
-from src.evaluate import evaluate
+from src.evaluation import evaluate
 from src.problems import load_problems
 from src.records import RecordWriter
 from src.rewards import Grader
@@ -92,8 +92,8 @@ def measure(
     ):
         for mode in sampling.modes:
             limits = replace(rollout, tools=mode != "text")
-            collector = Collector(engine, sandbox, grader, codec, limits, reward, "mini")
-            results[mode] = evaluate(collector, problems, mode, sampling, writer, phase="base", step=0)
+            collector = Collector(engine, sandbox, grader, codec, limits, reward, "mini", writer)
+            results[mode] = evaluate(collector, problems, mode, sampling, phase="base", step=0)
     return results
 
 

@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from src.fences import code_spans
-from src.rollout.boundary import BoundaryWatch, FenceScanner, find_boundary
+from src.rollout.boundary import FenceScanner, find_boundary
+from src.rollout.stopping import FenceStopping
 from tests.fakes import BPE, BYTES
 
 FRAGMENTS = st.sampled_from(
@@ -99,7 +100,8 @@ def test_code_that_prints_a_fence_is_not_cut_short() -> None:
 def test_watch_does_not_move_the_scanner_it_was_made_from() -> None:
     scanner = FenceScanner()
     scanner.feed(b"```python\npass\n")
-    watch = BoundaryWatch(scanner, BYTES)
+    watch = FenceStopping(BYTES).watch(scanner)
+    assert watch is not None
     assert [watch(i) for i in BYTES.encode("```")] == [False, False, True]
     assert scanner.inside
     assert scanner.feed(b"```") == 3

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from src.fences import code_spans
+from src.rollout.boundary import Cut
 from src.rollout.feedback import feedback, message, notice, shorten
 from src.sandbox import ExecutionResult, Status
 from tests.fakes import BPE, EOS
@@ -16,13 +17,16 @@ HOSTILE = st.lists(
 ).map("".join)
 
 
+OPEN_LINE, ENDED_LINE = (Cut(1, b"", 0, "", after_newline) for after_newline in (False, True))
+
+
 def ok(stdout: str) -> ExecutionResult:
     return ExecutionResult(Status.OK, stdout, None, 0.1)
 
 
 @given(HOSTILE, st.integers(16, 60), st.booleans())
 def test_feedback_is_exactly_one_output_block(printed: str, limit: int, after_newline: bool) -> None:
-    text = feedback(ok(printed), limit, after_newline=after_newline)
+    text = feedback(ok(printed), limit, Cut(1, b"", 0, "", after_newline))
     start = 0 if after_newline else 1
     assert code_spans(text) == [(start, len(text) - 1, "output")]
 
@@ -54,13 +58,11 @@ def test_message(result: ExecutionResult, said: str) -> None:
 
 
 def test_the_two_forms_give_the_same_text_after_the_fence() -> None:
-    assert "```" + feedback(ok("1"), 400, after_newline=False) == "```\n" + feedback(
-        ok("1"), 400, after_newline=True
-    )
-    assert notice(after_newline=False) == "\n" + notice(after_newline=True)
+    assert "```" + feedback(ok("1"), 400, OPEN_LINE) == "```\n" + feedback(ok("1"), 400, ENDED_LINE)
+    assert notice(OPEN_LINE) == "\n" + notice(ENDED_LINE)
 
 
 def test_a_printed_control_token_stays_text() -> None:
-    ids = BPE.encode(feedback(ok(EOS), 400, after_newline=True))
+    ids = BPE.encode(feedback(ok(EOS), 400, ENDED_LINE))
     assert not BPE.eos_ids & set(ids)
     assert EOS in b"".join(map(BPE.bytes_of, ids)).decode()

@@ -27,16 +27,6 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         metafunc.parametrize(fixture, parameters, indirect=True, scope="session")
 
 
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """What was not asked for is deselected; what was asked for fails where it cannot be run."""
-    asked = {"docker": "docker" in config.getoption("--jails").split(","), "ray": config.getoption("--ray")}
-    unasked = [name for name, wanted in asked.items() if not wanted]
-    away = [item for item in items if any(item.get_closest_marker(name) for name in unasked)]
-    if away:
-        config.hook.pytest_deselected(items=away)
-        items[:] = [item for item in items if item not in away]
-
-
 @pytest.fixture(scope="session")
 def each_jail(request: pytest.FixtureRequest) -> str:
     """The name of a jail."""

@@ -11,6 +11,7 @@ from src.config import DataConfig, WarmStartConfig
 from src.problems import load_problems
 from src.problems.mini.solutions import Segment
 from src.problems.prompts import MODES
+from src.rollout.boundary import Cut
 from src.rollout.feedback import feedback
 from src.sandbox import ExecutionResult, Status
 from src.warm_start.corpus import CHUNK, batches, encode, rendered, solutions
@@ -30,7 +31,7 @@ CFG = WarmStartConfig(batch_size=4)
 def test_what_the_interpreter_said_is_put_as_a_rollout_puts_it(said: str, result: ExecutionResult) -> None:
     policy, sandbox = rendered([Segment("policy", "x"), Segment("sandbox", said)])
     assert policy.text == "x"
-    assert sandbox.text == feedback(result, 400, after_newline=False)
+    assert sandbox.text == feedback(result, 400, Cut(1, b"", 0, "", after_newline=False))
 
 
 def test_only_what_the_policy_wrote_and_the_end_count() -> None:

@@ -1,5 +1,5 @@
 """What samples tokens: one interface, one file per engine."""
 
-from src.rollout.engines.base import Engine, Finish, Generation, Request
+from src.rollout.engines.base import Engine, EngineError, Finish, Generation, Request, Watch
 
-__all__ = ["Engine", "Finish", "Generation", "Request"]
+__all__ = ["Engine", "EngineError", "Finish", "Generation", "Request", "Watch"]

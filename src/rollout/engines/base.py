@@ -8,11 +8,29 @@ from enum import StrEnum
 from typing import Protocol
 
 
+class EngineError(RuntimeError):
+    """An engine cannot sample any more; the rollout ends with it."""
+
+
 class Finish(StrEnum):
     """Why an engine stopped sampling one sequence."""
 
     STOP = "stop"  # end of text, or the watch said so
-    LENGTH = "length"  # the request's limit
+    LENGTH = "length"  # the request's limit, or the rollout was ended
+
+
+class Watch(Protocol):
+    """Follows one sequence and says where sampling may stop.
+
+    An engine that cannot ask after every token may let sampling stop at any of ``stop_ids`` or after any
+    of ``stop_strings``, ask then, and go on if the answer is no: a watch fires nowhere else.
+    """
+
+    stop_ids: frozenset[int]
+    stop_strings: tuple[str, ...]
+
+    def __call__(self, token_id: int) -> bool:
+        """Whether sampling may stop after ``token_id``, the next sampled token; called once with each."""
 
 
 @dataclass(frozen=True)
@@ -23,15 +41,14 @@ class Request:
         id: the scheduler's handle; comes back in the :class:`Generation`.
         token_ids: everything so far, prompt included, exactly as it must be fed.
         max_tokens: most tokens to sample, at least 1.
-        watch: called once with every sampled token, in order; True means that a code block is
-            complete. An engine may stop later than that (the scheduler cuts), never earlier
-            without cause. None: sample to the end of text or the limit.
+        watch: where sampling may stop. An engine may stop later than that (the scheduler cuts), never
+            earlier without cause. None: sample to the end of text or the limit.
     """
 
     id: int
     token_ids: Sequence[int]
     max_tokens: int
-    watch: Callable[[int], bool] | None = None
+    watch: Watch | None = None
 
 
 @dataclass(frozen=True)
@@ -52,19 +69,40 @@ class Generation:
 
 
 class Engine(Protocol):
-    """Samples tokens for many requests."""
+    """Samples tokens for many requests, one rollout at a time: ``start``, then the rest, then ``stop``."""
 
     streaming: bool  # whether polling while some requests are still to come costs nothing
+    background: bool  # whether it works without being polled, and notifies
 
     @property
     def pending(self) -> int:
         """Requests submitted and not yet answered."""
 
+    def start(self, notify: Callable[[], None]) -> None:
+        """A rollout begins.
+
+        Args:
+            notify: a ``background`` engine calls it, from any thread, when :meth:`poll` has something.
+
+        Raises:
+            EngineError: the engine is not there.
+        """
+
     def submit(self, request: Request) -> None:
-        """Take on a request."""
+        """Take on a request. Raises EngineError."""
 
-    def poll(self) -> list[Generation]:
-        """Work for a while and return what is finished, possibly nothing."""
+    def poll(self, until: float | None = None) -> list[Generation]:
+        """Return what is finished, possibly nothing; unless ``background``, after some work on it.
 
-    def reset(self) -> None:
-        """Forget every pending request (a rollout was cancelled)."""
+        Args:
+            until: return by then (``time.monotonic()``), whether or not anything is finished.
+
+        Raises:
+            EngineError: sampling failed for good.
+        """
+
+    def abort(self) -> list[Generation]:
+        """Give up every pending request; return what each has sampled, as far as that is known."""
+
+    def stop(self) -> None:
+        """The rollout is over, or was cancelled: forget every request; never raises."""

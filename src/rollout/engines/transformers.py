@@ -5,7 +5,9 @@ Batch-synchronous: one poll samples for everything that is pending, up to the ba
 
 from __future__ import annotations
 
+import time
 from collections import deque
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -17,10 +19,20 @@ from src.rollout.tokens import TokenCodec
 
 
 class _RowLimits(StoppingCriteria):
-    """Stops each row at its own limit, at the end of text, or where its watch says so."""
+    """Stops each row at its own limit, at the end of text, or where its watch says so.
 
-    def __init__(self, requests: list[Request], eos_ids: frozenset[int], leave: int) -> None:
+    Args:
+        requests: one per row.
+        eos_ids: end of text.
+        leave: all rows stop once no more than that many are live.
+        until: all rows stop then (``time.monotonic()``).
+    """
+
+    def __init__(
+        self, requests: list[Request], eos_ids: frozenset[int], leave: int, until: float | None
+    ) -> None:
         self._requests, self._eos_ids, self._leave = requests, eos_ids, leave
+        self._until = float("inf") if until is None else until
         self.sampled: list[list[int]] = [[] for _ in requests]
         self.finish: list[Finish | None] = [None] * len(requests)
 
@@ -37,7 +49,7 @@ class _RowLimits(StoppingCriteria):
             elif len(tokens) >= request.max_tokens:
                 self.finish[row] = Finish.LENGTH
         live = sum(finish is None for finish in self.finish)
-        if live <= self._leave:
+        if live <= self._leave or time.monotonic() >= self._until:
             return torch.ones(len(self.finish), dtype=torch.bool, device=input_ids.device)
         return torch.tensor([finish is not None for finish in self.finish], device=input_ids.device)
 
@@ -56,6 +68,7 @@ class TransformersEngine:
     """
 
     streaming = False
+    background = False
 
     def __init__(
         self,
@@ -71,7 +84,7 @@ class TransformersEngine:
         self._pad_id = codec.pad_id
         self._batch_size, self._leave = batch_size, leave
         self._pending: deque[Request] = deque()
-        self._partial: dict[int, list[int]] = {}
+        self._partial: dict[int, list[int]] = {}  # sampled before the last poll ended
         sampling = {"do_sample": True, "temperature": temperature, "top_p": top_p, "top_k": 0}
         self._sampling: dict[str, Any] = sampling if temperature > 0 else {"do_sample": False}
 
@@ -80,17 +93,26 @@ class TransformersEngine:
         """Requests submitted and not yet answered."""
         return len(self._pending)
 
+    def start(self, notify: Callable[[], None]) -> None:
+        """See Engine.start."""
+
     def submit(self, request: Request) -> None:
         """Take on a request."""
         self._pending.append(request)
 
-    def reset(self) -> None:
+    def abort(self) -> list[Generation]:
+        """See Engine.abort."""
+        partial = [Generation(r.id, self._partial.pop(r.id, []), None, Finish.LENGTH) for r in self._pending]
+        self._pending.clear()
+        return partial
+
+    def stop(self) -> None:
         """Forget every pending request."""
         self._pending.clear()
         self._partial.clear()
 
     @torch.no_grad()
-    def poll(self) -> list[Generation]:
+    def poll(self, until: float | None = None) -> list[Generation]:
         """Sample for up to a batch of requests; return those that finished."""
         # Rows of like length waste the least padding. Ties go by id: requests arrive in the order in which
         # programs end, and a seed must give the same samples whatever that order was.
@@ -98,7 +120,7 @@ class TransformersEngine:
         requests = order[: self._batch_size]
         chosen = {id(request) for request in requests}
         self._pending = deque(request for request in self._pending if id(request) not in chosen)
-        limits = self._generate(requests)
+        limits = self._generate(requests, until)
         done = []
         for request, tokens, finish in zip(requests, limits.sampled, limits.finish, strict=True):
             earlier = self._partial.pop(request.id, [])
@@ -115,12 +137,12 @@ class TransformersEngine:
                 done.append(Generation(request.id, earlier + tokens, None, finish))
         return done
 
-    def _generate(self, requests: list[Request]) -> _RowLimits:
+    def _generate(self, requests: list[Request], until: float | None) -> _RowLimits:
         model = self._model
         width = max(len(request.token_ids) for request in requests)
         rows = [[self._pad_id] * (width - len(r.token_ids)) + list(r.token_ids) for r in requests]
         mask = [[0] * (width - len(r.token_ids)) + [1] * len(r.token_ids) for r in requests]
-        limits = _RowLimits(requests, self._codec.eos_ids, int(self._leave * len(requests)))
+        limits = _RowLimits(requests, self._codec.eos_ids, int(self._leave * len(requests)), until)
         training = model.training
         model.eval()
         try:

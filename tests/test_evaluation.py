@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from src.evaluate import accuracy_interval, summary
+from src.evaluation import accuracy_interval, summary
 from tests.test_records import RECORD
 
 

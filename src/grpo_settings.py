@@ -1,0 +1,93 @@
+"""Our settings in TRL's words, and TRL's metrics in ours."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from trl import GRPOConfig
+
+from src.config import Config
+
+# What TRL calls a metric, and what it is called here; its other metrics are ours under other names.
+TRL_METRICS = {
+    "loss": "loss",
+    "grad_norm": "grad_norm",
+    "learning_rate": "learning_rate",
+    "entropy": "entropy",
+    "kl": "kl",
+    "clip_ratio/low_mean": "clip/low",
+    "clip_ratio/high_mean": "clip/high",
+    "clip_ratio/region_mean": "clip/region",
+    "frac_reward_zero_std": "groups/all_equal",
+    # engines that keep logprobs: the trainer's minus the engine's of what was sampled
+    "sampling/sampling_logp_difference/mean": "sampling/logprob_difference_mean",
+    "sampling/sampling_logp_difference/max": "sampling/logprob_difference_max",
+    "sampling/importance_sampling_ratio/mean": "sampling/importance_mean",
+    "sampling/importance_sampling_ratio/max": "sampling/importance_max",
+}
+
+
+def grpo_config(cfg: Config, folder: Path, kind: str = "transformers") -> GRPOConfig:
+    """Translate our settings for one process, with an engine of ``kind``, into TRL's."""
+    trainer, rollout = cfg.trainer, cfg.rollout
+    micro_batches = trainer.batch_size // trainer.micro_batch_size
+    return GRPOConfig(
+        output_dir=str(folder),
+        per_device_train_batch_size=trainer.micro_batch_size,
+        gradient_accumulation_steps=micro_batches // trainer.minibatches,
+        steps_per_generation=micro_batches,
+        num_generations=trainer.samples_per_prompt,
+        max_steps=trainer.steps * trainer.minibatches,
+        max_completion_length=rollout.max_tokens,
+        temperature=rollout.temperature,
+        top_p=rollout.top_p,
+        learning_rate=trainer.learning_rate,
+        lr_scheduler_type=trainer.lr_schedule
+        if trainer.lr_schedule != "constant"
+        else "constant_with_warmup",
+        warmup_steps=trainer.warmup_steps,
+        weight_decay=trainer.weight_decay,
+        adam_beta2=trainer.adam_beta2,
+        max_grad_norm=trainer.max_grad_norm,
+        epsilon=trainer.clip_low,
+        epsilon_high=trainer.clip_high,
+        delta=trainer.dual_clip,
+        beta=trainer.kl,
+        loss_type="dapo",  # the mean over all policy tokens of the batch
+        scale_rewards="none",  # whitening comes afterwards, over policy tokens
+        mask_truncated_completions=False,
+        logging_steps=trainer.minibatches,
+        save_strategy="steps",
+        save_steps=(trainer.checkpoint_every or trainer.steps) * trainer.minibatches,
+        gradient_checkpointing=False,
+        bf16=cfg.model.dtype == "bfloat16",
+        fp16=cfg.model.dtype == "float16",
+        use_cpu=not torch.cuda.is_available(),
+        report_to="none",
+        disable_tqdm=True,
+        remove_unused_columns=False,
+        seed=trainer.seed,
+        **_vllm_options(cfg, kind),
+    )
+
+
+def _vllm_options(cfg: Config, kind: str) -> dict[str, Any]:
+    """TRL's settings for an engine of vLLM's; none for the others."""
+    if kind == "transformers":
+        return {}
+    trainer, engine = cfg.trainer, cfg.engine
+    corrects = trainer.importance_sampling != "none"
+    return {
+        "use_vllm": True,
+        "vllm_mode": "server" if kind == "vllm_server" else "colocate",
+        "vllm_server_base_url": engine.server.url,
+        "vllm_server_timeout": engine.server.start_seconds,
+        "vllm_group_port": engine.server.group_port,
+        "vllm_gpu_memory_utilization": engine.vllm.gpu_memory,
+        "vllm_enable_sleep_mode": engine.vllm.sleep,
+        "vllm_importance_sampling_correction": corrects,
+        "vllm_importance_sampling_mode": trainer.importance_sampling if corrects else "token_truncate",
+        "vllm_importance_sampling_clip_max": trainer.importance_max,
+    }

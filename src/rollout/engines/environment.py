@@ -1,0 +1,19 @@
+"""What vLLM reads from the environment when it is imported, which importing TRL does."""
+
+from __future__ import annotations
+
+import os
+
+from src.config import EngineConfig
+
+
+def set_environment(cfg: EngineConfig) -> None:
+    """Set it, before TRL is imported; what the user has set stays."""
+    for name, value in {
+        "VLLM_ENABLE_V1_MULTIPROCESSING": "0",  # its engine must be in this process to be stepped
+        "VLLM_CPU_KVCACHE_SPACE": str(cfg.vllm.cpu_memory_gb),
+        "VLLM_CPU_OMP_THREADS_BIND": "nobind",  # the cores are shared with the trainer and the sandbox
+        "VLLM_LOGGING_LEVEL": "WARNING",
+        "VLLM_NO_USAGE_STATS": "1",
+    }.items():
+        os.environ.setdefault(name, value)

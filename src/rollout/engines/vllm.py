@@ -1,0 +1,197 @@
+"""Sampling with vLLM in this process, a step of its engine at a time.
+
+Every request is an own vLLM request whose key-value blocks the prefix cache keeps for its continuation; a
+finished segment leaves the engine at once, and the others never wait for it.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, Protocol
+
+from src.rollout.engines.base import EngineError, Finish, Generation, Request
+from src.rollout.tokens import TokenCodec
+
+if TYPE_CHECKING:
+    from vllm import LLM, RequestOutput
+
+
+class Power(Protocol):
+    """Wakes an engine for a rollout and lets it sleep after it."""
+
+    def wake(self) -> None:
+        """Weights and room for keys and values are there when this returns."""
+
+    def sleep(self) -> None:
+        """They are needed no more."""
+
+
+class Progress:
+    """One request on its way through vLLM, in one or several pieces.
+
+    vLLM stops at every token or string that may end a segment; whether it does, the request's watch knows.
+
+    Attributes:
+        request: what the scheduler asked for.
+        token_ids: sampled so far.
+        logprobs: of each of them.
+    """
+
+    def __init__(self, request: Request) -> None:
+        self.request = request
+        self.token_ids: list[int] = []
+        self.logprobs: list[float] = []
+
+    @property
+    def context(self) -> list[int]:
+        """What is to be fed to go on."""
+        return [*self.request.token_ids, *self.token_ids]
+
+    @property
+    def left(self) -> int:
+        """How many tokens may still be sampled."""
+        return self.request.max_tokens - len(self.token_ids)
+
+    def take(
+        self, token_ids: Sequence[int], logprobs: Sequence[float], eos_ids: frozenset[int]
+    ) -> Generation | None:
+        """Add a piece that vLLM finished; return the whole if it is complete, None to go on."""
+        self.token_ids += token_ids
+        self.logprobs += logprobs
+        watch = self.request.watch
+        # no short cut: the watch must see every token
+        fired = [watch(token_id) for token_id in token_ids if token_id not in eos_ids] if watch else []
+        if any(fired) or (token_ids and token_ids[-1] in eos_ids):
+            return self.finish(Finish.STOP)
+        if self.left <= 0:
+            return self.finish(Finish.LENGTH)
+        return None
+
+    def finish(self, finish: Finish) -> Generation:
+        """What was sampled, whole or not."""
+        return Generation(self.request.id, self.token_ids, self.logprobs, finish)
+
+
+class VLLMEngine:
+    """Samples from a ``vllm.LLM`` in this process.
+
+    Args:
+        llm: with ``logprobs_mode="processed_logprobs"``, so that logprobs are those of what was sampled from.
+        codec: for the end-of-text ids.
+        temperature: 0 is greedy.
+        top_p: nucleus sampling.
+        follow: know every token as it is sampled, so that an aborted request keeps what it has; costs time.
+        power: None: always awake.
+    """
+
+    streaming = True
+    background = False
+
+    def __init__(
+        self,
+        llm: LLM,
+        codec: TokenCodec,
+        *,
+        temperature: float,
+        top_p: float,
+        follow: bool = False,
+        power: Power | None = None,
+    ) -> None:
+        from vllm.sampling_params import RequestOutputKind
+
+        self._engine = llm.llm_engine
+        self._eos_ids = codec.eos_ids
+        self._follow = follow
+        self._power, self._awake = power, False
+        self._sampling = {
+            "temperature": temperature,
+            "top_p": top_p,
+            "logprobs": 0,
+            "output_kind": RequestOutputKind.DELTA if follow else RequestOutputKind.FINAL_ONLY,
+        }
+        self._numbers = itertools.count()
+        self._pending: dict[str, Progress] = {}
+
+    @property
+    def pending(self) -> int:
+        """Requests submitted and not yet answered."""
+        return len(self._pending)
+
+    def start(self, notify: Callable[[], None]) -> None:
+        """See Engine.start."""
+        if self._power is not None:
+            self._power.wake()
+            self._awake = True
+
+    def submit(self, request: Request) -> None:
+        """See Engine.submit."""
+        self._add(Progress(request))
+
+    def poll(self, until: float | None = None) -> list[Generation]:
+        """Make one step: one token for every sequence that runs."""
+        try:
+            outputs = self._engine.step()
+        except Exception as error:
+            raise EngineError(f"vLLM failed: {type(error).__name__}: {error}") from error
+        generations = (self._take(output) for output in outputs)
+        return [generation for generation in generations if generation is not None]
+
+    def abort(self) -> list[Generation]:
+        """See Engine.abort."""
+        partial = [progress.finish(Finish.LENGTH) for progress in self._pending.values()]
+        self._clear()
+        return partial
+
+    def stop(self) -> None:
+        """See Engine.stop."""
+        self._clear()
+        if self._power is not None and self._awake:
+            self._awake = False
+            self._power.sleep()
+
+    def _clear(self) -> None:
+        if self._pending:
+            self._engine.abort_request(list(self._pending))
+            self._pending.clear()
+
+    def _add(self, progress: Progress) -> None:
+        from vllm import SamplingParams
+
+        watch = None if self._follow else progress.request.watch  # who follows asks after every token
+        strings = list(watch.stop_strings) if watch else []
+        params = SamplingParams(
+            **self._sampling,
+            max_tokens=progress.left,
+            stop_token_ids=sorted(self._eos_ids | watch.stop_ids if watch else self._eos_ids),
+            stop=strings,
+            include_stop_str_in_output=True,
+            detokenize=bool(strings),
+        )
+        name = str(next(self._numbers))
+        try:
+            self._engine.add_request(name, {"prompt_token_ids": progress.context}, params)
+        except Exception as error:
+            raise EngineError(
+                f"vLLM refuses a sequence of {len(progress.context)} tokens: {type(error).__name__}: {error}"
+            ) from error
+        self._pending[name] = progress
+
+    def _take(self, output: RequestOutput) -> Generation | None:
+        (piece,) = output.outputs
+        progress = self._pending[output.request_id]
+        token_ids = list(piece.token_ids)
+        generation = progress.take(token_ids, sampled_logprobs(piece.logprobs, token_ids), self._eos_ids)
+        if generation is None and not output.finished:
+            return None
+        del self._pending[output.request_id]
+        if not output.finished:
+            self._engine.abort_request([output.request_id])
+        if generation is None:
+            self._add(progress)
+        return generation
+
+
+def sampled_logprobs(logprobs: Any, token_ids: Sequence[int]) -> list[float]:
+    """Return the logprob of each sampled token from vLLM's mapping of token ids, one per position."""
+    return [position[token].logprob for position, token in zip(logprobs, token_ids, strict=True)]
