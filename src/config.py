@@ -38,7 +38,8 @@ def option(
     return field(default=default, metadata=metadata)
 
 
-def _seed(default: int) -> Any:
+def seed_option(default: int) -> Any:
+    """A dataclass field for the seed of a random number generator."""
     return option(default, at_least=0, at_most=_SEED_LIMIT)
 
 
@@ -70,7 +71,7 @@ class DataConfig:
     kind: str = option("mini", choices=("mini", "file"))
     train_size: int = option(4096, at_least=1)
     heldout_size: int = option(400, at_least=1)
-    seed: int = _seed(0)
+    seed: int = seed_option(0)
     subjects: list[str] | None = None  # mini only: None is all
     levels: list[int] | None = None
     train_path: str | None = None  # file only: JSON Lines or Parquet
@@ -240,7 +241,7 @@ class TrainerConfig:
     checkpoint_every: int = option(50, at_least=0)  # rollout steps; 0: only at the end
     keep_checkpoints: int = option(2, at_least=1)
     resume: str | None = None
-    seed: int = _seed(0)
+    seed: int = seed_option(0)
 
 
 @dataclass
@@ -252,7 +253,7 @@ class EvaluateConfig:
     temperature: float = option(1.0, at_least=0)  # 0: greedy
     top_p: float = option(1.0, above=0, at_most=1)
     budget: int = option(4, at_least=0)
-    seed: int = _seed(1234)
+    seed: int = seed_option(1234)
     shard: str | None = None  # I/N: every N-th problem from the I-th on, 0 <= I < N
 
 
@@ -302,30 +303,3 @@ class ExecuteConfig:
     """``python -m src.sandbox``."""
 
     sandbox: SandboxConfig = field(default_factory=SandboxConfig)
-
-
-@dataclass
-class WarmStartConfig:
-    """``python -m src.warm_start``: the supervised start that makes the mini base policy."""
-
-    output: str = "experiments/mini_base"
-    seed: int = _seed(0)
-    threads: int = option(0, at_least=0)  # 0: torch's default
-    vocab_size: int = option(512, at_least=300)  # 256 bytes, 2 special tokens, merges
-    tokenizer_samples: int = option(4000, at_least=100)  # solutions that the tokenizer is learned from
-    hidden_size: int = option(128, at_least=16)
-    layers: int = option(4, at_least=1)
-    heads: int = option(4, at_least=1)
-    kv_heads: int = option(2, at_least=1)
-    head_dim: int = option(32, at_least=8)
-    intermediate_size: int = option(384, at_least=16)
-    steps: int = option(2500, at_least=1)
-    batch_size: int = option(32, at_least=1)  # solutions
-    learning_rate: float = option(3e-3, above=0)
-    warmup_steps: int = option(50, at_least=0)
-    weight_decay: float = option(0.05, at_least=0)
-    max_grad_norm: float = option(1.0, above=0)
-    text_share: float = option(0.3, at_least=0, at_most=1)  # of prompts with mode text
-    code_share: float = option(0.35, at_least=0, at_most=1)  # of prompts with mode code; the rest are free
-    geometry_in_text: float = option(0.8, at_least=0, at_most=1)  # of the prompts with mode text
-    heldout_size: int = option(400, at_least=1)  # problems on which the result is measured

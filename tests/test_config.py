@@ -238,7 +238,7 @@ class TestCombinations:
             ({"curriculum.stages": [{"step": 5, "budget": 2}]}, "[2 at 5]: the budget at step 0"),
             ({"curriculum.stages": stages(0, 9, 9)}, "[2 at 0, 3 at 9, 4 at 9]: steps must rise"),
             ({"curriculum.stages": stages(0, 9, 5)}, "in order [0, 5, 9]"),
-            ({"data.kind": "file"}, "data.train_path=null: data.kind=file needs it"),
+            ({"data.kind": "file"}, "data.heldout_path=null: data.kind=file needs it"),
             ({"data.kind": "file", "data.train_path": "nope.jsonl"}, "nope.jsonl: there is no such file"),
             ({"data.train_path": "some.jsonl"}, "choose data=file, or leave data.train_path null"),
             ({"data.subjects": ["Geometri"]}, "data.subjects[0]=Geometri: choose Algebra"),

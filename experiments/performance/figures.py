@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from experiments.performance.bench_sandbox import Measured
 
 
-def _save(figure: Any, path: Path) -> None:
+def save(figure: Any, path: Path) -> None:
+    """Write ``figure`` beside ``path`` as PNG and SVG, and close it."""
     for ending in ("png", "svg"):
         figure.savefig(path.with_suffix(f".{ending}"), dpi=150)
     pyplot.close(figure)
@@ -59,7 +60,7 @@ def bench_figure(results: dict[str, Measured], path: Path) -> None:
     }
     bars(solve, {**others, **{jail: measured.rounds["solve, 1/s"] for jail, measured in jails.items()}})
     solve.set(title="sympy.solve of a quadratic, two at a time", ylabel="executions/s (median, range)")
-    _save(figure, path)
+    save(figure, path)
 
 
 def scale_figure(summary: dict[str, Any], path: Path) -> None:
@@ -80,4 +81,4 @@ def scale_figure(summary: dict[str, Any], path: Path) -> None:
     growth.axhline(1024, color="grey", linestyle="--", linewidth=1, label="limit")
     growth.set(xlabel="seconds", ylabel="resident memory of the caller, MB", ylim=(0, None))
     growth.legend()
-    _save(figure, path)
+    save(figure, path)

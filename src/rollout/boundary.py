@@ -8,15 +8,17 @@ newline that ends the fence's line, and nothing more, after that newline.
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Protocol, Self
 
 from src.fences import OPENING
 from src.rollout.tokens import TokenCodec
 
 _LONGEST_LINE = 200  # an opening line that is longer does not count, so that memory stays bounded
-_BACKTICK, _NEWLINE = 0x60, 0x0A
+_INDENT = 3  # most spaces before a closing fence
 
 
 class FenceScanner:
@@ -43,25 +45,40 @@ class FenceScanner:
 
     def feed(self, data: bytes) -> int | None:
         """Read ``data``; return the offset just past a closing fence, and stop there, or None."""
-        for offset, byte in enumerate(data):
-            if byte == _NEWLINE:
+        at = 0
+        while at < len(data):
+            newline = data.find(b"\n", at)
+            end = len(data) if newline < 0 else newline
+            closing = self._closing(data[at:end]) if self._fence else None
+            if closing is not None:
+                at += closing
+                # The rest of the fence's own line neither is code nor opens a block.
+                self.code = self._code.decode("utf-8", errors="replace")
+                self._fence = 0
+                self._code.clear()
+                self._line = bytearray(b"x")  # no fence starts so
+                if self._runs:
+                    return at
+                continue
+            # An opening line that is too long does not count, so outside a block its head is enough.
+            self._line += data[at:end] if self._fence else data[at : min(end, at + self._room())]
+            if newline >= 0:
                 self._end_line()
-            elif len(self._line) <= _LONGEST_LINE or self._fence:
-                self._line.append(byte)
-                if byte == _BACKTICK and self._fence and self._closes():
-                    # The rest of the fence's own line neither is code nor opens a block.
-                    self.code = self._code.decode("utf-8", errors="replace")
-                    self._fence = 0
-                    self._code.clear()
-                    self._line = bytearray(b"x")  # no fence starts so
-                    if self._runs:
-                        return offset + 1
+            at = end + 1
         return None
 
-    def _closes(self) -> bool:
-        line = self._line
+    def _room(self) -> int:
+        return max(0, _LONGEST_LINE + 1 - len(self._line))
+
+    def _closing(self, piece: bytes) -> int | None:
+        """Offset in ``piece``, which goes on with the line, just past the closing fence; None: it is none."""
+        if len(self._line) >= self._fence + _INDENT:
+            return None
+        line = bytes(self._line) + piece[: self._fence + _INDENT]
         ticks = line.lstrip(b" ")
-        return len(ticks) == self._fence and len(line) - len(ticks) <= 3 and ticks == b"`" * self._fence
+        if len(line) - len(ticks) > _INDENT or not ticks.startswith(b"`" * self._fence):
+            return None
+        return len(line) - len(ticks) + self._fence - len(self._line)
 
     def _end_line(self) -> None:
         if self._fence:
@@ -74,7 +91,7 @@ class FenceScanner:
         self._line.clear()
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Cut:
     """What is left of sampled tokens at a boundary.
 
@@ -109,17 +126,16 @@ class Scanner(Protocol):
 
 def find_boundary(scanner: Scanner, token_ids: Sequence[int], codec: TokenCodec) -> Cut | None:
     """Feed ``token_ids`` to ``scanner`` up to the first boundary; None if there is none."""
-    for index, token_id in enumerate(token_ids):
-        if token_id in codec.eos_ids:
-            continue
-        data = codec.bytes_of(token_id)
-        end = scanner.feed(data)
-        if end is None:
-            continue
-        beyond = data[end:]
-        if beyond in (b"", b"\n"):
-            if beyond:
-                scanner.feed(beyond)
-            return Cut(index + 1, b"", len(token_ids) - index - 1, scanner.code, after_newline=bool(beyond))
-        return Cut(index, data[:end], len(token_ids) - index, scanner.code, after_newline=False)
-    return None
+    pieces = codec.pieces(token_ids)
+    end = scanner.feed(b"".join(pieces))
+    if end is None:
+        return None
+    ends = list(accumulate(map(len, pieces)))
+    index = bisect_left(ends, end)  # the token that holds the byte before the boundary
+    end -= ends[index] - len(pieces[index])
+    beyond = pieces[index][end:]
+    if beyond in (b"", b"\n"):
+        if beyond:
+            scanner.feed(beyond)
+        return Cut(index + 1, b"", len(token_ids) - index - 1, scanner.code, after_newline=bool(beyond))
+    return Cut(index, pieces[index][:end], len(token_ids) - index, scanner.code, after_newline=False)

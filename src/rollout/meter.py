@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import time
+from collections import deque
 from dataclasses import dataclass, field
 
 import numpy as np
 
+_RECENT = 16_384  # turns
 
 @dataclass
 class Meter:
@@ -21,7 +23,7 @@ class Meter:
         stragglers: trajectories that ``rollout.max_seconds`` ended.
         generation: seconds of waiting for the engine.
         idle: seconds in which the engine had nothing to do because programs ran.
-        turns: seconds of every turn, from its request to its end, that of its program included.
+        turns: seconds of recent turns, each from its request to its end, its program included.
     """
 
     tasks: int = 0
@@ -32,7 +34,7 @@ class Meter:
     stragglers: int = 0
     generation: float = 0.0
     idle: float = 0.0
-    turns: list[float] = field(default_factory=list)
+    turns: deque[float] = field(default_factory=lambda: deque(maxlen=_RECENT))
     _sequence_seconds: float = 0.0
     _began: float = field(default_factory=time.monotonic)
     _ended: float | None = None

@@ -28,7 +28,7 @@ from src.sandbox import ExecutionResult, Sandbox, Status
 _numbers = itertools.count()  # one sandbox may serve several rollouts
 
 
-@dataclass
+@dataclass(slots=True)
 class _Live:
     """A trajectory on its way."""
 
@@ -42,7 +42,7 @@ class _Live:
     name: str = field(default_factory=lambda: f"trajectory-{next(_numbers)}")  # what the sandbox knows it by
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class _Executed:
     """A finished execution and whose it is."""
 

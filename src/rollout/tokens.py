@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -49,6 +50,13 @@ class TokenCodec:
                 self._bytes.append(bytes([int(piece[3:5], 16)]))
             else:
                 self._bytes.append(piece.replace("\u2581", " ").encode())
+        self._said: list[bytes] = []
+        self.with_eos(())
+        # A copy of our own: the tokenizer's settings are changed by whoever uses it.
+        self._plain = copy.deepcopy(tokenizer.backend_tokenizer)
+        self._plain.encode_special_tokens = True
+        self._plain.no_padding()
+        self._plain.no_truncation()
         self._single = {
             data: index for index, data in enumerate(self._bytes) if len(data) == 1 and index not in special
         }
@@ -56,6 +64,7 @@ class TokenCodec:
     def with_eos(self, eos_ids: Iterable[int]) -> TokenCodec:
         """Add end-of-text ids that the model's generation settings name; return self."""
         self.eos_ids = self.eos_ids | frozenset(eos_ids)
+        self._said = [b"" if index in self.eos_ids else data for index, data in enumerate(self._bytes)]
         return self
 
     def __len__(self) -> int:
@@ -66,20 +75,25 @@ class TokenCodec:
         """Bytes of one token. Ids beyond the vocabulary (padding of the embedding) have none."""
         return self._bytes[token_id] if 0 <= token_id < len(self._bytes) else b""
 
+    def pieces(self, token_ids: Sequence[int]) -> list[bytes]:
+        """Bytes of each token; end-of-text tokens have none."""
+        try:
+            return [self._said[index] for index in token_ids]
+        except IndexError:  # beyond the vocabulary
+            return [b"" if index in self.eos_ids else self.bytes_of(index) for index in token_ids]
+
     def text(self, token_ids: Sequence[int]) -> str:
         """Text of ``token_ids``, end-of-text tokens left out, invalid UTF-8 replaced."""
-        data = b"".join(self.bytes_of(index) for index in token_ids if index not in self.eos_ids)
-        return data.decode("utf-8", errors="replace")
+        return b"".join(self.pieces(token_ids)).decode("utf-8", errors="replace")
 
     def encode(self, text: str) -> list[int]:
         """Ids of ``text`` that stand for exactly its bytes, none of them a control token.
 
         What a program prints may spell a control token (``<|im_end|>``); it must stay text.
         """
-        options: dict[str, Any] = {"add_special_tokens": False, "split_special_tokens": True}
-        ids: list[int] = self.tokenizer(text, **options)["input_ids"]
+        ids: list[int] = self._plain.encode(text, add_special_tokens=False).ids
         data = text.encode("utf-8", errors="replace")
-        if b"".join(map(self.bytes_of, ids)) == data:
+        if b"".join([self._bytes[index] for index in ids]) == data:
             return ids
         # A normaliser changed the text, or the tokenizer put in a leading space.
         return self._encode_singly(data)

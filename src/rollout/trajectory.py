@@ -26,7 +26,7 @@ class StopReason(StrEnum):
     INFRASTRUCTURE = "infrastructure"  # not the policy's fault
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Task:
     """One trajectory to make.
 
@@ -45,7 +45,7 @@ class Task:
     budget: int
 
 
-@dataclass
+@dataclass(slots=True)
 class Segment:
     """A run of tokens with one author; ``logprobs`` has one entry per token, or is None."""
 
@@ -55,7 +55,7 @@ class Segment:
     logprobs: list[float] | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Execution:
     """One code block that was run."""
 
@@ -68,7 +68,7 @@ class Execution:
         return self.result.status not in (Status.OK, Status.INFRASTRUCTURE)
 
 
-@dataclass
+@dataclass(slots=True)
 class Trajectory:
     """Prompt ids, then segments; what was executed; how it ended."""
 

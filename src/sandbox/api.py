@@ -21,7 +21,7 @@ class Status(StrEnum):
     INFRASTRUCTURE = "infrastructure"  # the sandbox failed twice; says nothing about the program
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class ExecutionResult:
     """One execution.
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from src.config import WarmStartConfig
 from src.entry import entry
+from src.warm_start.config import WarmStartConfig
 
 
 @entry("warm_start", WarmStartConfig)

@@ -9,11 +9,12 @@ from dataclasses import dataclass
 import torch
 from transformers import PreTrainedTokenizerFast
 
-from src.config import LEVELS, SUBJECTS, WarmStartConfig
+from src.config import LEVELS, SUBJECTS
 from src.problems.mini.family import stream
 from src.problems.mini.solutions import Habits, Segment, write_solution
 from src.problems.prompts import build_prompt
 from src.rollout.feedback import CLOSE, OPEN, neutralise
+from src.warm_start.config import WarmStartConfig
 
 CHUNK = 16  # batches that are sorted by length together, so that little is padded
 HABITS = Habits()

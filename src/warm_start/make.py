@@ -19,7 +19,6 @@ from src.config import (
     RewardConfig,
     RolloutConfig,
     SandboxConfig,
-    WarmStartConfig,
 )
 from src.evaluation import evaluate
 from src.problems import load_problems
@@ -29,6 +28,7 @@ from src.rollout.collector import Collector
 from src.rollout.engines.transformers import TransformersEngine
 from src.rollout.tokens import TokenCodec
 from src.sandbox import build_sandbox
+from src.warm_start.config import WarmStartConfig
 from src.warm_start.corpus import HABITS
 from src.warm_start.policy import build_model, build_tokenizer
 from src.warm_start.training import train

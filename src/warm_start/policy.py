@@ -5,7 +5,7 @@ from __future__ import annotations
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM
 
-from src.config import WarmStartConfig
+from src.warm_start.config import WarmStartConfig
 from src.warm_start.corpus import solutions
 
 PAD, END, FENCE = "<|pad|>", "<|end|>", "```"

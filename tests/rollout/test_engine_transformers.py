@@ -100,8 +100,8 @@ def test_samples_do_not_depend_on_the_order_in_which_requests_arrive() -> None:
     assert found[0] == found[1]
 
 
-def test_reset_forgets() -> None:
+def test_stop_forgets() -> None:
     sampler = engine()
     sampler.submit(Request(0, PROMPTS[0], 9))
-    sampler.reset()
+    sampler.stop()
     assert sampler.pending == 0

@@ -35,6 +35,7 @@ def test_counts() -> None:
         "tokens/policy": 3,
         "tokens/feedback": 2,
         "tokens/dropped": 0,
+        "tokens/dropped_share": 0,
         "stop/answered": 1 / 2,
         "stop/void": 1 / 4,
         "stop/infrastructure": 1 / 4,

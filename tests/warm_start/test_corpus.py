@@ -7,13 +7,14 @@ from itertools import islice
 import pytest
 import torch
 
-from src.config import DataConfig, WarmStartConfig
+from src.config import DataConfig
 from src.problems import load_problems
 from src.problems.mini.solutions import Segment
 from src.problems.prompts import MODES
 from src.rollout.boundary import Cut
 from src.rollout.feedback import feedback
 from src.sandbox import ExecutionResult, Status
+from src.warm_start.config import WarmStartConfig
 from src.warm_start.corpus import CHUNK, batches, encode, rendered, solutions
 from tests.fakes import BPE
 

@@ -33,7 +33,7 @@ class Watch(Protocol):
         """Whether sampling may stop after ``token_id``, the next sampled token; called once with each."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Request:
     """One sequence to continue.
 
@@ -51,7 +51,7 @@ class Request:
     watch: Watch | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Generation:
     """What was sampled for one request.
 

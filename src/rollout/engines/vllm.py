@@ -170,7 +170,7 @@ class VLLMEngine:
         )
         name = str(next(self._numbers))
         try:
-            self._engine.add_request(name, {"prompt_token_ids": progress.context}, params)
+            self._engine.add_request(name, {"type": "token", "prompt_token_ids": progress.context}, params)
         except Exception as error:
             raise EngineError(
                 f"vLLM refuses a sequence of {len(progress.context)} tokens: {type(error).__name__}: {error}"

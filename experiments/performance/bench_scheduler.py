@@ -1,0 +1,227 @@
+"""``python -m experiments.performance.bench_scheduler``: what the rollout scheduler itself costs.
+
+Engine and sandbox are stand-ins that answer at once, so that what is left is the scheduler: scanning for
+boundaries, feedback, segments, queues. Their own time is measured alone and reported.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import json
+import math
+import statistics
+import sys
+import time
+import tracemalloc
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Future
+from pathlib import Path
+from typing import Any
+
+import matplotlib.pyplot as plt
+
+from experiments.performance.figures import save
+from src.config import ModelConfig, RolloutConfig
+from src.policy import load_codec
+from src.problems import Problem
+from src.provenance import commit
+from src.rollout.engines import Finish, Generation, Request
+from src.rollout.scheduler import RolloutScheduler
+from src.rollout.tokens import TokenCodec
+from src.rollout.trajectory import Task
+from src.sandbox import ExecutionResult, Sandbox, Status
+
+TURNS = 5
+SAID = (
+    "We look for the number of ways, so let us count them with a short program.\n"
+    "```python\ntotal = sum(1 for a in range(20) if a * a % 7 == 2)\nprint(total)\n```"
+)
+LAST = "The program says 6, so the answer is \\boxed{6}."
+TARGET_MICROSECONDS, TARGET_SLOPE, TARGET_GROWTH = 150.0, 1.15, 1.5
+
+
+class InstantEngine:
+    """Says the same in every turn of every trajectory, at once."""
+
+    streaming, background = True, False
+
+    def __init__(self, codec: TokenCodec) -> None:
+        (eos,) = codec.eos_ids
+        self.said, self._last = codec.encode(SAID), [*codec.encode(LAST), eos]
+        self._logprobs = [-0.5] * max(len(self.said), len(self._last))
+        self._turns: dict[int, int] = {}
+        self._pending: deque[Request] = deque()
+
+    @property
+    def pending(self) -> int:
+        return len(self._pending)
+
+    def start(self, notify: Callable[[], None]) -> None:
+        self._turns.clear()
+
+    def submit(self, request: Request) -> None:
+        self._pending.append(request)
+
+    def poll(self, until: float | None = None) -> list[Generation]:
+        done = []
+        for _ in range(min(64, len(self._pending))):
+            request = self._pending.popleft()
+            turn = self._turns[request.id] = self._turns.get(request.id, 0) + 1
+            ids = self.said if turn < TURNS else self._last
+            done.append(Generation(request.id, list(ids), self._logprobs[: len(ids)], Finish.STOP))
+        return done
+
+    def abort(self) -> list[Generation]:
+        return []
+
+    def stop(self) -> None:
+        self._pending.clear()
+
+
+class InstantSandbox(Sandbox):
+    """Answers every program with 6, at once."""
+
+    jail, workers = "none", 1
+
+    def submit(
+        self, code: str, *, trajectory: str | None = None, within: float | None = None, block: bool = True
+    ) -> Future[ExecutionResult]:
+        future: Future[ExecutionResult] = Future()
+        future.set_result(ExecutionResult(Status.OK, "6\n", None, 0.0))
+        return future
+
+    def stats(self) -> dict[str, float]:
+        return {}
+
+    def close(self) -> None:
+        pass
+
+
+def tasks(number: int, codec: TokenCodec) -> list[Task]:
+    """That many tasks of one problem."""
+    problem = Problem(id="p", text="p", answer="6", subject=None, level=None, source="none")
+    prompt = codec.encode("How many squares leave 2 modulo 7?\n")
+    return [Task(problem, "code", index, prompt, TURNS) for index in range(number)]
+
+
+def scheduler(codec: TokenCodec, **limits: Any) -> RolloutScheduler:
+    """The scheduler with both stand-ins."""
+    cfg = RolloutConfig(max_tokens=4096, **limits)
+    return RolloutScheduler(InstantEngine(codec), InstantSandbox(), codec, cfg)
+
+
+def microseconds_a_turn(number: int, codec: TokenCodec) -> float:
+    """Of a whole rollout of that many trajectories, each kept."""
+    asked, loop = tasks(number, codec), scheduler(codec)
+    gc.collect()
+    began = time.perf_counter()
+    trajectories = loop.run(asked)
+    seconds = time.perf_counter() - began
+    assert all(len(trajectory.executions) == TURNS - 1 for trajectory in trajectories)
+    return seconds / (number * TURNS) * 1e6
+
+
+def fakes_alone(number: int, codec: TokenCodec) -> float:
+    """Microseconds a turn of engine and sandbox without a scheduler."""
+    engine, sandbox = InstantEngine(codec), InstantSandbox()
+    began = time.perf_counter()
+    for _ in range(TURNS):
+        for index in range(number):
+            engine.submit(Request(index, [], 1))
+        while engine.pending:
+            for _generation in engine.poll():
+                sandbox.submit("").result()
+    return (time.perf_counter() - began) / (number * TURNS) * 1e6
+
+
+def peak_mb(number: int, codec: TokenCodec) -> float:
+    """Most memory that Python held while that many trajectories went by, 256 at a time, none kept."""
+    loop = scheduler(codec, max_live=256)
+    asked = tasks(1, codec)
+    tracemalloc.start()
+    for _index, _trajectory in loop.stream(asked[0] for _ in range(number)):
+        pass
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    return peak / 2**20
+
+
+def measure(sizes: list[int], rounds: int) -> dict[str, Any]:
+    """Everything, in interleaved rounds."""
+    codec = load_codec(ModelConfig())
+    microseconds_a_turn(200, codec)  # warm
+    times: dict[int, list[float]] = {size: [] for size in sizes}
+    for number in range(rounds):
+        for size in sizes if number % 2 else sizes[::-1]:
+            times[size].append(microseconds_a_turn(size, codec))
+    return {
+        "commit": commit(),
+        "turns": TURNS,
+        "tokens_a_turn": len(codec.encode(SAID)),
+        "microseconds_a_turn": {str(size): values for size, values in times.items()},
+        "fakes_alone": fakes_alone(1000, codec),
+        "peak_mb": {str(size): peak_mb(size, codec) for size in (sizes[0], sizes[-1])},
+    }
+
+
+def missed(result: dict[str, Any]) -> list[str]:
+    """Return the targets that ``result`` misses."""
+    middle = {int(size): statistics.median(values) for size, values in result["microseconds_a_turn"].items()}
+    small, large = min(middle), max(middle)
+    memory = {int(size): value for size, value in result["peak_mb"].items()}
+    found = []
+    if middle[large] > TARGET_MICROSECONDS:
+        found.append(f"{middle[large]:.0f} us a turn, more than {TARGET_MICROSECONDS:.0f}")
+    slope = 1 + math.log(middle[large] / middle[small]) / math.log(large / small)
+    if slope > TARGET_SLOPE:
+        found.append(f"not linear: time grows with the power {slope:.2f} of the number of trajectories")
+    if memory[max(memory)] > TARGET_GROWTH * memory[min(memory)]:
+        found.append(f"memory grows with finished trajectories: {memory}")
+    return found
+
+
+def draw(result: dict[str, Any], folder: Path) -> None:
+    """Microseconds a turn over the number of trajectories, best and range of the rounds."""
+    figure, axes = plt.subplots(figsize=(6, 3.6), layout="constrained")
+    sizes = [int(size) for size in result["microseconds_a_turn"]]
+    values = list(result["microseconds_a_turn"].values())
+    middle = [statistics.median(one) for one in values]
+    below = [m - min(one) for m, one in zip(middle, values, strict=True)]
+    above = [max(one) - m for m, one in zip(middle, values, strict=True)]
+    axes.errorbar(sizes, middle, yerr=[below, above], marker="o", capsize=4, label="scheduler and stand-ins")
+    axes.axhline(result["fakes_alone"], color="0.5", ls=":", label="stand-ins alone")
+    axes.axhline(TARGET_MICROSECONDS, color="0.3", ls="--", label="target")
+    axes.set(
+        xscale="log", xlabel="trajectories of 5 turns", ylabel="microseconds a turn",
+        ylim=(0, None), title="Cost of the rollout scheduler, median and range of the rounds",
+    )  # fmt: skip
+    axes.set_xticks(sizes, [f"{size:,}" for size in sizes])
+    axes.minorticks_off()
+    axes.legend()
+    save(figure, folder / "scheduler")
+
+
+def main() -> None:
+    """Measure, write, draw; exit code 1 if a target is missed."""
+    parser = argparse.ArgumentParser(description="cost of the rollout scheduler")
+    parser.add_argument("--sizes", type=int, nargs="+", default=[1000, 3000, 10_000])
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--out", type=Path, default=Path("experiments/performance/rollout"))
+    arguments = parser.parse_args()
+    result = measure(sorted(arguments.sizes), arguments.rounds)
+    result["missed"] = missed(result)
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    (arguments.out / "scheduler.json").write_text(json.dumps(result, indent=2) + "\n")
+    draw(result, arguments.out)
+    for size, values in result["microseconds_a_turn"].items():
+        print(f"{int(size):>6} trajectories: {', '.join(f'{value:.0f}' for value in values)} us a turn")
+    print(f"stand-ins alone {result['fakes_alone']:.0f} us; peak memory {result['peak_mb']} MB")
+    for fault in result["missed"]:
+        print(fault, file=sys.stderr)
+    sys.exit(bool(result["missed"]))
+
+
+if __name__ == "__main__":
+    main()

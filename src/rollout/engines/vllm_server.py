@@ -1,0 +1,276 @@
+"""Sampling with a vLLM server over its OpenAI-compatible HTTP interface, token ids in and out.
+
+Each engine, and so each process of a distributed run, has a client of its own: one thread with one event
+loop and one pool of connections. A request under way costs a task, not a thread.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import queue
+import random
+import threading
+import time
+from collections.abc import AsyncGenerator, Callable, Coroutine
+from contextlib import aclosing
+from typing import Any, TypeVar
+
+import aiohttp
+
+from src.rollout.engines.base import EngineError, Finish, Generation, Request
+from src.rollout.engines.vllm import Progress
+from src.rollout.tokens import TokenCodec
+
+T = TypeVar("T")
+
+_BUSY = (429, 502, 503, 504)
+_PAUSES = (0.2, 0.5, 1.0, 2.0, 4.0)  # seconds before each further attempt, up to half as much again
+_GREETING = 5.0  # seconds for an answer to a question about the server itself
+
+
+class VLLMServerEngine:
+    """Samples from a vLLM server; a context manager that ends its thread.
+
+    The server should run with ``--logprobs-mode processed_logprobs``, so that logprobs are those of what was
+    sampled from, and with the trainer's dtype.
+
+    Args:
+        url: of the server, without a path.
+        codec: for the end-of-text ids.
+        temperature: 0 is greedy.
+        top_p: nucleus sampling.
+        connections: most requests under way at once.
+        start_seconds: the server must answer by then.
+        follow: know every token as it is sampled, so that an aborted request keeps what it has; costs time.
+    """
+
+    streaming = True
+    background = True
+
+    def __init__(
+        self,
+        url: str,
+        codec: TokenCodec,
+        *,
+        temperature: float,
+        top_p: float,
+        connections: int = 1024,
+        start_seconds: float = 240.0,
+        follow: bool = False,
+    ) -> None:
+        self._url, self._eos_ids = url.rstrip("/"), codec.eos_ids
+        self._sampling = {"temperature": temperature, "top_p": top_p, "logprobs": 0}
+        self._connections, self._start_seconds, self._follow = connections, start_seconds, follow
+        self._model, self._longest = "", 0  # what the server says of itself
+        self._notify: Callable[[], None] = lambda: None
+        self._done: queue.SimpleQueue[Generation | EngineError] = queue.SimpleQueue()
+        self._under_way: dict[int, Progress] = {}
+        self._tasks: set[asyncio.Task[None]] = set()  # the loop's own
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._thread: threading.Thread | None = None
+        self._session: aiohttp.ClientSession | None = None
+
+    @property
+    def pending(self) -> int:
+        """Requests submitted and not yet answered."""
+        return len(self._under_way)
+
+    def start(self, notify: Callable[[], None]) -> None:
+        """See Engine.start; waits for the server. Raises EngineError if it does not answer in time."""
+        self._notify = notify
+        if self._loop is None:
+            self._loop = asyncio.new_event_loop()
+            self._thread = threading.Thread(target=self._loop.run_forever, name="vllm client", daemon=True)
+            self._thread.start()
+        if self._session is None:
+            try:
+                self._do(self._open())
+            except BaseException:
+                self.close()
+                raise
+
+    def submit(self, request: Request) -> None:
+        """See Engine.submit."""
+        if len(request.token_ids) + request.max_tokens > self._longest:
+            raise EngineError(
+                f"a sequence may grow to {len(request.token_ids) + request.max_tokens} tokens, but the vLLM "
+                f"server at {self._url} takes {self._longest}; start it with a larger --max-model-len, or "
+                "lower rollout.max_tokens"
+            )
+        assert self._loop is not None
+        progress = self._under_way[request.id] = Progress(request)
+        self._loop.call_soon_threadsafe(self._begin, progress, self._done, self._notify)
+
+    def poll(self, until: float | None = None) -> list[Generation]:
+        """Return what has arrived, without waiting."""
+        generations: list[Generation] = []
+        while True:
+            try:
+                one = self._done.get_nowait()
+            except queue.Empty:
+                return generations
+            if isinstance(one, EngineError):
+                raise one
+            del self._under_way[one.id]
+            generations.append(one)
+
+    def abort(self) -> list[Generation]:
+        """See Engine.abort; without ``follow``, what a request has sampled since its last stop is lost."""
+        self._do(self._cancel())
+        finished = self.poll()
+        partial = [progress.finish(Finish.LENGTH) for progress in self._under_way.values()]
+        self._under_way.clear()
+        return finished + partial
+
+    def stop(self) -> None:
+        """See Engine.stop; closing its connections makes the server abort what is under way."""
+        if self._loop is not None:
+            self._do(self._cancel())
+        self._under_way.clear()
+        self._done = queue.SimpleQueue()
+
+    def close(self) -> None:
+        """End the thread and its connections."""
+        if self._loop is None or self._thread is None:
+            return
+        self.stop()
+        self._do(self._close())
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+        self._loop = self._thread = None
+
+    def __enter__(self) -> VLLMServerEngine:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _do(self, work: Coroutine[Any, Any, T]) -> T:
+        """Do ``work`` in the client's thread and wait for it."""
+        assert self._loop is not None
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result()
+
+    # What follows runs in the client's thread.
+
+    async def _open(self) -> None:
+        """Connect, and ask what the server serves."""
+        connector = aiohttp.TCPConnector(limit=self._connections, keepalive_timeout=30)
+        self._session = aiohttp.ClientSession(connector=connector, timeout=aiohttp.ClientTimeout(total=None))
+        until = time.monotonic() + self._start_seconds
+        while True:
+            try:
+                timeout = aiohttp.ClientTimeout(total=_GREETING)
+                async with self._session.get(f"{self._url}/v1/models", timeout=timeout) as response:
+                    response.raise_for_status()
+                    (served, *_) = (await response.json())["data"]
+                    self._model, self._longest = served["id"], served["max_model_len"]
+                    return
+            except (aiohttp.ClientError, TimeoutError, OSError, LookupError, ValueError) as error:
+                if time.monotonic() >= until:
+                    raise EngineError(
+                        f"no vLLM server answers at {self._url} ({type(error).__name__}: {error}); "
+                        "start one, or correct engine.server.url"
+                    ) from None
+            await asyncio.sleep(0.5)
+
+    async def _close(self) -> None:
+        session, self._session = self._session, None
+        if session is not None:
+            await session.close()
+
+    async def _cancel(self) -> None:
+        tasks = list(self._tasks)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _begin(
+        self,
+        progress: Progress,
+        done: queue.SimpleQueue[Generation | EngineError],
+        notify: Callable[[], None],
+    ) -> None:
+        task = asyncio.get_running_loop().create_task(self._serve(progress, done, notify))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _serve(
+        self,
+        progress: Progress,
+        done: queue.SimpleQueue[Generation | EngineError],
+        notify: Callable[[], None],
+    ) -> None:
+        """See one request through; its rollout's queue gets the generation, or the error."""
+        try:
+            generation = None
+            while generation is None:
+                generation = await self._piece(progress)
+            done.put(generation)
+        except EngineError as error:
+            done.put(error)
+        except Exception as error:
+            done.put(EngineError(f"the vLLM server at {self._url}: {type(error).__name__}: {error}"))
+        notify()
+
+    async def _piece(self, progress: Progress) -> Generation | None:
+        """Sample until the server stops, trying again what is lost; None: nothing ends there, go on."""
+        for pause in (*_PAUSES, None):
+            try:
+                async with aclosing(self._choices(progress)) as choices:
+                    async for choice in choices:
+                        logprobs = choice["logprobs"]["token_logprobs"] if choice["token_ids"] else []
+                        generation = progress.take(choice["token_ids"], logprobs, self._eos_ids)
+                        if generation is not None:
+                            return generation
+                return None
+            except (aiohttp.ClientError, _BusyError, OSError) as error:
+                if pause is None:
+                    raise EngineError(
+                        f"the vLLM server at {self._url} is gone ({type(error).__name__}: {error}); start it "
+                        "again and resume the run"
+                    ) from None
+            await asyncio.sleep(pause * random.uniform(1.0, 1.5))
+        raise AssertionError("unreachable")
+
+    async def _choices(self, progress: Progress) -> AsyncGenerator[dict[str, Any], None]:
+        """Yield what the server sampled: all at once, or with ``follow`` as it comes."""
+        assert self._session is not None
+        body = self._body(progress)
+        async with self._session.post(f"{self._url}/v1/completions", json=body) as response:
+            if response.status in _BUSY:
+                raise _BusyError(f"status {response.status}")
+            if response.status != 200:
+                said = (await response.text())[:500]
+                raise EngineError(f"the vLLM server at {self._url} refuses a request: {said}")
+            if not self._follow:
+                yield (await response.json())["choices"][0]
+                return
+            async for line in response.content:
+                data = line.removeprefix(b"data:").strip()
+                if line.startswith(b"data:") and data != b"[DONE]":
+                    message = json.loads(data)
+                    if "error" in message:
+                        raise EngineError(f"the vLLM server at {self._url}: {message['error']}")
+                    if message["choices"]:
+                        yield message["choices"][0]
+
+    def _body(self, progress: Progress) -> dict[str, Any]:
+        watch = None if self._follow else progress.request.watch  # who follows asks after every token
+        return {
+            **self._sampling,
+            "model": self._model,
+            "prompt": progress.context,
+            "max_tokens": progress.left,
+            "stop_token_ids": sorted(self._eos_ids | watch.stop_ids if watch else self._eos_ids),
+            "stop": list(watch.stop_strings) if watch else [],
+            "include_stop_str_in_output": True,
+            "return_token_ids": True,
+            "return_tokens_as_token_ids": True,
+            "stream": self._follow,
+        }
+
+
+class _BusyError(Exception):
+    """The server is there but does not take the request now."""
