@@ -56,15 +56,19 @@ class InstantEngine:
 
     @property
     def pending(self) -> int:
+        """See Engine.pending."""
         return len(self._pending)
 
     def start(self, notify: Callable[[], None]) -> None:
+        """See Engine.start."""
         self._turns.clear()
 
     def submit(self, request: Request) -> None:
+        """See Engine.submit."""
         self._pending.append(request)
 
     def poll(self, until: float | None = None) -> list[Generation]:
+        """See Engine.poll; 64 at a time."""
         done = []
         for _ in range(min(64, len(self._pending))):
             request = self._pending.popleft()
@@ -74,9 +78,11 @@ class InstantEngine:
         return done
 
     def abort(self) -> list[Generation]:
+        """See Engine.abort; nothing here is cut short."""
         return []
 
     def stop(self) -> None:
+        """See Engine.stop."""
         self._pending.clear()
 
 
@@ -88,15 +94,17 @@ class InstantSandbox(Sandbox):
     def submit(
         self, code: str, *, trajectory: str | None = None, within: float | None = None, block: bool = True
     ) -> Future[ExecutionResult]:
+        """See Sandbox.submit."""
         future: Future[ExecutionResult] = Future()
         future.set_result(ExecutionResult(Status.OK, "6\n", None, 0.0))
         return future
 
     def stats(self) -> dict[str, float]:
+        """See Sandbox.stats."""
         return {}
 
     def close(self) -> None:
-        pass
+        """See Sandbox.close."""
 
 
 def tasks(number: int, codec: TokenCodec) -> list[Task]:

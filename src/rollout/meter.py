@@ -10,6 +10,7 @@ import numpy as np
 
 _RECENT = 16_384  # turns
 
+
 @dataclass
 class Meter:
     """Counts of one rollout, kept by its scheduler.

@@ -216,7 +216,9 @@ class VLLMServerEngine:
 
     async def _piece(self, progress: Progress) -> Generation | None:
         """Sample until the server stops, trying again what is lost; None: nothing ends there, go on."""
-        for pause in (*_PAUSES, None):
+        pauses = iter(_PAUSES)
+        while True:
+            had = len(progress.token_ids)
             try:
                 async with aclosing(self._choices(progress)) as choices:
                     async for choice in choices:
@@ -224,15 +226,19 @@ class VLLMServerEngine:
                         generation = progress.take(choice["token_ids"], logprobs, self._eos_ids)
                         if generation is not None:
                             return generation
+                if len(progress.token_ids) == had:
+                    raise EngineError(f"the vLLM server at {self._url} answers without a token")
                 return None
             except (aiohttp.ClientError, _BusyError, OSError) as error:
+                if len(progress.token_ids) > had:
+                    pauses = iter(_PAUSES)
+                pause = next(pauses, None)
                 if pause is None:
                     raise EngineError(
                         f"the vLLM server at {self._url} is gone ({type(error).__name__}: {error}); start it "
                         "again and resume the run"
                     ) from None
             await asyncio.sleep(pause * random.uniform(1.0, 1.5))
-        raise AssertionError("unreachable")
 
     async def _choices(self, progress: Progress) -> AsyncGenerator[dict[str, Any], None]:
         """Yield what the server sampled: all at once, or with ``follow`` as it comes."""
