@@ -4,7 +4,8 @@ The same policy, prompts and vLLM in the arms of one run, in interleaved rounds:
 for the slowest generation, then for the slowest program), *streaming*, *zero* (streaming, programs that take
 no time) and *streaming, follow* (as under ``rollout.max_seconds``). How long a program takes is drawn by its
 text and turn: 30 ms, one in ten 0.5 s, three in a hundred 3 s. Greedy sampling makes the arms' trajectories,
-and so their work, the same.
+and so their work, the same. The mini policy writes one program and then its answer; where it would end, a
+second program is put into its mouth, so that every trajectory has two executions.
 
 Then what each choice of ``rollout.boundary`` throws away, on the mini policy with true programs.
 """
@@ -20,8 +21,10 @@ import statistics
 import sys
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import Future
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -50,6 +53,7 @@ SHORT, MIDDLE, LONG = 0.03, 0.5, 3.0  # seconds that programs take
 SPEEDUP = {256: 1.5, 1024: 1.25}  # least, streaming over lockstep
 OVERHEAD = 1.15  # most, streaming over zero latency plus the longest program
 MAX_TOKENS = 160
+EXECUTIONS = 2
 
 
 def latency(code: str, turn: int, seed: int) -> float:
@@ -71,6 +75,7 @@ class SleepingSandbox(Sandbox):
     def __init__(self, seed: int | None) -> None:
         self._seed = seed
         self._turns: dict[str, int] = {}
+        self._chains: dict[str, float] = {}
         self._due: list[tuple[float, int, Future[ExecutionResult]]] = []
         self._numbers = 0
         self._changed = threading.Condition()
@@ -89,11 +94,17 @@ class SleepingSandbox(Sandbox):
             future.set_result(_ANSWER)
             return future
         seconds = latency(code, turn, self._seed)
+        self._chains[trajectory] = self._chains.get(trajectory, 0.0) + seconds
         with self._changed:
             self._numbers += 1
             heapq.heappush(self._due, (time.monotonic() + seconds, self._numbers, future))
             self._changed.notify()
         return future
+
+    @property
+    def longest_chain(self) -> float:
+        """Most seconds that one trajectory's programs took together."""
+        return max(self._chains.values(), default=0.0)
 
     def _answer(self) -> None:
         while True:
@@ -120,6 +131,54 @@ class SleepingSandbox(Sandbox):
 
 
 _ANSWER = ExecutionResult(Status.OK, "1\n", None, 0.0)
+
+
+class Insisting:
+    """An engine whose policy, where it would end before its second program, writes one."""
+
+    def __init__(self, engine: Engine, codec: TokenCodec) -> None:
+        self.streaming, self.background = engine.streaming, engine.background
+        self._engine, self._codec = engine, codec
+        self._turns: Counter[int] = Counter()
+
+    @property
+    def pending(self) -> int:
+        """See Engine.pending."""
+        return self._engine.pending
+
+    def start(self, notify: Callable[[], None]) -> None:
+        """See Engine.start."""
+        self._turns.clear()
+        self._engine.start(notify)
+
+    def submit(self, request: Request) -> None:
+        """See Engine.submit."""
+        self._engine.submit(request)
+
+    def poll(self, until: float | None = None) -> list[Generation]:
+        """See Engine.poll."""
+        return [self._insist(generation) for generation in self._engine.poll(until)]
+
+    def abort(self) -> list[Generation]:
+        """See Engine.abort."""
+        return self._engine.abort()
+
+    def stop(self) -> None:
+        """See Engine.stop."""
+        self._engine.stop()
+
+    def _insist(self, generation: Generation) -> Generation:
+        self._turns[generation.id] += 1
+        ids = generation.token_ids
+        if self._turns[generation.id] > EXECUTIONS or not ids or ids[-1] not in self._codec.eos_ids:
+            return generation
+        block = self._codec.encode(f"\n```python\nprint({generation.id})\n```")
+        assert generation.logprobs is not None
+        return replace(
+            generation,
+            token_ids=ids[:-1] + block,
+            logprobs=generation.logprobs[:-1] + [0.0] * len(block),
+        )
 
 
 class Lockstep:
@@ -226,7 +285,10 @@ def overlap(bench: Bench, sizes: list[int], rounds: int) -> dict[str, dict[str, 
                 for name in list(arms) if number % 2 == 0 else reversed(arms):
                     engine, seed = arms[name]()
                     with SleepingSandbox(seed) as sandbox:
-                        measured, trajectories = bench.rollout(engine, sandbox, size)
+                        insisting = Insisting(engine, bench.codec)
+                        measured, trajectories = bench.rollout(insisting, sandbox, size)
+                        measured["longest_chain"] = sandbox.longest_chain
+                        assert all(len(t.executions) == EXECUTIONS for t in trajectories)
                     found.setdefault(str(size), {}).setdefault(name, []).append(measured)
                     shapes.add(tuple(len(t.completion_ids) for t in trajectories))
                     bar.advance(task)

@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import gc
 import json
-import math
 import statistics
 import sys
 import time
@@ -39,7 +38,7 @@ SAID = (
     "```python\ntotal = sum(1 for a in range(20) if a * a % 7 == 2)\nprint(total)\n```"
 )
 LAST = "The program says 6, so the answer is \\boxed{6}."
-TARGET_MICROSECONDS, TARGET_SLOPE, TARGET_GROWTH = 150.0, 1.15, 1.5
+TARGET_SIZE, TARGET_MICROSECONDS, TARGET_SLOWER, TARGET_GROWTH = 10_000, 150.0, 1.25, 1.5
 
 
 class InstantEngine:
@@ -170,21 +169,22 @@ def measure(sizes: list[int], rounds: int) -> dict[str, Any]:
         "tokens_a_turn": len(codec.encode(SAID)),
         "microseconds_a_turn": {str(size): values for size, values in times.items()},
         "fakes_alone": fakes_alone(1000, codec),
-        "peak_mb": {str(size): peak_mb(size, codec) for size in (sizes[0], sizes[-1])},
+        "peak_mb": {str(size): peak_mb(size, codec) for size in (sizes[0], TARGET_SIZE)},
     }
 
 
 def missed(result: dict[str, Any]) -> list[str]:
     """Return the targets that ``result`` misses."""
     middle = {int(size): statistics.median(values) for size, values in result["microseconds_a_turn"].items()}
-    small, large = min(middle), max(middle)
     memory = {int(size): value for size, value in result["peak_mb"].items()}
     found = []
-    if middle[large] > TARGET_MICROSECONDS:
-        found.append(f"{middle[large]:.0f} us a turn, more than {TARGET_MICROSECONDS:.0f}")
-    slope = 1 + math.log(middle[large] / middle[small]) / math.log(large / small)
-    if slope > TARGET_SLOPE:
-        found.append(f"not linear: time grows with the power {slope:.2f} of the number of trajectories")
+    slowest = max(middle[size] for size in middle if size <= TARGET_SIZE)
+    if slowest > TARGET_MICROSECONDS:
+        found.append(f"{slowest:.0f} us a turn, more than {TARGET_MICROSECONDS:.0f}")
+    # up to TARGET_SIZE the collector of cyclic garbage wakes up; from there on a turn must cost the same
+    slower = middle[max(middle)] / middle[TARGET_SIZE]
+    if slower > TARGET_SLOWER:
+        found.append(f"not linear: a turn of {max(middle):,} trajectories takes {slower:.2f} x as long")
     if memory[max(memory)] > TARGET_GROWTH * memory[min(memory)]:
         found.append(f"memory grows with finished trajectories: {memory}")
     return found
@@ -214,7 +214,7 @@ def draw(result: dict[str, Any], folder: Path) -> None:
 def main() -> None:
     """Measure, write, draw; exit code 1 if a target is missed."""
     parser = argparse.ArgumentParser(description="cost of the rollout scheduler")
-    parser.add_argument("--sizes", type=int, nargs="+", default=[1000, 3000, 10_000])
+    parser.add_argument("--sizes", type=int, nargs="+", default=[1000, 3000, TARGET_SIZE, 30_000])
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--out", type=Path, default=Path("experiments/performance/rollout"))
     arguments = parser.parse_args()
