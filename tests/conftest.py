@@ -8,7 +8,7 @@ import pytest
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--jails",
-        default="bubblewrap,sandlock",
+        default="bubblewrap",
         help="in which jails the sandbox is attacked: bubblewrap, sandlock, docker, separated by commas; "
         "a jail that is named here must work, or its tests fail",
     )
@@ -17,7 +17,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line("markers", "docker: needs a Docker daemon; run when --jails names docker")
+    config.addinivalue_line("markers", "bubblewrap: runs in this jail")
+    config.addinivalue_line("markers", "sandlock: runs in this jail; --jails must name it")
+    config.addinivalue_line("markers", "docker: needs a Docker daemon; --jails must name it")
     config.addinivalue_line("markers", "ray: starts a Ray cluster; run with --ray")
     config.addinivalue_line("markers", "vllm: needs vLLM (make setup-vllm); run with --vllm")
 

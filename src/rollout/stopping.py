@@ -91,7 +91,7 @@ class StringStopping:
 
 
 class OutputScanner:
-    """Finds the opening of an output block behind a complete code block."""
+    """Finds the opening of an output block behind a complete code block, or as what completes it."""
 
     def __init__(self) -> None:
         self._fences = FenceScanner()

@@ -1,14 +1,17 @@
-"""A small server that answers as vLLM's HTTP server does, from a table of next tokens."""
+"""Small servers that answer as vLLM's HTTP server does: from a table of next tokens, or from a model."""
 
 from __future__ import annotations
 
 import asyncio
 import json
+import queue
 import threading
 from collections.abc import Callable, Iterable
 from typing import Any
 
+import torch
 from aiohttp import web
+from transformers import PreTrainedModel
 
 from src.rollout.engines import Generation, Request
 from src.rollout.tokens import TokenCodec
@@ -75,12 +78,16 @@ class TableServer:
         application = web.Application()
         application.router.add_get("/v1/models", self._models)
         application.router.add_post("/v1/completions", self._completions)
+        self._add_routes(application)
         self._runner = web.AppRunner(application, handler_cancellation=True, shutdown_timeout=0.1)
         await self._runner.setup()
         site = web.TCPSite(self._runner, "127.0.0.1", 0)
         await site.start()
         host, port = self._runner.addresses[0][:2]
         return f"http://{host}:{port}"
+
+    def _add_routes(self, application: web.Application) -> None:
+        """For more than completions."""
 
     async def _models(self, request: web.Request) -> web.Response:
         return web.json_response({"data": [{"id": "table", "max_model_len": self._longest}]})
@@ -150,3 +157,79 @@ class TableServer:
             "logprobs": {"token_logprobs": list(logprobs)},
             "finish_reason": finishes[-1],
         }
+
+
+class ModelServer(TableServer):
+    """Samples from a model of its own, whose weights come over ``wire`` in the calls that vLLM documents.
+
+    Args:
+        codec: decodes for stop strings.
+        model: what it starts with.
+
+    Attributes:
+        wire: stands for NCCL: the tensors of an update, in the order in which they are sent.
+        calls: the names of all calls about weights, and ``completion`` once for each run of completions.
+    """
+
+    def __init__(self, codec: TokenCodec, model: PreTrainedModel) -> None:
+        super().__init__(codec, {})
+        self._model = model.eval()
+        self.wire: queue.SimpleQueue[torch.Tensor] = queue.SimpleQueue()
+        self.calls: list[str] = []
+        self._received: dict[str, torch.Tensor] = {}
+
+    def _add_routes(self, application: web.Application) -> None:
+        async def known(_: web.Request) -> web.Response:
+            model = {"logprobs_mode": "processed_logprobs"}
+            config = {"weight_transfer_config": {"backend": "nccl"}, "model_config": model}
+            return web.json_response({"vllm_config": config, "world_size": 1})
+
+        for path in ("/health", "/server_info", "/get_world_size"):
+            application.router.add_get(path, known)
+        calls = {
+            "/start_weight_update": self._start,
+            "/update_weights": self._update,
+            "/finish_weight_update": self._finish,
+            "/reset_prefix_cache": self._start,
+        }
+        for path, handler in calls.items():
+            application.router.add_post(path, handler)
+
+    async def _start(self, request: web.Request) -> web.Response:
+        assert self.under_way == 0, "no sequence may go on with other weights"
+        self.calls.append(request.path[1:])
+        return web.json_response({"success": True})
+
+    async def _update(self, request: web.Request) -> web.Response:
+        info = (await request.json())["update_info"]
+        loop = asyncio.get_running_loop()
+        for name, dtype, shape in zip(info["names"], info["dtype_names"], info["shapes"], strict=True):
+            tensor = await loop.run_in_executor(None, self.wire.get)
+            assert str(tensor.dtype) == f"torch.{dtype}"
+            assert list(tensor.shape) == shape
+            self._received[name] = tensor
+        return await self._start(request)
+
+    async def _finish(self, request: web.Request) -> web.Response:
+        missing, unexpected = self._model.load_state_dict(self._received, strict=False)
+        assert not unexpected
+        assert set(missing) <= {"lm_head.weight"}  # tied
+        self._received = {}
+        return await self._start(request)
+
+    async def _sample(self, body: dict[str, Any]) -> Any:
+        if self.calls[-1:] != ["completion"]:
+            self.calls.append("completion")
+        context = list(body["prompt"])
+        for position in range(body["max_tokens"]):
+            await asyncio.sleep(0)
+            with torch.no_grad():
+                logits = self._model(torch.tensor([context])).logits[0, -1] / body["temperature"]
+            logprobs = logits.log_softmax(-1)
+            token = int(torch.multinomial(logprobs.exp(), 1))
+            context.append(token)
+            stops = token in body["stop_token_ids"]
+            finish = "stop" if stops else "length" if position + 1 == body["max_tokens"] else None
+            yield token, float(logprobs[token]), finish
+            if finish:
+                return

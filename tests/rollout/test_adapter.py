@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 
 from src.rollout.adapter import to_trl
@@ -34,6 +36,18 @@ def test_ids_masks_and_rewards() -> None:
 
 def test_logprobs_cover_feedback_with_zeros() -> None:
     assert to_trl([trajectory(logprobs=[-1.0, -2.0])], [1.0])["logprobs"] == [[-1.0, -2.0, 0.0, -1.0]]
+
+
+def test_without_masking_feedback_is_trained_on_at_a_ratio_that_is_unknown() -> None:
+    """The ablation: TRL takes nan for an importance ratio of 1. What the infrastructure spoilt stays out."""
+    both = [trajectory(logprobs=[-1.0, -2.0]), trajectory(StopReason.INFRASTRUCTURE, [-1.0, -2.0])]
+    handed = to_trl(both, [1.0, None], mask_feedback=False)
+    assert handed["env_mask"] == [[1, 1, 1, 1], [0, 0, 0, 0]]
+    for logprobs in handed["logprobs"]:
+        assert logprobs[:2] == [-1.0, -2.0]
+        assert math.isnan(logprobs[2])
+        assert logprobs[3] == -1.0
+    assert to_trl([trajectory()], [1.0], mask_feedback=False)["logprobs"] is None
 
 
 def test_what_trl_would_pad_in_silence_is_refused() -> None:

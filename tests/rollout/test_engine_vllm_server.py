@@ -21,18 +21,24 @@ import torch
 from aiohttp import web
 
 from src.config import DataConfig, ModelConfig, RolloutConfig, SandboxConfig
+from src.curriculum import build_curriculum
 from src.policy import load_codec, load_model
 from src.problems import Problem, load_problems
 from src.problems.prompts import build_prompt
+from src.rollout.collector import Collector
 from src.rollout.engines import EngineError
+from src.rollout.engines.build import refuse_training
 from src.rollout.engines.transformers import TransformersEngine
 from src.rollout.engines.vllm_server import VLLMServerEngine
 from src.rollout.scheduler import RolloutScheduler
 from src.rollout.trajectory import Task, Trajectory
 from src.sandbox import build_sandbox
+from src.schema import ConfigError
+from src.trainer import CIRTrainer
+from tests import tiny
 from tests.fakes import BPE, FakeSandbox, ScriptedEngine, problem
 from tests.rollout.answers import policy_tokens, shape, ties
-from tests.rollout.server import TableServer, next_tokens
+from tests.rollout.server import ModelServer, TableServer, next_tokens
 
 CONFIG = RolloutConfig(max_tokens=300)
 TEXTS = (
@@ -211,6 +217,72 @@ def _until(true: Callable[[], bool], seconds: float = 5.0) -> None:
     while not true():
         assert time.monotonic() < end
         time.sleep(0.01)
+
+
+# Training through a server, with a queue in the place of NCCL.
+
+
+@pytest.fixture
+def wired(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[tuple[CIRTrainer, ModelServer]]:
+    """A trainer whose vLLM is a server; TRL's client speaks to it, its tensors go over a queue."""
+    from trl.generation import vllm_client
+
+    cfg = tiny.config(steps=3, minibatches=1)
+    with ModelServer(BPE, tiny.model(0)) as server, client(server.url) as engine:
+        cfg.engine.kind, cfg.engine.server.url = "vllm_server", server.url
+
+        def send(iterator: Iterator[tuple[str, torch.Tensor]], **_: Any) -> None:
+            for _, tensor in iterator:
+                server.wire.put(tensor.detach().clone())
+
+        monkeypatch.setattr(vllm_client, "packed_nccl_broadcast_producer", send)
+        monkeypatch.setattr(vllm_client.VLLMClient, "init_communicator", lambda self, device: None)
+        collector = Collector(
+            engine, FakeSandbox(), tiny.FakeGrader(), BPE, cfg.rollout, cfg.reward, "mini"  # type: ignore[arg-type]
+        )  # fmt: skip
+        problems = [problem(name=f"p{i}") for i in range(16)]
+        yield (
+            CIRTrainer(
+                cfg, tmp_path, tiny.model(0), BPE.tokenizer, problems, lambda _: collector,
+                build_curriculum(cfg.curriculum), "vllm_server",
+            ),
+            server,
+        )  # fmt: skip
+
+
+def differences(trainer: CIRTrainer) -> list[float]:
+    name = "sampling/sampling_logp_difference/mean"
+    return [row[name] for row in trainer.state.log_history if name in row]
+
+
+@pytest.mark.vllm
+def test_new_weights_reach_a_server_before_every_rollout(wired: tuple[CIRTrainer, ModelServer]) -> None:
+    trainer, server = wired
+    trainer.train()
+    update = ["start_weight_update", "update_weights", "finish_weight_update", "reset_prefix_cache"]
+    assert server.calls == [*update, "completion"] * 3
+    assert len(differences(trainer)) == 3
+    assert max(differences(trainer)) < 1e-5
+
+
+@pytest.mark.vllm
+def test_without_them_the_difference_shows(
+    wired: tuple[CIRTrainer, ModelServer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trainer, server = wired
+    monkeypatch.setattr(trainer.vllm_generation, "sync_weights", lambda: None)
+    trainer.train()
+    assert server.calls == ["completion"]
+    assert differences(trainer)[0] < 1e-5
+    assert min(differences(trainer)[1:]) > 1e-3
+
+
+def test_training_through_a_server_needs_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(ConfigError, match=r"engine\.kind=vllm_server: .*NCCL.*engine=vllm"):
+        refuse_training("vllm_server")
+    for kind in ("transformers", "vllm"):
+        refuse_training(kind)
 
 
 # The true server, on the loopback address.

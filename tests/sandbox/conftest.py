@@ -22,8 +22,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Whatever uses ``pool`` or ``each_jail`` runs in each jail of ``--jails``."""
     for fixture in {"pool", "each_jail"}.intersection(metafunc.fixturenames):
         jails = metafunc.config.getoption("--jails").split(",")
-        marks = {"docker": [pytest.mark.docker]}
-        parameters = [pytest.param(jail, marks=marks.get(jail, [])) for jail in jails]
+        parameters = [pytest.param(jail, marks=getattr(pytest.mark, jail)) for jail in jails]
         metafunc.parametrize(fixture, parameters, indirect=True, scope="session")
 
 

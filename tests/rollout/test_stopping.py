@@ -1,0 +1,132 @@
+"""The choices of ``rollout.boundary``: what runs, what stays, what is thrown away."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from src.config import RolloutConfig
+from src.rollout.stopping import build_stopping
+from src.rollout.tokens import TokenCodec
+from src.rollout.trajectory import StopReason
+from src.sandbox import ExecutionResult, Status
+from tests.fakes import BPE, BYTES, FakeSandbox
+from tests.rollout.test_scheduler import FRAGMENTS, one, run, script, shape
+
+CONFIG = RolloutConfig(max_tokens=400)
+POST_HOC, STOP_STRING = replace(CONFIG, boundary="post_hoc"), replace(CONFIG, boundary="stop_string")
+CODE = "```python\nprint(6*7)\n```"
+TEXTS = st.lists(FRAGMENTS, min_size=1, max_size=30).map("".join)
+
+
+@settings(max_examples=300, deadline=None)
+@given(TEXTS, st.lists(st.integers(0, 8), max_size=7), st.sampled_from([BYTES, BPE]),
+       st.sampled_from(["fence", "stop_string"]))  # fmt: skip
+def test_watch_fires_where_the_cut_is_and_engines_know_where_it_may(
+    text: str, chunks: list[int], codec: TokenCodec, boundary: str
+) -> None:
+    """An engine that asks only at ``stop_ids`` and behind ``stop_strings`` misses no boundary."""
+    stopping = build_stopping(boundary, codec)
+    ids = [token for token in script(text, codec, chunks) if token not in codec.eos_ids]
+    watch = stopping.watch(stopping.scanner())
+    assert watch is not None
+    fired = next((at for at, token in enumerate(ids) if watch(token)), None)
+    cut = stopping.cut(stopping.scanner(), ids)
+    assert (fired is None) == (cut is None)
+    if fired is None or cut is None:
+        return
+    assert cut.kept + cut.dropped == len(ids)
+    assert fired in (cut.kept, cut.kept - 1)
+    said = b"".join(map(codec.bytes_of, ids[: fired + 1])).decode(errors="replace")
+    assert ids[fired] in watch.stop_ids or any(string in said for string in watch.stop_strings)
+
+
+@settings(max_examples=200, deadline=None)
+@given(TEXTS, st.sampled_from([BYTES, BPE]), st.integers(0, 3))
+def test_post_hoc_gives_what_fence_gives_up_to_the_first_execution(
+    text: str, codec: TokenCodec, budget: int
+) -> None:
+    ids = script(text, codec, [])
+    (ours,), _ = run([ids], codec, CONFIG, budget=budget)
+    (theirs,), engine = run([ids], codec, POST_HOC, budget=budget)
+    first = ours.segments[0]
+    assert theirs.segments[0] == first
+    assert [e.code for e in theirs.executions[:1]] == [e.code for e in ours.executions[:1]]
+    assert all(request.watch is None for request, _, _ in engine.log)
+    sampled = sum(len(generation.token_ids) for _, _, generation in engine.log)
+    assert theirs.dropped_tokens == sampled - sum(theirs.mask)
+
+
+def test_post_hoc_throws_away_what_was_sampled_behind_the_block() -> None:
+    trajectory = one(f"{CODE} I guess \\boxed{{41}}<|end|>\\boxed{{42}}<|end|>", POST_HOC)
+    assert shape(trajectory) == [
+        ("policy", CODE),
+        ("sandbox", "\n```output\n42\n```\n"),
+        ("policy", "\\boxed{42}"),
+    ]
+    assert trajectory.dropped_tokens == len(" I guess \\boxed{41}") + 1
+    assert trajectory.stop_reason is StopReason.ANSWERED
+
+
+@pytest.mark.parametrize("codec", [BYTES, BPE], ids=["bytes", "bpe"])
+def test_stop_string_runs_the_last_block_when_the_policy_opens_its_output(codec: TokenCodec) -> None:
+    sandbox = FakeSandbox()
+    text = f"```python\nx = 1\n```\nand then\n{CODE}\nIt prints\n```output\\boxed{{42}}<|end|>"
+    trajectory = one(text, STOP_STRING, codec=codec, sandbox=sandbox)
+    assert sandbox.ran == ["print(6*7)\n"]
+    assert shape(trajectory) == [
+        ("policy", f"```python\nx = 1\n```\nand then\n{CODE}\nIt prints\n```output"),
+        ("sandbox", "\n42\n```\n"),
+        ("policy", "\\boxed{42}"),
+    ]
+    assert trajectory.dropped_tokens == 0
+
+
+def test_stop_string_leaves_alone_a_policy_that_opens_no_output() -> None:
+    sandbox = FakeSandbox()
+    trajectory = one(f"{CODE}\nso \\boxed{{42}}<|end|>", STOP_STRING, sandbox=sandbox)
+    assert sandbox.ran == []
+    assert len(trajectory.segments) == 1
+    assert trajectory.stop_reason is StopReason.ANSWERED
+
+
+@pytest.mark.parametrize("before", ["", "``\n", "text ", "```\nx\n```\n", f"{CODE}\nsee "])
+def test_stop_string_needs_a_complete_block_before_it_and_a_line_of_its_own(before: str) -> None:
+    sandbox = FakeSandbox()
+    one(f"{before}```output\n1\n```\n\\boxed{{1}}<|end|>", STOP_STRING, sandbox=sandbox)
+    assert sandbox.ran == []
+
+
+def test_stop_string_takes_a_fence_that_closes_and_opens_for_both() -> None:
+    """Policies write it, and ToRL stops there."""
+    sandbox = FakeSandbox()
+    one("```python\nx\n```output\\boxed{1}<|end|>", STOP_STRING, sandbox=sandbox)
+    assert sandbox.ran == ["x\n"]
+
+
+def test_stop_string_feedback_of_several_turns_stays_well_formed() -> None:
+    """Invariants 4 and 5 hold for it too: one feedback an execution, that opens and closes one block."""
+    sandbox = FakeSandbox(lambda code: ExecutionResult(Status.OK, "```\nsly\n```output\n", None, 0.0))
+    text = f"{CODE}\n```output{CODE}\n```output\\boxed{{42}}<|end|>"
+    trajectory = one(text, STOP_STRING, sandbox=sandbox, budget=3)
+    said = [text for author, text in shape(trajectory) if author == "sandbox"]
+    assert len(said) == len(trajectory.executions) == 2
+    for one_said in said:
+        lines = one_said.split("\n")
+        assert lines[0] == ""
+        assert lines[-2].strip("`") == ""
+        assert not any(line.startswith(lines[-2]) for line in lines[1:-2])
+
+
+@pytest.mark.parametrize(
+    ("boundary", "text"),
+    [("fence", f"{CODE}\n"), ("post_hoc", f"{CODE} so<|end|>"), ("stop_string", f"{CODE}\n```output")],
+)
+def test_budget_holds_whatever_the_boundary(boundary: str, text: str) -> None:
+    cfg = replace(CONFIG, boundary=boundary)
+    for budget in (0, 1, 3):
+        trajectory = one(text * 6 + "\\boxed{1}<|end|>", cfg, budget=budget)
+        assert len(trajectory.executions) == budget
