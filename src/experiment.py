@@ -44,7 +44,7 @@ def run(cfg: Config, run_dir: Path) -> dict[str, Any]:
     """
     start = time.perf_counter()
     kind = choose_engine(cfg.engine)
-    refuse_training(kind)
+    refuse_training(kind, cfg.engine)
     checkpoint = _take_over(cfg, run_dir)
     provenance.save(cfg, run_dir)
     state = _read_state(run_dir) if checkpoint else {}

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from dataclasses import fields, is_dataclass
-from functools import cache
+from functools import cache, reduce
+from operator import getitem
 from pathlib import Path
 from typing import Any, get_args, get_origin, get_type_hints
 
@@ -17,7 +18,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from src.checkpoints import MARK
 from src.checks import ROOT, check, load
-from src.config import LEVELS, SUBJECTS, Config
+from src.config import LEVELS, SUBJECTS, Config, EvaluationConfig
 from src.schema import ConfigError, build, key_names
 
 CONF = ROOT / "conf"
@@ -253,6 +254,11 @@ class TestCombinations:
             ({"model.path": "./Qwen/Qwen3-8B"}, "model.path=./Qwen/Qwen3-8B: there is no such folder"),
             ({"model.path": "experiments"}, "model.path=experiments: this folder has no config.json"),
             ({"model.path": ""}, "there is no such folder"),
+            ({"engine.vllm.tensor_parallel_size": 2}, "tensor_parallel_size=2: beside a trainer every rank"),
+            ({"engine.kind": "vllm_server", "engine.server.url": "localhost:8000"}, "such as http://localhost"),
+            ({"evaluate.shard": "0/2"}, "evaluate.shard=0/2: the evaluations of a training run are whole"),
+            ({"evaluate.shard": "2/2"}, "evaluate.shard=2/2: expected I/N with 0 <= I < N"),
+            ({"evaluate.shard": "half"}, "evaluate.shard=half: expected I/N"),
             ({"trainer.resume": "nope"}, "trainer.resume=nope: no such folder"),
             ({"trainer.resume": "experiments"}, "incomplete, it has no complete.json"),
         ],
@@ -260,8 +266,8 @@ class TestCombinations:
     def test_what_cannot_run_is_refused(self, change: dict[str, Any], says: str) -> None:
         config = values()
         for path, value in change.items():
-            group, leaf = path.split(".")
-            config[group][leaf] = value
+            *groups, leaf = path.split(".")
+            reduce(getitem, groups, config)[leaf] = value
         message = refusal(config)
         assert says in message
         assert next(iter(change)) in message
@@ -356,3 +362,18 @@ class TestSandboxElsewhere:
     )
     def test_what_can_run_is_accepted(self, overrides: tuple[str, ...]) -> None:
         assert load(Config, values(*overrides))
+
+
+def test_vllm_that_is_not_installed_is_said_with_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("src.checks.find_spec", lambda name: None)
+    monkeypatch.chdir(ROOT)
+    assert "engine.kind=vllm: vLLM is not installed; install it with make setup-vllm" in refusal(
+        changed("engine.kind", "vllm")
+    )
+
+
+def test_an_evaluation_composes_and_may_be_a_shard(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        config = compose("evaluate", ["evaluate.shard=3/4", "engine.vllm.tensor_parallel_size=2"])
+    assert load(EvaluationConfig, config).evaluate.shard == "3/4"

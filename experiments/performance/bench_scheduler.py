@@ -207,7 +207,7 @@ def draw(result: dict[str, Any], folder: Path) -> None:
     )  # fmt: skip
     axes.set_xticks(sizes, [f"{size:,}" for size in sizes])
     axes.minorticks_off()
-    axes.legend()
+    axes.legend(loc="lower right")
     save(figure, folder / "scheduler")
 
 
@@ -215,7 +215,7 @@ def main() -> None:
     """Measure, write, draw; exit code 1 if a target is missed."""
     parser = argparse.ArgumentParser(description="cost of the rollout scheduler")
     parser.add_argument("--sizes", type=int, nargs="+", default=[1000, 3000, TARGET_SIZE, 30_000])
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--out", type=Path, default=Path("experiments/performance/rollout"))
     arguments = parser.parse_args()
     result = measure(sorted(arguments.sizes), arguments.rounds)

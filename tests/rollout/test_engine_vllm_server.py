@@ -20,7 +20,7 @@ import pytest
 import torch
 from aiohttp import web
 
-from src.config import DataConfig, ModelConfig, RolloutConfig, SandboxConfig
+from src.config import DataConfig, EngineConfig, ModelConfig, RolloutConfig, SandboxConfig, VLLMConfig
 from src.curriculum import build_curriculum
 from src.policy import load_codec, load_model
 from src.problems import Problem, load_problems
@@ -280,9 +280,11 @@ def test_without_them_the_difference_shows(
 def test_training_through_a_server_needs_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(ConfigError, match=r"engine\.kind=vllm_server: .*NCCL.*engine=vllm"):
-        refuse_training("vllm_server")
+        refuse_training("vllm_server", EngineConfig())
     for kind in ("transformers", "vllm"):
-        refuse_training(kind)
+        refuse_training(kind, EngineConfig())
+    with pytest.raises(ConfigError, match=r"engine\.vllm\.sleep=true: .*set it to false"):
+        refuse_training("vllm", EngineConfig(vllm=VLLMConfig(sleep=True)))
 
 
 # The true server, on the loopback address.

@@ -6,8 +6,9 @@ import gc
 import queue
 import threading
 import time
+import tracemalloc
 import weakref
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
@@ -259,3 +260,36 @@ def test_an_engine_that_stops_at_nothing_is_asked_to_go_on(finish: Finish) -> No
     else:
         assert trajectory.stop_reason is StopReason.ANSWERED
         assert len(trajectory.executions) == 1
+
+
+class LongWinded(ScriptedEngine):
+    """Ten programs behind some 1,000 tokens each, then the end, in every trajectory."""
+
+    def __init__(self) -> None:
+        super().__init__([], EOS, streaming=True, per_poll=1)
+        self._turns: Counter[int] = Counter()
+
+    def _sample(self, request: Request) -> Generation:
+        self._turns[request.id] += 1
+        block = BPE.encode("\n```python\nprint(1)\n```") if self._turns[request.id] <= 10 else [EOS]
+        return Generation(request.id, BPE.encode("so ") * 333 + block, None, Finish.STOP)
+
+
+def test_memory_goes_with_what_is_live_however_long_and_many() -> None:
+    """10,000 tokens in ten executions, prompts of 1 and of 2,000 tokens: four times as many take no more."""
+
+    def peak(number: int) -> int:
+        cfg = RolloutConfig(max_tokens=20_000, max_live=4)
+        scheduler = RolloutScheduler(LongWinded(), FakeSandbox(), BPE, cfg)
+        prompts = (BPE.encode("Q") * (1 if i % 2 else 2000) for i in range(number))
+        asked = (Task(problem(), "free", i, ids, 10) for i, ids in enumerate(prompts))
+        tracemalloc.start()
+        for _, trajectory in scheduler.stream(asked):
+            assert len(trajectory.executions) == 10
+            assert len(trajectory.completion_ids) > 10_000
+        found = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        return found
+
+    peak(4)  # what is made once
+    assert peak(48) < 1.25 * peak(12)

@@ -32,9 +32,16 @@ def choose_engine(cfg: EngineConfig) -> str:
     return "vllm" if find_spec("vllm") is not None and torch.cuda.is_available() else "transformers"
 
 
-def refuse_training(kind: str) -> None:
+def refuse_training(kind: str, cfg: EngineConfig) -> None:
     """Raise ConfigError if no policy can be trained here through an engine of that kind."""
-    if kind == "vllm_server" and not torch.cuda.is_available():
+    if torch.cuda.is_available():
+        return
+    if kind == "vllm" and cfg.vllm.sleep:
+        raise ConfigError(
+            "engine.vllm.sleep=true: vLLM's sleep gives back the memory of a GPU, and there is none here; "
+            "set it to false"
+        )
+    if kind == "vllm_server":
         raise ConfigError(
             "engine.kind=vllm_server: TRL hands new weights to a server by NCCL, which needs a GPU in this "
             "process too; train with engine=vllm or engine=transformers, and evaluate with the server"
