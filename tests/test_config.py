@@ -26,7 +26,7 @@ EXPERIMENTS = sorted(path.stem for path in (CONF / "experiment").glob("*.yaml"))
 OPTIONS = sorted(
     f"{path.parent.name}={path.stem}"
     for path in CONF.glob("*/*.yaml")
-    if path.parent.name not in {"experiment", "hydra"}
+    if path.parent.name not in {"experiment", "hydra", "analysis"}
 )
 
 
@@ -254,8 +254,8 @@ class TestCombinations:
             ({"model.path": "./Qwen/Qwen3-8B"}, "model.path=./Qwen/Qwen3-8B: there is no such folder"),
             ({"model.path": "experiments"}, "model.path=experiments: this folder has no config.json"),
             ({"model.path": ""}, "there is no such folder"),
-            ({"engine.vllm.tensor_parallel_size": 2}, "tensor_parallel_size=2: beside a trainer every rank"),
-            ({"engine.kind": "vllm_server", "engine.server.url": "localhost:8000"}, "such as http://localhost"),
+            ({"engine.vllm.tensor_parallel_size": 2, "engine.kind": "auto"}, "=2: beside a trainer"),
+            ({"engine.server.url": "localhost:8000", "engine.kind": "vllm_server"}, "such as http://localhost"),
             ({"evaluate.shard": "0/2"}, "evaluate.shard=0/2: the evaluations of a training run are whole"),
             ({"evaluate.shard": "2/2"}, "evaluate.shard=2/2: expected I/N with 0 <= I < N"),
             ({"evaluate.shard": "half"}, "evaluate.shard=half: expected I/N"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import re
 import threading
 import time
@@ -217,10 +218,11 @@ class TestTransport:
         self, sandbox: Sandbox, server: FusionServer, trouble: Any
     ) -> None:
         server.script = [trouble] * 100
-        result = sandbox.run("print(1)")
+        result = sandbox.run("print(61)")
         assert result.status is Status.INFRASTRUCTURE
         assert server.url in (result.error or "")
-        assert len(server.requests) == 2 * (1 + RETRIES)  # the program, then the new lane's own
+        mine = [request for request in server.requests if "print(61)" in json.dumps(request)]
+        assert len(mine) == 1 + RETRIES  # what else came is the new lane's own
         server.script = []
         assert sandbox.run("print(1)").status is Status.OK
 
