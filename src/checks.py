@@ -6,7 +6,6 @@ point whose schema contains the group gets them. Neither torch nor TRL is import
 
 from __future__ import annotations
 
-import difflib
 import math
 import re
 from collections.abc import Callable
@@ -18,9 +17,10 @@ from typing import Any, TypeVar
 
 from omegaconf import DictConfig
 
-from src import checkpoints
+from src import checkpoints, data_checks
 from src import config as c
-from src.schema import ConfigError, build, show, wrong_choice
+from src.data_checks import nearby
+from src.schema import ConfigError, build, show
 
 C = TypeVar("C")
 
@@ -67,40 +67,8 @@ def _model(cfg: c.ModelConfig, at: str) -> list[str]:
         return []
     return [
         f"{at}path={cfg.path}: there is no such folder (paths start from {Path.cwd()}); "
-        + (_nearby(folder) or "give a folder with a model, or a hub id such as Qwen/Qwen2.5-Math-7B")
+        + (nearby(folder) or "give a folder with a model, or a hub id such as Qwen/Qwen2.5-Math-7B")
     ]
-
-
-def _data(cfg: c.DataConfig, at: str) -> list[str]:
-    faults = []
-    paths = {f"{at}train_path": cfg.train_path, f"{at}heldout_path": cfg.heldout_path}
-    if cfg.kind == "mini":
-        for name, path in paths.items():
-            if path is not None:
-                faults.append(
-                    f"{name}={path}: problem files are read with {at}kind=file only; choose data=file, or "
-                    f"leave {name} null"
-                )
-        for index, subject in enumerate(cfg.subjects or []):
-            if subject not in c.SUBJECTS:
-                faults.append(wrong_choice(f"{at}subjects[{index}]", subject, c.SUBJECTS))
-        for index, level in enumerate(cfg.levels or []):
-            if level not in c.LEVELS:
-                faults.append(wrong_choice(f"{at}levels[{index}]", level, c.LEVELS))
-    for name, path in paths.items():
-        if cfg.kind == "file" and path is None and name.endswith("heldout_path"):
-            faults.append(f"{name}=null: {at}kind=file needs it; give {name}=FILE, JSON Lines or Parquet")
-        elif cfg.kind == "file" and path is not None and not Path(path).expanduser().is_file():
-            faults.append(
-                f"{name}={path}: there is no such file (paths start from {Path.cwd()}); "
-                + (_nearby(Path(path).expanduser()) or "give a JSON Lines or Parquet file")
-            )
-    for name, chosen in {f"{at}subjects": cfg.subjects, f"{at}levels": cfg.levels}.items():
-        if chosen is not None and cfg.kind == "file":
-            faults.append(f"{name}={show(chosen)}: only {at}kind=mini takes it; leave it null")
-        elif chosen == []:
-            faults.append(f"{name}=[]: no problem is left; name some, or null for all")
-    return faults
 
 
 def _rollout(cfg: c.RolloutConfig, at: str) -> list[str]:
@@ -267,7 +235,8 @@ def _colocated(cfg: c.Config, at: str) -> list[str]:
 
 _CHECKS: dict[type, Callable[[Any, str], list[str]]] = {
     c.ModelConfig: _model,
-    c.DataConfig: _data,
+    c.DataConfig: data_checks.data,
+    c.BenchmarkConfig: data_checks.benchmark,
     c.EngineConfig: _engine,
     c.RolloutConfig: _rollout,
     c.SandboxConfig: _sandbox,
@@ -284,10 +253,3 @@ def _divisors_near(value: int, total: int) -> str:
     below = [n for n in divisors if n < value][-1:]
     above = [n for n in divisors if n > value][:1]
     return " or ".join(map(str, below + above))
-
-
-def _nearby(path: Path) -> str:
-    """Return ``did you mean PATH?`` for a similar name beside ``path``, or nothing."""
-    names = [one.name for one in path.parent.iterdir()] if path.parent.is_dir() else []
-    near = difflib.get_close_matches(path.name, names, n=1)
-    return f"did you mean {path.parent / near[0]}?" if near else ""

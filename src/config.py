@@ -1,13 +1,14 @@
 """Typed view of the composed configuration: every key of ``conf/`` is a field here.
 
-A field's type, and through :func:`option` the values that it may take, are checked by
+A field's type, and through :func:`~src.schema.option` the values that it may take, are checked by
 :mod:`src.checks` before anything expensive. This module imports neither torch nor TRL.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+
+from src.schema import option, seed_option
 
 SUBJECTS = (
     "Algebra",
@@ -18,29 +19,6 @@ SUBJECTS = (
     "Geometry",
 )
 LEVELS = (1, 2, 3, 4, 5)
-_SEED_LIMIT = 2**32 - 1  # numpy's
-
-
-def option(
-    default: Any,
-    *,
-    choices: tuple[Any, ...] = (),
-    above: float | None = None,
-    at_least: float | None = None,
-    at_most: float | None = None,
-    below: float | None = None,
-) -> Any:
-    """A dataclass field whose value (each element of a list) must be among ``choices`` or in a range."""
-    limits = {"above": above, "at_least": at_least, "at_most": at_most, "below": below}
-    metadata = {"choices": choices, "limits": {name: x for name, x in limits.items() if x is not None}}
-    if isinstance(default, list):
-        return field(default_factory=lambda: list(default), metadata=metadata)
-    return field(default=default, metadata=metadata)
-
-
-def seed_option(default: int) -> Any:
-    """A dataclass field for the seed of a random number generator."""
-    return option(default, at_least=0, at_most=_SEED_LIMIT)
 
 
 @dataclass
@@ -203,6 +181,24 @@ class CurriculumConfig:
 
 
 @dataclass
+class BenchmarkConfig:
+    """What a policy is evaluated on."""
+
+    name: str = "mini"
+    kind: str = option("mini", choices=("mini", "hub", "file"))
+    dataset: str | None = None  # hub only: its id
+    subset: str | None = None
+    split: str = "test"
+    revision: str | None = None  # branch, tag or commit
+    path: str | None = None  # JSON Lines or Parquet; a benchmark of the hub is then read from there
+    fields: FieldsConfig = field(default_factory=FieldsConfig)
+    size: int | None = option(None, at_least=1)  # at most so many problems, from the top; of mini: how many
+    seed: int = seed_option(0)  # mini only, as are subjects and levels
+    subjects: list[str] | None = None
+    levels: list[int] | None = None
+
+
+@dataclass
 class RewardConfig:
     """Reward terms and how answers are graded."""
 
@@ -210,6 +206,7 @@ class RewardConfig:
     wrong: float = -1.0
     grade_seconds: float = option(5.0, above=0)  # a grading that takes longer is killed: not equivalent
     grade_workers: int = option(2, at_least=1)
+    lenient: bool = False  # evaluations also count the paper's last-integer rule
 
 
 @dataclass
@@ -255,6 +252,7 @@ class EvaluateConfig:
     budget: int = option(4, at_least=0)
     seed: int = seed_option(1234)
     shard: str | None = None  # I/N: every N-th problem from the I-th on, 0 <= I < N
+    resume: bool = False  # go on with the evaluation in the run's folder, if there is one
 
 
 @dataclass
@@ -290,7 +288,7 @@ class EvaluationConfig:
     """``python -m src.evaluate``."""
 
     model: ModelConfig = field(default_factory=ModelConfig)
-    data: DataConfig = field(default_factory=DataConfig)
+    benchmark: BenchmarkConfig = field(default_factory=BenchmarkConfig)
     engine: EngineConfig = field(default_factory=EngineConfig)
     rollout: RolloutConfig = field(default_factory=RolloutConfig)
     sandbox: SandboxConfig = field(default_factory=SandboxConfig)

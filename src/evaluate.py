@@ -15,7 +15,7 @@ def main(cfg: EvaluationConfig, run_dir: Path) -> None:
     from src.rollout.engines.environment import set_environment
 
     set_environment(cfg.engine)
-    from src.evaluation import run
+    from src.benchmarking import run
     from src.problems import ProblemError
     from src.rollout.collector import PromptError
     from src.rollout.engines import EngineError

@@ -167,19 +167,11 @@ def _take_over(cfg: Config, run_dir: Path) -> Path | None:
     if origin.resolve() != run_dir.resolve():
         for name in (RECORDS, METRICS, STATE):
             shutil.copy(origin / name, run_dir / name)
-    for key, (old, new) in _changes(json.loads((origin / "config.json").read_text()), asdict(cfg)).items():
-        console.print(f"resuming with {key}={new}; it was {old}")
+    earlier = json.loads((origin / "config.json").read_text())
+    for key, (old, new) in provenance.changes(earlier, asdict(cfg)).items():
+        if key != "trainer.resume":
+            console.print(f"resuming with {key}={new}; it was {old}")
     return checkpoint
-
-
-def _changes(old: Any, new: Any, path: str = "") -> dict[str, tuple[Any, Any]]:
-    """Return the leaves that differ between two nested dictionaries, ``trainer.resume`` apart."""
-    if isinstance(old, dict) and isinstance(new, dict):
-        changes: dict[str, tuple[Any, Any]] = {}
-        for key in sorted(old.keys() | new.keys()):
-            changes |= _changes(old.get(key), new.get(key), f"{path}.{key}".strip("."))
-        return changes
-    return {path: (old, new)} if old != new and path != "trainer.resume" else {}
 
 
 def _earlier_seconds(run_dir: Path, checkpoint: Path | None) -> float:

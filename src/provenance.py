@@ -39,12 +39,17 @@ def config_hash(cfg: Config | EvaluationConfig) -> str:
 
 def settings(cfg: Config | EvaluationConfig) -> dict[str, Any]:
     """Return what every summary and figure carries."""
-    data = cfg.data
+    if isinstance(cfg, Config):
+        benchmark = cfg.data.kind if cfg.data.kind == "mini" else cfg.data.heldout_path
+        data_seed = cfg.data.seed
+    else:
+        benchmark, data_seed = cfg.benchmark.name, cfg.benchmark.seed
     return {
         "commit": commit(),
         "config_hash": config_hash(cfg),
         "model": cfg.model.path,
-        "benchmark": data.kind if data.kind == "mini" else data.heldout_path,
+        "benchmark": benchmark,
+        **({"benchmark_path": cfg.benchmark.path} if isinstance(cfg, EvaluationConfig) else {}),
         "shard": cfg.evaluate.shard,
         "k": cfg.evaluate.k,
         "temperature": cfg.evaluate.temperature,
@@ -54,8 +59,18 @@ def settings(cfg: Config | EvaluationConfig) -> dict[str, Any]:
         "max_prompt_tokens": cfg.rollout.max_prompt_tokens,
         "seed": cfg.trainer.seed if isinstance(cfg, Config) else None,
         "evaluation_seed": cfg.evaluate.seed,
-        "data_seed": data.seed,
+        "data_seed": data_seed,
     }
+
+
+def changes(old: Any, new: Any, path: str = "") -> dict[str, tuple[Any, Any]]:
+    """Return the leaves that differ between two nested dictionaries, by dotted name: old and new value."""
+    if isinstance(old, dict) and isinstance(new, dict):
+        found: dict[str, tuple[Any, Any]] = {}
+        for key in sorted(old.keys() | new.keys()):
+            found |= changes(old.get(key), new.get(key), f"{path}.{key}".strip("."))
+        return found
+    return {path: (old, new)} if old != new else {}
 
 
 def save(cfg: Config | EvaluationConfig, run_dir: Path) -> None:

@@ -50,6 +50,7 @@ class TrajectoryRecord:
         attempt: 0, and one more for every resume.
         sample: index among the trajectories of the problem in this step.
         correct: the answer is equivalent to the gold answer (invariant 7: never inferred from reward).
+        lenient: it is, or the last integer of the last line is the gold answer; None: not asked for.
         rewards: every reward term by name, and ``total``; None where the trajectory is excluded.
     """
 
@@ -73,6 +74,7 @@ class TrajectoryRecord:
     answer: str | None
     correct: bool
     rewards: dict[str, float] | None
+    lenient: bool | None = None
     version: int = field(default=SCHEMA_VERSION)
 
     def tokens(self, author: str) -> int:
@@ -146,10 +148,11 @@ def iter_records(path: Path) -> Iterator[TrajectoryRecord]:
         for number, line in enumerate(file, start=1):
             if not line.endswith("\n"):
                 return  # torn: its writer was killed
-            yield _parse(line, f"{path}:{number}")
+            yield parse_record(line, f"{path}:{number}")
 
 
-def _parse(line: str, where: str) -> TrajectoryRecord:
+def parse_record(line: str, where: str) -> TrajectoryRecord:
+    """Read one line of records. Raises RecordError, which begins with ``where``."""
     try:
         data: dict[str, Any] = json.loads(line)
         version = data["version"]

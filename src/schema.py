@@ -11,7 +11,7 @@ import difflib
 import math
 import types
 from collections.abc import Iterator, Mapping
-from dataclasses import Field, fields, is_dataclass
+from dataclasses import Field, field, fields, is_dataclass
 from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from omegaconf import DictConfig, OmegaConf
@@ -21,6 +21,7 @@ C = TypeVar("C")
 
 _MISSING = "???"
 _EXPECTED = {bool: "true or false", int: "a whole number", float: "a number", str: "text"}
+_SEED_LIMIT = 2**32 - 1  # numpy's
 _LIMITS = {"above": "above", "at_least": "at least", "at_most": "at most", "below": "below"}
 
 
@@ -34,6 +35,28 @@ class ConfigError(ValueError):
         else:
             listed = "".join(f"\n  {fault}" for fault in faults)
             super().__init__(f"{len(faults)} configuration errors:{listed}")
+
+
+def option(
+    default: Any,
+    *,
+    choices: tuple[Any, ...] = (),
+    above: float | None = None,
+    at_least: float | None = None,
+    at_most: float | None = None,
+    below: float | None = None,
+) -> Any:
+    """A dataclass field whose value (each element of a list) must be among ``choices`` or in a range."""
+    limits = {"above": above, "at_least": at_least, "at_most": at_most, "below": below}
+    metadata = {"choices": choices, "limits": {name: x for name, x in limits.items() if x is not None}}
+    if isinstance(default, list):
+        return field(default_factory=lambda: list(default), metadata=metadata)
+    return field(default=default, metadata=metadata)
+
+
+def seed_option(default: int) -> Any:
+    """A dataclass field for the seed of a random number generator."""
+    return option(default, at_least=0, at_most=_SEED_LIMIT)
 
 
 def build(schema: type[C], config: DictConfig | dict[str, Any]) -> C:
@@ -157,6 +180,13 @@ class _Builder:
                 return self.fault(path, value, f"expected a list, such as {path}={_sample(hint)}")
             (inner,) = get_args(hint)
             return [self.value(inner, one, f"{path}[{i}]", metadata) for i, one in enumerate(value)]
+        if get_origin(hint) is dict:
+            if not isinstance(value, dict):
+                return self.fault(
+                    path, value, f"expected names with values, such as '{path}={{NAME: VALUE}}'"
+                )
+            _, inner = get_args(hint)
+            return {str(key): self.value(inner, one, f"{path}.{key}", metadata) for key, one in value.items()}
         return self.scalar(hint, value, path, metadata, optional)
 
     def scalar(self, hint: type, value: Any, path: str, metadata: Mapping[str, Any], optional: bool) -> Any:

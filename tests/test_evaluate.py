@@ -14,14 +14,21 @@ from typing import Any
 
 import pytest
 
+from src.benchmarking import run, shard
 from src.checks import ROOT
-from src.config import DataConfig, EngineConfig, EvaluateConfig, EvaluationConfig, ModelConfig, RolloutConfig
-from src.evaluation import run, shard
+from src.config import (
+    BenchmarkConfig,
+    EngineConfig,
+    EvaluateConfig,
+    EvaluationConfig,
+    ModelConfig,
+    RolloutConfig,
+)
 from tests.fakes import problem
 
 CONFIG = EvaluationConfig(
     model=ModelConfig(path=str(ROOT / "experiments" / "mini_base")),
-    data=DataConfig(heldout_size=9),
+    benchmark=BenchmarkConfig(size=9),
     engine=EngineConfig(kind="transformers"),
     rollout=RolloutConfig(max_tokens=120),
     evaluate=EvaluateConfig(modes=["code"], temperature=0.0),
@@ -107,7 +114,7 @@ def test_interrupting_it_leaves_whole_records_and_no_process(tmp_path: Path) -> 
 
 def test_a_server_that_is_not_there_is_one_message(tmp_path: Path) -> None:
     process = start(
-        tmp_path, "engine=vllm_server", "engine.server.url=http://127.0.0.1:9", "data.heldout_size=2",
+        tmp_path, "engine=vllm_server", "engine.server.url=http://127.0.0.1:9", "benchmark.size=2",
         "engine.server.start_seconds=0.5",
     )  # fmt: skip
     _, error = process.communicate(timeout=90)

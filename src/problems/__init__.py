@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from src.config import DataConfig
+from src.problems.benchmarks import load_benchmark
 from src.problems.files import read_problems
 from src.problems.mini import generate
 from src.problems.problem import Problem, ProblemError
 
-__all__ = ["Problem", "ProblemError", "load_problems"]
+__all__ = ["Problem", "ProblemError", "load_benchmark", "load_problems"]
 
 
 def load_problems(cfg: DataConfig, split: str) -> list[Problem]:

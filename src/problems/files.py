@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +12,11 @@ from src.config import FieldsConfig
 from src.problems.problem import Problem, ProblemError
 
 _LEVEL = re.compile(r"(?:level\s*)?(\d+)", re.IGNORECASE)
+_BOXED = re.compile(r"\$?\\boxed\{(.+)\}\$?", re.DOTALL)
 Row = tuple[str, dict[str, Any]]  # where it stands ("file.jsonl, line 3"), its fields
 
 
-def read_problems(path: str | Path, fields: FieldsConfig) -> list[Problem]:
+def read_problems(path: str | Path, fields: FieldsConfig, group: str = "data") -> list[Problem]:
     """Read every problem of a ``.jsonl`` or ``.parquet`` file.
 
     Text and subject must be non-empty strings; an answer may also be a number, an id also an integer;
@@ -29,21 +30,36 @@ def read_problems(path: str | Path, fields: FieldsConfig) -> list[Problem]:
     if not path.is_file():
         raise ProblemError(f"{path}: no such problem file")
     if path.suffix == ".jsonl":
-        rows = _json_lines(path)
+        rows: Iterator[Row] = _json_lines(path)
     elif path.suffix == ".parquet":
         rows = _parquet(path)
     else:
         raise ProblemError(f"{path}: unknown kind of problem file; use .jsonl or .parquet")
+    return read_rows(rows, fields, path.stem, path.name, group)
+
+
+def read_rows(
+    rows: Iterable[Row], fields: FieldsConfig, stem: str, source: str, group: str = "data"
+) -> list[Problem]:
+    """Turn rows into problems; see :func:`read_problems`.
+
+    Args:
+        rows: each with the place that an error names.
+        fields: their names.
+        stem: ids are STEM-NUMBER where ``fields`` names none.
+        source: of the problems.
+        group: of the configuration, for errors.
+    """
     problems: list[Problem] = []
     places: dict[str, str] = {}
     for number, (place, row) in enumerate(rows):
-        problem = _problem(row, fields, place, f"{path.stem}-{number}", path.name)
+        problem = _problem(row, fields, place, f"{stem}-{number}", source, group)
         if problem.id in places:
             raise ProblemError(f"{place}: id {problem.id!r} was already used in {places[problem.id]}")
         places[problem.id] = place
         problems.append(problem)
     if not problems:
-        raise ProblemError(f"{path}: holds no problems")
+        raise ProblemError(f"{source}: holds no problems")
     return problems
 
 
@@ -75,11 +91,13 @@ def _parquet(path: Path) -> Iterator[Row]:
         yield f"{path}, row {number}", row
 
 
-def _problem(row: dict[str, Any], fields: FieldsConfig, place: str, default_id: str, source: str) -> Problem:
+def _problem(
+    row: dict[str, Any], fields: FieldsConfig, place: str, default_id: str, source: str, group: str
+) -> Problem:
     def get(role: str, name: str) -> Any:
         if name not in row:
             raise ProblemError(
-                f"{place}: field {name!r} is missing (data.fields.{role}={name}); "
+                f"{place}: field {name!r} is missing ({group}.fields.{role}={name}); "
                 f"the row has {', '.join(row)}"
             )
         return row[name]
@@ -92,10 +110,10 @@ def _problem(row: dict[str, Any], fields: FieldsConfig, place: str, default_id: 
             kinds = " or ".join(["string", *(kind.__name__ for kind in also)])
             raise ProblemError(
                 f"{place}: field {name!r} is {json.dumps(value, default=str)}, not a {kinds} "
-                f"(data.fields.{role}={name})"
+                f"({group}.fields.{role}={name})"
             )
         if not value.strip():
-            raise ProblemError(f"{place}: field {name!r} is empty (data.fields.{role}={name})")
+            raise ProblemError(f"{place}: field {name!r} is empty ({group}.fields.{role}={name})")
         return value.strip()
 
     subject = None
@@ -104,20 +122,28 @@ def _problem(row: dict[str, Any], fields: FieldsConfig, place: str, default_id: 
     return Problem(
         id=default_id if fields.id is None else string("id", fields.id, also=(int,)),
         text=string("text", fields.text),
-        answer=string("answer", fields.answer, also=(int, float)),
+        answer=_unboxed(string("answer", fields.answer, also=(int, float))),
         subject=subject,
-        level=None if fields.level is None else _level(get("level", fields.level), fields.level, place),
+        level=None
+        if fields.level is None
+        else _level(get("level", fields.level), fields.level, place, group),
         source=source,
     )
 
 
-def _level(value: Any, name: str, place: str) -> int | None:
+def _unboxed(answer: str) -> str:
+    r"""Some files give the answer as ``\boxed{...}``."""
+    match = _BOXED.fullmatch(answer)
+    return match.group(1).strip() if match else answer
+
+
+def _level(value: Any, name: str, place: str, group: str) -> int | None:
     if value is None or (isinstance(value, int) and not isinstance(value, bool)):
         return value
     match = _LEVEL.fullmatch(value.strip()) if isinstance(value, str) else None
     if match is None:
         raise ProblemError(
             f"{place}: field {name!r} is {json.dumps(value, default=str)}, not an integer "
-            f'or a string such as "Level 3" (data.fields.level={name})'
+            f'or a string such as "Level 3" ({group}.fields.level={name})'
         )
     return int(match.group(1))

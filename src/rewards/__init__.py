@@ -1,7 +1,7 @@
 """Rewards: finding and grading answers, and the terms that a trajectory's reward is made of."""
 
-from src.rewards.answers import Grade, Grader, GraderError, extract_answer
+from src.rewards.answers import Grade, Grader, GraderError, extract_answer, last_integer
 from src.rewards.compose import Reward, compose
 from src.rewards.terms import Outcome
 
-__all__ = ["Grade", "Grader", "GraderError", "Outcome", "Reward", "compose", "extract_answer"]
+__all__ = ["Grade", "Grader", "GraderError", "Outcome", "Reward", "compose", "extract_answer", "last_integer"]

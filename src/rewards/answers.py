@@ -12,12 +12,13 @@ from collections.abc import Iterator, Sequence
 from src.fences import code_spans
 from src.rewards.grader import Grade, Grader, GraderError
 
-__all__ = ["Grade", "Grader", "GraderError", "extract_answer"]
+__all__ = ["Grade", "Grader", "GraderError", "extract_answer", "last_integer"]
 
 # \boxed or \fbox, with a second backslash that some write before it; another escaped character; a brace.
 _TOKEN = re.compile(
     r"(?P<box>\\\\?(?:boxed|fbox)(?![A-Za-z])\s*(?P<open>\{)?)|\\.|(?P<brace>[{}])", re.DOTALL
 )
+_INTEGER = re.compile(r"(?<![\w.])-?\d+(?:,\d{3})*(?![\w]|\.\d)")
 # An answer without braces ends with its formula or line, or where words follow.
 _BARE_TOKEN = re.compile(
     r"(?P<end>\\[)\]]|\\\\|[$&\n]|\.(?=\s)|(?<!\s)\s++(?=[A-Za-z]{2}))|\\.|(?P<brace>[{}])", re.DOTALL
@@ -42,6 +43,16 @@ def extract_answer(policy_texts: Sequence[str]) -> str | None:
                 if found:
                     return answer or None
     return None
+
+
+def last_integer(policy_texts: Sequence[str]) -> str | None:
+    """Return the last integer of the last line that the policy wrote, or None.
+
+    The paper's released evaluation counts a trajectory as correct if this is the gold answer, too.
+    """
+    lines = "".join(policy_texts[-1:]).strip().splitlines()
+    numbers = _INTEGER.findall(lines[-1]) if lines else []
+    return numbers[-1].replace(",", "") if numbers else None
 
 
 def _outside_blocks(text: str) -> Iterator[str]:

@@ -6,14 +6,14 @@ import time
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import CancelledError, Future
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from src.config import RewardConfig, RolloutConfig
 from src.problems import Problem
 from src.problems.prompts import build_prompt
 from src.records import ExecutionRecord, RecordWriter, SegmentRecord, TrajectoryRecord
-from src.rewards import Grade, Grader, GraderError, Outcome, compose, extract_answer
+from src.rewards import Grade, Grader, GraderError, Outcome, compose, extract_answer, last_integer
 from src.rollout.engines import Engine
 from src.rollout.meter import Meter
 from src.rollout.scheduler import RolloutScheduler
@@ -160,8 +160,9 @@ class Collector:
             PromptError: a prompt is too long; before anything is sampled.
             EngineError, SandboxError, GraderError: what is needed is gone.
         """
-        prompts = {problem.id: self.prompt_ids(problem, mode) for problem, _ in asked}
-        tasks = [Task(problem, mode, sample, prompts[problem.id], budget) for problem, sample in asked]
+        problems = {problem.id: problem for problem, _ in asked}
+        prompts = {name: self.prompt_ids(problem, mode) for name, problem in problems.items()}
+        tasks = (Task(problem, mode, sample, prompts[problem.id], budget) for problem, sample in asked)
         waiting: deque[_Answered] = deque()  # for their grades, in the order in which they finished
         ready: list[Graded] = []
         written = time.monotonic()
@@ -204,6 +205,9 @@ class Collector:
             reward = compose(_outcome(trajectory, answer, correct), self._reward)
             rewards = {**reward.terms, "total": reward.total}
         record = _record(trajectory, answer, correct, rewards, phase, step, attempt)
+        if self._reward.lenient:
+            gold = trajectory.task.problem.answer.replace(",", "")
+            record = replace(record, lenient=correct or last_integer(trajectory.policy_texts) == gold)
         return Graded(answered.index, trajectory, record)
 
 

@@ -16,7 +16,6 @@ class Meter:
     """Counts of one rollout, kept by its scheduler.
 
     Attributes:
-        tasks: trajectories asked for, as far as known.
         live: trajectories on their way.
         finished: trajectories that ended.
         sampled: policy tokens that engines returned, those thrown away included.
@@ -27,7 +26,6 @@ class Meter:
         turns: seconds of recent turns, each from its request to its end, its program included.
     """
 
-    tasks: int = 0
     live: int = 0
     finished: int = 0
     sampled: int = 0

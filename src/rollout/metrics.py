@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable
 
 from src.records import TrajectoryRecord
 
@@ -11,44 +11,65 @@ STOP_REASONS = ("answered", "length", "budget", "void", "infrastructure")
 _NOT_FAILED = ("ok", "infrastructure")
 
 
-def mean(values: Sequence[float]) -> float:
-    """Mean, or nan of nothing."""
-    return sum(values) / len(values) if values else float("nan")
-
-
 def failed(record: TrajectoryRecord) -> int:
     """Number of executions whose code is at fault."""
     return sum(execution.status not in _NOT_FAILED for execution in record.executions)
 
 
-def summarise(records: Sequence[TrajectoryRecord]) -> dict[str, float]:
+class Tally:
+    """Counts records one by one, keeping none: a batch of a step, or an evaluation of any size."""
+
+    def __init__(self) -> None:
+        self._sums: dict[str, float] = defaultdict(float)
+        self._counts: dict[str, int] = defaultdict(int)
+        self._sampled = self._dropped = 0
+
+    def add(self, record: TrajectoryRecord) -> None:
+        """Count one more record."""
+        for reason in STOP_REASONS:
+            self._mean(f"stop/{reason}", record.stop_reason == reason)
+        if record.stop_reason == "infrastructure":
+            return
+        executions = [e for e in record.executions if e.status != "infrastructure"]
+        policy = record.tokens("policy")
+        if record.rewards is not None:
+            self._mean("reward", record.rewards["total"])
+        self._mean("accuracy", record.correct)
+        if record.lenient is not None:
+            self._mean("accuracy_lenient", record.lenient)
+        self._mean("executions_per_trajectory", len(executions))
+        self._mean("code_share", bool(record.executions))
+        for execution in executions:
+            self._mean("failed_share", execution.status != "ok")
+        if failed(record):
+            self._mean("repair_rate", record.correct)
+        self._mean("tokens/policy", policy)
+        self._mean("tokens/feedback", record.tokens("sandbox"))
+        self._mean("tokens/dropped", record.dropped_tokens)
+        self._sampled += policy + record.dropped_tokens
+        self._dropped += record.dropped_tokens
+        self._mean(f"accuracy/{record.subject or 'none'}", record.correct)
+
+    def _mean(self, name: str, value: float) -> None:
+        self._sums[name] += value
+        self._counts[name] += 1
+
+    def metrics(self) -> dict[str, float]:
+        """Return shares and means, see :func:`summarise`."""
+        found = {name: self._sums[name] / count for name, count in self._counts.items()}
+        if self._sampled:
+            found["tokens/dropped_share"] = self._dropped / self._sampled
+        return found
+
+
+def summarise(records: Iterable[TrajectoryRecord]) -> dict[str, float]:
     """Return the metrics of a batch; shares and means without the infrastructure's victims.
 
     ``tokens/dropped_share`` is the share of sampled tokens that were thrown away, ``repair_rate`` that of
     correct trajectories among those with a failed execution.
     A metric without a case to count (no execution failed, say) is left out.
     """
-    scored = [record for record in records if record.stop_reason != "infrastructure"]
-    executions = [e for r in scored for e in r.executions if e.status != "infrastructure"]
-    by_subject = defaultdict(list)
-    for record in scored:
-        by_subject[record.subject or "none"].append(record.correct)
-    metrics = {
-        "reward": mean([r.rewards["total"] for r in scored if r.rewards is not None]),
-        "accuracy": mean([r.correct for r in scored]),
-        "executions_per_trajectory": len(executions) / len(scored) if scored else float("nan"),
-        "code_share": mean([bool(r.executions) for r in scored]),
-        "failed_share": mean([e.status != "ok" for e in executions]),
-        "repair_rate": mean([r.correct for r in scored if failed(r)]),
-        "tokens/policy": mean([r.tokens("policy") for r in scored]),
-        "tokens/feedback": mean([r.tokens("sandbox") for r in scored]),
-        "tokens/dropped": mean([r.dropped_tokens for r in scored]),
-    }
-    sampled = sum(r.tokens("policy") + r.dropped_tokens for r in scored)
-    if sampled:
-        metrics["tokens/dropped_share"] = sum(r.dropped_tokens for r in scored) / sampled
-    for reason in STOP_REASONS:
-        metrics[f"stop/{reason}"] = mean([r.stop_reason == reason for r in records])
-    for subject, values in sorted(by_subject.items()):
-        metrics[f"accuracy/{subject}"] = mean(values)
-    return {name: value for name, value in metrics.items() if value == value}
+    tally = Tally()
+    for record in records:
+        tally.add(record)
+    return tally.metrics()

@@ -98,7 +98,7 @@ class RolloutScheduler:
             EngineError: sampling failed for good; what was yielded before is whole.
             SandboxError: the sandbox is closed.
         """
-        self.meter = Meter(tasks=len(tasks) if isinstance(tasks, Sequence) else 0)
+        self.meter = Meter()
         events = self._events = queue.SimpleQueue()  # nothing of a cancelled rollout arrives in this one
         self._tasks = iter(enumerate(tasks))
         try:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from src.config import option, seed_option
+from src.schema import option, seed_option
 
 
 @dataclass

@@ -387,7 +387,7 @@ def test_evaluation_against_the_true_server(
     url, _ = served
     command = [
         sys.executable, "-m", "src.evaluate", "engine=vllm_server", f"engine.server.url={url}",
-        "data.heldout_size=24", "evaluate.modes=[code]", "rollout.max_tokens=160",
+        "benchmark.size=24", "evaluate.modes=[code]", "rollout.max_tokens=160",
         f"hydra.run.dir={tmp_path}",
     ]  # fmt: skip
     done = subprocess.run(command, capture_output=True, text=True, timeout=300)

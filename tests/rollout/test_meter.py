@@ -27,7 +27,7 @@ def test_idle_is_only_what_the_engine_spends_with_nothing_to_do(clock: list[floa
 
 
 def test_rates_count_up_to_the_end(clock: list[float]) -> None:
-    meter = Meter(tasks=4, _began=100.0)
+    meter = Meter(_began=100.0)
     meter.sampled, meter.executions, meter.live = 600, 30, 3
     clock[0] += 2
     assert meter.line() == "3 live, 300 tokens/s, 15.0 executions/s"

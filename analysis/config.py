@@ -1,0 +1,20 @@
+"""What every analysis of evaluated policies is told."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from src.schema import option, seed_option
+
+
+@dataclass
+class AnalysisConfig:
+    """Common settings; each script adds its own."""
+
+    policies: dict[str, str] = field(
+        default_factory=dict
+    )  # name -> run folder or records file, or either@PHASE
+    modes: list[str] | None = None  # null: all that the records hold
+    confidence: float = option(0.95, above=0, below=1)  # of intervals
+    resamples: int = option(2000, at_least=100)  # of the bootstrap over problems
+    seed: int = seed_option(0)  # of the bootstrap

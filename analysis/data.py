@@ -1,0 +1,256 @@
+"""From records to one polars table, a row per trajectory, quickly.
+
+The table is kept as Parquet beside the records, under a name that holds a digest of their content and of this
+file: whatever changes, the cache is not taken for it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from src.records import SCHEMA_VERSION, RecordError, parse_record
+from src.schema import ConfigError
+
+RECORDS = "trajectories.jsonl"
+_CHUNK = 64 << 20  # bytes of records that are parsed at once
+_CACHE = ".cache"
+_MODES = ("free", "text", "code")
+
+_SEGMENT = pl.Struct({"author": pl.String, "text": pl.String, "tokens": pl.Int64})
+_EXECUTION = pl.Struct({"status": pl.String, "seconds": pl.Float64, "error": pl.String})
+_SCHEMA = pl.Schema(
+    {
+        "version": pl.Int64,
+        "phase": pl.String,
+        "mode": pl.String,
+        "step": pl.Int64,
+        "attempt": pl.Int64,
+        "sample": pl.Int64,
+        "problem_id": pl.String,
+        "subject": pl.String,
+        "level": pl.Int64,
+        "source": pl.String,
+        "budget": pl.Int64,
+        "prompt_tokens": pl.Int64,
+        "segments": pl.List(_SEGMENT),
+        "executions": pl.List(_EXECUTION),
+        "stop_reason": pl.String,
+        "dropped_tokens": pl.Int64,
+        "answer": pl.String,
+        "correct": pl.Boolean,
+        "rewards": pl.Struct({"total": pl.Float64}),
+    }
+)
+# The last block that a segment opens is the one that ran; its closing fence ends the segment, or may
+# already be the sandbox's.
+_CODE = r"(?is)^.*```[ \t]*py(?:thon)?[0-9]*[ \t]*\n(.*?)\n?[ \t]*`*\s*$"
+
+
+class AnalysisError(ConfigError):
+    """Records do not hold what an analysis needs; the message says what to give instead."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where a policy's records are, and which phase of them counts; None: the only one there is."""
+
+    path: Path
+    phase: str | None
+
+    @classmethod
+    def parse(cls, text: str) -> Source:
+        """Read ``FOLDER``, ``FILE`` or either with ``@PHASE``."""
+        name, _, phase = text.partition("@")
+        return cls(Path(name).expanduser(), phase or None)
+
+    @property
+    def file(self) -> Path:
+        """The records file. Raises AnalysisError if there is none."""
+        file = self.path / RECORDS if self.path.is_dir() else self.path
+        if not file.is_file():
+            raise AnalysisError(f"{file}: there are no records; give the folder of a run or of an evaluation")
+        return file
+
+    def settings(self) -> dict[str, Any]:
+        """What the run's summary says of how its numbers were made; empty without one."""
+        summary = self.file.parent / "summary.json"
+        found: dict[str, Any] = json.loads(summary.read_text())["settings"] if summary.is_file() else {}
+        return found | {"records": str(self.file), "phase": self.phase}
+
+
+def settings(cfg: Any) -> dict[str, Any]:
+    """Return what goes with the numbers of an analysis: its own settings, and those of the runs it read."""
+    sources = {name: Source.parse(text).settings() for name, text in cfg.policies.items()}
+    return {"analysis": asdict(cfg), "runs": sources}
+
+
+def load_arms(
+    policies: dict[str, str], modes: list[str] | None = None, *, code: bool = False
+) -> pl.DataFrame:
+    """Return the trajectories of several policies, with ``policy`` and ``arm`` (POLICY_MODE) in front.
+
+    Trajectories that the infrastructure spoilt are left out: they say nothing about a policy.
+
+    Args:
+        policies: name to source, see :meth:`Source.parse`.
+        modes: None: all.
+        code: the column ``code`` is wanted too.
+
+    Raises:
+        AnalysisError: no policies, no such records, a line that is no record, several phases and none named,
+            or nothing is left.
+    """
+    if not policies:
+        raise AnalysisError("policies: none are given; give policies='{base: runs/A, rl: runs/B@after}'")
+    tables = []
+    for name, text in policies.items():
+        source = Source.parse(text)
+        try:
+            table = load(source.file, code=code)
+        except RecordError as error:
+            raise AnalysisError(str(error)) from None
+        phases = table["phase"].unique().sort().to_list()
+        chosen = [source.phase] if source.phase else [one for one in phases if one != "train"] or phases
+        if len(chosen) > 1 or chosen[0] not in phases:
+            raise AnalysisError(
+                f"policies.{name}={text}: the records hold the phases {', '.join(phases)}; name one of them: "
+                f"{source.path}@{phases[0]}"
+            )
+        kept = table.filter(
+            (pl.col("phase") == chosen[0])
+            & (pl.col("stop_reason") != "infrastructure")
+            & (pl.col("mode").is_in(modes) if modes is not None else True)
+        )
+        tables.append(kept.select(pl.lit(name).alias("policy"), pl.all()))
+    table = pl.concat(tables)
+    if table.is_empty():
+        raise AnalysisError(f"modes={modes}: no record of these policies has one of these modes")
+    order = [f"{name}_{mode}" for name in policies for mode in _MODES]
+    arm = pl.format("{}_{}", "policy", "mode").cast(pl.Enum(order)).alias("arm")
+    return table.select(arm, pl.all())
+
+
+def load(file: Path, *, code: bool = False) -> pl.DataFrame:
+    """Return the table of a records file, see :func:`derive`, without superseded trajectories.
+
+    Args:
+        file: JSON Lines; a torn last line is left out.
+        code: the column ``code`` is wanted too.
+
+    Raises:
+        RecordError: a line is no record, or of another schema version; names file and line.
+    """
+    cached = _cached(file)
+    if not cached.is_file():
+        table = _current(pl.concat(derive(chunk) for chunk in _chunks(file)))
+        cached.parent.mkdir(exist_ok=True)
+        for old in cached.parent.glob(f"{file.name}-*.parquet"):
+            old.unlink()
+        partial = cached.with_suffix(".partial")
+        table.write_parquet(partial, compression="lz4")
+        partial.replace(cached)
+        return table if code else table.drop("code")
+    columns = [name for name in pl.read_parquet_schema(cached) if code or name != "code"]
+    return pl.read_parquet(cached, columns=columns)
+
+
+def _cached(file: Path) -> Path:
+    """Where the table of the file's present content is, or will be."""
+    with file.open("rb") as content:
+        digest = hashlib.file_digest(content, "sha256")
+    digest.update(Path(__file__).read_bytes())
+    return file.parent / _CACHE / f"{file.name}-{digest.hexdigest()[:16]}.parquet"
+
+
+def _chunks(file: Path) -> Iterator[pl.DataFrame]:
+    """Parse a file piece by piece, at line ends."""
+    yield _SCHEMA.to_frame()
+    rest, number = b"", 1  # what is left of the last piece, and the line on which it begins
+    with file.open("rb") as content:
+        while piece := content.read(_CHUNK):
+            end = piece.rfind(b"\n") + 1
+            if not end:
+                rest += piece
+                continue
+            lines = rest + piece[:end]
+            yield _parse(lines, file, number)
+            number += lines.count(b"\n")
+            rest = piece[end:]
+
+
+def _parse(lines: bytes, file: Path, number: int) -> pl.DataFrame:
+    try:
+        table = pl.read_ndjson(BytesIO(lines), schema=_SCHEMA)
+        whole = (
+            table.height == lines.count(b"\n")
+            and table.select(
+                (pl.col("version") == SCHEMA_VERSION).all()
+                & pl.all_horizontal(pl.exclude("subject", "level", "answer", "rewards").is_not_null().all())
+            ).item()
+        )
+    except pl.exceptions.PolarsError:
+        whole = False
+    if whole:
+        return table
+    for offset, line in enumerate(lines.decode("utf-8", "replace").splitlines(keepends=False)):
+        parse_record(line, f"{file}:{number + offset}")
+    raise RecordError(
+        f"{file}: lines {number} to {number + offset} are records, but cannot be read as a table"
+    )
+
+
+def derive(table: pl.DataFrame) -> pl.DataFrame:
+    """Return the columns that analyses use, of records as parsed.
+
+    ``policy_tokens``, ``feedback_tokens``, ``policy_chars``; ``executions`` and ``failed`` (numbers of all
+    and of failing ones, the infrastructure's not counted), ``statuses``, ``errors`` and ``seconds`` (lists,
+    one entry an execution), ``code`` (list of the programs that ran), ``reward``, and the record's own.
+    """
+    segment, execution = pl.element().struct, pl.element().struct
+    mine = pl.col("segments").list.filter(segment.field("author") == "policy")
+    theirs = pl.col("segments").list.filter(segment.field("author") == "sandbox")
+    statuses = pl.col("executions").list.eval(execution.field("status"))
+    programs = mine.list.eval(segment.field("text").str.extract(_CODE, 1)).list.head(
+        pl.col("executions").list.len()
+    )
+    return table.select(
+        "phase", "mode", "step", "attempt", "sample", "problem_id", "subject", "level", "source", "budget",
+        "prompt_tokens",
+        mine.list.eval(segment.field("tokens")).list.sum().alias("policy_tokens"),
+        theirs.list.eval(segment.field("tokens")).list.sum().alias("feedback_tokens"),
+        mine.list.eval(segment.field("text").str.len_chars()).list.sum().cast(pl.Int64).alias("policy_chars"),
+        "dropped_tokens",
+        statuses.list.eval(pl.element() != "infrastructure").list.sum().cast(pl.Int64).alias("executions"),
+        statuses.list.eval(~pl.element().is_in(["ok", "infrastructure"])).list.sum().cast(pl.Int64)
+        .alias("failed"),
+        statuses.alias("statuses"),
+        pl.col("executions").list.eval(execution.field("error")).alias("errors"),
+        pl.col("executions").list.eval(execution.field("seconds")).alias("seconds"),
+        programs.alias("code"),
+        "stop_reason", "answer", "correct",
+        pl.col("rewards").struct.field("total").alias("reward"),
+    )  # fmt: skip
+
+
+def _current(table: pl.DataFrame) -> pl.DataFrame:
+    """Leave out what a later attempt has superseded, as ``src.records.read_records`` does."""
+    starts = table.group_by("phase", "mode", "attempt").agg(pl.col("step").min().alias("start"))
+    if starts["attempt"].n_unique() == 1:
+        return table
+    later = starts.join(starts, on=["phase", "mode"], suffix="_later").filter(
+        pl.col("attempt_later") > pl.col("attempt")
+    )
+    ends = later.group_by("phase", "mode", "attempt").agg(pl.col("start_later").min().alias("end"))
+    return (
+        table.join(ends, on=["phase", "mode", "attempt"], how="left", maintain_order="left")
+        .filter(pl.col("end").is_null() | (pl.col("step") < pl.col("end")))
+        .drop("end")
+    )

@@ -1,0 +1,278 @@
+"""``python -m analysis.error_feedback 'policies={base: runs/A, rl: runs/B}'``: what errors lead to.
+
+How executions end, and what a policy does after one that failed: it mends the program, writes another one, or
+gives up and goes on in words. With ``policies={run: runs/X@train}`` also how programs change over training.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from dataclasses import asdict, dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from analysis.config import AnalysisConfig
+from analysis.data import load_arms, settings
+from analysis.output import COLOURS, Output, legend_below, look, percent_axis, show, subplots
+from analysis.stats import Estimate, mean_interval, ratio_interval
+from src.entry import entry
+from src.schema import option
+
+NAME = "error_feedback"
+FATES = ("repaired", "failed again", "other code", "gave up", "no budget left", "cut off")
+MOST_FAILURES = 3  # that are told apart
+
+
+@dataclass
+class ErrorFeedbackConfig(AnalysisConfig):
+    """Settings of this analysis."""
+
+    similar: float = option(0.5, above=0, at_most=1)  # from here on the next program is the same one, mended
+    types: int = option(8, at_least=1)  # exception types that are named; the others count as other
+
+
+@lru_cache(maxsize=65536)
+def _words(code: str) -> Counter[str]:
+    return Counter(re.findall(r"\w+|[^\w\s]", code))
+
+
+def similarity(one: str | None, other: str | None) -> float:
+    """Return how much two programs share: the Dice coefficient of their words and signs, 0 to 1."""
+    first, second = _words(one or ""), _words(other or "")
+    whole = first.total() + second.total()
+    return 2 * (first & second).total() / whole if whole else 0.0
+
+
+def executions(table: pl.DataFrame) -> pl.DataFrame:
+    """Return a row per execution: arm, problem, ``row`` of its trajectory, ``index, status, error, code``."""
+    return (
+        table.with_row_index("row")
+        .filter(pl.col("statuses").list.len() > 0)
+        .select(
+            "row", "arm", "problem_id", "step", "budget", "correct", "stop_reason", "statuses",
+            "errors", "code",
+            pl.int_ranges(pl.col("statuses").list.len()).alias("index"),
+        )
+        .explode("statuses", "errors", "code", "index")
+        .rename({"statuses": "status", "errors": "error"})
+        .filter(pl.col("status") != "infrastructure")
+    )  # fmt: skip
+
+
+def failures(found: pl.DataFrame, similar: float) -> pl.DataFrame:
+    """Return the failed executions with their ``fate``, one of :data:`FATES`, and how the next one ended.
+
+    ``repaired``: the next program is a similar one and runs. ``failed again``: it is similar and fails.
+    ``other code``: it is not similar. Otherwise no program follows: ``no budget left``, ``cut off`` (the
+    trajectory ended at a limit), or ``gave up``: the policy goes on in words.
+    """
+    after = [pl.col(name).shift(-1).over("row").alias(f"next_{name}") for name in ("status", "code")]
+    failed = found.with_columns(*after).filter(pl.col("status") != "ok")
+    shares = [similarity(a, b) for a, b in failed.select("code", "next_code").iter_rows()]
+    followed, same = pl.col("next_status").is_not_null(), pl.col("similarity") >= similar
+    fate = (
+        pl.when(followed & same & (pl.col("next_status") == "ok")).then(pl.lit("repaired"))
+        .when(followed & same).then(pl.lit("failed again"))
+        .when(followed).then(pl.lit("other code"))
+        .when(pl.col("index") + 1 >= pl.col("budget")).then(pl.lit("no budget left"))
+        .when(pl.col("stop_reason").is_in(["length", "budget"])).then(pl.lit("cut off"))
+        .otherwise(pl.lit("gave up"))
+    )  # fmt: skip
+    return failed.with_columns(pl.Series("similarity", shares, dtype=pl.Float64)).with_columns(
+        fate.alias("fate")
+    )
+
+
+def kind(limit: int, failed: pl.DataFrame) -> pl.DataFrame:
+    """Return ``failed`` with ``type``: the exception's, or the status where there is none."""
+    raised = pl.col("error").str.extract(r"^([A-Za-z_][\w.]*)(?::|$)", 1)
+    named = pl.when(pl.col("status") == "error").then(raised.fill_null("error")).otherwise("status")
+    failed = failed.with_columns(named.alias("type"))
+    common = failed["type"].value_counts(sort=True).head(limit)["type"].to_list()
+    return failed.with_columns(
+        pl.when(pl.col("type").is_in(common)).then("type").otherwise(pl.lit("other")).alias("type")
+    )
+
+
+def fates(failed: pl.DataFrame, cfg: ErrorFeedbackConfig) -> list[dict[str, Any]]:
+    """Return the share of each fate among the failed executions of each arm, with intervals over problems."""
+    rows = []
+    for (arm,), group in failed.group_by("arm", maintain_order=True):
+        counts = group.group_by("problem_id", maintain_order=True).agg(
+            pl.len().alias("n"), *((pl.col("fate") == fate).sum().alias(fate) for fate in FATES)
+        )
+        for fate in FATES:
+            estimate = ratio_interval(
+                counts[fate].to_numpy(), counts["n"].to_numpy(), cfg.resamples, cfg.confidence, cfg.seed
+            )
+            rows.append({"arm": arm, "fate": fate, "executions": int(counts[fate].sum()), **asdict(estimate)})
+    return rows
+
+
+def by_failures(table: pl.DataFrame, cfg: ErrorFeedbackConfig) -> list[dict[str, Any]]:
+    """Return the accuracy of trajectories that ran programs, by their number of failures.
+
+    ``value`` is over all of them; ``at_equal_difficulty`` is, over the problems that have both kinds, the
+    mean difference to the trajectories of the same problem without a failure.
+    """
+    ran = table.filter(pl.col("executions") > 0).with_columns(pl.col("failed").clip(0, MOST_FAILURES))
+    cells = (
+        ran.group_by("arm", "problem_id", "failed")
+        .agg(pl.len().alias("n"), pl.col("correct").sum().alias("c"))
+        .sort("arm", "problem_id")
+    )  # fmt: skip
+    options = (cfg.resamples, cfg.confidence, cfg.seed)
+    rows = []
+    for (arm, number), group in cells.group_by("arm", "failed", maintain_order=True):
+        none = cells.filter((pl.col("arm") == arm) & (pl.col("failed") == 0))
+        both = group.join(none, on="problem_id", suffix="_none", maintain_order="left")
+        gain = (both["c"] / both["n"] - both["c_none"] / both["n_none"]).to_numpy()
+        rows.append(
+            {
+                "arm": arm, "failures": number, "trajectories": int(group["n"].sum()),
+                **asdict(ratio_interval(group["c"].to_numpy(), group["n"].to_numpy(), *options)),
+                "at_equal_difficulty": asdict(mean_interval(gain, *options)),
+            }
+        )  # fmt: skip
+    return sorted(rows, key=lambda row: (str(row["arm"]), row["failures"]))
+
+
+def programs(found: pl.DataFrame) -> pl.DataFrame:
+    """Return, for each arm and step, what programs look like: lines, imports, sympy or numpy."""
+    code = pl.col("code")
+    imports = r"(?m)^\s*(?:import|from)\s+\w+"
+    return (
+        found.filter(code.is_not_null())
+        .group_by("arm", "step")
+        .agg(
+            pl.len().alias("programs"),
+            code.str.count_matches(r"(?m)^.*\S.*$").mean().alias("lines"),
+            code.str.count_matches(imports).mean().alias("imports"),
+            code.str.contains(r"(?m)^\s*(?:import|from)\s+sympy").mean().alias("sympy"),
+            code.str.contains(r"(?m)^\s*(?:import|from)\s+numpy").mean().alias("numpy"),
+            (pl.col("status") != "ok").mean().alias("failed"),
+        )
+        .sort("arm", "step")
+    )
+
+
+def draw(
+    rows: list[dict[str, Any]],
+    types: pl.DataFrame,
+    accuracy: list[dict[str, Any]],
+    look_like: pl.DataFrame,
+    cfg: Any,
+) -> Any:
+    """Fates, exception types, accuracy by failures; programs over training if there are several steps."""
+    training = look_like["step"].n_unique() > 1
+    figure, (panels,) = subplots(3 + training, width=5.4, height=4.6)
+    arms = list(dict.fromkeys(row["arm"] for row in accuracy))
+    named = [arm for arm in arms if any(row["arm"] == arm for row in rows)]
+    left = [0.0] * len(named)
+    for index, fate in enumerate(FATES):
+        values = [next(r["value"] for r in rows if (r["arm"], r["fate"]) == (arm, fate)) for arm in named]
+        panels[0].barh(named, values, left=left, label=fate, color=COLOURS[index], height=0.6)
+        left = [a + b for a, b in zip(left, values, strict=True)]
+    sizes = {arm: sum(r["executions"] for r in rows if r["arm"] == arm) for arm in named}
+    panels[0].set_yticks(range(len(named)), [f"{arm}\nn={sizes[arm]:,}" for arm in named])
+    panels[0].set(xlabel="share of failed executions", title="after a failed execution", xlim=(0, 1))
+    panels[0].invert_yaxis()
+    percent_axis(panels[0], "x")
+    legend_below(panels[0], 3)
+    order = types.group_by("type").agg(pl.col("executions").sum()).sort("executions")["type"].to_list()
+    for index, arm in enumerate(named):
+        mine = dict(types.filter(pl.col("arm") == arm).select("type", "share").iter_rows())
+        height = 0.8 / len(named)
+        places = [order.index(one) + (len(named) / 2 - index - 0.5) * height for one in order]
+        panels[1].barh(
+            places, [mine.get(one, 0.0) for one in order], height, label=arm, color=look(arms, arm)["color"]
+        )
+    panels[1].set_yticks(range(len(order)), order)
+    panels[1].set(xlabel="share of all executions", title="how executions fail")
+    percent_axis(panels[1], "x")
+    legend_below(panels[1])
+    for arm in arms:
+        mine = [row for row in accuracy if row["arm"] == arm]
+        panels[2].errorbar(
+            [r["failures"] for r in mine], [r["value"] for r in mine], marker="o", capsize=4, label=arm,
+            yerr=[[r["value"] - r["low"] for r in mine], [r["high"] - r["value"] for r in mine]],
+            **look(arms, arm),
+        )  # fmt: skip
+    ticks = range(MOST_FAILURES + 1)
+    panels[2].set_xticks(ticks, [str(n) if n < MOST_FAILURES else f"{n} or more" for n in ticks])
+    panels[2].set(xlabel="failed executions in a trajectory", ylabel="accuracy", ylim=(0, None))
+    panels[2].set_title(f"accuracy; {cfg.confidence:.0%} intervals over problems")
+    percent_axis(panels[2])
+    legend_below(panels[2])
+    if training:
+        for (arm,), mine in look_like.group_by("arm", maintain_order=True):
+            panels[3].plot(mine["step"], mine["lines"], label=f"lines, {arm}", color=look(arms, arm)["color"])
+            panels[3].plot(
+                mine["step"], mine["imports"], "--", label=f"imports, {arm}", color=look(arms, arm)["color"]
+            )
+        panels[3].set(
+            xlabel="rollout step", ylabel="number a program", title="programs over training", ylim=(0, None)
+        )
+        legend_below(panels[3])
+    return figure
+
+
+@entry(f"analysis/{NAME}", ErrorFeedbackConfig)
+def main(cfg: ErrorFeedbackConfig, folder: Path) -> None:
+    """Read, follow, draw."""
+    table = load_arms(cfg.policies, cfg.modes, code=True)
+    found = executions(table)
+    failed = kind(cfg.types, failures(found, cfg.similar))
+    all_of = dict(found.group_by("arm").len().iter_rows())
+    types = (
+        failed.group_by("arm", "type").agg(pl.len().alias("executions"))
+        .sort("arm", "executions", "type", descending=[False, True, False])
+        .with_columns(
+            (pl.col("executions") / pl.col("arm").cast(pl.String).replace_strict(all_of)).alias("share")
+        )
+    )  # fmt: skip
+    rows, accuracy, look_like = fates(failed, cfg), by_failures(table, cfg), programs(found)
+    output = Output(folder, settings(cfg))
+    output.table(NAME, pl.DataFrame(rows) if rows else pl.DataFrame({"arm": []}))
+    output.table("types", types)
+    output.table("programs", look_like)
+    output.json(
+        NAME,
+        {"fates": rows, "types": types.to_dicts(), "accuracy_by_failures": accuracy, "executions": all_of},
+    )
+    output.figure(NAME, draw(rows, types, accuracy, look_like, cfg))
+    show(
+        f"after a failed execution (similar from {cfg.similar:g} on)",
+        ["arm", "failed", *FATES],
+        [
+            [arm, f"{sum(r['executions'] for r in mine):,}", *(_short(r) for r in mine)]
+            for arm in dict.fromkeys(row["arm"] for row in rows)
+            for mine in [[row for row in rows if row["arm"] == arm]]
+        ],
+    )
+    show(
+        "how executions fail, share of all executions",
+        ["arm", "type", "executions", "share"],
+        [[r["arm"], r["type"], f"{r['executions']:,}", f"{r['share']:.1%}"] for r in types.to_dicts()],
+    )
+    show(
+        "accuracy by number of failed executions",
+        ["arm", "failures", "trajectories", "accuracy", "against none, same problems"],
+        [
+            [r["arm"], r["failures"], f"{r['trajectories']:,}", _short(r), _short(r["at_equal_difficulty"])]
+            for r in accuracy
+        ],
+    )
+    output.done()
+
+
+def _short(row: dict[str, Any]) -> str:
+    return str(Estimate(row["value"], row["low"], row["high"], row["n"])) if row["n"] else ""
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,117 @@
+"""What every analysis leaves: CSV, JSON, PNG, SVG, and a table on the terminal."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+
+matplotlib.use("Agg")
+import polars as pl
+from matplotlib import pyplot
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from rich.box import SIMPLE_HEAD
+from rich.table import Table
+
+from src.console import console
+from src.records import write_json
+
+# Okabe and Ito (2008): told apart by people who are blind to some colours; also by line style.
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000", "#F0E442")
+STYLES = ("-", "--", "-.", ":")
+matplotlib.rcParams.update(
+    {
+        "figure.dpi": 100,
+        "savefig.dpi": 160,
+        "font.size": 11,
+        "axes.spines.top": False,
+        "axes.spines.right": False,
+        "axes.grid": True,
+        "grid.alpha": 0.25,
+        "legend.frameon": False,
+        "svg.fonttype": "none",
+        "svg.hashsalt": "cir",
+    }
+)
+
+
+def look(names: Sequence[str], name: str) -> dict[str, Any]:
+    """Return colour and line style of one of ``names``, the same in every panel."""
+    at = list(names).index(name)
+    return {"color": COLOURS[at % len(COLOURS)], "linestyle": STYLES[at // len(COLOURS) % len(STYLES)]}
+
+
+def subplots(
+    columns: int = 1, rows: int = 1, *, width: float = 5.6, height: float = 4.0
+) -> tuple[Figure, Any]:
+    """Return a figure with that many panels of a size that is legible when halved."""
+    return pyplot.subplots(
+        rows, columns, figsize=(width * columns, height * rows), layout="constrained", squeeze=False
+    )
+
+
+class Output:
+    """Writes into one folder; ``settings`` go with every number.
+
+    Args:
+        folder: of this analysis.
+        settings: of the analysis, and of the runs whose records it read.
+    """
+
+    def __init__(self, folder: Path, settings: dict[str, Any]) -> None:
+        self.folder, self._settings = folder, settings
+        folder.mkdir(parents=True, exist_ok=True)
+
+    def table(self, name: str, table: pl.DataFrame) -> None:
+        """Write ``NAME.csv``."""
+        partial = self.folder / f"{name}.partial"
+        table.write_csv(partial)
+        partial.replace(self.folder / f"{name}.csv")
+
+    def json(self, name: str, results: dict[str, Any]) -> None:
+        """Write ``NAME.json``: settings and results; what is not a number becomes null."""
+        write_json(self.folder / f"{name}.json", {"settings": self._settings, "results": _plain(results)})
+
+    def figure(self, name: str, figure: Figure) -> None:
+        """Write ``NAME.png`` and ``NAME.svg``, and close the figure."""
+        for ending in ("png", "svg"):
+            dated = {"metadata": {"Date": None}} if ending == "svg" else {}  # the same figure, the same file
+            figure.savefig(self.folder / f"{name}.{ending}", **dated)
+        pyplot.close(figure)
+
+    def done(self) -> None:
+        """Say where everything is."""
+        console.print(f"written to {self.folder}")
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {str(key): _plain(one) for key, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(one) for one in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
+
+
+def show(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+    """Print a table."""
+    table = Table(*columns, title=title, title_justify="left", box=SIMPLE_HEAD)
+    for row in rows:
+        table.add_row(*("" if cell is None else str(cell) for cell in row))
+    console.print(table)
+
+
+def legend_below(axes: Axes, columns: int = 2) -> None:
+    """Put the legend where it covers nothing."""
+    axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.14), ncols=columns)
+
+
+def percent_axis(axes: Axes, which: str = "y") -> None:
+    """Show shares as percentages."""
+    axis = axes.yaxis if which == "y" else axes.xaxis
+    axis.set_major_formatter(matplotlib.ticker.PercentFormatter(xmax=1, decimals=0))

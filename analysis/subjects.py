@@ -1,0 +1,170 @@
+"""``python -m analysis.subjects 'policies={base: runs/A, rl: runs/B}'``: where code helps.
+
+Accuracy and use of tools per subject and per level, of every arm, and the difference between arms.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from analysis.config import AnalysisConfig
+from analysis.data import load_arms, settings
+from analysis.output import Output, legend_below, look, percent_axis, show, subplots
+from analysis.pairs import pairs_of, side_by_side
+from analysis.stats import Estimate, mean_interval
+from src.entry import entry
+
+NAME = "subjects"
+ALL = "all"
+
+
+@dataclass
+class SubjectsConfig(AnalysisConfig):
+    """Settings of this analysis."""
+
+    pairs: list[list[str]] | None = None  # arms that are compared; null: those that share policy or mode
+
+
+def per_problem(table: pl.DataFrame) -> pl.DataFrame:
+    """Return accuracy and tool-use rate of each problem in each arm."""
+    return (
+        table.group_by("arm", "policy", "mode", "problem_id", "subject", "level")
+        .agg(pl.col("correct").mean().alias("accuracy"), (pl.col("executions") > 0).mean().alias("tool_use"))
+        .with_columns(pl.col("subject").fill_null("none"))
+        .sort("arm", "problem_id")
+    )
+
+
+def groups(problems: pl.DataFrame) -> list[tuple[str, Any, pl.Expr]]:
+    """Return kind, name and filter of everything that is reported: all, each subject, each level."""
+    found: list[tuple[str, Any, pl.Expr]] = [(ALL, ALL, pl.lit(value=True))]
+    for kind in ("subject", "level"):
+        for name in problems[kind].drop_nulls().unique().sort():
+            found.append((kind, name, pl.col(kind) == name))
+    return found
+
+
+def accuracies(problems: pl.DataFrame, cfg: SubjectsConfig) -> list[dict[str, Any]]:
+    """Return accuracy and tool-use rate of every arm in every group."""
+    rows = []
+    for (arm,), mine in problems.group_by("arm", maintain_order=True):
+        for kind, name, chosen in groups(problems):
+            group = mine.filter(chosen)
+            if group.is_empty():
+                continue
+            for measure in ("accuracy", "tool_use"):
+                estimate = mean_interval(group[measure].to_numpy(), cfg.resamples, cfg.confidence, cfg.seed)
+                rows.append(
+                    {"arm": arm, "kind": kind, "name": str(name), "measure": measure, **asdict(estimate)}
+                )
+    return rows
+
+
+def differences(problems: pl.DataFrame, cfg: SubjectsConfig) -> list[dict[str, Any]]:
+    """Return, for each pair and group, the second arm's accuracy minus the first's, paired by problem."""
+    rows = []
+    for one, other in pairs_of(problems, cfg.pairs):
+        both = side_by_side(problems, one, other)
+        for kind, name, chosen in groups(problems):
+            group = both.filter(chosen)
+            if group.is_empty():
+                continue
+            gain = (group["accuracy_other"] - group["accuracy"]).to_numpy()
+            estimate = mean_interval(gain, cfg.resamples, cfg.confidence, cfg.seed)
+            rows.append({"first": one, "second": other, "kind": kind, "name": str(name), **asdict(estimate)})
+    return rows
+
+
+def draw(rows: list[dict[str, Any]], gains: list[dict[str, Any]], cfg: SubjectsConfig) -> Any:
+    """Accuracy by subject and by level, and the gains by subject."""
+    figure, ((first, second, third),) = subplots(3, width=5.4, height=4.8)
+    arms = list(dict.fromkeys(row["arm"] for row in rows))
+    accuracy = [row for row in rows if row["measure"] == "accuracy"]
+
+    def dots(axes: Any, names: list[str], found: list[dict[str, Any]], label: str, of: list[str]) -> None:
+        for index, row in enumerate(found):
+            shift = (of.index(row[label]) - (len(of) - 1) / 2) * 0.7 / max(1, len(of))
+            axes.errorbar(
+                row["value"], names.index(row["name"]) + shift, fmt="o", ms=5, capsize=3,
+                color=look(of, row[label])["color"],
+                xerr=[[row["value"] - row["low"]], [row["high"] - row["value"]]],
+                label=row[label] if all(r[label] != row[label] for r in found[:index]) else None,
+            )  # fmt: skip
+        axes.set_yticks(range(len(names)), names)
+        axes.set_ylim(len(names) - 0.4, -0.6)
+        percent_axis(axes, "x")
+
+    named = [row for row in accuracy if row["kind"] in ("subject", ALL)]
+    sizes = {row["name"]: row["n"] for row in named}
+    names = list(sizes)
+    dots(first, names, named, "arm", arms)
+    first.set_yticks(range(len(names)), [f"{name}\nn={sizes[name]}" for name in names])
+    first.set(xlabel="accuracy", title="by subject", xlim=(0, 1))
+    legend_below(first)
+    levels = [row for row in accuracy if row["kind"] == "level"]
+    for arm in arms:
+        mine = [row for row in levels if row["arm"] == arm]
+        names_, values = [r["name"] for r in mine], [r["value"] for r in mine]
+        second.plot(names_, values, marker="o", label=arm, **look(arms, arm))
+        second.fill_between(
+            [r["name"] for r in mine], [r["low"] for r in mine], [r["high"] for r in mine],
+            color=look(arms, arm)["color"], alpha=0.12, linewidth=0,
+        )  # fmt: skip
+    second.set(
+        xlabel="level", ylabel="accuracy", title="by level" if levels else "no levels given", ylim=(0, 1)
+    )
+    percent_axis(second)
+    shown = [
+        {**row, "pair": f"{row['second']} - {row['first']}"}
+        for row in gains
+        if row["kind"] in ("subject", ALL)
+    ]
+    dots(third, names, shown, "pair", list(dict.fromkeys(row["pair"] for row in shown)))
+    third.axvline(0, color="0.4", lw=1)
+    third.set(xlabel="difference of accuracy", title=f"paired; {cfg.confidence:.0%} intervals over problems")
+    legend_below(third)
+    return figure
+
+
+@entry(f"analysis/{NAME}", SubjectsConfig)
+def main(cfg: SubjectsConfig, folder: Path) -> None:
+    """Read, average, draw."""
+    problems = per_problem(load_arms(cfg.policies, cfg.modes))
+    rows, gains = accuracies(problems, cfg), differences(problems, cfg)
+    output = Output(folder, settings(cfg))
+    output.table(NAME, pl.DataFrame(rows))
+    output.table("differences", pl.DataFrame(gains) if gains else pl.DataFrame({"first": []}))
+    output.json(NAME, {"accuracies": rows, "differences": gains})
+    output.figure(NAME, draw(rows, gains, cfg))
+    names = list(dict.fromkeys((row["kind"], row["name"]) for row in rows))
+    for measure in ("accuracy", "tool_use"):
+        found = {(r["arm"], r["kind"], r["name"]): r for r in rows if r["measure"] == measure}
+        arms = list(dict.fromkeys(row["arm"] for row in rows))
+        show(
+            f"{measure.replace('_', ' ')} by subject and level",
+            ["group", *arms],
+            [
+                [f"{kind} {name}" if kind == "level" else name, *(
+                    _short(found.get((arm, kind, name))) for arm in arms
+                )]
+                for kind, name in names
+            ],
+        )  # fmt: skip
+    show(
+        "second minus first",
+        ["first", "second", "group", "difference"],
+        [[g["first"], g["second"], g["name"], _short(g)] for g in gains if g["kind"] != "level"],
+    )
+    output.done()
+
+
+def _short(row: dict[str, Any] | None) -> str:
+    return str(Estimate(row["value"], row["low"], row["high"], row["n"])) if row else ""
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,190 @@
+"""``python -m analysis.token_efficiency 'policies={base: runs/A, rl: runs/B}'``: what an answer costs.
+
+Tokens, characters and executions of a trajectory, by arm and correctness; tokens per correct answer; accuracy
+under a token limit; and the tokens of two arms on the problems that both solve.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from analysis.config import AnalysisConfig
+from analysis.data import load_arms, settings
+from analysis.output import Output, legend_below, look, percent_axis, show, subplots
+from analysis.pairs import pairs_of, side_by_side
+from analysis.stats import Estimate, percentiles, ratio_interval, resampled
+from src.entry import entry
+from src.schema import option
+
+NAME = "token_efficiency"
+MEASURES = ("policy_tokens", "feedback_tokens", "policy_chars", "executions")
+
+
+@dataclass
+class TokenEfficiencyConfig(AnalysisConfig):
+    """Settings of this analysis."""
+
+    pairs: list[list[str]] | None = None  # arms that are compared; null: those that share policy or mode
+    limits: int = option(60, at_least=2)  # token limits on the curve
+
+
+def per_problem(table: pl.DataFrame) -> pl.DataFrame:
+    """Return sums over the trajectories of each problem in each arm: of all, and of the correct ones."""
+    right = pl.col("correct")
+    return (
+        table.group_by("arm", "policy", "mode", "problem_id")
+        .agg(
+            pl.len().alias("n"),
+            right.sum().alias("c"),
+            *(pl.col(name).sum().alias(name) for name in MEASURES),
+            *(pl.col(name).filter(right).sum().alias(f"{name}_correct") for name in MEASURES),
+        )
+        .sort("arm", "problem_id")
+    )
+
+
+def costs(problems: pl.DataFrame, cfg: TokenEfficiencyConfig) -> list[dict[str, Any]]:
+    """Return, for each arm, the mean of every measure over all, correct and wrong trajectories."""
+    options = (cfg.resamples, cfg.confidence, cfg.seed)
+    rows = []
+    for (arm,), group in problems.group_by("arm", maintain_order=True):
+        n, c = group["n"].to_numpy(), group["c"].to_numpy()
+        for name in MEASURES:
+            whole, right = group[name].to_numpy(), group[f"{name}_correct"].to_numpy()
+            kinds = {"all": (whole, n), "correct": (right, c), "wrong": (whole - right, n - c)}
+            for kind, (total, number) in kinds.items():
+                estimate = ratio_interval(total, number, *options)
+                rows.append({"arm": arm, "measure": name, "of": kind, **asdict(estimate)})
+        estimate = ratio_interval(group["policy_tokens"].to_numpy(), c, *options)
+        rows.append(
+            {"arm": arm, "measure": "policy_tokens_per_correct_answer", "of": "all", **asdict(estimate)}
+        )
+    return rows
+
+
+def matched(problems: pl.DataFrame, one: str, other: str, cfg: TokenEfficiencyConfig) -> dict[str, Any]:
+    """Compare the policy tokens of correct trajectories on the problems that both arms solve.
+
+    ``ratio`` is the mean over these problems of the first arm's tokens over that of the second's; each
+    problem counts once in either.
+    """
+    both = side_by_side(problems, one, other).filter((pl.col("c") > 0) & (pl.col("c_other") > 0))
+    mine = (both["policy_tokens_correct"] / both["c"]).to_numpy()
+    theirs = (both["policy_tokens_correct_other"] / both["c_other"]).to_numpy()
+    ratio = ratio_interval(mine, theirs, cfg.resamples, cfg.confidence, cfg.seed)
+    return {
+        "first": one, "second": other, "problems": both.height, "ratio": asdict(ratio),
+        "first_tokens": float(mine.mean()) if both.height else None,
+        "second_tokens": float(theirs.mean()) if both.height else None,
+    }  # fmt: skip
+
+
+def under_limit(table: pl.DataFrame, cfg: TokenEfficiencyConfig) -> pl.DataFrame:
+    """Return the accuracy if what takes more policy tokens than a limit were wrong; ``arm, limit, ...``."""
+    least, most = (max(1, int(x)) for x in np.quantile(table["policy_tokens"].to_numpy(), [0.001, 1.0]))
+    limits = np.unique(np.geomspace(least, most, cfg.limits).astype(int))
+    found = []
+    for (arm,), group in table.group_by("arm", maintain_order=True):
+        number = group["problem_id"].rank("dense").to_numpy() - 1
+        of = np.bincount(number)
+        right = group["correct"].to_numpy()
+        place = np.searchsorted(
+            limits, group["policy_tokens"].to_numpy()[right]
+        )  # the first limit that it keeps
+        solved = np.zeros((of.size, limits.size + 1))
+        np.add.at(solved, (number[right], place), 1)
+        values = solved.cumsum(axis=1)[:, : limits.size] / of[:, None]
+        low, high = percentiles(resampled(of.size, cfg.resamples, cfg.seed) @ values, cfg.confidence)
+        accuracy = pl.DataFrame({"limit": limits, "accuracy": values.mean(axis=0), "low": low, "high": high})
+        found.append(accuracy.select(pl.lit(arm).alias("arm"), pl.all()))
+    return pl.concat(found)
+
+
+def draw(curves: pl.DataFrame, rows: list[dict[str, Any]], cfg: TokenEfficiencyConfig) -> Any:
+    """Accuracy under a limit, and tokens by correctness."""
+    figure, ((left, right),) = subplots(2, width=6.4, height=4.6)
+    arms = curves["arm"].unique(maintain_order=True).to_list()
+    for (arm,), curve in curves.group_by("arm", maintain_order=True):
+        left.plot(curve["limit"], curve["accuracy"], label=arm, linewidth=2, **look(arms, arm))
+        left.fill_between(
+            curve["limit"],
+            curve["low"],
+            curve["high"],
+            color=look(arms, arm)["color"],
+            alpha=0.15,
+            linewidth=0,
+        )
+    left.set(
+        xscale="log", xlabel="limit, policy tokens a trajectory (log scale)", ylabel="accuracy",
+        ylim=(0, None),
+        title=f"accuracy under a token limit; {cfg.confidence:.0%} intervals",
+    )  # fmt: skip
+    left.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
+    percent_axis(left)
+    legend_below(left, 4)
+    tokens = {(r["arm"], r["of"]): r for r in rows if r["measure"] == "policy_tokens"}
+    for offset, kind, marker in ((-0.12, "correct", "o"), (0.12, "wrong", "X")):
+        for place, arm in enumerate(arms):
+            one = tokens[arm, kind]
+            if not np.isfinite(one["value"]):
+                continue
+            right.errorbar(
+                one["value"], place + offset, fmt=marker, capsize=4, color=look(arms, arm)["color"],
+                xerr=[[one["value"] - one["low"]], [one["high"] - one["value"]]],
+            )  # fmt: skip
+        right.plot([], [], marker, color="0.3", label=kind)
+    right.set_yticks(range(len(arms)), arms)
+    right.set(xlabel="policy tokens a trajectory", title="tokens by correctness", xlim=(0, None))
+    right.set_ylim(len(arms) - 0.4, -0.6)
+    legend_below(right)
+    return figure
+
+
+@entry(f"analysis/{NAME}", TokenEfficiencyConfig)
+def main(cfg: TokenEfficiencyConfig, folder: Path) -> None:
+    """Read, sum, draw."""
+    table = load_arms(cfg.policies, cfg.modes)
+    problems = per_problem(table)
+    rows, curves = costs(problems, cfg), under_limit(table, cfg)
+    compared = [matched(problems, *pair, cfg) for pair in pairs_of(problems, cfg.pairs)]
+    output = Output(folder, settings(cfg))
+    output.table(NAME, pl.DataFrame(rows))
+    output.table("under_limit", curves)
+    output.json(NAME, {"costs": rows, "matched": compared})
+    output.figure(NAME, draw(curves, rows, cfg))
+    by_arm: dict[str, dict[tuple[str, str], Estimate]] = {}
+    for row in rows:
+        estimate = Estimate(row["value"], row["low"], row["high"], row["n"])
+        by_arm.setdefault(row["arm"], {})[row["measure"], row["of"]] = estimate
+    show(
+        "policy tokens (mean and interval), feedback tokens, executions",
+        ["arm", "correct", "wrong", "per correct answer", "feedback", "executions"],
+        [
+            [arm, *(f"{found[key].value:,.0f} [{found[key].low:,.0f}, {found[key].high:,.0f}]" for key in (
+                ("policy_tokens", "correct"), ("policy_tokens", "wrong"),
+                ("policy_tokens_per_correct_answer", "all"))),
+             f"{found['feedback_tokens', 'all'].value:,.0f}", f"{found['executions', 'all'].value:.2f}"]
+            for arm, found in by_arm.items()
+        ],
+    )  # fmt: skip
+    show(
+        "on problems that both solve: policy tokens of correct trajectories",
+        ["first", "second", "problems", "first", "second", "first / second"],
+        [
+            [one["first"], one["second"], one["problems"], *(
+                f"{one[name]:,.0f}" if one[name] is not None else ""
+                for name in ("first_tokens", "second_tokens")
+            ), Estimate(**one["ratio"]) if one["problems"] else ""]
+            for one in compared
+        ],
+    )  # fmt: skip
+    output.done()
+
+
+if __name__ == "__main__":
+    main()

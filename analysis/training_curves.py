@@ -1,0 +1,175 @@
+"""``python -m analysis.training_curves 'runs={one: runs/A}'``: metrics over rollout steps.
+
+Raw and smoothed, of one or several runs, with marks where the interaction budget rises, and by how much each
+metric changes there.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+from scipy.stats import ttest_ind
+
+from analysis.data import AnalysisError, Source
+from analysis.output import Output, legend_below, look, show, subplots
+from src.entry import entry
+from src.records import read_metrics
+from src.schema import option
+
+NAME = "training_curves"
+METRICS = "metrics.jsonl"
+
+
+@dataclass
+class TrainingCurvesConfig:
+    """Settings of this analysis."""
+
+    runs: dict[str, str] = field(default_factory=dict)  # name -> folder of a training run
+    metrics: list[str] = option(
+        ["accuracy", "executions_per_trajectory", "failed_share", "tokens/policy"]
+    )  # as in metrics.jsonl
+    window: int = option(5, at_least=1)  # steps of the running mean
+    around: int = option(10, at_least=2)  # steps that are compared before and after each rise of the budget
+    confidence: float = option(0.95, above=0, below=1)
+
+
+def load_runs(cfg: TrainingCurvesConfig) -> pl.DataFrame:
+    """Return ``run, step, budget`` and the metrics; null where a step has none. Raises AnalysisError."""
+    if not cfg.runs:
+        raise AnalysisError("runs: none are given; give runs='{NAME: runs/A}'")
+    tables = []
+    for name, text in cfg.runs.items():
+        rows = read_metrics(Path(text).expanduser() / METRICS)
+        if not rows:
+            raise AnalysisError(
+                f"runs.{name}={text}: there are no steps in {METRICS}; give the folder of a training run"
+            )
+        known = sorted({key for row in rows for key in row})
+        for metric in cfg.metrics:
+            if metric not in known:
+                raise AnalysisError(f"metrics: {metric!r} is not among those of {text}: {', '.join(known)}")
+        names = ["step", "budget", *(one for one in cfg.metrics if one not in ("step", "budget"))]
+        columns = {one: [row.get(one) for row in rows] for one in names}
+        types = {one: pl.Int64 if one == "step" else pl.Float64 for one in names}
+        tables.append(
+            pl.DataFrame(columns, schema=types, strict=False).select(pl.lit(name).alias("run"), pl.all())
+        )
+    return pl.concat(tables)
+
+
+def smooth(values: pl.Series, window: int) -> pl.Series:
+    """Return the centred running mean over ``window`` steps, fewer at the ends."""
+    return values.rolling_mean(window, min_samples=1, center=True)
+
+
+def rises(table: pl.DataFrame) -> list[int]:
+    """Return the steps at which the budget of one run is higher than before."""
+    budget = table["budget"]
+    return table.filter((budget > budget.shift(1)).fill_null(value=False))["step"].to_list()
+
+
+def changes(table: pl.DataFrame, cfg: TrainingCurvesConfig) -> list[dict[str, Any]]:
+    """Return, for each rise and metric, the mean of the steps after it minus that of the steps before it.
+
+    The interval is Welch's (1947), which takes steps for independent: neighbours are not quite, so that it is
+    rather too narrow.
+    """
+    rows = []
+    for (run,), mine in table.group_by("run", maintain_order=True):
+        for step in rises(mine):
+            before = mine.filter(pl.col("step").is_between(step - cfg.around, step - 1))
+            after = mine.filter(pl.col("step").is_between(step, step + cfg.around - 1))
+            budget = after["budget"][0]
+            for metric in cfg.metrics:
+                old, new = (part[metric].drop_nulls().to_numpy() for part in (before, after))
+                if not (old.size and new.size):
+                    continue
+                low = high = float("nan")
+                if min(old.size, new.size) > 1 and np.ptp(
+                    np.concatenate([old - old.mean(), new - new.mean()])
+                ):
+                    interval = ttest_ind(new, old, equal_var=False).confidence_interval(cfg.confidence)
+                    low, high = float(interval.low), float(interval.high)
+                rows.append(
+                    {
+                        "run": run, "step": step, "budget": budget, "metric": metric,
+                        "before": float(old.mean()),
+                        "after": float(new.mean()), "change": float(new.mean() - old.mean()), "low": low,
+                        "high": high, "steps_before": old.size, "steps_after": new.size,
+                    }
+                )  # fmt: skip
+    return rows
+
+
+def draw(table: pl.DataFrame, cfg: TrainingCurvesConfig) -> Any:
+    """A panel for each metric."""
+    columns = min(2, len(cfg.metrics))
+    figure, grid = subplots(columns, -(-len(cfg.metrics) // columns), width=6.0, height=3.4)
+    runs = list(cfg.runs)
+    for axes, metric in zip(grid.flat, cfg.metrics, strict=False):
+        for (run,), mine in table.group_by("run", maintain_order=True):
+            style = look(runs, str(run))
+            axes.plot(mine["step"], mine[metric], alpha=0.3, linewidth=1, **style)
+            axes.plot(mine["step"], smooth(mine[metric], cfg.window), linewidth=2, label=run, **style)
+            for step in rises(mine):
+                axes.axvline(step, color=style["color"], linestyle=":", linewidth=1)
+                budget = mine.filter(pl.col("step") == step)["budget"].item()
+                axes.annotate(
+                    f"budget {budget:.0f}", (step, 1), xycoords=("data", "axes fraction"), fontsize=8,
+                    rotation=90,
+                    xytext=(2, -4), textcoords="offset points", va="top",
+                )  # fmt: skip
+        axes.set(xlabel="rollout step", ylabel=metric)
+        if len(runs) > 1:
+            legend_below(axes, min(4, len(runs)))
+    for axes in grid.flat[len(cfg.metrics) :]:
+        axes.remove()
+    figure.suptitle(f"raw, and the running mean of {cfg.window} steps", fontsize=11)
+    return figure
+
+
+@entry(f"analysis/{NAME}", TrainingCurvesConfig)
+def main(cfg: TrainingCurvesConfig, folder: Path) -> None:
+    """Read, compare, draw."""
+    table = load_runs(cfg)
+    found = changes(table, cfg)
+    sources = {}
+    for name, text in cfg.runs.items():
+        source = Source.parse(text)
+        sources[name] = (
+            source.settings() if (source.path / "trajectories.jsonl").is_file() else {"records": text}
+        )
+    output = Output(folder, {"analysis": asdict(cfg), "runs": sources})
+    output.table(NAME, table)
+    output.table("changes", pl.DataFrame(found) if found else pl.DataFrame({"run": []}))
+    output.json(NAME, {"changes": found})
+    output.figure(NAME, draw(table, cfg))
+    show(
+        "last and best (smoothed)",
+        ["run", "metric", "first", "last", "highest", "at step", "lowest", "at step"],
+        [
+            [run, metric, *(f"{x:.3g}" for x in (even[0], even[-1], even.max())),
+             mine["step"][even.arg_max()], f"{even.min():.3g}", mine["step"][even.arg_min()]]
+            for (run,), mine in table.group_by("run", maintain_order=True)
+            for metric in cfg.metrics
+            for even in [smooth(mine[metric], cfg.window)]
+        ],
+    )  # fmt: skip
+    show(
+        f"{cfg.around} steps before and after each rise of the budget",
+        ["run", "step", "budget", "metric", "before", "after", "change"],
+        [
+            [r["run"], r["step"], f"{r['budget']:.0f}", r["metric"], f"{r['before']:.3g}",
+             f"{r['after']:.3g}", f"{r['change']:+.3g} [{r['low']:+.3g}, {r['high']:+.3g}]"]
+            for r in found
+        ],
+    )  # fmt: skip
+    output.done()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,149 @@
+"""An evaluation from its configuration to summary.json; goes on where an earlier process was stopped."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from src import provenance
+from src.config import EvaluationConfig
+from src.console import comparison, console, progress
+from src.evaluation import Results, evaluate
+from src.policy import load_codec, load_model
+from src.problems import Problem, load_benchmark
+from src.records import RecordWriter, iter_records, write_json
+from src.rewards import Grader
+from src.rollout.collector import Collector
+from src.rollout.engines.build import Engines, choose_engine
+from src.rollout.engines.colocated import load_llm
+from src.sandbox import build_sandbox
+from src.schema import ConfigError, show
+
+PHASE = "evaluate"
+RECORDS, SUMMARY = "trajectories.jsonl", "summary.json"
+_MAY_CHANGE = ("engine.", "sandbox.", "evaluate.resume", "reward.grade_", "rollout.max_live")
+
+
+class Earlier:
+    """What earlier processes of the same evaluation have recorded, by mode.
+
+    Attributes:
+        done: problem id and sample of each trajectory.
+        results: that count them.
+    """
+
+    def __init__(self, file: Path) -> None:
+        self.done: dict[str, set[tuple[str, int]]] = defaultdict(set)
+        self.results: dict[str, Results] = defaultdict(Results)
+        if not file.exists():
+            return
+        for record in iter_records(file):
+            self.done[record.mode].add((record.problem_id, record.sample))
+            self.results[record.mode].add(record)
+
+
+def run(cfg: EvaluationConfig, run_dir: Path) -> dict[str, Any]:
+    """Evaluate ``cfg.model`` in every mode and return what is written to ``summary.json``.
+
+    Args:
+        cfg: checked configuration.
+        run_dir: where trajectories and summary are written; with ``evaluate.resume`` those of an earlier
+            process may be there, of which none is repeated.
+
+    Raises:
+        ConfigError: there are some and ``evaluate.resume`` is off, or they were made with other settings.
+        EngineError, SandboxError, ProblemError, PromptError: what is needed is not there; trajectories
+            that had finished are recorded.
+    """
+    start = time.perf_counter()
+    _check_folder(cfg, run_dir)
+    earlier = Earlier(run_dir / RECORDS)
+    # what is left must not be drawn from the numbers that were used before
+    evaluate_cfg = replace(cfg.evaluate, seed=cfg.evaluate.seed + sum(map(len, earlier.done.values())))
+    kind = choose_engine(cfg.engine)
+    problems = shard(load_benchmark(cfg.benchmark), cfg.evaluate.shard)
+    provenance.save(cfg, run_dir)
+    codec = load_codec(cfg.model)
+    llm = load_llm(cfg.engine, cfg.model, cfg.rollout, evaluate_cfg.seed) if kind == "vllm" else None
+    model = load_model(cfg.model) if kind == "transformers" else None
+    if model is not None and torch.cuda.is_available():
+        model = model.to("cuda")
+    results = {}
+    with (
+        build_sandbox(cfg.sandbox) as sandbox,
+        Grader(cfg.reward.grade_workers, cfg.reward.grade_seconds) as grader,
+        RecordWriter(run_dir / RECORDS) as writer,
+        Engines(kind, cfg.engine, cfg.rollout, codec, model=model, llm=llm) as engines,
+        progress() as bar,
+    ):
+        console.print(f"sandbox: {sandbox.jail}, {sandbox.workers} workers; engine: {kind}")
+        engine = engines.make(cfg.evaluate.temperature, cfg.evaluate.top_p)
+        for mode in cfg.evaluate.modes:
+            rollout = replace(cfg.rollout, tools=mode != "text")
+            style = cfg.model.prompt_style
+            collector = Collector(engine, sandbox, grader, codec, rollout, cfg.reward, style, writer)
+            done = earlier.done[mode]
+            total = len(problems) * cfg.evaluate.k
+            task = bar.add_task(f"evaluating, {mode}", total=total, completed=len(done), meter=collector)
+            results[mode] = evaluate(
+                collector,
+                problems,
+                mode,
+                evaluate_cfg,
+                phase=PHASE,
+                step=0,
+                on_finish=partial(bar.advance, task),
+                done=done,
+                results=earlier.results[mode],
+            )
+            results[mode]["rollout"] = collector.metrics()
+            bar.remove_task(task)
+    summary = {
+        "settings": provenance.settings(cfg) | {"jail": sandbox.jail, "engine": kind},
+        "results": results,
+        "wall_seconds": time.perf_counter() - start,
+    }
+    write_json(run_dir / SUMMARY, summary)
+    console.print(comparison({}, results))
+    console.print(f"{run_dir / SUMMARY}: {summary['wall_seconds']:.0f} s")
+    return summary
+
+
+def shard(problems: Sequence[Problem], part: str | None) -> list[Problem]:
+    """Return every N-th problem from the I-th on for ``part`` ``I/N``; all for None."""
+    if part is None:
+        return list(problems)
+    first, step = map(int, part.split("/"))
+    return list(problems[first::step])
+
+
+def _check_folder(cfg: EvaluationConfig, run_dir: Path) -> None:
+    if not (run_dir / RECORDS).exists():
+        return
+    if not cfg.evaluate.resume:
+        raise ConfigError(
+            f"hydra.run.dir={run_dir}: holds trajectories of an earlier evaluation; go on with it by "
+            "evaluate.resume=true, or choose another folder"
+        )
+    earlier = json.loads((run_dir / "config.json").read_text())
+    different = {
+        name: values
+        for name, values in provenance.changes(earlier, asdict(cfg)).items()
+        if not name.startswith(_MAY_CHANGE)
+    }
+    if different:
+        raise ConfigError(
+            *(
+                f"{name}={show(new)}: the evaluation in {run_dir} has {show(old)}; resume it with that, or "
+                "choose another folder"
+                for name, (old, new) in different.items()
+            )
+        )

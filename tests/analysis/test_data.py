@@ -1,0 +1,167 @@
+"""From records to the table: nothing lost, nothing made up, foreign lines said, caches never stale."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from analysis import data
+from analysis.data import AnalysisError, Source, load, load_arms
+from experiments.analysis import synthetic
+from src.records import ExecutionRecord, RecordError, RecordWriter, SegmentRecord, read_records
+from tests.test_records import RECORD
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    synthetic.write(tmp_path, problems=8, samples=6)
+    return tmp_path / "base" / "trajectories.jsonl"
+
+
+def rows(table: pl.DataFrame) -> list[dict[str, object]]:
+    return table.sort("mode", "problem_id", "sample", "attempt").to_dicts()
+
+
+def test_the_table_says_what_the_records_say(file: Path) -> None:
+    records = {(r.mode, r.problem_id, r.sample): r for r in read_records(file)}
+    table = load(file, code=True)
+    assert table.height == len(records) == 96
+    for row in table.iter_rows(named=True):
+        record = records[row["mode"], row["problem_id"], row["sample"]]
+        assert row["policy_tokens"] == record.tokens("policy")
+        assert row["feedback_tokens"] == record.tokens("sandbox")
+        assert row["policy_chars"] == sum(len(s.text) for s in record.segments if s.author == "policy")
+        assert row["statuses"] == [e.status for e in record.executions]
+        assert row["errors"] == [e.error for e in record.executions]
+        assert row["executions"] == len(record.executions)
+        assert row["failed"] == sum(e.status != "ok" for e in record.executions)
+        assert (row["correct"], row["answer"], row["level"]) == (record.correct, record.answer, record.level)
+        assert len(row["code"]) == len(record.executions)
+        assert all(code.startswith(("import math", "from sympy")) for code in row["code"])
+
+
+@pytest.mark.parametrize(
+    ("text", "code"),
+    [
+        ("so\n```python\nprint(1)\n```", "print(1)"),
+        ("```py\na\nb\n```", "a\nb"),
+        ("```python\nx = 1\n```\nand\n```Python3\ny = 2\n```\n", "y = 2"),
+        ("```python\nprint(1", "print(1"),  # the closing token was replaced by the sandbox's
+    ],
+)
+def test_the_code_is_the_last_block_of_the_segment(tmp_path: Path, text: str, code: str) -> None:
+    record = replace(
+        RECORD,
+        segments=[SegmentRecord("policy", text, 9), SegmentRecord("sandbox", "\n```output\n1\n```\n", 4),
+                  SegmentRecord("policy", "```python\nnot run\n``` \\boxed{1}", 5)],
+        executions=[ExecutionRecord("ok", 0.1, None)],
+    )  # fmt: skip
+    with RecordWriter(tmp_path / "r.jsonl") as writer:
+        writer.write_records([record])
+    assert load(tmp_path / "r.jsonl", code=True)["code"].to_list() == [[code]]
+
+
+def test_the_infrastructures_failures_are_nobodys(tmp_path: Path) -> None:
+    executions = [ExecutionRecord("ok", 0.1, None), ExecutionRecord("infrastructure", 0.0, "worker died")]
+    spoilt = replace(RECORD, executions=executions, stop_reason="infrastructure", rewards=None)
+    with RecordWriter(tmp_path / "trajectories.jsonl") as writer:
+        writer.write_records([spoilt, replace(RECORD, sample=1)])
+    table = load(tmp_path / "trajectories.jsonl")
+    assert table.sort("sample")["executions"].to_list()[0] == 1
+    assert table.sort("sample")["failed"].to_list()[0] == 0
+    assert load_arms({"one": f"{tmp_path}@{RECORD.phase}"}).height == 1
+
+
+def test_what_a_resumed_run_superseded_is_left_out_as_readers_of_records_do(tmp_path: Path) -> None:
+    file = tmp_path / "trajectories.jsonl"
+    steps = [(0, 0), (1, 0), (2, 0), (3, 0), (2, 1), (3, 1), (3, 2), (4, 2)]
+    with RecordWriter(file) as writer:
+        for phase in ("train", "other"):
+            writer.write_records(
+                replace(RECORD, phase=phase, step=step, attempt=attempt)
+                for step, attempt in (steps if phase == "train" else steps[:4])
+            )
+    expected = sorted((r.phase, r.step, r.attempt) for r in read_records(file))
+    assert sorted(load(file).select("phase", "step", "attempt").rows()) == expected
+
+
+def test_pieces_of_any_size_give_the_same(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = rows(load(file, code=True))
+    for size in (100, 3000, 20_000):
+        monkeypatch.setattr(data, "_CHUNK", size)
+        data._cached(file).unlink()
+        assert rows(load(file, code=True)) == whole
+
+
+def test_a_torn_last_line_is_left_out(file: Path) -> None:
+    whole = load(file).height
+    with file.open("ab") as handle:
+        handle.write(b'{"version": 1, "pha')
+    assert load(file).height == whole
+
+
+@pytest.mark.parametrize(
+    ("line", "says"),
+    [
+        ("no json", "not a trajectory record"),
+        ('{"some": "thing"}', "not a trajectory record"),
+        ("[1, 2]", "not a trajectory record"),
+        ("", "not a trajectory record"),
+        (json.dumps(asdict(RECORD) | {"version": 99}), "schema version 99"),
+        (json.dumps(asdict(RECORD) | {"step": "five"}), "records, but"),
+        (json.dumps({k: v for k, v in asdict(RECORD).items() if k != "mode"}), "not a trajectory record"),
+    ],
+)
+def test_a_foreign_line_is_said_by_file_and_line(file: Path, line: str, says: str) -> None:
+    lines = file.read_text().splitlines(keepends=True)
+    file.write_text("".join([*lines[:40], line + "\n", *lines[40:]]))
+    with pytest.raises(RecordError, match=f"{file}.*{says}") as caught:
+        load(file)
+    assert says == "records, but" or f"{file}:41:" in str(caught.value)
+
+
+def test_the_cache_is_used_and_never_stale(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = rows(load(file, code=True))
+    parse = data._parse
+    monkeypatch.setattr(data, "_parse", lambda *_: pytest.fail("parsed again"))
+    assert rows(load(file, code=True)) == first
+    assert "code" not in load(file).columns
+    monkeypatch.setattr(data, "_parse", parse)
+    text = file.read_text()
+    file.write_text(text.replace('"correct": false', '"correct": true'))
+    assert load(file)["correct"].all()
+    assert len(list(data._cached(file).parent.glob("*.parquet"))) == 1, "old tables are removed"
+
+
+def test_sources_and_phases(tmp_path: Path) -> None:
+    with RecordWriter(tmp_path / "trajectories.jsonl") as writer:
+        writer.write_records(
+            replace(RECORD, phase=phase, mode=mode, correct=phase == "after")
+            for phase in ("before", "train", "after") for mode in ("text", "code")
+        )  # fmt: skip
+    table = load_arms({"base": f"{tmp_path}@before", "rl": f"{tmp_path}/trajectories.jsonl@after"})
+    assert table["arm"].unique().sort().to_list() == ["base_text", "base_code", "rl_text", "rl_code"]
+    assert table.filter(pl.col("policy") == "rl")["correct"].all()
+    assert load_arms({"x": f"{tmp_path}@train"}, ["code"])["arm"].to_list() == ["x_code"]
+    for policies, modes, says in (
+        ({}, None, "policies: none are given"),
+        ({"x": str(tmp_path)}, None, "hold the phases after, before, train; name one of them"),
+        ({"x": f"{tmp_path}@nope"}, None, "hold the phases"),
+        ({"x": str(tmp_path / "nope")}, None, "there are no records"),
+        ({"x": f"{tmp_path}@after"}, ["free"], "no record of these policies"),
+    ):
+        with pytest.raises(AnalysisError, match=says):
+            load_arms(policies, modes)
+
+
+def test_settings_of_the_run_travel_with_its_numbers(tmp_path: Path) -> None:
+    with RecordWriter(tmp_path / "trajectories.jsonl") as writer:
+        writer.write_records([RECORD])
+    (tmp_path / "summary.json").write_text(json.dumps({"settings": {"commit": "abc", "k": 16}}))
+    assert Source.parse(f"{tmp_path}@after").settings() == {
+        "commit": "abc", "k": 16, "records": str(tmp_path / "trajectories.jsonl"), "phase": "after"
+    }  # fmt: skip

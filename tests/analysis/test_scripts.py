@@ -1,0 +1,154 @@
+"""The analyses as commands: what they write, what they refuse, and that they draw without a warning."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from analysis import report, training_curves
+from analysis.data import AnalysisError
+from experiments.analysis.synthetic import write
+from src.checks import ROOT
+
+SCRIPTS = ("pass_at_k", "token_efficiency", "subjects", "error_feedback", "compare")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    found = tmp_path_factory.mktemp("synthetic")
+    write(found, problems=12, samples=8)
+    return found
+
+
+def run(name: str, *overrides: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-W", "error::UserWarning", "-m", f"analysis.{name}", *overrides],
+        cwd=ROOT, capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
+
+
+def policies(folder: Path) -> str:
+    return f"policies={{base:{folder}/base,rl:{folder}/rl}}"
+
+
+@pytest.fixture(scope="module")
+def written(folder: Path) -> dict[str, Path]:
+    """Every analysis once, as a command."""
+    for name in SCRIPTS:
+        done = run(name, policies(folder), "resamples=200", f"hydra.run.dir={folder}/out/{name}")
+        assert done.returncode == 0, done.stderr
+        assert "written to" in done.stdout
+    return {name: folder / "out" / name for name in SCRIPTS}
+
+
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_an_analysis_leaves_tables_figures_and_the_settings_of_its_numbers(
+    written: dict[str, Path], name: str, folder: Path
+) -> None:
+    out = written[name]
+    result = json.loads((out / f"{name}.json").read_text())
+    assert result["settings"]["analysis"]["policies"]["base"] == f"{folder}/base"
+    assert result["settings"]["runs"]["rl"]["records"] == f"{folder}/rl/trajectories.jsonl"
+    assert result["results"]
+    assert pl.read_csv(out / f"{name}.csv").height > 0
+    assert (out / f"{name}.png").read_bytes().startswith(b"\x89PNG")
+    assert "<svg" in (out / f"{name}.svg").read_text()
+    assert list(out.glob("*.partial")) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "overrides", "says"),
+    [
+        ("pass_at_k", [], "policies: this value is mandatory"),
+        ("pass_at_k", ["policies={a:nowhere}"], "nowhere: there are no records"),
+        ("subjects", ["policies={a:nowhere}", "pair=1"], "did you mean pairs"),
+        ("compare", ["policies={a:nowhere}"], "1 are given; give two"),
+        ("training_curves", ["runs={a:nowhere}"], "runs.a=nowhere: there are no steps"),
+        ("report", ["folders=[conf]"], "holds neither summary.json nor the results of one analysis"),
+    ],
+)
+def test_a_mistake_is_one_message(name: str, overrides: list[str], says: str) -> None:
+    done = run(name, *overrides)
+    assert done.returncode == 2
+    assert says in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+def test_the_report_is_one_file_with_everything_in_it(written: dict[str, Path], folder: Path) -> None:
+    (folder / "run").mkdir()
+    found = {"accuracy": 0.5, "interval": [0.4, 0.6], "n": 10}
+    summary = {
+        "settings": {"commit": "abc123", "k": 1},
+        "results": {"free": {**found, "by_subject": {"Algebra & more": found}}},
+    }
+    (folder / "run" / "summary.json").write_text(json.dumps(summary))
+    folders = ",".join(map(str, [*written.values(), folder / "run"]))
+    done = run("report", f"folders=[{folders}]", f"hydra.run.dir={folder}/report", "report.title='A < B'",
+               "report.wandb=true", "report.mode=offline")  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    page = (folder / "report" / "report.html").read_text()
+    assert "<title>A &lt; B</title>" in page
+    assert "Algebra &amp; more" in page
+    assert page.count("data:image/png;base64,") == len(SCRIPTS)
+    assert "abc123" in page
+    assert not re.search(r'(?:src|href)="(?!data:|#)', page), "refers to nothing outside"
+    assert list((folder / "report" / "wandb").glob("offline-run-*")), "logged offline"
+
+
+def test_the_workspace_shows_every_figure(written: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    import wandb_workspaces.workspaces as workspaces
+
+    saved: list[workspaces.Workspace] = []
+    monkeypatch.setattr(workspaces.Workspace, "save", lambda self: saved.append(self))
+    monkeypatch.setattr(workspaces.Workspace, "url", "https://example.org/w", raising=False)
+    parts = [report.read(one) for one in written.values()]
+    report.save_workspace(parts, report.DetailsConfig(title="t", project="p"), "e")
+    (workspace,) = saved
+    assert (workspace.entity, workspace.project, workspace.name) == ("e", "p", "t")
+    keys = [
+        key
+        for section in workspace.sections
+        for one in section.panels
+        for key in getattr(one, "media_keys", [])
+    ]
+    assert keys == [f"{number}/{name}" for number, name in enumerate(SCRIPTS)]
+
+
+def steps(folder: Path, rise: int | None = 20, jump: float = 0.3) -> Path:
+    folder.mkdir(parents=True)
+    lines = [
+        {"step": step, "attempt": 0, "budget": 2.0 + (rise is not None and step >= rise),
+         "accuracy": 0.3 + jump * (rise is not None and step >= rise) + 0.01 * (step % 3)}
+        for step in range(40)
+    ]  # fmt: skip
+    (folder / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    return folder
+
+
+def test_training_curves_mark_and_measure_each_rise(tmp_path: Path) -> None:
+    cfg = training_curves.TrainingCurvesConfig(
+        runs={"a": str(steps(tmp_path / "a")), "b": str(steps(tmp_path / "b", rise=None))},
+        metrics=["accuracy"],
+    )
+    table = training_curves.load_runs(cfg)
+    (change,) = training_curves.changes(table, cfg)
+    assert (change["run"], change["step"], change["budget"]) == ("a", 20, 3.0)
+    assert change["low"] <= 0.3 <= change["high"]
+    assert (change["steps_before"], change["steps_after"]) == (10, 10)
+    assert len(training_curves.draw(table, cfg).axes) == 1
+    done = run("training_curves", f"runs={{a:{tmp_path}/a,b:{tmp_path}/b}}", "metrics=[accuracy]",
+               f"hydra.run.dir={tmp_path}/out")  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "out" / "changes.csv").read_text().count("\n") == 2
+    with pytest.raises(AnalysisError, match=r"metrics: 'loss' is not among those of .*: accuracy, attempt"):
+        training_curves.load_runs(training_curves.TrainingCurvesConfig(runs=cfg.runs, metrics=["loss"]))
+
+
+def test_smoothing_keeps_the_ends() -> None:
+    assert training_curves.smooth(pl.Series([0.0, 3.0, 0.0]), 3).to_list() == [1.5, 1.0, 1.5]
