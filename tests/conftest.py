@@ -13,6 +13,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "a jail that is named here must work, or its tests fail",
     )
     parser.addoption("--ray", action="store_true", help="run the tests that start a Ray cluster, too")
+    parser.addoption("--long", action="store_true", help="run the tests that wait or kill for long, too")
     parser.addoption("--vllm", action="store_true", help="run the tests that need vLLM, too")
 
 
@@ -21,6 +22,7 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "sandlock: runs in this jail; --jails must name it")
     config.addinivalue_line("markers", "docker: needs a Docker daemon; --jails must name it")
     config.addinivalue_line("markers", "ray: starts a Ray cluster; run with --ray")
+    config.addinivalue_line("markers", "long: takes half a minute or more; run with --long")
     config.addinivalue_line("markers", "vllm: needs vLLM (make setup-vllm); run with --vllm")
 
 
@@ -30,6 +32,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         "docker": "docker" in config.getoption("--jails").split(","),
         "ray": config.getoption("--ray"),
         "vllm": config.getoption("--vllm"),
+        "long": config.getoption("--long"),
     }
     unasked = [name for name, wanted in asked.items() if not wanted]
     away = [item for item in items if any(item.get_closest_marker(name) for name in unasked)]

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
 import os
 import signal
 import subprocess
 import sys
 import time
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,12 @@ from src.config import (
     ModelConfig,
     RolloutConfig,
 )
+from src.merge import merge
+from src.problems import load_benchmark
+from src.records import iter_records
+from src.schema import ConfigError
 from tests.fakes import problem
+from tests.test_records import RECORD
 
 CONFIG = EvaluationConfig(
     model=ModelConfig(path=str(ROOT / "experiments" / "mini_base")),
@@ -52,6 +58,10 @@ def test_shards_together_are_the_whole(tmp_path: Path) -> None:
         assert summary["settings"]["shard"] == part
         assert not parts.keys() & trajectories(folder).keys()
         parts |= trajectories(folder)
+    merged = merge([tmp_path / "0of2", tmp_path / "1of2"], tmp_path / "merged")
+    assert trajectories(tmp_path / "merged") == parts
+    whole_results = {key: value for key, value in whole["results"]["code"].items() if key != "rollout"}
+    assert merged["results"]["code"] == whole_results
     assert parts == trajectories(tmp_path / "whole")
     assert len(parts) == 9
     result = whole["results"]["code"]
@@ -59,6 +69,92 @@ def test_shards_together_are_the_whole(tmp_path: Path) -> None:
     assert result["interval"][0] <= result["accuracy"] <= result["interval"][1]
     assert result["accuracy"] > 0.2
     assert json.loads((tmp_path / "whole" / "summary.json").read_text())["results"] == whole["results"]
+
+
+def test_what_does_not_belong_together_is_not_merged(tmp_path: Path) -> None:
+    def part(name: str, shard_of: str | None, **other: Any) -> Path:
+        folder = tmp_path / name
+        folder.mkdir()
+        cfg = {"evaluate": {"shard": shard_of, "k": 1} | other, "engine": {"kind": name}}
+        (folder / "config.json").write_text(json.dumps(cfg))
+        (folder / "summary.json").write_text(json.dumps({"settings": {}, "wall_seconds": 1}))
+        (folder / "trajectories.jsonl").write_text(json.dumps(asdict(RECORD)) + "\n")
+        return folder
+
+    first, second, other = part("a", "0/2"), part("b", "1/2"), part("c", "1/2", k=2)
+    unfinished = part("d", "1/2")
+    (unfinished / "summary.json").unlink()
+    for folders, says in (
+        ([], "folders: none are given"),
+        ([first], "these are the shards 0/2; give each of one evaluation once"),
+        ([first, first], "these are the shards 0/2, 0/2"),
+        ([first, other], "c was made with evaluate.k=2, .*a with 1"),
+        ([first, unfinished], "d has no summary.json: its evaluation is not finished"),
+        ([first, second], "1 trajectories are in more than one of them"),
+    ):
+        with pytest.raises(ConfigError, match=says):
+            merge(folders, tmp_path / "out")
+        assert not list(tmp_path.glob("out/trajectories*"))
+
+
+def evaluate_here(cfg: EvaluationConfig, folder: Path) -> None:
+    run(cfg, folder)
+
+
+@pytest.mark.long
+def test_killed_five_times_it_has_the_same_trajectories_each_once(tmp_path: Path) -> None:
+    """kill -9 at different moments; the last process ends by itself."""
+    cfg = replace(
+        CONFIG,
+        rollout=replace(CONFIG.rollout, max_live=6, max_tokens=60),
+        evaluate=replace(CONFIG.evaluate, k=12, temperature=1.0, resume=True, modes=["code", "text"]),
+    )
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["src.benchmarking"])
+    records = tmp_path / "trajectories.jsonl"
+    for kill in range(5):
+        process = context.Process(target=evaluate_here, args=(cfg, tmp_path))
+        process.start()
+        had, end = records.stat().st_size if records.exists() else 0, time.monotonic() + 60
+        while not (records.exists() and records.stat().st_size > had) and process.is_alive():
+            assert time.monotonic() < end
+            time.sleep(0.02)
+        time.sleep(0.1 * kill)
+        os.kill(process.pid, signal.SIGKILL)
+        process.join()
+        with records.open("ab") as file:
+            file.write(b'{"version": 1, "phase": "eva')  # the line that it was writing
+    assert not (tmp_path / "summary.json").exists(), "it was over before the last kill: make it longer"
+    process = context.Process(target=evaluate_here, args=(cfg, tmp_path))
+    process.start()
+    process.join(120)
+    assert process.exitcode == 0
+    found = [(r.mode, r.problem_id, r.sample) for r in iter_records(records)]
+    expected = {(mode, f"{one.id}", k) for mode in ("code", "text") for one in load_benchmark(cfg.benchmark)
+                for k in range(12)}  # fmt: skip
+    assert len(found) == len(expected) == 216
+    assert set(found) == expected
+    results = json.loads((tmp_path / "summary.json").read_text())["results"]
+    assert [results[mode]["n"] for mode in ("code", "text")] == [108, 108]
+    texts: dict[tuple[str, str], list[str]] = {}
+    for record in iter_records(records):
+        texts.setdefault((record.mode, record.problem_id), []).append(
+            "".join(s.text for s in record.segments)
+        )
+    different = [len(set(one)) for one in texts.values()]
+    assert max(different) > 3, "what was drawn after a kill must not repeat what was drawn before"
+
+
+def test_a_folder_with_trajectories_is_resumed_only_when_asked_and_with_the_same_settings(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "trajectories.jsonl").write_text("")
+    with pytest.raises(ConfigError, match=r"holds trajectories of an earlier.*evaluate.resume=true"):
+        run(CONFIG, tmp_path)
+    (tmp_path / "config.json").write_text(json.dumps(asdict(CONFIG)))
+    other = replace(CONFIG, evaluate=replace(CONFIG.evaluate, resume=True, budget=9))
+    with pytest.raises(ConfigError, match=r"evaluate.budget=9: the evaluation in .* has 4;"):
+        run(other, tmp_path)
 
 
 @pytest.mark.parametrize(("number", "parts"), [(10, 3), (3, 5), (8, 1)])
@@ -89,6 +185,7 @@ def alive(session: int) -> list[str]:
     return found
 
 
+@pytest.mark.long
 def test_interrupting_it_leaves_whole_records_and_no_process(tmp_path: Path) -> None:
     process = start(
         tmp_path, "engine=transformers", "engine.batch_size=8", "evaluate.modes=[code]", "evaluate.k=64",

@@ -25,7 +25,7 @@ LAYERS = (
     {"sandbox", "curriculum", "rewards", "tracking"},
     {"rollout"},
     {"policy", "grpo_settings", "trainer"},
-    {"train", "evaluate", "evaluation", "benchmarking", "warm_start", "experiment"},
+    {"train", "evaluate", "evaluation", "benchmarking", "merge", "warm_start", "experiment"},
 )
 
 
@@ -252,8 +252,17 @@ class TestMake:
 
     def test_help_lists_every_target(self, folder: Path) -> None:
         listed = re.findall(r"^make ([\w-]+)", self.make(folder, "help").stdout, flags=re.MULTILINE)
-        measured = ["soak-sandbox", "bench-sandbox", "scale-sandbox", "bench-rollout"]
-        tested = ["test", "test-sandlock", "test-ray", "test-vllm", "test-docker", "sandbox-image", *measured]
+        measured = ["soak-sandbox", "bench-sandbox", "scale-sandbox", "bench-rollout", "bench-analysis"]
+        tested = [
+            "test",
+            "test-long",
+            "test-sandlock",
+            "test-ray",
+            "test-vllm",
+            "test-docker",
+            "sandbox-image",
+            *measured,
+        ]
         assert listed == ["help", "setup", "setup-vllm", "train", *tested, "lint", "format", "clean"]
 
     def test_clean_keeps_the_runs(self, folder: Path) -> None:

@@ -171,6 +171,7 @@ HOGS = {
 }
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("kind", HOGS)
 def test_a_greedy_program_leaves_the_others_their_share(pair: Sandbox, kind: str) -> None:
     hogs = [pair.submit(HOGS[kind], trajectory="greedy") for _ in range(3)]

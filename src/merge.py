@@ -1,0 +1,108 @@
+"""``python -m src.merge 'folders=[runs/A,runs/B]'``: the shards of one evaluation become one folder."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+from collections import Counter, defaultdict
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from src.entry import entry
+from src.provenance import changes
+from src.schema import ConfigError
+
+RECORDS, SUMMARY, CONFIG = "trajectories.jsonl", "summary.json", "config.json"
+_DIFFER = ("evaluate.shard", "evaluate.resume", "engine.", "sandbox.", "reward.grade_")
+
+
+@dataclass
+class MergeConfig:
+    """Settings of a merge."""
+
+    folders: list[str] = field(default_factory=list)  # of all the shards of one evaluation
+
+
+def merge(folders: list[Path], out: Path) -> dict[str, Any]:
+    """Write the records of all shards and their common summary into ``out``; return the summary.
+
+    Raises:
+        ConfigError: a shard is missing, given twice, unfinished, or made with other settings.
+    """
+    from src.evaluation import Results
+    from src.records import iter_records, write_json
+
+    faults = _faults(folders)
+    if (out / RECORDS).exists():
+        faults.append(f"hydra.run.dir={out}: holds trajectories already; choose another folder")
+    if faults:
+        raise ConfigError(*faults)
+    summaries = [json.loads((folder / SUMMARY).read_text()) for folder in folders]
+    out.mkdir(parents=True, exist_ok=True)
+    partial = out / f"{RECORDS}.partial"
+    with partial.open("wb") as merged:
+        for folder in folders:
+            with (folder / RECORDS).open("rb") as records:
+                shutil.copyfileobj(records, merged)
+    results: dict[str, Results] = defaultdict(Results)
+    seen: Counter[tuple[str, str, int]] = Counter()
+    for record in iter_records(partial):
+        results[record.mode].add(record)
+        seen[record.mode, record.problem_id, record.sample] += 1
+    twice = [key for key, number in seen.items() if number > 1]
+    if twice:
+        partial.unlink()
+        raise ConfigError(
+            f"folders: {len(twice)} trajectories are in more than one of them, such as {twice[0]}"
+        )
+    partial.replace(out / RECORDS)
+    shutil.copy(folders[0] / CONFIG, out / CONFIG)
+    summary = {
+        "settings": summaries[0]["settings"] | {"shard": None, "merged": [str(folder) for folder in folders]},
+        "results": {mode: found.summary() for mode, found in results.items()},
+        "wall_seconds": max(one["wall_seconds"] for one in summaries),
+    }
+    write_json(out / SUMMARY, summary)
+    return summary
+
+
+def _faults(folders: list[Path]) -> list[str]:
+    if not folders:
+        return ["folders: none are given; give folders=[runs/A,runs/B], a folder for each shard"]
+    missing = [folder for folder in folders if not (folder / SUMMARY).is_file()]
+    if missing:
+        return [f"folders: {folder} has no {SUMMARY}: its evaluation is not finished" for folder in missing]
+    configs = [json.loads((folder / CONFIG).read_text()) for folder in folders]
+    faults = [
+        f"folders: {folder} was made with {name}={new}, {folders[0]} with {old}"
+        for folder, config in zip(folders, configs, strict=True)
+        for name, (old, new) in changes(configs[0], config).items()
+        if not name.startswith(_DIFFER)
+    ]
+    shards = [config["evaluate"]["shard"] for config in configs]
+    number = len(shards)
+    if sorted(map(str, shards)) != sorted(f"{index}/{number}" for index in range(number)):
+        faults.append(
+            f"folders: these are the shards {', '.join(map(str, shards))}; give each of one evaluation once"
+        )
+    return faults
+
+
+@entry("merge", MergeConfig)
+def main(cfg: MergeConfig, run_dir: Path) -> None:
+    """Merge, and show the result."""
+    from src.console import comparison, console
+    from src.records import RecordError
+
+    try:
+        summary = merge([Path(one).expanduser() for one in cfg.folders], run_dir)
+    except RecordError as error:
+        sys.exit(str(error))
+    console.print(comparison({}, summary["results"]))
+    console.print(f"{run_dir / SUMMARY}")
+
+
+if __name__ == "__main__":
+    main()
