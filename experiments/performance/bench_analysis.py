@@ -1,7 +1,7 @@
 """``python -m experiments.performance.bench_analysis``: seconds and memory of the analyses on many records.
 
-Synthetic records of 100 problems x 1,024 samples x 4 arms, with texts. The table is made once from the records
-and once from its cache; then each analysis is run as its user would, as a command, start-up included.
+Synthetic records of 100 problems x 1,024 samples x 4 arms, with texts: the table from the records, then from its
+cache; then each analysis is run as its user would, as a command, start-up included.
 """
 
 from __future__ import annotations
@@ -19,7 +19,11 @@ from experiments.analysis.synthetic import write
 from src.console import console, progress
 from src.provenance import commit
 
-LOAD = "import sys; from analysis.data import load_arms; print(load_arms(dict(a=sys.argv[1], b=sys.argv[2])).height)"
+LOAD = """
+import sys
+from analysis.data import load_arms
+print(load_arms({"base": sys.argv[1], "rl": sys.argv[2]}).height)
+"""
 SCRIPTS = ("pass_at_k", "token_efficiency", "subjects", "error_feedback", "compare")
 TARGETS = {"first load": 15.0, "cached load": 2.0, **dict.fromkeys(SCRIPTS, 5.0)}  # seconds
 MEMORY = 4096.0  # MiB
