@@ -204,6 +204,7 @@ def draw(
         )  # fmt: skip
     ticks = range(MOST_FAILURES + 1)
     panels[2].set_xticks(ticks, [str(n) if n < MOST_FAILURES else f"{n} or more" for n in ticks])
+    panels[2].set_xlim(-0.3, MOST_FAILURES + 0.5)
     panels[2].set(xlabel="failed executions in a trajectory", ylabel="accuracy", ylim=(0, None))
     panels[2].set_title(f"accuracy; {cfg.confidence:.0%} intervals over problems")
     percent_axis(panels[2])

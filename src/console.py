@@ -75,15 +75,17 @@ def percent(result: dict[str, Any] | None) -> str:
 
 
 def comparison(before: dict[str, Any], after: dict[str, Any]) -> Table:
-    """Return a table of accuracies before and after training, by mode and subject."""
+    """Return a table of accuracies by mode and subject; with ``before``, before and after training."""
     table = Table(title="Accuracy on held-out problems, 95 % intervals", box=SIMPLE_HEAD, pad_edge=False)
-    for column in ("mode", "subject", "n", "before", "after"):
+    for column in ("mode", "subject", "n", *(("before", "after") if before else ("accuracy",))):
         table.add_column(column, justify="right" if column == "n" else "left", no_wrap=True)
     for mode, later in after.items():
         earlier = before.get(mode)
-        table.add_row(mode, "all", str(later["n"]), percent(earlier), percent(later), style="bold")
+        first = [percent(earlier)] if before else []
+        table.add_row(mode, "all", str(later["n"]), *first, percent(later), style="bold")
         for subject, result in later["by_subject"].items():
             base = earlier["by_subject"].get(subject) if earlier else None
-            table.add_row("", subject, str(result["n"]), percent(base), percent(result))
+            first = [percent(base)] if before else []
+            table.add_row("", subject, str(result["n"]), *first, percent(result))
         table.add_section()
     return table

@@ -1,7 +1,7 @@
 """``python -m experiments.performance.bench_analysis``: seconds and memory of the analyses on many records.
 
-Synthetic records of 100 problems x 1,024 samples x 4 arms, with texts: the table from the records, then from its
-cache; then each analysis is run as its user would, as a command, start-up included.
+Synthetic records of 100 problems x 1,024 samples x 4 arms, with texts. First the table alone, from the
+records and from its cache; then each analysis as its user would run it, as a command, start-up included.
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from src.rewards.answers import extract_answer
+from src.rewards.answers import extract_answer, last_integer
 
 
 @pytest.mark.parametrize(
@@ -144,3 +144,23 @@ def test_deeply_nested_boxes_take_linear_time() -> None:
     assert answer is not None
     assert len(answer) > 700_000
     assert time.perf_counter() - start < 10
+
+
+@pytest.mark.parametrize(
+    ("texts", "found"),
+    [
+        (["the answer is 42."], "42"),
+        (["so 1,234 it is"], "1234"),
+        (["it is -7"], "-7"),
+        (["12\nor 13\n\n"], "13"),
+        (["first 5", "then 6"], "6"),
+        (["it is 5\nI think"], None),
+        (["pi is 3.14"], None),
+        (["x2 and 2x"], None),
+        (["\\boxed{17}"], "17"),
+        ([], None),
+        ([""], None),
+    ],
+)
+def test_the_last_integer_of_the_last_line(texts: list[str], found: str | None) -> None:
+    assert last_integer(texts) == found

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from src.config import RewardConfig, RolloutConfig
+from src.evaluation import summary as summarise_records
 from src.problems import Problem
 from src.records import RecordWriter
 from src.rewards import Grade, GraderError
@@ -158,3 +159,17 @@ def test_infrastructure_has_no_reward() -> None:
     lost = FakeSandbox(lambda code: ExecutionResult(Status.INFRASTRUCTURE, "", "worker died twice", 0.0))
     collected = collect(collector(None, sandbox=lost))
     assert collected.rewards == [None] * 20
+
+
+def test_the_lenient_rule_is_counted_beside_the_strict_one_when_asked_for() -> None:
+    """Nothing is boxed; the last line ends with the program's output, which is right for five of them."""
+    texts = [f"```python\nprint({i})\n```\nso it is {i}<|end|>" for i in range(20)]
+    strict = collect(collector(None, engine=ScriptedEngine([script(t, BPE, []) for t in texts], EOS)))
+    assert [r.lenient for r in strict.records] == [None] * 20
+    sampler = ScriptedEngine([script(t, BPE, []) for t in texts], EOS)
+    both = collect(collector(None, engine=sampler, reward=RewardConfig(lenient=True)))
+    assert [r.correct for r in both.records] == [False] * 20
+    assert [r.lenient for r in both.records] == [i < 5 for i in range(20)]
+    summary = summarise_records(both.records)
+    assert (summary["accuracy"], summary["accuracy_lenient"]) == (0.0, 0.25)
+    assert "accuracy_lenient" not in summarise_records(strict.records)
