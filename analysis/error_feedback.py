@@ -6,10 +6,7 @@ gives up and goes on in words. With ``policies={run: runs/X@train}`` also how pr
 
 from __future__ import annotations
 
-import re
-from collections import Counter
 from dataclasses import asdict, dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -35,16 +32,10 @@ class ErrorFeedbackConfig(AnalysisConfig):
     types: int = option(8, at_least=1)  # exception types that are named; the others count as other
 
 
-@lru_cache(maxsize=65536)
-def _words(code: str) -> Counter[str]:
-    return Counter(re.findall(r"\w+|[^\w\s]", code))
-
-
-def similarity(one: str | None, other: str | None) -> float:
-    """Return how much two programs share: the Dice coefficient of their words and signs, 0 to 1."""
-    first, second = _words(one or ""), _words(other or "")
-    whole = first.total() + second.total()
-    return 2 * (first & second).total() / whole if whole else 0.0
+def similarity(one: str, other: str) -> pl.Expr:
+    """Return how much the programs of two columns share: the Dice coefficient of their words and signs."""
+    first, second = (pl.col(name).str.extract_all(r"\w+|[^\w\s]").list.unique() for name in (one, other))
+    return 2 * first.list.set_intersection(second).list.len() / (first.list.len() + second.list.len())
 
 
 def executions(table: pl.DataFrame) -> pl.DataFrame:
@@ -72,7 +63,6 @@ def failures(found: pl.DataFrame, similar: float) -> pl.DataFrame:
     """
     after = [pl.col(name).shift(-1).over("row").alias(f"next_{name}") for name in ("status", "code")]
     failed = found.with_columns(*after).filter(pl.col("status") != "ok")
-    shares = [similarity(a, b) for a, b in failed.select("code", "next_code").iter_rows()]
     followed, same = pl.col("next_status").is_not_null(), pl.col("similarity") >= similar
     fate = (
         pl.when(followed & same & (pl.col("next_status") == "ok")).then(pl.lit("repaired"))
@@ -82,9 +72,8 @@ def failures(found: pl.DataFrame, similar: float) -> pl.DataFrame:
         .when(pl.col("stop_reason").is_in(["length", "budget"])).then(pl.lit("cut off"))
         .otherwise(pl.lit("gave up"))
     )  # fmt: skip
-    return failed.with_columns(pl.Series("similarity", shares, dtype=pl.Float64)).with_columns(
-        fate.alias("fate")
-    )
+    failed = failed.with_columns(similarity("code", "next_code").alias("similarity"))
+    return failed.with_columns(fate.alias("fate"))
 
 
 def kind(limit: int, failed: pl.DataFrame) -> pl.DataFrame:
