@@ -16,6 +16,7 @@ from typing import Any
 
 import polars as pl
 
+from src.console import console
 from src.records import SCHEMA_VERSION, RecordError, parse_record
 from src.schema import ConfigError
 
@@ -184,6 +185,8 @@ def _chunks(file: Path) -> Iterator[pl.DataFrame]:
             yield _parse(lines, file, number)
             number += lines.count(b"\n")
             rest = piece[end:]
+    if rest:
+        console.print(f"{file}:{number}: left out, torn: its writer was stopped")
 
 
 def _parse(lines: bytes, file: Path, number: int) -> pl.DataFrame:

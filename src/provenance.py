@@ -49,7 +49,7 @@ def settings(cfg: Config | EvaluationConfig) -> dict[str, Any]:
         "config_hash": config_hash(cfg),
         "model": cfg.model.path,
         "benchmark": benchmark,
-        **({"benchmark_path": cfg.benchmark.path} if isinstance(cfg, EvaluationConfig) else {}),
+        **(_origin(cfg) if isinstance(cfg, EvaluationConfig) else {}),
         "shard": cfg.evaluate.shard,
         "k": cfg.evaluate.k,
         "temperature": cfg.evaluate.temperature,
@@ -61,6 +61,11 @@ def settings(cfg: Config | EvaluationConfig) -> dict[str, Any]:
         "evaluation_seed": cfg.evaluate.seed,
         "data_seed": data_seed,
     }
+
+
+def _origin(cfg: EvaluationConfig) -> dict[str, Any]:
+    origin = cfg.benchmark
+    return {"dataset": origin.dataset, "revision": origin.revision, "benchmark_path": origin.path}
 
 
 def changes(old: Any, new: Any, path: str = "") -> dict[str, tuple[Any, Any]]:

@@ -97,11 +97,13 @@ def test_pieces_of_any_size_give_the_same(file: Path, monkeypatch: pytest.Monkey
         assert rows(load(file, code=True)) == whole
 
 
-def test_a_torn_last_line_is_left_out(file: Path) -> None:
+def test_a_torn_last_line_is_left_out_and_said(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
     whole = load(file).height
+    assert "torn" not in capsys.readouterr().out
     with file.open("ab") as handle:
         handle.write(b'{"version": 1, "pha')
     assert load(file).height == whole
+    assert f"{file}:97: left out, torn" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
