@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 MARK = "complete.json"
-NEEDED = ("optimizer.pt", "scheduler.pt", "trainer_state.json")
+NEEDED = ("optimizer.pt", "scheduler.pt", "trainer_state.json", "curriculum.json")
 PREFIX = "step-"
 
 

@@ -129,6 +129,11 @@ def _sandbox(cfg: c.SandboxConfig, at: str) -> list[str]:
 
 
 def _curriculum(cfg: c.CurriculumConfig, at: str) -> list[str]:
+    if cfg.kind == "adaptive" and cfg.start > cfg.budget:
+        return [
+            f"{at}start={cfg.start}: an adaptive budget only rises, and {at}budget={cfg.budget} is the "
+            f"largest; give {at}start={cfg.budget} at most"
+        ]
     if cfg.kind != "staged":
         return []
     steps = [stage.step for stage in cfg.stages]

@@ -173,8 +173,13 @@ class StageConfig:
 class CurriculumConfig:
     """Interaction budget as a function of the rollout step."""
 
-    kind: str = option("staged", choices=("fixed", "staged"))
-    budget: int = option(4, at_least=0)  # fixed
+    kind: str = option("staged", choices=("fixed", "staged", "linear", "adaptive"))
+    budget: int = option(4, at_least=0)  # fixed; the last one of linear and adaptive
+    start: int = option(2, at_least=0)  # linear and adaptive: the first budget
+    until: int = option(200, at_least=1)  # linear: from this step on it is the last one
+    window: int = option(20, at_least=2)  # adaptive: steps that it looks at
+    pressure: float = option(0.2, at_least=0, at_most=1)  # adaptive: share that used the whole budget
+    settled: float = option(0.05, at_least=0)  # adaptive: largest change of the mean reward within a window
     stages: list[StageConfig] = field(
         default_factory=lambda: [StageConfig(0, 2), StageConfig(100, 3), StageConfig(200, 4)]
     )  # staged
@@ -204,6 +209,11 @@ class RewardConfig:
 
     correct: float = 1.0
     wrong: float = -1.0
+    executability: float = option(0.0, at_least=0)  # taken off if any execution failed
+    answered: float = option(0.0, at_least=0)  # for an answer in a box
+    tool_cost: float = option(0.0, at_least=0)  # taken off for each execution of a right trajectory
+    overlong: float = option(0.0, at_least=0)  # taken off, at most, in the last overlong_tokens
+    overlong_tokens: int = option(512, at_least=1)
     grade_seconds: float = option(5.0, above=0)  # a grading that takes longer is killed: not equivalent
     grade_workers: int = option(2, at_least=1)
     lenient: bool = False  # evaluations also count the paper's last-integer rule
@@ -224,6 +234,11 @@ class TrainerConfig:
     weight_decay: float = option(0.0, at_least=0)
     adam_beta2: float = option(0.999, above=0, below=1)
     max_grad_norm: float = option(1.0, above=0)
+    advantage: str = option(
+        "reinforce_plus_plus_baseline", choices=("reinforce_plus_plus_baseline", "grpo", "dr_grpo", "rloo")
+    )  # src/advantages.py
+    # dapo: the mean over policy tokens
+    loss_type: str = option("dapo", choices=("dapo", "grpo", "bnpo", "dr_grpo"))
     clip_low: float = option(0.2, above=0, below=1)
     clip_high: float = option(0.28, above=0)
     dual_clip: float | None = option(3.0, above=1)

@@ -1,31 +1,138 @@
 """Interaction budget as a function of the rollout step (invariant 9).
 
-The paper raises the budget during training: 2 executions, 3 from rollout step 100, 4 from 200.
+The paper raises the budget during training: 2 executions, 3 from rollout step 100, 4 from 200. An adaptive
+curriculum decides by what it has seen; its state is in the checkpoint, so that a resumed run goes on with it.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Callable
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+import numpy as np
 
 from src.config import CurriculumConfig
 
-Curriculum = Callable[[int], int]  # rollout step, from 0 -> most executions per trajectory
+
+class Curriculum(Protocol):
+    """Says how many executions a trajectory may use."""
+
+    def __call__(self, step: int) -> int:
+        """Return the budget at a rollout step, from 0."""
+
+    def observe(self, step: int, metrics: Mapping[str, float]) -> None:
+        """Take note of the metrics of a finished rollout step; each step once, in order."""
+
+    def state(self) -> dict[str, Any]:
+        """Return what :meth:`load` needs, as JSON; what a function of the step alone needs is nothing."""
+
+    def load(self, state: Mapping[str, Any]) -> None:
+        """Go on from a state."""
 
 
-def fixed(budget: int) -> Curriculum:
+class _Stateless:
+    """A budget that depends on the step alone."""
+
+    def observe(self, step: int, metrics: Mapping[str, float]) -> None:
+        """See Curriculum."""
+
+    def state(self) -> dict[str, Any]:
+        """See Curriculum."""
+        return {}
+
+    def load(self, state: Mapping[str, Any]) -> None:
+        """See Curriculum."""
+
+
+class Fixed(_Stateless):
     """The same budget at every step."""
-    return lambda step: budget
+
+    def __init__(self, budget: int) -> None:
+        self._budget = budget
+
+    def __call__(self, step: int) -> int:
+        """See Curriculum."""
+        return self._budget
 
 
-def staged(stages: list[tuple[int, int]]) -> Curriculum:
+class Staged(_Stateless):
     """``(step, budget)`` pairs in ascending order of step, the first at step 0."""
-    starts = [step for step, _ in stages]
-    return lambda step: stages[bisect_right(starts, step) - 1][1]
+
+    def __init__(self, stages: list[tuple[int, int]]) -> None:
+        self._starts = [step for step, _ in stages]
+        self._budgets = [budget for _, budget in stages]
+
+    def __call__(self, step: int) -> int:
+        """See Curriculum."""
+        return self._budgets[bisect_right(self._starts, step) - 1]
+
+
+class Linear(_Stateless):
+    """From ``start`` to ``budget``, which holds from step ``until`` on; each value for as many steps."""
+
+    def __init__(self, start: int, budget: int, until: int) -> None:
+        self._start, self._budget, self._until = start, budget, until
+
+    def __call__(self, step: int) -> int:
+        """See Curriculum."""
+        if step >= self._until:
+            return self._budget
+        return self._start + (self._budget - self._start) * step // self._until
+
+
+class Adaptive:
+    """Raises the budget by one when trajectories press against it and the reward has settled.
+
+    Looks at the last ``window`` steps since it last rose: the mean share of trajectories that used the whole
+    budget (metric ``budget_used_up``) is at least ``pressure``, and the mean rewards of the older and of the
+    newer half of the window differ by at most ``settled``.
+
+    Args:
+        start: budget at step 0.
+        budget: largest one.
+        window: steps.
+        pressure: share.
+        settled: difference of mean rewards.
+    """
+
+    def __init__(self, start: int, budget: int, window: int, pressure: float, settled: float) -> None:
+        self._now, self._most = start, budget
+        self._window, self._pressure, self._settled = window, pressure, settled
+        self._seen: list[tuple[float, float]] = []  # share and reward, since the budget last rose
+
+    def __call__(self, step: int) -> int:
+        """See Curriculum; of the step that comes next."""
+        return self._now
+
+    def observe(self, step: int, metrics: Mapping[str, float]) -> None:
+        """See Curriculum."""
+        self._seen = [*self._seen, (metrics["budget_used_up"], metrics["reward"])][-self._window :]
+        if len(self._seen) < self._window or self._now >= self._most:
+            return
+        shares, rewards = np.array(self._seen).T
+        half = self._window // 2
+        drift = abs(rewards[half:].mean() - rewards[:half].mean())
+        if shares.mean() >= self._pressure and drift <= self._settled:
+            self._now += 1
+            self._seen = []
+
+    def state(self) -> dict[str, Any]:
+        """See Curriculum."""
+        return {"budget": self._now, "seen": self._seen}
+
+    def load(self, state: Mapping[str, Any]) -> None:
+        """See Curriculum."""
+        self._now = state["budget"]
+        self._seen = [(share, reward) for share, reward in state["seen"]]
 
 
 def build_curriculum(cfg: CurriculumConfig) -> Curriculum:
     """Return the curriculum that ``cfg.kind`` names."""
     if cfg.kind == "fixed":
-        return fixed(cfg.budget)
-    return staged([(stage.step, stage.budget) for stage in cfg.stages])
+        return Fixed(cfg.budget)
+    if cfg.kind == "linear":
+        return Linear(cfg.start, cfg.budget, cfg.until)
+    if cfg.kind == "adaptive":
+        return Adaptive(cfg.start, cfg.budget, cfg.window, cfg.pressure, cfg.settled)
+    return Staged([(stage.step, stage.budget) for stage in cfg.stages])

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from trl import GRPOConfig
 
+from src.advantages import scale_rewards
 from src.config import Config
 
 # What TRL calls a metric, and what it is called here; its other metrics are ours under other names.
@@ -55,8 +56,8 @@ def grpo_config(cfg: Config, folder: Path, kind: str = "transformers") -> GRPOCo
         epsilon_high=trainer.clip_high,
         delta=trainer.dual_clip,
         beta=trainer.kl,
-        loss_type="dapo",  # the mean over all policy tokens of the batch
-        scale_rewards="none",  # whitening comes afterwards, over policy tokens
+        loss_type=trainer.loss_type,
+        scale_rewards=scale_rewards(trainer.advantage),
         mask_truncated_completions=False,
         logging_steps=trainer.minibatches,
         save_strategy="steps",

@@ -1,13 +1,14 @@
 """CIRTrainer: small hooks on TRL's GRPOTrainer. The loss is TRL's own.
 
-What the hooks do: rollouts with code execution through ``rollout_func``, REINFORCE++-baseline
-advantages (group-mean baseline, whitening over policy tokens), exclusion of trajectories that the
-infrastructure spoilt, records and metrics of every rollout, checkpoints written aside.
+What the hooks do: rollouts with code execution through ``rollout_func``, advantages (src/advantages.py),
+exclusion of trajectories that the infrastructure spoilt, records and metrics of every rollout, checkpoints
+written aside.
 """
 
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import shutil
 import time
@@ -23,11 +24,13 @@ from transformers.trainer_callback import PrinterCallback
 from trl import GRPOTrainer
 
 from src import checkpoints
+from src.advantages import ADVANTAGES, group_members
 from src.config import Config
 from src.curriculum import Curriculum
 from src.grpo_settings import TRL_METRICS, grpo_config
 from src.problems import Problem
 from src.problems.prompts import build_prompt
+from src.records import write_json
 from src.rollout.adapter import to_trl
 from src.rollout.collector import Collected, Collector
 from src.rollout.engines.colocated import llm_settings, mend, trl_makes_llm_with
@@ -35,35 +38,11 @@ from src.rollout.meter import Meter
 from src.rollout.metrics import summarise
 
 _OURS = "cir/"
+CURRICULUM = "curriculum.json"  # in a checkpoint
 
 
 class InfrastructureError(RuntimeError):
     """Too many trajectories of one step were lost to the infrastructure."""
-
-
-def whiten(advantages: torch.Tensor, tokens: torch.Tensor, reduce: Any = lambda x: x) -> torch.Tensor:
-    """Whiten per-trajectory advantages over the policy tokens of the whole batch.
-
-    Every policy token carries its trajectory's advantage, so mean and variance weigh a trajectory
-    by its number of policy tokens; feedback has no weight. REINFORCE++ (arXiv 2501.03262), section 3.
-
-    Args:
-        advantages: reward minus group mean, (B,).
-        tokens: policy tokens of each trajectory, (B,).
-        reduce: sums a tensor over processes.
-
-    Returns:
-        Whitened advantages, (B,); zeros where a trajectory has no policy token, and everywhere if
-        all advantages are equal.
-    """
-    weights = tokens.to(torch.float64)
-    values = advantages.to(torch.float64)
-    count, total = reduce(torch.stack([weights.sum(), (weights * values).sum()]))
-    mean = total / count.clamp(min=1)
-    squares = reduce((weights * (values - mean) ** 2).sum())
-    variance = squares / (count - 1).clamp(min=1)
-    white = (values - mean) * torch.rsqrt(variance + 1e-8)
-    return torch.where(weights > 0, white, 0.0).to(advantages.dtype)
 
 
 def _graded(reward: list[float | None], **_: Any) -> list[float | None]:
@@ -157,6 +136,12 @@ class CIRTrainer(GRPOTrainer):
             self.vllm_generation.sync_weights()
             self._last_loaded_step = self.state.global_step
 
+    def train(self, resume_from_checkpoint: str | None = None, **options: Any) -> Any:
+        """Train, from a checkpoint on if one is given; the curriculum goes on from its state in it."""
+        if resume_from_checkpoint is not None:
+            self._curriculum.load(json.loads((Path(resume_from_checkpoint) / CURRICULUM).read_text()))
+        return super().train(resume_from_checkpoint=resume_from_checkpoint, **options)
+
     @property
     def rollout_step(self) -> int:
         """Finished rollout steps. One rollout feeds ``minibatches`` optimizer steps."""
@@ -166,8 +151,13 @@ class CIRTrainer(GRPOTrainer):
         self._rows = inputs  # TRL hands rollout_func the prompts alone
         output = super()._generate_and_score_completions(inputs)
         tokens = (output["completion_mask"] * output["tool_mask"]).sum(dim=1)
-        output["advantages"] = whiten(
-            output["advantages"], tokens, lambda x: self.accelerator.reduce(x, reduction="sum")
+        assert self.collected is not None
+        counts = torch.tensor([reward is not None for reward in self.collected.rewards], device=tokens.device)
+        output["advantages"] = ADVANTAGES[self._cfg.trainer.advantage](
+            output["advantages"],
+            tokens,
+            group_members(counts, self._cfg.trainer.samples_per_prompt),
+            lambda x: self.accelerator.reduce(x, reduction="sum"),
         )
         return output
 
@@ -188,6 +178,7 @@ class CIRTrainer(GRPOTrainer):
         )
         self._refuse_losses(collected)
         metrics = summarise(collected.records) | {"budget": float(budget)} | self._collector.metrics()
+        self._curriculum.observe(step, metrics)
         for name, value in metrics.items():
             self._metrics["train"][_OURS + name].append(value)
         self.collected = collected
@@ -221,6 +212,7 @@ class CIRTrainer(GRPOTrainer):
         self.accelerator.wait_for_everyone()
         if self.accelerator.is_main_process:
             written = partial / f"checkpoint-{self.state.global_step}"
+            write_json(written / CURRICULUM, self._curriculum.state())
             checkpoints.publish(written, folder, self.rollout_step, self._cfg.trainer.keep_checkpoints)
             shutil.rmtree(partial)
 

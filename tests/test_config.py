@@ -259,6 +259,7 @@ class TestCombinations:
             ({"evaluate.shard": "0/2"}, "evaluate.shard=0/2: the evaluations of a training run are whole"),
             ({"evaluate.shard": "2/2"}, "evaluate.shard=2/2: expected I/N with 0 <= I < N"),
             ({"evaluate.shard": "half"}, "evaluate.shard=half: expected I/N"),
+            ({"curriculum.start": 5, "curriculum.kind": "adaptive"}, "start=5: an adaptive budget only"),
             ({"trainer.resume": "nope"}, "trainer.resume=nope: no such folder"),
             ({"trainer.resume": "experiments"}, "incomplete, it has no complete.json"),
         ],

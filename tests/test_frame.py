@@ -24,7 +24,7 @@ LAYERS = (
     | {"fences", "checkpoints", "provenance", "console"},
     {"sandbox", "curriculum", "rewards", "tracking"},
     {"rollout"},
-    {"policy", "grpo_settings", "trainer"},
+    {"policy", "advantages", "grpo_settings", "trainer"},
     {"train", "evaluate", "evaluation", "benchmarking", "merge", "warm_start", "experiment"},
 )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +17,13 @@ from hypothesis.extra import numpy as hnp
 from trl import GRPOTrainer
 
 from src import checkpoints
+from src.advantages import whiten
 from src.checkpoints import CheckpointError
+from src.config import CurriculumConfig
 from src.records import read_records
 from src.rollout.trajectory import Author
 from src.sandbox import ExecutionResult, Status
-from src.trainer import CIRTrainer, InfrastructureError, MetricsCallback, trim, whiten
+from src.trainer import CIRTrainer, InfrastructureError, MetricsCallback, trim
 from tests import tiny
 from tests.fakes import FakeSandbox
 
@@ -178,9 +181,17 @@ def test_budget_follows_rollout_steps_not_optimizer_steps(tmp_path: Path) -> Non
     assert needed <= set(logged[0][1])
 
 
-def test_resumed_run_repeats_what_the_whole_run_does(tmp_path: Path) -> None:
-    """Same problems, same samples, same weights, and nothing recorded twice."""
-    whole = tiny.trainer(tiny.config(steps=4, checkpoint_every=2), tmp_path / "a")
+STAGED = tiny.config().curriculum
+ADAPTIVE = CurriculumConfig(kind="adaptive", start=1, budget=3, window=2, pressure=0.0, settled=9.0)
+
+
+@pytest.mark.parametrize(("curriculum", "budgets"), [(STAGED, [1, 2, 2, 2]), (ADAPTIVE, [1, 1, 2, 2])])
+def test_resumed_run_repeats_what_the_whole_run_does(
+    tmp_path: Path, curriculum: CurriculumConfig, budgets: list[int]
+) -> None:
+    """Same problems, same samples, same budgets, same weights, and nothing recorded twice."""
+    cfg = replace(tiny.config(steps=4, checkpoint_every=2), curriculum=curriculum)
+    whole = tiny.trainer(cfg, tmp_path / "a")
     whole.train()
 
     class Killed(RuntimeError):
@@ -191,14 +202,12 @@ def test_resumed_run_repeats_what_the_whole_run_does(tmp_path: Path) -> None:
             if state.global_step == 7:
                 raise Killed
 
-    killed = tiny.trainer(
-        tiny.config(steps=4, checkpoint_every=2), tmp_path / "b", callbacks=[Kill(lambda *_: None, 2)]
-    )
+    killed = tiny.trainer(cfg, tmp_path / "b", callbacks=[Kill(lambda *_: None, 2)])
     with pytest.raises(Killed):
         killed.train()
     checkpoint = checkpoints.resolve(tmp_path / "b")
     assert checkpoint.name == "step-2"
-    resumed = tiny.trainer(tiny.config(steps=4, checkpoint_every=2), tmp_path / "b", attempt=1)
+    resumed = tiny.trainer(cfg, tmp_path / "b", attempt=1)
     resumed.train(resume_from_checkpoint=str(checkpoint))
 
     def said(folder: Path) -> list[Any]:
@@ -208,6 +217,8 @@ def test_resumed_run_repeats_what_the_whole_run_does(tmp_path: Path) -> None:
         ]
 
     assert said(tmp_path / "a") == said(tmp_path / "b")
+    by_step = {row[0]: row[3] for row in said(tmp_path / "b")}
+    assert [by_step[step] for step in range(4)] == budgets
     for ours, theirs in zip(resumed.model.parameters(), whole.model.parameters(), strict=True):
         torch.testing.assert_close(ours, theirs, rtol=0, atol=0)
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from src.config import RewardConfig
-from src.rewards.terms import TERMS, Outcome
+from src.rewards.terms import OPTIONAL, TERMS, Outcome
 
 
 @dataclass(frozen=True)
@@ -25,6 +25,7 @@ class Reward:
 
 
 def compose(outcome: Outcome, cfg: RewardConfig) -> Reward:
-    """Return the reward of ``outcome``: every term of ``src.rewards.terms`` and their sum."""
-    terms = {name: term(outcome, cfg) for name, term in TERMS.items()}
+    """Return the reward of ``outcome``: the terms that have a weight (src/rewards/terms.py) and their sum."""
+    weightless = {name for name in OPTIONAL if getattr(cfg, name) == 0}
+    terms = {name: term(outcome, cfg) for name, term in TERMS.items() if name not in weightless}
     return Reward(correct=outcome.correct, terms=terms, total=sum(terms.values()))

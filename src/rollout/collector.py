@@ -202,7 +202,8 @@ class Collector:
         correct = answered.grade.result().correct
         rewards = None
         if trajectory.stop_reason is not StopReason.INFRASTRUCTURE:
-            reward = compose(_outcome(trajectory, answer, correct), self._reward)
+            outcome = _outcome(trajectory, answer, correct, self._rollout.max_tokens)
+            reward = compose(outcome, self._reward)
             rewards = {**reward.terms, "total": reward.total}
         record = _record(trajectory, answer, correct, rewards, phase, step, attempt)
         if self._reward.lenient:
@@ -230,13 +231,15 @@ def _succeeds(grade: Future[Grade]) -> bool:
     return True
 
 
-def _outcome(trajectory: Trajectory, answer: str | None, correct: bool) -> Outcome:
+def _outcome(trajectory: Trajectory, answer: str | None, correct: bool, max_tokens: int) -> Outcome:
     return Outcome(
         correct=correct,
         answer=answer,
         policy_texts=tuple(trajectory.policy_texts),
         statuses=tuple(str(execution.result.status) for execution in trajectory.executions),
         stop_reason=str(trajectory.stop_reason),
+        tokens=len(trajectory.completion_ids),
+        max_tokens=max_tokens,
     )
 
 

@@ -38,6 +38,7 @@ class Tally:
         if record.lenient is not None:
             self._mean("accuracy_lenient", record.lenient)
         self._mean("executions_per_trajectory", len(executions))
+        self._mean("budget_used_up", 0 < record.budget <= len(executions))
         self._mean("code_share", bool(record.executions))
         for execution in executions:
             self._mean("failed_share", execution.status != "ok")
