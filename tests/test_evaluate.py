@@ -107,7 +107,7 @@ def test_killed_five_times_it_has_the_same_trajectories_each_once(tmp_path: Path
     cfg = replace(
         CONFIG,
         rollout=replace(CONFIG.rollout, max_live=6, max_tokens=60),
-        evaluate=replace(CONFIG.evaluate, k=12, temperature=1.0, resume=True, modes=["code", "text"]),
+        evaluate=replace(CONFIG.evaluate, k=24, temperature=1.0, resume=True, modes=["code", "text"]),
     )
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["src.benchmarking"])
@@ -131,11 +131,11 @@ def test_killed_five_times_it_has_the_same_trajectories_each_once(tmp_path: Path
     assert process.exitcode == 0
     found = [(r.mode, r.problem_id, r.sample) for r in iter_records(records)]
     expected = {(mode, f"{one.id}", k) for mode in ("code", "text") for one in load_benchmark(cfg.benchmark)
-                for k in range(12)}  # fmt: skip
-    assert len(found) == len(expected) == 216
+                for k in range(24)}  # fmt: skip
+    assert len(found) == len(expected) == 432
     assert set(found) == expected
     results = json.loads((tmp_path / "summary.json").read_text())["results"]
-    assert [results[mode]["n"] for mode in ("code", "text")] == [108, 108]
+    assert [results[mode]["n"] for mode in ("code", "text")] == [216, 216]
     texts: dict[tuple[str, str], list[str]] = {}
     for record in iter_records(records):
         texts.setdefault((record.mode, record.problem_id), []).append(
