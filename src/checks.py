@@ -146,6 +146,20 @@ def _curriculum(cfg: c.CurriculumConfig, at: str) -> list[str]:
     return []
 
 
+def _alarm(cfg: c.AlarmConfig, at: str) -> list[str]:
+    faults = []
+    for index, rule in enumerate(cfg.rules):
+        if (rule.above is None) == (rule.below is None):
+            faults.append(
+                f"{at}rules[{index}] ({rule.name}): above={show(rule.above)}, below={show(rule.below)}; give "
+                "one of the two"
+            )
+    names = [rule.name for rule in cfg.rules]
+    for name in sorted({name for name in names if names.count(name) > 1}):
+        faults.append(f"{at}rules: {name} is the name of more than one; give each its own")
+    return faults
+
+
 def _trainer(cfg: c.TrainerConfig, at: str) -> list[str]:
     faults = []
     batch, samples, minis, micro = (
@@ -247,6 +261,7 @@ _CHECKS: dict[type, Callable[[Any, str], list[str]]] = {
     c.SandboxConfig: _sandbox,
     c.CurriculumConfig: _curriculum,
     c.TrainerConfig: _trainer,
+    c.AlarmConfig: _alarm,
     c.EvaluateConfig: _evaluate,
     c.Config: _run,
 }

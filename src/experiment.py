@@ -11,10 +11,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from rich.markup import escape
 from transformers import set_seed
 from transformers.utils import logging as transformers_logging
 
 from src import checkpoints, provenance
+from src.alarms import build_alarms, stop_if_asked
 from src.config import Config
 from src.console import comparison, console, progress, step_line
 from src.curriculum import build_curriculum
@@ -65,16 +67,22 @@ def run(cfg: Config, run_dir: Path) -> dict[str, Any]:
         bar = stack.enter_context(progress())
 
         steps = cfg.trainer.steps
+        alarms = build_alarms(cfg.alarm)
         earlier = _earlier_seconds(run_dir, checkpoint)
         task = bar.add_task("training", total=steps, visible=False)
 
         def on_step(step: int, metrics: dict[str, float]) -> None:
             wall = earlier + time.perf_counter() - start
+            fired = alarms.check(step, metrics)
+            metrics |= alarms.metrics(fired)
             metrics_file.write([{"step": step, "attempt": attempt, "wall_seconds": wall, **metrics}])
             tracker.log(metrics, step)
             if trainer.collected is not None:
                 tracker.samples(trainer.collected.records, step)
             console.print(step_line(step, steps, metrics))
+            for alarm in fired:
+                console.print(f"[bold yellow]{escape(str(alarm))}")
+            stop_if_asked(fired)
             bar.update(task, completed=step + 1, visible=True, description=_describe(metrics))
 
         def collector(trainer: CIRTrainer, mode: str | None = None) -> Collector:

@@ -15,6 +15,7 @@ def main(cfg: Config, run_dir: Path) -> None:
     from src.rollout.engines.environment import set_environment
 
     set_environment(cfg.engine)
+    from src.alarms import AlarmError
     from src.checkpoints import CheckpointError
     from src.experiment import run
     from src.problems import ProblemError
@@ -26,6 +27,7 @@ def main(cfg: Config, run_dir: Path) -> None:
     try:
         run(cfg, run_dir)
     except (
+        AlarmError,
         CheckpointError,
         EngineError,
         InfrastructureError,

@@ -16,6 +16,11 @@ def failed(record: TrajectoryRecord) -> int:
     return sum(execution.status not in _NOT_FAILED for execution in record.executions)
 
 
+def _wrote(record: TrajectoryRecord) -> bool:
+    """Whether the policy wrote anything but white space."""
+    return any(segment.author == "policy" and segment.text.strip() for segment in record.segments)
+
+
 class Tally:
     """Counts records one by one, keeping none: a batch of a step, or an evaluation of any size."""
 
@@ -35,6 +40,7 @@ class Tally:
         if record.rewards is not None:
             self._mean("reward", record.rewards["total"])
         self._mean("accuracy", record.correct)
+        self._mean("correct_without_text", record.correct and not _wrote(record))
         if record.lenient is not None:
             self._mean("accuracy_lenient", record.lenient)
         self._mean("executions_per_trajectory", len(executions))

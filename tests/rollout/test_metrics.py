@@ -30,6 +30,7 @@ def test_counts() -> None:
         "accuracy/Geometry": 1.0,
         "executions_per_trajectory": 4 / 3,
         "budget_used_up": 2 / 3,
+        "correct_without_text": 0,
         "code_share": 2 / 3,
         "failed_share": 3 / 4,
         "repair_rate": 1 / 2,

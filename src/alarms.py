@@ -1,0 +1,84 @@
+"""Alarms: metrics of rollout steps that mean trouble, said at once instead of after a night.
+
+A rule names a metric, a bound and how many steps in a row it must be passed; it warns, or stops the run. A
+metric that a step does not have (no engine logprobs, say) breaks the row.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from src.config import AlarmConfig, RuleConfig
+
+PREFIX = "alarm/"
+
+
+class AlarmError(RuntimeError):
+    """A rule whose action is to stop has fired; the message says which, why and what to look at."""
+
+
+@dataclass(frozen=True)
+class Alarm:
+    """A rule that fires at a step, and the metric's value there."""
+
+    rule: RuleConfig
+    step: int
+    value: float
+
+    def __str__(self) -> str:
+        bound = "above" if self.rule.above is not None else "below"
+        limit = self.rule.above if self.rule.above is not None else self.rule.below
+        row = f" for {self.rule.steps} steps" if self.rule.steps > 1 else ""
+        return (
+            f"alarm {self.rule.name} at step {self.step}: {self.rule.metric} is {self.value:.4g}, {bound} "
+            f"{limit:g}{row}; {self.rule.says}"
+        )
+
+
+class Alarms:
+    """Follows a run's metrics.
+
+    Args:
+        rules: what is looked at.
+    """
+
+    def __init__(self, rules: Sequence[RuleConfig]) -> None:
+        self._rules = rules
+        self._row = dict.fromkeys((rule.name for rule in rules), 0)
+
+    def check(self, step: int, metrics: Mapping[str, float]) -> list[Alarm]:
+        """Take note of a step; return the rules that fire at it, again at every further step of their row."""
+        found = []
+        for rule in self._rules:
+            value = metrics.get(rule.metric)
+            self._row[rule.name] = (
+                self._row[rule.name] + 1 if value is not None and _passed(rule, value) else 0
+            )
+            if value is not None and self._row[rule.name] >= rule.steps:
+                found.append(Alarm(rule, step, value))
+        return found
+
+    def metrics(self, fired: Sequence[Alarm]) -> dict[str, float]:
+        """Return 1 for every rule that fires and 0 for the others, to be logged."""
+        names = {alarm.rule.name for alarm in fired}
+        return {f"{PREFIX}{rule.name}": float(rule.name in names) for rule in self._rules}
+
+
+def stop_if_asked(fired: Sequence[Alarm]) -> None:
+    """Raise AlarmError for the rules among ``fired`` whose action is to stop."""
+    stopping = [str(alarm) for alarm in fired if alarm.rule.action == "stop"]
+    if stopping:
+        raise AlarmError("; ".join(stopping))
+
+
+def build_alarms(cfg: AlarmConfig) -> Alarms:
+    """Return the alarms of a configuration."""
+    return Alarms(cfg.rules)
+
+
+def _passed(rule: RuleConfig, value: float) -> bool:
+    """Whether a value is beyond the rule's bound; nan is beyond every one."""
+    if value != value:
+        return True
+    return (rule.above is not None and value > rule.above) or (rule.below is not None and value < rule.below)

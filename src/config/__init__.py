@@ -1,0 +1,88 @@
+"""Typed view of the composed configuration: every key of ``conf/`` is a field here.
+
+A field's type, and through :func:`~src.schema.option` the values that it may take, are checked by
+:mod:`src.checks` before anything expensive. This module imports neither torch nor TRL.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from src.config.problems import LEVELS, SUBJECTS, BenchmarkConfig, DataConfig, FieldsConfig, ModelConfig
+from src.config.rollout import EngineConfig, RolloutConfig, VLLMConfig, VLLMServerConfig
+from src.config.sandbox import DockerConfig, RayConfig, SandboxConfig, SandboxFusionConfig
+from src.config.training import (
+    AlarmConfig,
+    CurriculumConfig,
+    EvaluateConfig,
+    RewardConfig,
+    RuleConfig,
+    StageConfig,
+    TrackingConfig,
+    TrainerConfig,
+)
+
+__all__ = [
+    "LEVELS",
+    "SUBJECTS",
+    "AlarmConfig",
+    "BenchmarkConfig",
+    "Config",
+    "CurriculumConfig",
+    "DataConfig",
+    "DockerConfig",
+    "EngineConfig",
+    "EvaluateConfig",
+    "EvaluationConfig",
+    "ExecuteConfig",
+    "FieldsConfig",
+    "ModelConfig",
+    "RayConfig",
+    "RewardConfig",
+    "RolloutConfig",
+    "RuleConfig",
+    "SandboxConfig",
+    "SandboxFusionConfig",
+    "StageConfig",
+    "TrackingConfig",
+    "TrainerConfig",
+    "VLLMConfig",
+    "VLLMServerConfig",
+]
+
+
+@dataclass
+class Config:
+    """A whole run."""
+
+    model: ModelConfig = field(default_factory=ModelConfig)
+    data: DataConfig = field(default_factory=DataConfig)
+    engine: EngineConfig = field(default_factory=EngineConfig)
+    rollout: RolloutConfig = field(default_factory=RolloutConfig)
+    sandbox: SandboxConfig = field(default_factory=SandboxConfig)
+    curriculum: CurriculumConfig = field(default_factory=CurriculumConfig)
+    reward: RewardConfig = field(default_factory=RewardConfig)
+    trainer: TrainerConfig = field(default_factory=TrainerConfig)
+    evaluate: EvaluateConfig = field(default_factory=EvaluateConfig)
+    alarm: AlarmConfig = field(default_factory=AlarmConfig)
+    tracking: TrackingConfig = field(default_factory=TrackingConfig)
+
+
+@dataclass
+class EvaluationConfig:
+    """``python -m src.evaluate``."""
+
+    model: ModelConfig = field(default_factory=ModelConfig)
+    benchmark: BenchmarkConfig = field(default_factory=BenchmarkConfig)
+    engine: EngineConfig = field(default_factory=EngineConfig)
+    rollout: RolloutConfig = field(default_factory=RolloutConfig)
+    sandbox: SandboxConfig = field(default_factory=SandboxConfig)
+    reward: RewardConfig = field(default_factory=RewardConfig)
+    evaluate: EvaluateConfig = field(default_factory=EvaluateConfig)
+
+
+@dataclass
+class ExecuteConfig:
+    """``python -m src.sandbox``."""
+
+    sandbox: SandboxConfig = field(default_factory=SandboxConfig)
