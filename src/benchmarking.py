@@ -17,7 +17,7 @@ from src import provenance
 from src.config import EvaluationConfig
 from src.console import comparison, console, progress
 from src.evaluation import Results, evaluate
-from src.policy import load_codec, load_model
+from src.policy import load_codec, load_model, whole_model
 from src.problems import Problem, load_benchmark
 from src.records import RecordWriter, iter_records, write_json
 from src.rewards import Grader
@@ -72,10 +72,12 @@ def run(cfg: EvaluationConfig, run_dir: Path) -> dict[str, Any]:
     problems = shard(load_benchmark(cfg.benchmark), cfg.evaluate.shard)
     provenance.save(cfg, run_dir)
     codec = load_codec(cfg.model)
-    llm = load_llm(cfg.engine, cfg.model, cfg.rollout, evaluate_cfg.seed) if kind == "vllm" else None
-    model = load_model(cfg.model) if kind == "transformers" else None
-    if model is not None and torch.cuda.is_available():
-        model = model.to("cuda")
+    llm, model = None, None
+    if kind == "vllm":
+        with whole_model(cfg.model, run_dir) as whole:
+            llm = load_llm(cfg.engine, whole, cfg.rollout, evaluate_cfg.seed)
+    elif kind == "transformers":
+        model = load_model(cfg.model).to("cuda" if torch.cuda.is_available() else "cpu")
     results = {}
     with (
         build_sandbox(cfg.sandbox) as sandbox,

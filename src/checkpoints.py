@@ -14,7 +14,9 @@ from pathlib import Path
 from typing import Any
 
 MARK = "complete.json"
-NEEDED = ("optimizer.pt", "scheduler.pt", "trainer_state.json", "curriculum.json")
+NEEDED = ("scheduler.pt", "trainer_state.json", "curriculum.json")
+# of one process or DDP; of FSDP, whole or in parts; of DeepSpeed
+OPTIMIZER = ("optimizer.pt", "optimizer.bin", "optimizer_*", "global_step*")
 PREFIX = "step-"
 
 
@@ -29,6 +31,8 @@ def publish(partial: Path, folder: Path, step: int, keep: int) -> Path:
         CheckpointError: a file that a resumed run needs is missing.
     """
     missing = [name for name in NEEDED if not (partial / name).is_file()]
+    if not any(any(partial.glob(pattern)) for pattern in OPTIMIZER):
+        missing.insert(0, "optimizer.pt")
     if missing:
         raise CheckpointError(f"{partial} lacks {', '.join(missing)}; the checkpoint was not kept")
     files = {p.relative_to(partial).as_posix(): p.stat().st_size for p in partial.rglob("*") if p.is_file()}

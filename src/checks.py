@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable
-from dataclasses import fields, is_dataclass
+from dataclasses import fields, is_dataclass, replace
 from importlib.util import find_spec
 from itertools import pairwise
 from pathlib import Path
@@ -17,9 +17,10 @@ from typing import Any, TypeVar
 
 from omegaconf import DictConfig
 
-from src import checkpoints, data_checks
+from src import checkpoints, data_checks, lora_checks
 from src import config as c
 from src.data_checks import nearby
+from src.ranks import world_size
 from src.schema import ConfigError, build, show
 
 C = TypeVar("C")
@@ -53,6 +54,10 @@ def check(node: Any, path: str = "") -> list[str]:
 
 
 def _model(cfg: c.ModelConfig, at: str) -> list[str]:
+    base = lora_checks.base_of(cfg.path)
+    if base is not None:
+        missing = _model(replace(cfg, path=base.path), at)
+        return [lora_checks.base_fault(cfg.path, base, at)] if missing else []
     folder = Path(cfg.path).expanduser()
     parent_exists = bool(folder.parent.name) and ((ROOT / folder.parent).is_dir() or folder.parent.is_dir())
     hub_like = len(folder.parts) <= 2 and not cfg.path.startswith(("/", ".", "~")) and not parent_exists
@@ -168,10 +173,9 @@ def _trainer(cfg: c.TrainerConfig, at: str) -> list[str]:
         cfg.minibatches,
         cfg.micro_batch_size,
     )
+    world = world_size()
     if batch % samples:
-        unit = math.lcm(samples, minis * micro)
-        low = batch - batch % unit
-        nearest = " or ".join(str(size) for size in (low, low + unit) if size)
+        nearest = _multiples_near(batch, math.lcm(samples, minis * micro * world))
         faults.append(
             f"{at}batch_size={batch}: not divisible by {at}samples_per_prompt={samples}; nearest: {nearest}"
         )
@@ -180,11 +184,25 @@ def _trainer(cfg: c.TrainerConfig, at: str) -> list[str]:
             f"{at}minibatches={minis}: {at}batch_size={batch} cannot be split into that many equal parts; "
             f"nearest: {_divisors_near(minis, batch)}"
         )
-    elif (batch // minis) % micro:
+    elif batch // minis % world:
         faults.append(
-            f"{at}micro_batch_size={micro}: a mini-batch of {batch // minis} trajectories ({at}batch_size="
-            f"{batch} / {at}minibatches={minis}) cannot be split into parts of that size; nearest: "
-            f"{_divisors_near(micro, batch // minis)}"
+            f"{at}batch_size={batch}: a mini-batch of {batch // minis} trajectories ({at}minibatches="
+            f"{minis}) cannot be shared out among {world} processes; nearest: "
+            f"{_multiples_near(batch, minis * world * samples)}"
+        )
+    elif (batch // minis // world) % micro:
+        part = batch // minis // world
+        of = f" / {world} processes" if world > 1 else ""
+        faults.append(
+            f"{at}micro_batch_size={micro}: a mini-batch of {part} trajectories ({at}batch_size="
+            f"{batch} / {at}minibatches={minis}{of}) cannot be split into parts of that size; nearest: "
+            f"{_divisors_near(micro, part)}"
+        )
+    elif cfg.dynamic_sampling and batch // world % samples:
+        faults.append(
+            f"{at}dynamic_sampling={cfg.dynamic_sampling}: it replaces whole groups, and each of {world} "
+            f"processes has {batch // world} trajectories, no multiple of {at}samples_per_prompt={samples}; "
+            f"nearest {at}batch_size: {_multiples_near(batch, samples * world * minis * micro)}"
         )
     if cfg.warmup_steps >= cfg.steps * minis:
         faults.append(
@@ -237,7 +255,7 @@ def _run(cfg: c.Config, at: str) -> list[str]:
             f"{at}evaluate.shard={cfg.evaluate.shard}: the evaluations of a training run are whole; leave it "
             "null, and evaluate the checkpoint in shards with python -m src.evaluate"
         )
-    return faults + _colocated(cfg, at)
+    return faults + _colocated(cfg, at) + lora_checks.training(cfg, at)
 
 
 def _colocated(cfg: c.Config, at: str) -> list[str]:
@@ -254,6 +272,7 @@ def _colocated(cfg: c.Config, at: str) -> list[str]:
 
 _CHECKS: dict[type, Callable[[Any, str], list[str]]] = {
     c.ModelConfig: _model,
+    c.LoRAConfig: lora_checks.lora,
     c.DataConfig: data_checks.data,
     c.BenchmarkConfig: data_checks.benchmark,
     c.EngineConfig: _engine,
@@ -264,7 +283,14 @@ _CHECKS: dict[type, Callable[[Any, str], list[str]]] = {
     c.AlarmConfig: _alarm,
     c.EvaluateConfig: _evaluate,
     c.Config: _run,
+    c.EvaluationConfig: lora_checks.evaluation,
 }
+
+
+def _multiples_near(value: int, unit: int) -> str:
+    """Return the multiples of ``unit`` around ``value``, as text."""
+    low = value - value % unit
+    return " or ".join(str(size) for size in (low, low + unit) if size)
 
 
 def _divisors_near(value: int, total: int) -> str:

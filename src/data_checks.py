@@ -7,29 +7,69 @@ from pathlib import Path
 from typing import Any
 
 from src import config as c
-from src.schema import show, wrong_choice
+from src.schema import ConfigError, show, wrong_choice
 
 
 def data(cfg: c.DataConfig, at: str) -> list[str]:
     """Return the faults of training and held-out problems."""
-    faults = []
     paths = {f"{at}train_path": cfg.train_path, f"{at}heldout_path": cfg.heldout_path}
+    held = {
+        f"{at}heldout_path": cfg.heldout_path,
+        f"{at}heldout.benchmark": cfg.heldout.benchmark,
+        f"{at}heldout.dataset": cfg.heldout.dataset,
+    }
+    faults = []
     if cfg.kind == "mini":
-        for name, path in paths.items():
-            if path is not None:
-                faults.append(
-                    f"{name}={path}: problem files are read with {at}kind=file only; choose data=file, or "
-                    f"leave {name} null"
-                )
+        faults += [
+            f"{name}={path}: problem files are read with {at}kind=file only; choose data=file, or leave "
+            f"{name} null"
+            for name, path in paths.items()
+            if path is not None
+        ]
+        faults += [
+            f"{name}={value}: the mini family is generated; choose data=hub, or leave {name} null"
+            for name, value in (held | {f"{at}dataset": cfg.dataset}).items()
+            if value is not None and name not in paths
+        ]
         faults += _choices(f"{at}subjects", cfg.subjects, c.SUBJECTS)
         faults += _choices(f"{at}levels", cfg.levels, c.LEVELS)
+        return faults + _named(cfg, at)
     for name, path in paths.items():
-        if cfg.kind == "file" and path is None and name.endswith("heldout_path"):
-            faults.append(f"{name}=null: {at}kind=file needs it; give {name}=FILE, JSON Lines or Parquet")
-        elif cfg.kind == "file" and path is not None:
+        if path is not None:
             faults += _problem_file(name, path)
-    if cfg.kind == "file":
-        faults += _mini_only(cfg, at, "data.kind=mini")
+    given = [name for name, value in held.items() if value is not None]
+    if not given:
+        faults.append(
+            f"{at}heldout_path=null: {at}kind={cfg.kind} needs it; give {at}heldout_path=FILE, JSON Lines or "
+            f"Parquet, {at}heldout.benchmark=math500, or {at}heldout.dataset=ID of the hub"
+        )
+    if len(given) > 1:
+        faults.append(f"{' and '.join(given)}: each names the held-out problems; leave all but one null")
+    if cfg.kind == "file" and cfg.dataset is not None:
+        faults.append(f"{at}dataset={cfg.dataset}: it is read with {at}kind=hub only; choose data=hub")
+    if cfg.kind == "hub" and cfg.dataset is None and cfg.train_path is None:
+        faults.append(f"{at}dataset=null: {at}kind=hub needs a data set's id, or {at}train_path=FILE")
+    return faults + _named(cfg, at) + _mini_only(cfg, at, "data.kind=mini")
+
+
+def _named(cfg: c.DataConfig, at: str) -> list[str]:
+    """Return the faults of the benchmarks that are named: held out, or cleaned against."""
+    names = {f"{at}clean.against[{index}]": text for index, text in enumerate(cfg.clean.against)}
+    if cfg.heldout.benchmark is not None:
+        names[f"{at}heldout.benchmark"] = cfg.heldout.benchmark
+    faults = []
+    for name, text in names.items():
+        try:
+            found = c.named_benchmark(text)
+        except ConfigError as error:
+            faults.append(error.faults[0].replace("benchmark=", f"{name}=", 1))
+            continue
+        if found.path is not None and found.kind == "mini":
+            faults.append(f"{name}={text}: the mini family is generated; leave out @{found.path}")
+        elif found.path is not None:
+            faults += _problem_file(name, found.path)
+        elif found.kind != "mini" and found.dataset is None:
+            faults.append(f"{name}={text}: this option names no problems by itself; give {text}@FILE")
     return faults
 
 

@@ -27,6 +27,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from src.checks import ROOT, load
+from src.ranks import rank, world_size
 from src.schema import ConfigError, either, key_names, show, unknown_key, wrong_choice
 
 C = TypeVar("C")
@@ -37,12 +38,16 @@ EXIT_CODE = 2
 _COMPOSITION_ERRORS = (HydraException, OmegaConfBaseException, yaml.YAMLError, ValueError)
 
 
-def entry(config_name: str, schema: type[C]) -> Callable[[Callable[[C, Path], None]], Callable[[], None]]:
+def entry(
+    config_name: str, schema: type[C], *, parallel: bool = False
+) -> Callable[[Callable[[C, Path], None]], Callable[[], None]]:
     """Make ``main(cfg, run_dir)`` a program configured by ``conf/<config_name>.yaml``.
 
     Args:
         config_name: the primary config.
         schema: dataclass of the whole configuration; ``cfg`` is an instance of it.
+        parallel: whether several processes may be one run of it; only the first makes a folder, and its
+            ``run_dir`` counts.
 
     The program exits with code 2 on a configuration that cannot run, also when ``main`` itself raises a
     :class:`~src.schema.ConfigError`.
@@ -68,6 +73,8 @@ def entry(config_name: str, schema: type[C]) -> Callable[[Callable[[C, Path], No
             # machine that cost a factor of ten. Not to spin at all cost a quarter on an idle one.
             os.environ.setdefault("GOMP_SPINCOUNT", "30000")
             CheckBeforeRun.schema = schema
+            if world_size() > 1:
+                _join_others(config_name, parallel)
             try:
                 hydra.main(version_base="1.3", config_path=str(CONF), config_name=config_name)(job)()
             except _COMPOSITION_ERRORS as error:
@@ -78,6 +85,27 @@ def entry(config_name: str, schema: type[C]) -> Callable[[Callable[[C, Path], No
         return main
 
     return decorate
+
+
+def _join_others(name: str, parallel: bool) -> None:
+    """Be one of several processes of a run; stop if that cannot be."""
+    if not parallel:
+        _stop(
+            ConfigError(
+                f"WORLD_SIZE={world_size()}: src.{name} is one process; start it without a launcher "
+                "(evaluations are shared out by evaluate.shard=I/N and joined by python -m src.merge)"
+            )
+        )
+    if {"-m", "--multirun"} & set(sys.argv[1:]):
+        _stop(
+            ConfigError(
+                f"--multirun: this is one of {world_size()} processes of one run; sweep over runs of one "
+                "process each (hydra/launcher=slurm), or start the launcher once for each run"
+            )
+        )
+    if rank() > 0:
+        sys.argv += [f"hydra.{one}" for one in ("run.dir=.", "output_subdir=null")]
+        sys.argv += ["hydra/job_logging=none", "hydra/hydra_logging=none"]
 
 
 class CheckBeforeRun(Callback):
@@ -184,6 +212,7 @@ def _words(text: str) -> str:
 
 
 def _stop(error: ConfigError, place: str = "") -> NoReturn:
-    """Print one message and exit."""
-    print(f"{place}{error}", file=sys.stderr)
+    """Print one message, once on each machine, and exit."""
+    if os.environ.get("LOCAL_RANK", "0") == "0":
+        print(f"{place}{error}", file=sys.stderr)
     raise SystemExit(EXIT_CODE) from None

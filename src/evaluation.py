@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence, Set
 from typing import Any
 
@@ -48,14 +47,22 @@ class Results:
 
     def __init__(self) -> None:
         self._tally = Tally()
-        self._outcomes: dict[str, dict[str, list[bool]]] = defaultdict(lambda: defaultdict(list))
+        self._outcomes: dict[str, dict[str, list[bool]]] = {}  # by subject and problem
 
     def add(self, record: TrajectoryRecord) -> None:
         """Count one more record."""
         self._tally.add(record)
-        outcomes = self._outcomes[record.subject or "none"]
+        outcomes = self._outcomes.setdefault(record.subject or "none", {})
         if record.stop_reason != "infrastructure":
-            outcomes[record.problem_id].append(record.correct)
+            outcomes.setdefault(record.problem_id, []).append(record.correct)
+
+    def merge(self, other: Results) -> None:
+        """Count what another has counted, too."""
+        self._tally.merge(other._tally)
+        for subject, problems in other._outcomes.items():
+            ours = self._outcomes.setdefault(subject, {})
+            for name, values in problems.items():
+                ours.setdefault(name, []).extend(values)
 
     def summary(self) -> dict[str, Any]:
         """Return accuracy over all and by subject, and every metric of the rollouts."""

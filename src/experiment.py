@@ -17,22 +17,25 @@ from transformers.utils import logging as transformers_logging
 
 from src import checkpoints, provenance
 from src.alarms import build_alarms, stop_if_asked
+from src.callbacks import AtStart, MetricsCallback
 from src.config import Config
 from src.console import comparison, console, progress, step_line
 from src.curriculum import build_curriculum
-from src.evaluation import evaluate
+from src.evaluation import Results, evaluate
 from src.policy import load_codec, load_model
-from src.problems import load_problems
-from src.records import LineWriter, RecordWriter, last_attempt, read_metrics, write_json
+from src.problems import load_data
+from src.ranks import Ranks
+from src.records import LineWriter, RankWriter, last_attempt, read_metrics, write_json
 from src.rewards import Grader
 from src.rollout.collector import Collector
 from src.rollout.engines.build import Engines, choose_engine, refuse_training
 from src.rollout.engines.colocated import SleepingVLLM
 from src.sandbox import build_sandbox
 from src.tracking import Tracker
-from src.trainer import CIRTrainer, MetricsCallback
+from src.trainer import CIRTrainer
 
 RECORDS, METRICS, STATE, SUMMARY = "trajectories.jsonl", "metrics.jsonl", "state.json", "summary.json"
+DATA = "data.json"  # what was taken out of the problems, and why
 TIMED = ("generation", "execution", "grading", "update")
 
 
@@ -47,22 +50,29 @@ def run(cfg: Config, run_dir: Path) -> dict[str, Any]:
     start = time.perf_counter()
     kind = choose_engine(cfg.engine)
     refuse_training(kind, cfg.engine)
-    checkpoint = _take_over(cfg, run_dir)
-    provenance.save(cfg, run_dir)
-    state = _read_state(run_dir) if checkpoint else {}
-    attempt = last_attempt(run_dir / RECORDS) + 1 if checkpoint else 0
-    train_problems, heldout = load_problems(cfg.data, "train"), load_problems(cfg.data, "heldout")
     with ExitStack() as stack:
+        ranks = stack.enter_context(Ranks(cfg.trainer.rank_timeout))
+        run_dir = ranks.of_first(run_dir.resolve())
+        console.quiet = not ranks.first
+        checkpoint = _take_over(cfg, run_dir, ranks)
+        if ranks.first:
+            provenance.save(cfg, run_dir)
+        state = _read_state(run_dir) if checkpoint else {}
+        attempt = ranks.of_first(last_attempt(run_dir / RECORDS) + 1 if checkpoint else 0)
+        data = load_data(cfg.data)
+        console.print(data.line)
+        if ranks.first:
+            write_json(run_dir / DATA, data.report)
         sandbox = stack.enter_context(build_sandbox(cfg.sandbox))
         console.print(f"sandbox: {sandbox.jail}, {sandbox.workers} workers")
         grader = stack.enter_context(Grader(cfg.reward.grade_workers, cfg.reward.grade_seconds))
-        writer = stack.enter_context(RecordWriter(run_dir / RECORDS))
-        metrics_file = stack.enter_context(LineWriter(run_dir / METRICS))
+        writer = stack.enter_context(RankWriter(run_dir / RECORDS, ranks))
+        metrics_file = stack.enter_context(LineWriter(run_dir / METRICS)) if ranks.first else None
         transformers_logging.disable_progress_bar()  # ours is the only one
         set_seed(cfg.trainer.seed)
         model = load_model(cfg.model)
         codec = load_codec(cfg.model)
-        tracker = Tracker(cfg, run_dir, state.get("wandb_id"))
+        tracker = Tracker(cfg, run_dir, state.get("wandb_id"), write=ranks.first)
         stack.callback(tracker.finish)
         bar = stack.enter_context(progress())
 
@@ -73,12 +83,13 @@ def run(cfg: Config, run_dir: Path) -> dict[str, Any]:
 
         def on_step(step: int, metrics: dict[str, float]) -> None:
             wall = earlier + time.perf_counter() - start
+            writer.share()
             fired = alarms.check(step, metrics)
             metrics |= alarms.metrics(fired)
-            metrics_file.write([{"step": step, "attempt": attempt, "wall_seconds": wall, **metrics}])
+            if metrics_file is not None:
+                metrics_file.write([{"step": step, "attempt": attempt, "wall_seconds": wall, **metrics}])
             tracker.log(metrics, step)
-            if trainer.collected is not None:
-                tracker.samples(trainer.collected.records, step)
+            tracker.samples(trainer.records, step)
             console.print(step_line(step, steps, metrics))
             for alarm in fired:
                 console.print(f"[bold yellow]{escape(str(alarm))}")
@@ -91,8 +102,11 @@ def run(cfg: Config, run_dir: Path) -> dict[str, Any]:
             if kind == "vllm":
                 llm = trainer.vllm_generation.llm
                 power = SleepingVLLM(trainer.vllm_generation) if cfg.engine.vllm.sleep else None
+            in_step = ranks if trainer.shares_weights else None
             engines = stack.enter_context(
-                Engines(kind, cfg.engine, cfg.rollout, codec, model=model, llm=llm, power=power)
+                Engines(
+                    kind, cfg.engine, cfg.rollout, codec, model=model, llm=llm, power=power, in_step=in_step
+                )
             )
             sampling = cfg.rollout if mode is None else cfg.evaluate
             rollout = cfg.rollout if mode is None else replace(cfg.rollout, tools=mode != "text")
@@ -105,42 +119,57 @@ def run(cfg: Config, run_dir: Path) -> dict[str, Any]:
             run_dir,
             model,
             codec.tokenizer,
-            train_problems,
+            data.train,
             collector,
             build_curriculum(cfg.curriculum),
             kind,
             attempt,
-            [MetricsCallback(on_step, cfg.trainer.minibatches)],
+            [MetricsCallback(on_step, cfg.trainer.minibatches), AtStart(lambda: before())],
+            ranks,
         )
-        console.print(f"engine: {kind}")
+        console.print(f"engine: {kind}" + (f"; {ranks.world} processes" if ranks.world > 1 else ""))
 
         def evaluations(phase: str, step: int) -> dict[str, Any]:
-            results = {}
+            summaries = {}
             trainer.push_weights()
+            part = ranks.part(data.heldout)
+            settings = replace(cfg.evaluate, seed=cfg.evaluate.seed + ranks.rank)
             for mode in cfg.evaluate.modes:
-                total = len(heldout) * cfg.evaluate.k
-                evaluator = collector(trainer, mode)
+                evaluator, results = collector(trainer, mode), Results()
+                total = len(part) * cfg.evaluate.k
                 eval_task = bar.add_task(f"evaluating {phase} training, {mode}", total=total, meter=evaluator)
-                results[mode] = evaluate(
+                evaluate(
                     evaluator,
-                    heldout,
+                    part,
                     mode,
-                    cfg.evaluate,
+                    settings,
                     phase=phase,
                     step=step,
                     attempt=attempt,
                     on_finish=partial(bar.advance, eval_task),
+                    results=results,
                 )
                 bar.remove_task(eval_task)
-            return results
+                everyone = Results()
+                for one in ranks.gather(results):
+                    everyone.merge(one)
+                summaries[mode] = everyone.summary()
+                writer.share()
+            return summaries
 
-        if "before" not in state:
-            state = {"before": evaluations("before", 0), "wandb_id": tracker.run_id}
-            write_json(run_dir / STATE, state)
-        bar.update(task, visible=True, meter=trainer)
+        def before() -> None:
+            """Once the weights are where they are trained, and before they are changed."""
+            if "before" not in state:
+                state.update(before=evaluations("before", 0), wandb_id=tracker.run_id)
+                if ranks.first:
+                    write_json(run_dir / STATE, state)
+            bar.update(task, visible=True, meter=trainer)
+
         trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
         after = evaluations("after", trainer.rollout_step)
         bar.remove_task(task)
+        if not ranks.first:
+            return {}
 
         rows = read_metrics(run_dir / METRICS)
         summary = {
@@ -156,8 +185,8 @@ def run(cfg: Config, run_dir: Path) -> dict[str, Any]:
         }
         write_json(run_dir / SUMMARY, summary)
         tracker.finish({"before": state["before"], "after": after})
-    console.print(comparison(state["before"], after))
-    console.print(f"{run_dir / SUMMARY}: {summary['steps']} steps in {summary['wall_seconds']:.0f} s")
+        console.print(comparison(state["before"], after))
+        console.print(f"{run_dir / SUMMARY}: {summary['steps']} steps in {summary['wall_seconds']:.0f} s")
     return summary
 
 
@@ -165,16 +194,18 @@ def _describe(metrics: dict[str, float]) -> str:
     return f"training, reward {metrics['reward']:+.2f}, accuracy {metrics['accuracy']:.2f}"
 
 
-def _take_over(cfg: Config, run_dir: Path) -> Path | None:
+def _take_over(cfg: Config, run_dir: Path, ranks: Ranks) -> Path | None:
     """Return the checkpoint to resume from, with what its run wrote copied into ``run_dir``."""
     if cfg.trainer.resume is None:
         return None
-    checkpoint = checkpoints.resolve(Path(cfg.trainer.resume).expanduser())
+    # the first one says which: it may be deleting older ones while the others look
+    checkpoint = ranks.of_first(checkpoints.resolve(Path(cfg.trainer.resume).expanduser()).resolve())
     origin = checkpoint.parent.parent
-    run_dir.mkdir(parents=True, exist_ok=True)
-    if origin.resolve() != run_dir.resolve():
+    if ranks.first and origin != run_dir:
+        run_dir.mkdir(parents=True, exist_ok=True)
         for name in (RECORDS, METRICS, STATE):
             shutil.copy(origin / name, run_dir / name)
+    ranks.wait()
     earlier = json.loads((origin / "config.json").read_text())
     for key, (old, new) in provenance.changes(earlier, asdict(cfg)).items():
         if key != "trainer.resume":

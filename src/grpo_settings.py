@@ -10,6 +10,7 @@ from trl import GRPOConfig
 
 from src.advantages import scale_rewards
 from src.config import Config
+from src.ranks import world_size
 
 # What TRL calls a metric, and what it is called here; its other metrics are ours under other names.
 TRL_METRICS = {
@@ -31,9 +32,9 @@ TRL_METRICS = {
 
 
 def grpo_config(cfg: Config, folder: Path, kind: str = "transformers") -> GRPOConfig:
-    """Translate our settings for one process, with an engine of ``kind``, into TRL's."""
+    """Translate our settings, with an engine of ``kind``, into TRL's, which are of each process."""
     trainer, rollout = cfg.trainer, cfg.rollout
-    micro_batches = trainer.batch_size // trainer.micro_batch_size
+    micro_batches = trainer.batch_size // (trainer.micro_batch_size * world_size())
     return GRPOConfig(
         output_dir=str(folder),
         per_device_train_batch_size=trainer.micro_batch_size,
@@ -56,15 +57,19 @@ def grpo_config(cfg: Config, folder: Path, kind: str = "transformers") -> GRPOCo
         epsilon_high=trainer.clip_high,
         delta=trainer.dual_clip,
         beta=trainer.kl,
+        entropy_coef=trainer.entropy,
         loss_type=trainer.loss_type,
         scale_rewards=scale_rewards(trainer.advantage),
         mask_truncated_completions=False,
         logging_steps=trainer.minibatches,
         save_strategy="steps",
         save_steps=(trainer.checkpoint_every or trainer.steps) * trainer.minibatches,
-        gradient_checkpointing=False,
-        bf16=cfg.model.dtype == "bfloat16",
-        fp16=cfg.model.dtype == "float16",
+        gradient_checkpointing=trainer.gradient_checkpointing,
+        gradient_checkpointing_kwargs={"use_reentrant": False},
+        bf16=trainer.autocast == "bfloat16",
+        fp16=trainer.autocast == "float16",
+        ddp_find_unused_parameters=False,
+        ddp_timeout=int(trainer.rank_timeout),
         use_cpu=not torch.cuda.is_available(),
         report_to="none",
         disable_tqdm=True,

@@ -2,27 +2,92 @@
 
 from __future__ import annotations
 
+import contextlib
+import tempfile
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig, PreTrainedModel
+from peft import PeftModel
+from transformers import (
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    GenerationConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
 
 from src.config import ModelConfig
+from src.lora import add_adapter
+from src.lora_checks import base_of
 from src.rollout.tokens import TokenCodec
 
 
-def load_model(cfg: ModelConfig) -> PreTrainedModel:
-    """Return the policy with the weights of ``cfg``."""
-    dtype = getattr(torch, cfg.dtype)
-    model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(
-        cfg.path, revision=cfg.revision, dtype=dtype
-    )
-    return model
+def load_model(cfg: ModelConfig) -> PreTrainedModel | PeftModel:
+    """Return the policy of ``cfg``: a whole model, alone or with a new adapter, or a base with its adapter.
+
+    Raises:
+        ConfigError: a module that is to be adapted is not in the model.
+    """
+    base = base_of(cfg.path)
+    if base is not None:
+        model = _load(base.path, base.revision, getattr(torch, cfg.dtype))
+        return PeftModel.from_pretrained(model, cfg.path)
+    model = _load(cfg.path, cfg.revision, getattr(torch, cfg.dtype))
+    return add_adapter(model, cfg) if cfg.lora.rank else model
 
 
 def load_codec(cfg: ModelConfig) -> TokenCodec:
     """Return the codec of the policy's tokenizer; the model's generation settings may name further ends."""
-    tokenizer = AutoTokenizer.from_pretrained(cfg.path, revision=cfg.revision)
+    base = base_of(cfg.path)
+    path, revision = (base.path, base.revision) if base is not None else (cfg.path, cfg.revision)
     try:
-        eos = GenerationConfig.from_pretrained(cfg.path, revision=cfg.revision).eos_token_id
+        eos = GenerationConfig.from_pretrained(path, revision=revision).eos_token_id
     except OSError:  # it has none
         eos = None
-    return TokenCodec(tokenizer).with_eos(eos if isinstance(eos, list) else [] if eos is None else [eos])
+    codec = TokenCodec(_load_tokenizer(cfg.path, cfg.revision))
+    return codec.with_eos(eos if isinstance(eos, list) else [] if eos is None else [eos])
+
+
+@contextlib.contextmanager
+def whole_model(cfg: ModelConfig, folder: Path) -> Iterator[ModelConfig]:
+    """While this lasts, an adapter is a whole model in ``folder`` too, for what loads nothing else.
+
+    vLLM can add adapters by itself; but merged weights are what it samples from beside a trainer.
+    """
+    if base_of(cfg.path) is None:
+        yield cfg
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".merged-", dir=folder) as merged:
+        write_merged(cfg.path, Path(merged), getattr(torch, cfg.dtype))
+        yield replace(cfg, path=merged, revision=None)
+
+
+def write_merged(adapter: str, folder: Path, dtype: torch.dtype | str = "auto") -> None:
+    """Write an adapter and its base as one model, with its tokenizer, into ``folder``.
+
+    Args:
+        adapter: its folder.
+        folder: where to.
+        dtype: of the merged weights; ``auto``: the base's.
+    """
+    base = base_of(adapter)
+    assert base is not None
+    model = PeftModel.from_pretrained(_load(base.path, base.revision, dtype), adapter)
+    model.merge_and_unload().save_pretrained(folder)
+    _load_tokenizer(adapter, None).save_pretrained(folder)
+
+
+def _load(path: str | None, revision: str | None, dtype: torch.dtype | str) -> PreTrainedModel:
+    model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(path, revision=revision, dtype=dtype)
+    return model
+
+
+def _load_tokenizer(path: str, revision: str | None) -> PreTrainedTokenizerBase:
+    base = base_of(path)
+    if base is not None and not (Path(path) / "tokenizer_config.json").is_file():
+        path, revision = base.path, base.revision  # others than our trainer may write the adapter alone
+    tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(path, revision=revision)
+    return tokenizer

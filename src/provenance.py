@@ -40,7 +40,7 @@ def config_hash(cfg: Config | EvaluationConfig) -> str:
 def settings(cfg: Config | EvaluationConfig) -> dict[str, Any]:
     """Return what every summary and figure carries."""
     if isinstance(cfg, Config):
-        benchmark = cfg.data.kind if cfg.data.kind == "mini" else cfg.data.heldout_path
+        benchmark = cfg.data.heldout_name
         data_seed = cfg.data.seed
     else:
         benchmark, data_seed = cfg.benchmark.name, cfg.benchmark.seed

@@ -15,6 +15,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from src.ranks import Ranks
+
 SCHEMA_VERSION = 1
 
 
@@ -120,6 +122,47 @@ class RecordWriter(LineWriter):
     def write_records(self, records: Iterable[TrajectoryRecord]) -> None:
         """Append ``records``; when this returns they survive a kill."""
         self.write(asdict(record) for record in records)
+
+
+class RankWriter(RecordWriter):
+    """Appends the records of several processes to one file, which the first of them writes.
+
+    Until :meth:`share` the others keep theirs in files of their own beside it: should the run end before,
+    they lie there.
+
+    Args:
+        path: the file.
+        ranks: the processes.
+    """
+
+    def __init__(self, path: Path, ranks: Ranks) -> None:
+        self._ranks = ranks
+        self._waiting: list[TrajectoryRecord] = []
+        super().__init__(path if ranks.first else path.with_stem(f"{path.stem}-process-{ranks.rank}"))
+
+    def write_records(self, records: Iterable[TrajectoryRecord]) -> None:
+        """See RecordWriter.write_records."""
+        records = list(records)
+        super().write_records(records)
+        if not self._ranks.first:
+            self._waiting += records
+
+    def share(self) -> None:
+        """Hand over what is waiting; collective."""
+        if self._ranks.world == 1:
+            return
+        for records in self._ranks.gather_to_first(self._waiting)[1:]:
+            super().write_records(records)
+        self._waiting = []
+        self._ranks.wait()  # it is on the disk
+        if not self._ranks.first:
+            self._file.truncate(0)
+
+    def close(self) -> None:
+        """Close the file; one of its own goes when everything in it is handed over."""
+        super().close()
+        if not self._ranks.first and not self._waiting:
+            Path(self._file.name).unlink()
 
 
 def _cut_torn_line(path: Path) -> None:

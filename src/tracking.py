@@ -21,12 +21,13 @@ class Tracker:
         cfg: the whole configuration, stored with the run.
         run_dir: where the W&B files go.
         run_id: of an earlier run that this one resumes.
+        write: False in all processes of a run but one.
     """
 
-    def __init__(self, cfg: Config, run_dir: Path, run_id: str | None = None) -> None:
+    def __init__(self, cfg: Config, run_dir: Path, run_id: str | None = None, *, write: bool = True) -> None:
         self._samples = cfg.tracking.samples
         self._run: Any = None
-        if cfg.tracking.mode == "none":
+        if cfg.tracking.mode == "none" or not write:
             return
         os.environ.setdefault("WANDB_SILENT", "true")
         import wandb

@@ -9,9 +9,13 @@ from src.config import Config
 from src.entry import entry
 
 
-@entry("train", Config)
+@entry("train", Config, parallel=True)
 def main(cfg: Config, run_dir: Path) -> None:
     """Run the whole experiment; the imports are here so that a bad configuration fails in seconds."""
+    if cfg.estimate:
+        from src.estimate import run as run_estimate
+
+        sys.exit(run_estimate(cfg, run_dir))
     from src.rollout.engines.environment import set_environment
 
     set_environment(cfg.engine)

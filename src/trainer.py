@@ -2,7 +2,7 @@
 
 What the hooks do: rollouts with code execution through ``rollout_func``, advantages (src/advantages.py),
 exclusion of trajectories that the infrastructure spoilt, records and metrics of every rollout, checkpoints
-written aside.
+written aside. With several processes each makes its part of a rollout; metrics are of all.
 """
 
 from __future__ import annotations
@@ -11,33 +11,40 @@ import contextlib
 import json
 import os
 import shutil
-import time
 from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from datasets import Dataset
+from torch.utils.data import Sampler
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainerCallback
+from transformers.integrations import is_deepspeed_zero3_enabled
 from transformers.trainer_callback import PrinterCallback
 from trl import GRPOTrainer
 
 from src import checkpoints
 from src.advantages import ADVANTAGES, group_members
+from src.batches import Passes, trim
+from src.callbacks import OURS
 from src.config import Config
 from src.curriculum import Curriculum
-from src.grpo_settings import TRL_METRICS, grpo_config
-from src.problems import Problem
+from src.dynamic_sampling import Asked, fill_up
+from src.grpo_settings import grpo_config
+from src.problems import Problem, ProblemError
 from src.problems.prompts import build_prompt
-from src.records import write_json
+from src.ranks import Ranks
+from src.records import TrajectoryRecord, write_json
 from src.rollout.adapter import to_trl
 from src.rollout.collector import Collected, Collector
 from src.rollout.engines.colocated import llm_settings, mend, trl_makes_llm_with
 from src.rollout.meter import Meter
-from src.rollout.metrics import summarise
+from src.rollout.metrics import over_ranks, summarise
+from src.rollout.trajectory import StopReason
+from src.schema import ConfigError
 
-_OURS = "cir/"
 CURRICULUM = "curriculum.json"  # in a checkpoint
 
 
@@ -48,28 +55,6 @@ class InfrastructureError(RuntimeError):
 def _graded(reward: list[float | None], **_: Any) -> list[float | None]:
     """The reward function that TRL calls: the rollout has graded already."""
     return reward
-
-
-def trim(inputs: dict[str, Any]) -> dict[str, Any]:
-    """Return a micro-batch without the columns that are padding in every row.
-
-    TRL pads to the longest trajectory of the whole rollout; most micro-batches are much shorter.
-    The loss is the same, since padding is masked and rotary positions are relative.
-
-    Args:
-        inputs: what TRL's loss takes; prompts are (B, P), padded on the left, and everything about
-            completions is (B, C), padded on the right.
-    """
-    prompt = int(inputs["prompt_mask"].sum(dim=1).max())
-    width = inputs["completion_mask"].shape[1]
-    completion = max(1, int(inputs["completion_mask"].sum(dim=1).max()))
-    trimmed = dict(inputs)
-    for name, value in inputs.items():
-        if name in ("prompt_ids", "prompt_mask"):
-            trimmed[name] = value[:, value.shape[1] - prompt :]
-        elif isinstance(value, torch.Tensor) and value.dim() == 2 and value.shape[1] == width:
-            trimmed[name] = value[:, :completion]
-    return trimmed
 
 
 class CIRTrainer(GRPOTrainer):
@@ -87,6 +72,7 @@ class CIRTrainer(GRPOTrainer):
         kind: of the engine.
         attempt: how often the run was resumed.
         callbacks: see TRL.
+        ranks: the processes of the run.
     """
 
     def __init__(
@@ -101,15 +87,25 @@ class CIRTrainer(GRPOTrainer):
         kind: str = "transformers",
         attempt: int = 0,
         callbacks: list[TrainerCallback] | None = None,
+        ranks: Ranks | None = None,
     ) -> None:
-        self._cfg, self._problems = cfg, problems
+        self._cfg, self._problems, self._ranks = cfg, problems, ranks or Ranks()
         self._curriculum, self._attempt = curriculum, attempt
+        prompts = cfg.trainer.batch_size // cfg.trainer.samples_per_prompt
+        if len(problems) < prompts:
+            raise ProblemError(
+                f"{len(problems)} training problems are fewer than the {prompts} of one rollout step "
+                f"(trainer.batch_size={cfg.trainer.batch_size} / trainer.samples_per_prompt="
+                f"{cfg.trainer.samples_per_prompt}); give more, or a smaller trainer.batch_size"
+            )
         self._rows: list[dict[str, Any]] = []
-        self.collected: Collected | None = None  # of the last rollout, for callbacks
+        self.collected: Collected | None = None  # what the last rollout trains on
+        self.records: list[TrajectoryRecord] = []  # of all its trajectories, for callbacks
         mode, style = cfg.rollout.mode, cfg.model.prompt_style
         os.environ.setdefault("TRL_EXPERIMENTAL_SILENCE", "1")  # rollout_func is an experimental interface
         rows = [{"prompt": build_prompt(p, mode, style), "problem": i} for i, p in enumerate(problems)]
-        colocated = llm_settings(cfg.engine, cfg.model, cfg.rollout) if kind == "vllm" else None
+        sampled_in = replace(cfg.model, dtype=cfg.trainer.autocast or cfg.model.dtype)
+        colocated = llm_settings(cfg.engine, sampled_in, cfg.rollout) if kind == "vllm" else None
         with trl_makes_llm_with(colocated) if colocated else contextlib.nullcontext():
             super().__init__(
                 model=model,
@@ -123,12 +119,33 @@ class CIRTrainer(GRPOTrainer):
         if self.use_vllm:
             mend(self.vllm_generation)
         self.remove_callback(PrinterCallback)  # prints raw dictionaries
+        self._refuse_engine(kind)
         self._collector = make_collector(self)
+
+    def _refuse_engine(self, kind: str) -> None:
+        """Raise ConfigError for what would hang or sample from half a model."""
+        version = self.accelerator.state.fsdp_plugin.fsdp_version if self.is_fsdp_enabled else 2
+        if version != 2:
+            raise ConfigError(
+                f"fsdp_version: {version} (of the launcher's configuration): only 2 is supported; take "
+                "conf/accelerate/fsdp2.yaml"
+            )
+        if is_deepspeed_zero3_enabled() and kind == "transformers":
+            raise ConfigError(
+                "engine.kind=transformers: under DeepSpeed ZeRO-3 each process holds a part of the weights, "
+                "and rollouts in which processes take other numbers of turns would hang; choose engine=vllm "
+                "or engine=vllm_server, or start with conf/accelerate/fsdp2.yaml"
+            )
 
     @property
     def meter(self) -> Meter:
         """Numbers of the rollout under way."""
         return self._collector.meter
+
+    @property
+    def shares_weights(self) -> bool:
+        """Whether each process holds a part of the weights only."""
+        return bool(self.is_fsdp_enabled)
 
     def push_weights(self) -> None:
         """Let a separate engine sample from the weights as they are now, as TRL does at each rollout."""
@@ -142,6 +159,23 @@ class CIRTrainer(GRPOTrainer):
             self._curriculum.load(json.loads((Path(resume_from_checkpoint) / CURRICULUM).read_text()))
         return super().train(resume_from_checkpoint=resume_from_checkpoint, **options)
 
+    def _get_train_sampler(self, dataset: Any = None) -> Sampler[int]:
+        """TRL's order, pass after pass, as one.
+
+        The order of a later pass depends on the passes before it, which a resumed run of several would not
+        have seen; of a single pass it skips what was done, wherever it stopped.
+        """
+        cfg = self._cfg.trainer
+        prompts = cfg.batch_size // cfg.samples_per_prompt
+        return Passes(
+            -(-cfg.steps // (len(self._problems) // prompts)),
+            data_source=self._problems,
+            mini_repeat_count=cfg.samples_per_prompt,
+            batch_size=prompts,
+            repeat_count=self.args.steps_per_generation,
+            seed=cfg.seed,
+        )
+
     @property
     def rollout_step(self) -> int:
         """Finished rollout steps. One rollout feeds ``minibatches`` optimizer steps."""
@@ -150,13 +184,15 @@ class CIRTrainer(GRPOTrainer):
     def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
         self._rows = inputs  # TRL hands rollout_func the prompts alone
         output = super()._generate_and_score_completions(inputs)
-        tokens = (output["completion_mask"] * output["tool_mask"]).sum(dim=1)
         assert self.collected is not None
+        tokens = (output["completion_mask"] * output["tool_mask"]).sum(dim=1)
         counts = torch.tensor([reward is not None for reward in self.collected.rewards], device=tokens.device)
+        # a group may begin in one process and end in the next
+        members = group_members(self.accelerator.gather(counts), self._cfg.trainer.samples_per_prompt)
         output["advantages"] = ADVANTAGES[self._cfg.trainer.advantage](
             output["advantages"],
             tokens,
-            group_members(counts, self._cfg.trainer.samples_per_prompt),
+            members[self._ranks.rank * len(counts) :][: len(counts)],
             lambda x: self.accelerator.reduce(x, reduction="sum"),
         )
         return output
@@ -166,81 +202,74 @@ class CIRTrainer(GRPOTrainer):
 
     def _rollout(self, prompts: list[Any], trainer: GRPOTrainer) -> dict[str, Any]:
         """TRL's ``rollout_func``; ``prompts`` are already repeated ``num_generations`` times."""
-        step = self.rollout_step
+        cfg, step = self._cfg.trainer, self.rollout_step
         budget = self._curriculum(step)
-        seen: Counter[int] = Counter()
-        asked = []
-        for row in self._rows:
-            asked.append((self._problems[row["problem"]], seen[row["problem"]]))
-            seen[row["problem"]] += 1
-        collected = self._collector.collect(
-            asked, self._cfg.rollout.mode, budget, phase="train", step=step, attempt=self._attempt
-        )
-        self._refuse_losses(collected)
-        metrics = summarise(collected.records) | {"budget": float(budget)} | self._collector.metrics()
+        first = self._ranks.rank * len(self._rows)  # equal problems follow each other, across processes
+        asked = [
+            (self._problems[row["problem"]], (first + index) % cfg.samples_per_prompt)
+            for index, row in enumerate(self._rows)
+        ]
+        self.records = []
+        seconds: Counter[str] = Counter()
+
+        def collect(asked: Asked) -> Collected:
+            collected = self._collector.collect(
+                asked, self._cfg.rollout.mode, budget, phase="train", step=step, attempt=self._attempt
+            )
+            self.records += collected.records
+            seconds.update(self._collector.seconds())
+            return collected
+
+        collected = collect(asked)
+        metrics: dict[str, float] = {}
+        if cfg.dynamic_sampling:
+            rounds, draw = cfg.dynamic_sampling, f"{cfg.seed}-{step}"
+            size = cfg.samples_per_prompt
+            collected, metrics = fill_up(collected, collect, self._problems, size, rounds, draw, self._ranks)
+        metrics |= summarise(self.records, self._ranks) | {"budget": float(budget)}
+        metrics |= over_ranks(self._ranks.gather(self._collector.metrics() | seconds))
+        self._refuse_losses(metrics["stop/infrastructure"])
         self._curriculum.observe(step, metrics)
         for name, value in metrics.items():
-            self._metrics["train"][_OURS + name].append(value)
+            self._metrics["train"][OURS + name].append(value)
         self.collected = collected
         return to_trl(
             collected.trajectories,
             collected.rewards,
             mask_feedback=self._cfg.rollout.mask == "exact",
+            exclude=[StopReason(reason) for reason in cfg.exclude],
         )
 
-    def _refuse_losses(self, collected: Collected) -> None:
-        lost = [r for r in collected.records if r.stop_reason == "infrastructure"]
+    def _refuse_losses(self, share: float) -> None:
         allowed = self._cfg.trainer.max_infrastructure
-        if len(lost) > allowed * len(collected.records):
-            error = next((e.error for r in lost for e in r.executions if e.status == "infrastructure"), None)
+        if share > allowed:
+            lost = [r for r in self.records if r.stop_reason == "infrastructure"]
+            said = [e.error for r in lost for e in r.executions if e.status == "infrastructure"]
+            count = f"{len(lost)} of {len(self.records)} trajectories"
+            if self._ranks.world > 1:
+                count = f"{share:.1%} of the trajectories ({count} in process {self._ranks.rank})"
             raise InfrastructureError(
-                f"{len(lost)} of {len(collected.records)} trajectories of rollout step {self.rollout_step} "
+                f"{count} of rollout step {self.rollout_step} "
                 f"were lost to the infrastructure, more than trainer.max_infrastructure={allowed}; the "
-                f"sandbox last said: {error}. Mend the sandbox and go on with trainer.resume"
+                f"sandbox last said: {next(iter(said), None)}. Mend the sandbox and go on with trainer.resume"
             )
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
         """Write a checkpoint aside and publish it when it is complete."""
         folder = Path(self.args.output_dir)
         partial = folder / ".partial"
-        shutil.rmtree(partial, ignore_errors=True)
+        if self._ranks.first:
+            shutil.rmtree(partial, ignore_errors=True)
+        self.accelerator.wait_for_everyone()
         self.args.output_dir = str(partial)
         try:
             super()._save_checkpoint(model, trial)
         finally:
             self.args.output_dir = str(folder)
         self.accelerator.wait_for_everyone()
-        if self.accelerator.is_main_process:
+        if self._ranks.first:
             written = partial / f"checkpoint-{self.state.global_step}"
             write_json(written / CURRICULUM, self._curriculum.state())
             checkpoints.publish(written, folder, self.rollout_step, self._cfg.trainer.keep_checkpoints)
             shutil.rmtree(partial)
-
-
-class MetricsCallback(TrainerCallback):
-    """Hands each rollout step's metrics, under our names, to a sink.
-
-    Args:
-        sink: called with the rollout step (from 0) and its metrics.
-        minibatches: optimizer steps per rollout step.
-    """
-
-    def __init__(self, sink: Any, minibatches: int) -> None:
-        self._sink, self._minibatches = sink, minibatches
-        self._start = time.perf_counter()
-
-    def on_step_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        """Start the clock at the first optimizer step of a rollout."""
-        if state.global_step % self._minibatches == 0:
-            self._start = time.perf_counter()
-
-    def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any], **_: Any) -> None:
-        """Rename and hand on."""
-        metrics = {name[len(_OURS) :]: value for name, value in logs.items() if name.startswith(_OURS)}
-        if not metrics:
-            return  # TRL's closing summary of the whole run
-        metrics |= {ours: logs[trl] for trl, ours in TRL_METRICS.items() if logs.get(trl) is not None}
-        total = time.perf_counter() - self._start
-        known = sum(metrics[f"seconds/{name}"] for name in ("generation", "execution", "grading"))
-        metrics |= {"seconds/update": total - known, "seconds/step": total}
-        self._sink(state.global_step // self._minibatches - 1, metrics)
+        self.accelerator.wait_for_everyone()

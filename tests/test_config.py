@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator
 from dataclasses import fields, is_dataclass, replace
 from functools import cache, reduce
 from operator import getitem
 from pathlib import Path
 from typing import Any, get_args, get_origin, get_type_hints
+from unittest.mock import patch
 
 import pytest
 from hydra import compose, initialize_config_dir
@@ -18,7 +20,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from src.checkpoints import MARK
 from src.checks import ROOT, check, load
-from src.config import LEVELS, SUBJECTS, Config, EvaluationConfig
+from src.config import LEVELS, SUBJECTS, Config, EvaluationConfig, TrainerConfig
 from src.schema import ConfigError, build, key_names
 
 CONF = ROOT / "conf"
@@ -26,7 +28,7 @@ EXPERIMENTS = sorted(path.stem for path in (CONF / "experiment").glob("*.yaml"))
 OPTIONS = sorted(
     f"{path.parent.name}={path.stem}"
     for path in CONF.glob("*/*.yaml")
-    if path.parent.name not in {"experiment", "hydra", "analysis", "benchmark"}
+    if path.parent.name not in {"experiment", "hydra", "analysis", "benchmark", "accelerate"}
 )
 
 
@@ -64,6 +66,16 @@ def changed(path: str, value: Any) -> dict[str, Any]:
     return result
 
 
+def overriding(defaults: list[str | dict[str, str]]) -> list[str]:
+    """Return an experiment's defaults as overrides."""
+    experiments = [one for one in defaults if isinstance(one, str)]
+    choices = [pair for one in defaults if isinstance(one, dict) for pair in one.items()]
+    return [
+        f"+experiment=[{','.join(experiments)}]",
+        *(f"{group.removeprefix('override /')}={choice}" for group, choice in choices),
+    ]
+
+
 def stages(*steps: int) -> list[dict[str, int]]:
     return [{"step": step, "budget": 2 + index} for index, step in enumerate(steps)]
 
@@ -92,16 +104,9 @@ class TestComposition:
         assert given == set(key_names(Config))
 
     @pytest.mark.parametrize("experiment", EXPERIMENTS)
-    def test_every_experiment_composes_and_is_checked(
-        self, experiment: str, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        monkeypatch.chdir(ROOT)
-        load(Config, composed(f"+experiment={experiment}"))
-
-    @pytest.mark.parametrize("experiment", EXPERIMENTS)
     def test_an_experiment_holds_differences_only(self, experiment: str) -> None:
         own = OmegaConf.to_container(OmegaConf.load(CONF / "experiment" / f"{experiment}.yaml"))
-        base = values(*(f"+experiment={one}" for one in own.pop("defaults", []) if isinstance(one, str)))
+        base = values(*overriding(own.pop("defaults", [])))
 
         def repeated(node: dict[str, Any], other: dict[str, Any], prefix: str = "") -> Iterator[str]:
             for key, value in node.items():
@@ -197,7 +202,7 @@ class TestTypes:
             ("trianer", {"steps": 5}, "did you mean trainer?"),
             ("engine.zzz", 1, "the keys of engine are kind, batch_size"),
             ("zzz", 1, "the groups are model, data, engine"),
-            ("data.kind", "fil", "choose mini or file; did you mean file?"),
+            ("data.kind", "fil", "choose mini, file or hub; did you mean file?"),
             ("evaluate.modes", ["free", "cod"], "choose free, text or code; did you mean code?"),
             ("trainer.steps", 45.0, "write 45"),
             ("trainer.steps", 0, "must be at least 1"),
@@ -305,18 +310,34 @@ class TestCombinations:
         samples=st.integers(2, 20),
         minis=st.integers(1, 6),
         micro=st.integers(1, 40),
+        world=st.integers(1, 4),
+        dynamic=st.booleans(),
     )
     def test_the_nearest_batch_sizes_are_valid(
-        self, batch: int, samples: int, minis: int, micro: int
+        self, batch: int, samples: int, minis: int, micro: int, world: int, dynamic: bool
     ) -> None:
-        config = build(Config, values())
-        trainer = config.trainer
+        """Of a run of several processes, too."""
+        trainer = build(Config, values()).trainer
         trainer.batch_size, trainer.samples_per_prompt = batch, samples
         trainer.minibatches, trainer.micro_batch_size = minis, micro
+        trainer.dynamic_sampling = int(dynamic)
+        with patch.dict(os.environ, WORLD_SIZE=str(world)):
+            self.check_sizes(trainer, world)
+
+    @staticmethod
+    def check_sizes(trainer: TrainerConfig, world: int) -> None:
+        batch, samples = trainer.batch_size, trainer.samples_per_prompt
         faults = check(trainer, "")
-        splits = batch % samples == 0 and batch % minis == 0 and (batch // minis) % micro == 0
-        assert splits == (not faults)
+        splits = (
+            batch % samples == 0 and batch % (trainer.minibatches * trainer.micro_batch_size * world) == 0
+        )
+        whole = not trainer.dynamic_sampling or batch % (world * samples) == 0
+        assert (splits and whole) == (not faults)
         for fault in faults:
+            if fault.startswith("dynamic_sampling="):
+                trainer.batch_size = int(fault.rpartition("batch_size: ")[2].split(" or ")[-1])
+                assert check(trainer, "") == []
+                continue
             name = fault.partition("=")[0]
             for nearest in fault.rpartition("nearest: ")[2].split(" or "):
                 before = getattr(trainer, name)

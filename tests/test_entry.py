@@ -29,7 +29,7 @@ from src.entry import entry
 from src.schema import ConfigError
 
 
-@entry("train", Config)
+@entry("train", Config, parallel=True)
 def main(cfg: Config, run_dir: Path) -> None:
     print("job", cfg.trainer.seed, type(cfg).__name__, run_dir.is_dir(), run_dir)
     if cfg.trainer.seed == 7:
@@ -68,7 +68,7 @@ class Shop:
         path.write_text(text)
         return path
 
-    def run(self, *arguments: str, program: str = "src.train") -> Ended:
+    def run(self, *arguments: str, program: str = "src.train", **environment: str) -> Ended:
         record = self.folder / "modules.txt"
         record.unlink(missing_ok=True)
         paths = f"{self.folder}{os.pathsep}{ROOT}"
@@ -76,7 +76,7 @@ class Shop:
         ended = subprocess.run(
             [sys.executable, "-m", program, *arguments],
             cwd=self.folder,
-            env={**os.environ, "PYTHONPATH": paths, "MODULES": str(record)},
+            env={**os.environ, "PYTHONPATH": paths, "MODULES": str(record), **environment},
             capture_output=True,
             text=True,
             timeout=60,
@@ -194,3 +194,40 @@ def test_a_sweep_checks_every_job_before_the_first_starts(shop: Shop) -> None:
         "job #2 (model.path=model trainer.steps=none): configuration error: trainer.steps=none"
     )
     assert not (shop.folder / "runs").exists()
+
+
+class TestSeveralProcesses:
+    """As accelerate launch starts them: all run the same command."""
+
+    def test_only_the_first_makes_a_folder(self, shop: Shop) -> None:
+        command = ["model.path=model", "hydra.run.dir=runs/one"]
+        others = shop.run(*command, program="program", WORLD_SIZE="2", RANK="1", LOCAL_RANK="1")
+        assert others.code == 0, others.error
+        assert not (shop.folder / "runs").exists()
+        assert not (shop.folder / ".hydra").exists()
+        first = shop.run(*command, program="program", WORLD_SIZE="2", RANK="0", LOCAL_RANK="0")
+        assert first.code == 0, first.error
+        assert (shop.folder / "runs" / "one" / ".hydra").is_dir()
+
+    def test_a_mistake_is_said_once_on_each_machine(self, shop: Shop) -> None:
+        said = [
+            shop.run("model.path=model", "trainer.batch_size=96", WORLD_SIZE="4", RANK=rank, LOCAL_RANK=local)
+            for rank, local in (("0", "0"), ("1", "1"), ("2", "0"), ("3", "1"))
+        ]
+        assert [ended.code for ended in said] == [2] * 4
+        assert [bool(ended.error) for ended in said] == [True, False, True, False]
+        assert "a mini-batch of 12 trajectories" in said[0].error
+        assert "4 processes" in said[0].error
+
+    @pytest.mark.parametrize(
+        ("program", "arguments", "says"),
+        [
+            ("src.train", ["--multirun", "trainer.seed=0,1"], "start the launcher once for each run"),
+            ("src.evaluate", [], "WORLD_SIZE=2: src.evaluate is one process"),
+        ],
+    )
+    def test_what_cannot_be_several_is_refused(
+        self, shop: Shop, program: str, arguments: list[str], says: str
+    ) -> None:
+        ended = shop.run(*arguments, "model.path=model", program=program, WORLD_SIZE="2", RANK="0")
+        assert says in one_message(ended)

@@ -18,12 +18,14 @@ from trl import GRPOTrainer
 
 from src import checkpoints
 from src.advantages import whiten
+from src.batches import trim
+from src.callbacks import MetricsCallback
 from src.checkpoints import CheckpointError
 from src.config import CurriculumConfig
 from src.records import read_records
 from src.rollout.trajectory import Author
 from src.sandbox import ExecutionResult, Status
-from src.trainer import CIRTrainer, InfrastructureError, MetricsCallback, trim
+from src.trainer import CIRTrainer, InfrastructureError
 from tests import tiny
 from tests.fakes import FakeSandbox
 
@@ -189,9 +191,12 @@ ADAPTIVE = CurriculumConfig(kind="adaptive", start=1, budget=3, window=2, pressu
 def test_resumed_run_repeats_what_the_whole_run_does(
     tmp_path: Path, curriculum: CurriculumConfig, budgets: list[int]
 ) -> None:
-    """Same problems, same samples, same budgets, same weights, and nothing recorded twice."""
+    """Same problems, same samples, same budgets, same weights, and nothing recorded twice.
+
+    A pass over the problems is three steps: the resumed run begins in the first and ends in the second.
+    """
     cfg = replace(tiny.config(steps=4, checkpoint_every=2), curriculum=curriculum)
-    whole = tiny.trainer(cfg, tmp_path / "a")
+    whole = tiny.trainer(cfg, tmp_path / "a", problems=6)
     whole.train()
 
     class Killed(RuntimeError):
@@ -202,12 +207,12 @@ def test_resumed_run_repeats_what_the_whole_run_does(
             if state.global_step == 7:
                 raise Killed
 
-    killed = tiny.trainer(cfg, tmp_path / "b", callbacks=[Kill(lambda *_: None, 2)])
+    killed = tiny.trainer(cfg, tmp_path / "b", callbacks=[Kill(lambda *_: None, 2)], problems=6)
     with pytest.raises(Killed):
         killed.train()
     checkpoint = checkpoints.resolve(tmp_path / "b")
     assert checkpoint.name == "step-2"
-    resumed = tiny.trainer(cfg, tmp_path / "b", attempt=1)
+    resumed = tiny.trainer(cfg, tmp_path / "b", attempt=1, problems=6)
     resumed.train(resume_from_checkpoint=str(checkpoint))
 
     def said(folder: Path) -> list[Any]:

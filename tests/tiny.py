@@ -8,14 +8,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import Qwen3Config, Qwen3ForCausalLM
+from transformers import Qwen3Config, Qwen3ForCausalLM, TrainerCallback
 
 from src.config import Config, CurriculumConfig, StageConfig, TrainerConfig
 from src.curriculum import build_curriculum
-from src.records import RecordWriter
+from src.ranks import Ranks
+from src.records import RankWriter
 from src.rewards import Grade
 from src.rollout.collector import Collector
-from src.rollout.engines import Generation
+from src.rollout.engines import Engine, Generation
 from src.rollout.engines.transformers import TransformersEngine
 from src.sandbox import Sandbox
 from src.trainer import CIRTrainer
@@ -85,6 +86,16 @@ class CodingEngine(TransformersEngine):
         ]
 
 
+class AfterStep(TrainerCallback):
+    """Does something after each logged step, as src.experiment does."""
+
+    def __init__(self, what: Callable[[], None]) -> None:
+        self._what = what
+
+    def on_log(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        self._what()
+
+
 def trainer(
     cfg: Config,
     run_dir: Path,
@@ -92,30 +103,36 @@ def trainer(
     sandbox: Sandbox | None = None,
     attempt: int = 0,
     callbacks: list[Any] | None = None,
-    engine: Callable[..., TransformersEngine] = CodingEngine,
+    engine: Callable[..., Engine] = CodingEngine,
+    grader: Any = None,
+    ranks: Ranks | None = None,
+    problems: int = 16,
 ) -> CIRTrainer:
     """A trainer whose trajectories each begin with an execution."""
     policy = model(cfg.trainer.seed)
     sampler = engine(policy, BPE, temperature=1.0, top_p=1.0, batch_size=64)
-    writer = RecordWriter(run_dir / "trajectories.jsonl")
+    writer = RankWriter(run_dir / "trajectories.jsonl", ranks or Ranks())
     collector = Collector(
         sampler,
         sandbox or FakeSandbox(),
-        FakeGrader(),  # type: ignore[arg-type]
+        grader or FakeGrader(),
         BPE,
         cfg.rollout,
         cfg.reward,
         "mini",
         writer,
     )
-    return CIRTrainer(
+    built = CIRTrainer(
         cfg,
         run_dir,
         policy,
         BPE.tokenizer,
-        [problem(name=f"p{i}") for i in range(16)],
+        [problem(name=f"p{i}") for i in range(problems)],
         lambda _: collector,
         build_curriculum(cfg.curriculum),
         attempt=attempt,
         callbacks=callbacks,
+        ranks=ranks,
     )
+    built.add_callback(AfterStep(writer.share))
+    return built

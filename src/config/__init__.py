@@ -8,7 +8,20 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from src.config.problems import LEVELS, SUBJECTS, BenchmarkConfig, DataConfig, FieldsConfig, ModelConfig
+from src.config.hardware import HardwareConfig
+from src.config.named import named_benchmark
+from src.config.problems import (
+    LEVELS,
+    SUBJECTS,
+    BenchmarkConfig,
+    CleanConfig,
+    DataConfig,
+    FieldsConfig,
+    HeldoutConfig,
+    HubConfig,
+    LoRAConfig,
+    ModelConfig,
+)
 from src.config.rollout import EngineConfig, RolloutConfig, VLLMConfig, VLLMServerConfig
 from src.config.sandbox import DockerConfig, RayConfig, SandboxConfig, SandboxFusionConfig
 from src.config.training import (
@@ -27,6 +40,7 @@ __all__ = [
     "SUBJECTS",
     "AlarmConfig",
     "BenchmarkConfig",
+    "CleanConfig",
     "Config",
     "CurriculumConfig",
     "DataConfig",
@@ -36,6 +50,10 @@ __all__ = [
     "EvaluationConfig",
     "ExecuteConfig",
     "FieldsConfig",
+    "HardwareConfig",
+    "HeldoutConfig",
+    "HubConfig",
+    "LoRAConfig",
     "ModelConfig",
     "RayConfig",
     "RewardConfig",
@@ -48,6 +66,7 @@ __all__ = [
     "TrainerConfig",
     "VLLMConfig",
     "VLLMServerConfig",
+    "named_benchmark",
 ]
 
 
@@ -66,6 +85,8 @@ class Config:
     evaluate: EvaluateConfig = field(default_factory=EvaluateConfig)
     alarm: AlarmConfig = field(default_factory=AlarmConfig)
     tracking: TrackingConfig = field(default_factory=TrackingConfig)
+    hardware: HardwareConfig = field(default_factory=HardwareConfig)
+    estimate: bool = False  # say what the run would need, and end
 
 
 @dataclass

@@ -38,7 +38,7 @@ class SandboxConfig:
 
     backend: str = option("local", choices=("local", "ray", "sandbox_fusion"))
     jail: str = option("auto", choices=("auto", "bubblewrap", "sandlock", "docker", "unconfined"))
-    workers: int = option(0, at_least=0)  # 0: one per core
+    workers: int = option(0, at_least=0)  # of each process; 0: together one per core
     state: str = option("fresh", choices=("fresh", "replay", "session"))
     # sets of src/sandbox/warm_up.py
     warm: list[str] = option(["numpy", "sympy"], choices=("numpy", "sympy", "scipy"))

@@ -71,6 +71,13 @@ class TrainerConfig:
     clip_high: float = option(0.28, above=0)
     dual_clip: float | None = option(3.0, above=1)
     kl: float = option(0.0, at_least=0)
+    entropy: float = option(0.0, at_least=0)  # bonus: taken off the loss, times the mean entropy
+    # trajectories that ended so are not trained on; they stay in the mean of their group
+    exclude: list[str] = option([], choices=("void", "length", "budget"))
+    dynamic_sampling: int = option(0, at_least=0)  # most rounds that replace groups of equal rewards
+    autocast: str | None = option(None, choices=("bfloat16", "float16"))  # what passes are computed in
+    gradient_checkpointing: bool = False  # activations are computed again: less memory, a third slower
+    rank_timeout: float = option(3600.0, above=0)  # seconds that processes wait for each other
     # engines that keep logprobs only: trainer's over engine's probability of each token, cut off above
     importance_sampling: str = option(
         "token_truncate",

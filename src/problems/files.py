@@ -5,28 +5,30 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Iterator
+from dataclasses import asdict, replace
+from itertools import repeat
 from pathlib import Path
 from typing import Any
 
 from src.config import FieldsConfig
-from src.problems.problem import Problem, ProblemError
+from src.problems.problem import Problem, ProblemError, Row
 
 _LEVEL = re.compile(r"(?:level\s*)?(\d+)", re.IGNORECASE)
 _BOXED = re.compile(r"\$?\\boxed\{(.+)\}\$?", re.DOTALL)
-Row = tuple[str, dict[str, Any]]  # where it stands ("file.jsonl, line 3"), its fields
 
 
 def read_problems(path: str | Path, fields: FieldsConfig, group: str = "data") -> list[Problem]:
     """Read every problem of a ``.jsonl`` or ``.parquet`` file.
 
-    Text and subject must be non-empty strings; an answer may also be a number, an id also an integer;
-    a level is an integer, or a string such as ``"3"`` or ``"Level 3"``. Fields that the mapping names
-    must be in every row; a subject or level may be null. Blank lines of a JSON Lines file are skipped.
+    Text and subject must be non-empty strings, or the text a list of chat messages, whose last one by the
+    user is taken; an answer may also be a number, an id also an integer; a level is an integer, or a string
+    such as ``"3"`` or ``"Level 3"``. Fields that the mapping names must be in every row; a subject or level
+    may be null. Blank lines of a JSON Lines file are skipped.
 
     Raises:
         ProblemError: no such file, or a malformed row; names file, line (or row) and field.
     """
-    path = Path(path)
+    path = Path(path).expanduser()
     if not path.is_file():
         raise ProblemError(f"{path}: no such problem file")
     if path.suffix == ".jsonl":
@@ -49,18 +51,41 @@ def read_rows(
         stem: ids are STEM-NUMBER where ``fields`` names none.
         source: of the problems.
         group: of the configuration, for errors.
+
+    Raises:
+        ProblemError: a row is malformed, there is none, or ``fields.after`` or ``before`` is in none.
     """
     problems: list[Problem] = []
     places: dict[str, str] = {}
+    marks = {role: getattr(fields, role) for role in ("after", "before") if getattr(fields, role)}
     for number, (place, row) in enumerate(rows):
         problem = _problem(row, fields, place, f"{stem}-{number}", source, group)
+        if fields.after or fields.before:
+            marks = {role: mark for role, mark in marks.items() if mark not in problem.text}
+            problem = replace(problem, text=_inside(problem.text, fields, place, group))
         if problem.id in places:
             raise ProblemError(f"{place}: id {problem.id!r} was already used in {places[problem.id]}")
         places[problem.id] = place
         problems.append(problem)
     if not problems:
         raise ProblemError(f"{source}: holds no problems")
+    for role, mark in marks.items():
+        raise ProblemError(
+            f"{source}: no problem holds the text {mark!r} ({group}.fields.{role}); the first is "
+            f"{problems[0].text[:300]!r}"
+        )
     return problems
+
+
+def _inside(text: str, fields: FieldsConfig, place: str, group: str) -> str:
+    """Return what stands between the marks; without a mark, all on its side."""
+    if fields.after and fields.after in text:
+        text = text.partition(fields.after)[2]
+    if fields.before and fields.before in text:
+        text = text.rpartition(fields.before)[0]
+    if not text.strip():
+        raise ProblemError(f"{place}: nothing is left between {group}.fields.after and {group}.fields.before")
+    return text.strip()
 
 
 def _json_lines(path: Path) -> Iterator[Row]:
@@ -95,15 +120,18 @@ def _problem(
     row: dict[str, Any], fields: FieldsConfig, place: str, default_id: str, source: str, group: str
 ) -> Problem:
     def get(role: str, name: str) -> Any:
-        if name not in row:
+        try:
+            return _lookup(row, name)
+        except KeyError:
             raise ProblemError(
                 f"{place}: field {name!r} is missing ({group}.fields.{role}={name}); "
                 f"the row has {', '.join(row)}"
-            )
-        return row[name]
+            ) from None
 
     def string(role: str, name: str, *, also: tuple[type, ...] = ()) -> str:
         value = get(role, name)
+        if role == "text" and isinstance(value, list):
+            value = _asked(value)
         if isinstance(value, also) and not isinstance(value, bool):
             value = str(value)
         if not isinstance(value, str):
@@ -131,6 +159,22 @@ def _problem(
     )
 
 
+def _lookup(row: dict[str, Any], name: str) -> Any:
+    """Return a field, or with a dotted name a field within one. Raises KeyError."""
+    if name in row:
+        return row[name]
+    head, dot, rest = name.partition(".")
+    if dot and isinstance(row.get(head), dict):
+        return _lookup(row[head], rest)
+    raise KeyError(name)
+
+
+def _asked(messages: list[Any]) -> Any:
+    """Return what the last user message of a chat says; ``messages`` as it is where there is none."""
+    said = [one.get("content") for one in messages if isinstance(one, dict) and one.get("role") == "user"]
+    return said[-1] if said else messages
+
+
 def _unboxed(answer: str) -> str:
     r"""Some files give the answer as ``\boxed{...}``."""
     match = _BOXED.fullmatch(answer)
@@ -147,3 +191,22 @@ def _level(value: Any, name: str, place: str, group: str) -> int | None:
             f'or a string such as "Level 3" ({group}.fields.level={name})'
         )
     return int(match.group(1))
+
+
+def write_problems(
+    path: Path, problems: Iterable[Problem], more: Iterable[dict[str, Any]] | None = None
+) -> None:
+    """Write problems as JSON Lines that :func:`read_problems` reads, the whole file or nothing.
+
+    Args:
+        path: ``.jsonl``.
+        problems: in the order of the file.
+        more: further fields of each row.
+    """
+    partial = path.with_suffix(".partial")
+    with partial.open("w", encoding="utf-8") as file:
+        for problem, extra in zip(problems, more or repeat({}), strict=more is not None):
+            row = {"problem": problem.text, **asdict(problem), **extra}
+            del row["text"]
+            file.write(json.dumps(row, ensure_ascii=False) + "\n")
+    partial.replace(path)

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
+
+Row = tuple[str, dict[str, Any]]  # where it stands ("file.jsonl, line 3"), its fields
 
 
 class ProblemError(ValueError):
@@ -18,4 +21,4 @@ class Problem:
     answer: str  # gold, LaTeX without dollar signs
     subject: str | None
     level: int | None
-    source: str  # "mini", or the file it came from
+    source: str  # "mini", or the file, data set or benchmark it came from

@@ -5,7 +5,7 @@ from __future__ import annotations
 from src.problems.problem import Problem
 
 MODES = ("free", "text", "code")
-STYLES = ("mini", "plain", "chat")
+STYLES = ("mini", "plain", "chat", "chat_without_thinking")
 Messages = list[dict[str, str]]
 
 _ASK = "Solve the problem step by step and put the final answer in \\boxed{}."
@@ -19,12 +19,13 @@ _HOW = {
 
 
 def build_prompt(problem: Problem, mode: str, style: str) -> str | Messages:
-    """Return the prompt as a string (styles ``mini`` and ``plain``) or as chat messages (``chat``).
+    """Return the prompt as a string (styles ``mini`` and ``plain``) or as chat messages (``chat...``).
 
     Args:
         problem: what to ask.
         mode: ``free`` (code or not, as the policy likes), ``text`` (no code) or ``code``.
-        style: ``mini`` for the mini policy, ``plain`` for base models, ``chat`` for a chat template.
+        style: ``mini`` for the mini policy, ``plain`` for base models, ``chat`` for a chat template,
+            ``chat_without_thinking`` for one that is told to leave thinking out (Qwen3's).
 
     Raises:
         ValueError: unknown mode or style.
@@ -35,7 +36,7 @@ def build_prompt(problem: Problem, mode: str, style: str) -> str | Messages:
         return f"Problem: {problem.text}\nMode: {mode}\n\n"
     if style == "plain":
         return f"{_ASK} {_HOW[mode]}\n\nProblem: {problem.text}\n\nSolution:\n"
-    if style == "chat":
+    if style in ("chat", "chat_without_thinking"):
         return [
             {"role": "system", "content": f"{_ASK} {_HOW[mode]}"},
             {"role": "user", "content": problem.text},

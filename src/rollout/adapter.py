@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 from src.rollout.trajectory import StopReason, Trajectory
 
 
 def to_trl(
-    trajectories: Sequence[Trajectory], rewards: Sequence[float | None], *, mask_feedback: bool = True
+    trajectories: Sequence[Trajectory],
+    rewards: Sequence[float | None],
+    *,
+    mask_feedback: bool = True,
+    exclude: Collection[StopReason] = (),
 ) -> dict[str, Any]:
     """Return prompt ids, completion ids, logprobs, loss masks and rewards, one of each per trajectory.
 
@@ -22,6 +26,9 @@ def to_trl(
         rewards: None excludes a trajectory from its group's mean.
         mask_feedback: False trains on what the sandbox wrote too, for the ablation. It was not sampled, so
             its logprobs are nan, which TRL takes for an importance ratio of 1.
+        exclude: trajectories that ended so have a mask of zeros too. Their rewards count in their groups:
+            that void (SimpleTIR, arXiv 2509.02479) or overlong (DAPO, arXiv 2503.14476) trajectories teach
+            nothing does not make the others of the group better.
 
     Raises:
         ValueError: ids, mask and logprobs of a trajectory differ in length, or it is empty. TRL
@@ -36,7 +43,7 @@ def to_trl(
                 f"trajectory {index} (problem {trajectory.task.problem.id}) has {length} ids, "
                 f"{len(mask)} mask entries and {len(values) if values is not None else 'no'} logprobs"
             )
-        excluded = trajectory.stop_reason is StopReason.INFRASTRUCTURE
+        excluded = trajectory.stop_reason in (StopReason.INFRASTRUCTURE, *exclude)
         if not mask_feedback:
             if values is not None:
                 logprobs[index] = [

@@ -60,7 +60,8 @@ def encode_prompt(tokenizer: Any, problem: Problem, mode: str, style: str, limit
     if isinstance(prompt, str):
         ids = tokenizer(prompt)["input_ids"]
     else:
-        ids = tokenizer.apply_chat_template(prompt, add_generation_prompt=True, return_dict=False)
+        options = {"enable_thinking": False} if style == "chat_without_thinking" else {}
+        ids = tokenizer.apply_chat_template(prompt, add_generation_prompt=True, return_dict=False, **options)
     if len(ids) > limit:
         raise PromptError(
             f"rollout.max_prompt_tokens is {limit}, but the prompt of problem {problem.id!r} has {len(ids)} "
@@ -104,11 +105,15 @@ class Collector:
         """Numbers of the rollout under way, or of the last one."""
         return self._scheduler.meter
 
+    def seconds(self) -> dict[str, float]:
+        """Where the last rollout's time went."""
+        seconds = {**self.meter.seconds(), "grading": self._grading}
+        return {f"seconds/{name}": value for name, value in seconds.items()}
+
     def metrics(self) -> dict[str, float]:
         """Where the last rollout's time went, and what engine and sandbox did."""
-        seconds = {**self.meter.seconds(), "grading": self._grading}
         return {
-            **{f"seconds/{name}": value for name, value in seconds.items()},
+            **self.seconds(),
             **{f"engine/{name}": value for name, value in self.meter.metrics().items()},
             **{f"sandbox/{name}": value for name, value in self._sandbox.stats().items()},
         }

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
+from src.ranks import Ranks
 from src.records import TrajectoryRecord
 
 STOP_REASONS = ("answered", "length", "budget", "void", "infrastructure")
@@ -61,6 +62,14 @@ class Tally:
         self._sums[name] += value
         self._counts[name] += 1
 
+    def merge(self, other: Tally) -> None:
+        """Count what another has counted, too."""
+        for name, value in other._sums.items():
+            self._sums[name] += value
+            self._counts[name] += other._counts[name]
+        self._sampled += other._sampled
+        self._dropped += other._dropped
+
     def metrics(self) -> dict[str, float]:
         """Return shares and means, see :func:`summarise`."""
         found = {name: self._sums[name] / count for name, count in self._counts.items()}
@@ -69,14 +78,39 @@ class Tally:
         return found
 
 
-def summarise(records: Iterable[TrajectoryRecord]) -> dict[str, float]:
+def summarise(records: Iterable[TrajectoryRecord], ranks: Ranks | None = None) -> dict[str, float]:
     """Return the metrics of a batch; shares and means without the infrastructure's victims.
 
     ``tokens/dropped_share`` is the share of sampled tokens that were thrown away, ``repair_rate`` that of
     correct trajectories among those with a failed execution.
     A metric without a case to count (no execution failed, say) is left out.
+
+    Args:
+        records: of this process.
+        ranks: those whose records count, too; the metrics are the same in all of them.
     """
     tally = Tally()
     for record in records:
         tally.add(record)
-    return tally.metrics()
+    if ranks is None:
+        return tally.metrics()
+    everyone = Tally()
+    for one in ranks.gather(tally):
+        everyone.merge(one)
+    return everyone.metrics()
+
+
+def over_ranks(everyone: Sequence[dict[str, float]]) -> dict[str, float]:
+    """Return one process's numbers of several.
+
+    Where time went (``seconds/...``) is the mean, percentiles (``..._seconds``) are those of the process
+    where they are largest, counts and rates are sums.
+    """
+
+    def joined(name: str) -> float:
+        values = [numbers.get(name, 0.0) for numbers in everyone]
+        if name.startswith("seconds/"):
+            return sum(values) / len(values)
+        return max(values) if name.endswith("_seconds") else sum(values)
+
+    return {name: joined(name) for name in dict.fromkeys(name for numbers in everyone for name in numbers)}

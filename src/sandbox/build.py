@@ -7,6 +7,7 @@ import os
 from dataclasses import replace
 
 from src.config import SandboxConfig
+from src.ranks import local_world_size
 from src.sandbox.api import Sandbox, SandboxError
 from src.sandbox.client import Worker
 from src.sandbox.jails import AUTOMATIC, JAILS
@@ -60,5 +61,5 @@ def _start(cfg: SandboxConfig) -> WorkerPool:
     reason = jail.unavailable()
     if reason is not None:
         raise SandboxError(f"{jail.name}: {reason}")
-    workers = cfg.workers or len(os.sched_getaffinity(0))
+    workers = cfg.workers or max(1, len(os.sched_getaffinity(0)) // local_world_size())
     return WorkerPool(jail.name, workers, lambda: Worker(jail, cfg), cfg)

@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from src.config import SandboxConfig
+from src.ranks import world_size
 from src.sandbox.api import ExecutionResult, SandboxError
 from src.sandbox.client import GRACE
 from src.sandbox.lane import Lane, LaneFailure, Order
@@ -96,7 +97,7 @@ class _Cluster:
         self._lost: dict[str, float] = {}  # when a node lost an actor
         self.jails: set[str] = set()
         places = self._places()
-        self.workers = cfg.workers or places
+        self.workers = cfg.workers or places // world_size()
         if not places or self.workers > places:
             raise SandboxError(
                 f"ray: the cluster has room for {places} workers with {self._cpus:g} CPUs each, and "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import polars
@@ -10,7 +11,7 @@ import pytest
 
 from src.config import DataConfig, FieldsConfig
 from src.problems import Problem, ProblemError, load_problems
-from src.problems.files import read_problems
+from src.problems.files import read_problems, write_problems
 
 GOOD = {"problem": "What is $1 + 1$?", "answer": "2", "subject": "Prealgebra", "level": 1, "key": "a"}
 ALL_FIELDS = FieldsConfig(id="key", subject="subject", level="level")
@@ -123,3 +124,67 @@ def test_load_problems_says_which_setting_is_wrong() -> None:
         load_problems(DataConfig(kind="file", train_path="x.jsonl"), "heldout")
     with pytest.raises(ProblemError, match="split: 'test'"):
         load_problems(DataConfig(), "test")
+
+
+def test_a_dotted_name_is_a_field_within_a_field(tmp_path: Path) -> None:
+    row = {"a": {"b": {"c": "Why?"}}, "reward.truth": "7", "reward": {"truth": "8"}}
+    path = write(tmp_path / "set.jsonl", row)
+    (problem,) = read_problems(path, FieldsConfig(text="a.b.c", answer="reward.truth"))
+    assert (problem.text, problem.answer) == ("Why?", "7"), "a field of that very name comes first"
+    for name in ("a.b", "a.x.c", "a.b.c.d"):
+        with pytest.raises(ProblemError, match=rf"field '{name}' is"):
+            read_problems(path, FieldsConfig(text=name, answer="reward.truth"))
+
+
+@pytest.mark.parametrize(
+    ("messages", "text"),
+    [
+        ([{"role": "user", "content": "Why?"}], "Why?"),
+        ([{"role": "system", "content": "s"}, {"role": "user", "content": "1"},
+          {"role": "assistant", "content": "2"}, {"role": "user", "content": "3"}], "3"),
+    ],
+)  # fmt: skip
+def test_of_chat_messages_the_last_by_the_user_is_the_problem(
+    tmp_path: Path, messages: list[dict[str, str]], text: str
+) -> None:
+    write(tmp_path / "set.jsonl", GOOD | {"problem": messages})
+    polars.DataFrame([GOOD | {"problem": messages}]).write_parquet(tmp_path / "set.parquet")
+    for name in ("set.jsonl", "set.parquet"):
+        assert read_problems(tmp_path / name, FieldsConfig())[0].text == text
+
+
+@pytest.mark.parametrize("messages", [[], ["Why?"], [{"role": "system", "content": "s"}], [{"role": "user"}]])
+def test_chat_messages_without_a_user_are_no_problem(tmp_path: Path, messages: list[object]) -> None:
+    path = write(tmp_path / "set.jsonl", GOOD | {"problem": messages})
+    with pytest.raises(ProblemError, match=r"line 1: field 'problem' is .*, not a string"):
+        read_problems(path, FieldsConfig())
+
+
+def test_an_instruction_around_a_problem_is_taken_off(tmp_path: Path) -> None:
+    texts = [
+        "Solve it.\n\nWhat is 1?\n\nRemember: a box.",
+        "What is 2?",
+        "Solve it.\n\nWhat? Solve it.\n\n3?",
+    ]
+    path = write(tmp_path / "set.jsonl", *[GOOD | {"problem": text} for text in texts])
+    found = read_problems(path, FieldsConfig(after="Solve it.\n\n", before="\n\nRemember"))
+    assert [problem.text for problem in found] == ["What is 1?", "What is 2?", "What? Solve it.\n\n3?"]
+    with pytest.raises(
+        ProblemError, match=r"no problem holds the text 'Sove it' \(data\.fields\.after\); .*Solve"
+    ):
+        read_problems(path, FieldsConfig(after="Sove it"))
+    with pytest.raises(ProblemError, match="line 2: nothing is left"):
+        read_problems(path, FieldsConfig(before="What is 2?"))
+
+
+def test_what_is_written_is_read(tmp_path: Path) -> None:
+    path = write(
+        tmp_path / "set.jsonl", GOOD | {"problem": "\u4e2d\n\u2028 $x$"}, GOOD | {"key": "b", "level": None}
+    )
+    problems = read_problems(path, ALL_FIELDS)
+    write_problems(tmp_path / "out.jsonl", problems, ({"more": at} for at in range(2)))
+    fields = FieldsConfig(id="id", subject="subject", level="level")
+    assert [
+        replace(one, source="set.jsonl") for one in read_problems(tmp_path / "out.jsonl", fields)
+    ] == problems
+    assert {one.name for one in tmp_path.iterdir()} == {"set.jsonl", "out.jsonl"}

@@ -50,6 +50,13 @@ def test_without_masking_feedback_is_trained_on_at_a_ratio_that_is_unknown() -> 
     assert to_trl([trajectory()], [1.0], mask_feedback=False)["logprobs"] is None
 
 
+def test_trajectories_that_ended_so_are_left_out_and_keep_their_reward() -> None:
+    ends = [StopReason.ANSWERED, StopReason.VOID, StopReason.LENGTH, StopReason.INFRASTRUCTURE]
+    handed = to_trl([trajectory(end) for end in ends], [1.0, -1.0, -1.0, None], exclude=[StopReason.VOID])
+    assert [sum(mask) for mask in handed["env_mask"]] == [3, 0, 3, 0]
+    assert handed["reward"] == [1.0, -1.0, -1.0, None]
+
+
 def test_what_trl_would_pad_in_silence_is_refused() -> None:
     broken = trajectory(logprobs=[-1.0])
     with pytest.raises(ValueError, match="4 ids, 4 mask entries and 3 logprobs"):

@@ -4,21 +4,40 @@ from __future__ import annotations
 
 import copy
 import math
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from transformers import PreTrainedModel
 
-from src.config import Config, CurriculumConfig, DataConfig, ModelConfig, RolloutConfig, SandboxConfig
+from src import benchmarking
+from src.checks import ROOT
+from src.config import (
+    BenchmarkConfig,
+    Config,
+    CurriculumConfig,
+    DataConfig,
+    EngineConfig,
+    EvaluateConfig,
+    EvaluationConfig,
+    LoRAConfig,
+    ModelConfig,
+    RolloutConfig,
+    SandboxConfig,
+)
 from src.curriculum import build_curriculum
+from src.lora import add_adapter
 from src.policy import load_codec, load_model
 from src.problems import load_problems
 from src.problems.prompts import build_prompt
+from src.records import iter_records
 from src.rollout.engines import EngineError, Finish, Generation, Request
-from src.rollout.engines.colocated import SleepingVLLM, synchronise_on_cpu
+from src.rollout.engines.colocated import SleepingVLLM, mend, synchronise_on_cpu
 from src.rollout.engines.environment import set_environment
 from src.rollout.engines.transformers import TransformersEngine
 from src.rollout.engines.vllm import VLLMEngine
@@ -158,6 +177,70 @@ def test_every_group_of_parameters_reaches_vllm(trainer: Any, model: PreTrainedM
 def test_groups_are_all_parameters(trainer: Any) -> None:
     names = [name for name, _ in trainer.model.named_parameters()]
     assert [name for name in names if not any(group in name for group in GROUPS)] == []
+
+
+def bits(model: torch.nn.Module) -> dict[str, torch.Tensor]:
+    """The frozen weights as whole numbers: equal numbers are equal values, zeros and their signs included."""
+    frozen = {name: p for name, p in model.named_parameters() if not p.requires_grad}
+    return {name: p.detach().clone().view(torch.int32) for name, p in frozen.items()}
+
+
+def test_adapters_reach_vllm_merged_and_leave_the_base(trainer: Any, model: PreTrainedModel) -> None:
+    generation = trainer.vllm_generation
+    wrapped = add_adapter(model, ModelConfig(lora=LoRAConfig(rank=4)))
+    before = bits(wrapped)
+    assert len(before) == len(list(model.parameters())) - 2 * 7 * model.config.num_hidden_layers
+    generator = torch.Generator().manual_seed(0)
+    try:
+        generation.model = wrapped
+        mend(generation)
+        for _ in range(2):
+            with torch.no_grad():
+                for parameter in wrapped.parameters():
+                    if parameter.requires_grad:
+                        parameter.add_(0.05 * torch.randn(parameter.shape, generator=generator))
+            assert stale_by(trainer, wrapped) > STALE
+            trainer.push_weights()
+            assert stale_by(trainer, wrapped) < TRUE
+        after = bits(wrapped)
+        assert all(torch.equal(after[name], weight) for name, weight in before.items())
+    finally:
+        generation.model = wrapped.unload().requires_grad_(True)
+        del generation._iter_named_params
+
+
+def test_an_adapter_is_evaluated_by_vllm_too(tmp_path: Path) -> None:
+    """As a command, greedy: what is said by the engine that adds the adapter itself.
+
+    Another process, since a second vLLM in this one would take the first one's groups with it when it ends.
+    """
+    wrapped = load_model(ModelConfig(lora=LoRAConfig(rank=4)))
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for name, parameter in wrapped.named_parameters():
+            if "lora_" in name:
+                parameter.normal_(0, 0.05, generator=generator)
+    wrapped.save_pretrained(tmp_path / "adapter")
+    cfg = EvaluationConfig(
+        model=ModelConfig(path=str(tmp_path / "adapter")),
+        benchmark=BenchmarkConfig(size=4),
+        engine=EngineConfig(kind="transformers"),
+        rollout=RolloutConfig(max_tokens=40),
+        evaluate=EvaluateConfig(modes=["text"], temperature=0.0),
+    )
+    benchmarking.run(cfg, tmp_path / "transformers")
+    overrides = ["engine=vllm", "engine.vllm.eager=true", f"model.path={cfg.model.path}", "benchmark.size=4"]
+    overrides += ["rollout.max_tokens=40", "evaluate.modes=[text]", "evaluate.temperature=0"]
+    overrides += [f"hydra.run.dir={tmp_path / 'vllm'}"]
+    command = [sys.executable, "-m", "src.evaluate", *overrides]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    said = []
+    for kind in ("transformers", "vllm"):
+        records = iter_records(tmp_path / kind / "trajectories.jsonl")
+        said.append(sorted((r.problem_id, "".join(s.text for s in r.segments)) for r in records))
+    assert said[0] == said[1]
+    assert not list((tmp_path / "vllm").glob(".merged*"))
 
 
 def test_trls_own_synchronisation_is_still_not_enough(trainer: Any, model: PreTrainedModel) -> None:

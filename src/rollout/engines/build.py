@@ -9,6 +9,7 @@ import torch
 from transformers import PreTrainedModel
 
 from src.config import EngineConfig, RolloutConfig
+from src.ranks import Ranks
 from src.rollout.engines.base import Engine
 from src.rollout.engines.transformers import TransformersEngine
 from src.rollout.engines.vllm import Power, VLLMEngine
@@ -59,6 +60,7 @@ class Engines:
         model: the policy, for transformers.
         llm: the policy, for vllm.
         power: wakes ``llm`` for a rollout; None: it is always awake.
+        in_step: the processes among which the weights of ``model`` are shared out, if they are.
     """
 
     def __init__(
@@ -71,9 +73,10 @@ class Engines:
         model: PreTrainedModel | None = None,
         llm: LLM | None = None,
         power: Power | None = None,
+        in_step: Ranks | None = None,
     ) -> None:
         self._kind, self._cfg, self._rollout, self._codec = kind, cfg, rollout, codec
-        self._model, self._llm, self._power = model, llm, power
+        self._model, self._llm, self._power, self._in_step = model, llm, power, in_step
         self._servers: list[VLLMServerEngine] = []
 
     def make(self, temperature: float, top_p: float) -> Engine:
@@ -88,6 +91,7 @@ class Engines:
                 top_p=top_p,
                 batch_size=self._cfg.batch_size,
                 leave=self._cfg.leave,
+                in_step=self._in_step,
             )
         if self._kind == "vllm":
             assert self._llm is not None

@@ -3,7 +3,8 @@
 TRL 1.16 makes its colocated LLM without the trainer's dtype (on a CPU it would sample in bfloat16 beside an
 fp32 trainer, which hides stale weights) and without the model's revision. On vLLM's CPU build its weight
 synchronisation fails, since linear layers are repacked once loaded; vLLM's own reload works, except for an
-output head that is tied to the embedding, which keeps its packed copy of the old weights.
+output head that is tied to the embedding, which keeps its packed copy of the old weights. Of a policy with
+adapters TRL's changes the base a little each time; src/lora.py has it exact.
 """
 
 from __future__ import annotations
@@ -14,8 +15,11 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import torch
+from peft import PeftModel
 
 from src.config import EngineConfig, ModelConfig, RolloutConfig
+from src.lora import merged_parameters
+from src.schema import ConfigError
 
 if TYPE_CHECKING:
     from trl.generation.vllm_generation import VLLMGeneration
@@ -77,7 +81,23 @@ def synchronise_on_cpu(generation: VLLMGeneration) -> None:
 
 
 def mend(generation: VLLMGeneration) -> None:
-    """Let TRL synchronise weights by what works on this machine."""
+    """Let TRL synchronise weights by what works on this machine, and leaves them as they are.
+
+    Raises:
+        ConfigError: the policy has adapters, and its weights are shared out by DeepSpeed ZeRO-3.
+    """
+    model = generation.model
+    if isinstance(model, PeftModel):
+        if generation._dist.is_zero3:
+            raise ConfigError(
+                f"model.lora.rank={model.active_peft_config.r}: under DeepSpeed ZeRO-3 each process holds a "
+                "part of base and adapters, and putting them together for vLLM is untested; start without "
+                "ZeRO-3 (a frozen base has neither gradients nor optimizer states), or set model.lora.rank=0"
+            )
+        generation._iter_named_params = lambda: (
+            (generation._fix_param_name_to_vllm(name), tensor)
+            for name, tensor in merged_parameters(model, generation.accelerator.device)
+        )
     if generation.mode == "colocate" and not torch.cuda.is_available():
         generation.sync_weights = lambda: synchronise_on_cpu(generation)
 

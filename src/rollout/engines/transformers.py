@@ -1,6 +1,8 @@
 """Sampling with the trained model itself through ``generate``: exact, simple, no second copy.
 
-Batch-synchronous: one poll samples for everything that is pending, up to the batch size.
+Batch-synchronous: one poll samples for everything that is pending, up to the batch size. Of a model whose
+weights are shared out over processes each pass needs all of them: then all poll equally often, with nothing
+to sample if need be, until the last is done.
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ from typing import Any
 import torch
 from transformers import GenerationConfig, PreTrainedModel, StoppingCriteria, StoppingCriteriaList
 
+from src.ranks import Ranks
 from src.rollout.engines.base import Finish, Generation, Request
 from src.rollout.engines.cache import build_cache
 from src.rollout.tokens import TokenCodec
@@ -65,6 +68,7 @@ class TransformersEngine:
         batch_size: most rows at once.
         leave: the share of a batch's rows at which a poll leaves the last ones for the next, where
             they are sampled on beside their fellows' next turns instead of alone.
+        in_step: the processes among which the weights are shared out; None: all weights are here.
     """
 
     streaming = False
@@ -79,8 +83,10 @@ class TransformersEngine:
         top_p: float,
         batch_size: int,
         leave: float = 0.0,
+        in_step: Ranks | None = None,
     ) -> None:
-        self._model, self._codec = model, codec
+        self._model, self._codec, self._in_step = model, codec, in_step
+        self._failed = False
         self._pad_id = codec.pad_id
         self._batch_size, self._leave = batch_size, leave
         self._pending: deque[Request] = deque()
@@ -107,20 +113,31 @@ class TransformersEngine:
         return partial
 
     def stop(self) -> None:
-        """Forget every pending request."""
+        """Forget every pending request; help the others until they are done, too."""
         self._pending.clear()
         self._partial.clear()
+        if self._in_step is None or self._failed:
+            return
+        while self._in_step.any(False):
+            self._generate([Request(0, [self._pad_id], 1)], None, {"do_sample": False})  # draws no numbers
 
-    @torch.no_grad()
     def poll(self, until: float | None = None) -> list[Generation]:
         """Sample for up to a batch of requests; return those that finished."""
+        if self._in_step is not None:
+            self._in_step.any(True)  # the others join in
+        self._failed = True
+        done = self._poll(until)
+        self._failed = False
+        return done
+
+    def _poll(self, until: float | None) -> list[Generation]:
         # Rows of like length waste the least padding. Ties go by id: requests arrive in the order in which
         # programs end, and a seed must give the same samples whatever that order was.
         order = sorted(self._pending, key=lambda request: (len(request.token_ids), request.id))
         requests = order[: self._batch_size]
         chosen = {id(request) for request in requests}
         self._pending = deque(request for request in self._pending if id(request) not in chosen)
-        limits = self._generate(requests, until)
+        limits = self._generate(requests, until, self._sampling)
         done = []
         for request, tokens, finish in zip(requests, limits.sampled, limits.finish, strict=True):
             earlier = self._partial.pop(request.id, [])
@@ -137,7 +154,8 @@ class TransformersEngine:
                 done.append(Generation(request.id, earlier + tokens, None, finish))
         return done
 
-    def _generate(self, requests: list[Request], until: float | None) -> _RowLimits:
+    @torch.no_grad()
+    def _generate(self, requests: list[Request], until: float | None, sampling: dict[str, Any]) -> _RowLimits:
         model = self._model
         width = max(len(request.token_ids) for request in requests)
         rows = [[self._pad_id] * (width - len(r.token_ids)) + list(r.token_ids) for r in requests]
@@ -151,12 +169,13 @@ class TransformersEngine:
                 attention_mask=torch.tensor(mask, device=model.device),
                 past_key_values=build_cache(model),
                 generation_config=GenerationConfig(
-                    **self._sampling,
+                    **sampling,
                     pad_token_id=self._pad_id,
                     eos_token_id=sorted(self._codec.eos_ids),
                     max_new_tokens=max(request.max_tokens for request in requests),
                 ),
                 stopping_criteria=StoppingCriteriaList([limits]),
+                synced_gpus=self._in_step is not None,
             )
         finally:
             model.train(training)

@@ -1,0 +1,53 @@
+"""Which problems make a batch, and how much of its padding is computed with."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from trl.trainer.utils import RepeatSampler
+
+
+class Passes(RepeatSampler):
+    """TRL's RepeatSampler, so many times over its data, each in another order.
+
+    Args:
+        passes: how many.
+        options: see RepeatSampler.
+    """
+
+    def __init__(self, passes: int, **options: Any) -> None:
+        super().__init__(**options)
+        self._passes = passes
+
+    def __iter__(self) -> Iterator[int]:
+        self.generator.manual_seed(self.seed)
+        for _ in range(self._passes):
+            yield from super().__iter__()
+
+    def __len__(self) -> int:
+        """Number of indices, repetitions included."""
+        return self._passes * super().__len__()
+
+
+def trim(inputs: dict[str, Any]) -> dict[str, Any]:
+    """Return a micro-batch without the columns that are padding in every row.
+
+    TRL pads to the longest trajectory of the whole rollout; most micro-batches are much shorter.
+    The loss is the same, since padding is masked and rotary positions are relative.
+
+    Args:
+        inputs: what TRL's loss takes; prompts are (B, P), padded on the left, and everything about
+            completions is (B, C), padded on the right.
+    """
+    prompt = int(inputs["prompt_mask"].sum(dim=1).max())
+    width = inputs["completion_mask"].shape[1]
+    completion = max(1, int(inputs["completion_mask"].sum(dim=1).max()))
+    trimmed = dict(inputs)
+    for name, value in inputs.items():
+        if name in ("prompt_ids", "prompt_mask"):
+            trimmed[name] = value[:, value.shape[1] - prompt :]
+        elif isinstance(value, torch.Tensor) and value.dim() == 2 and value.shape[1] == width:
+            trimmed[name] = value[:, :completion]
+    return trimmed

@@ -1,0 +1,57 @@
+"""What happens beside training: once at its start, and with the metrics of each rollout step."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+from transformers import TrainerCallback
+
+from src.grpo_settings import TRL_METRICS
+
+OURS = "cir/"  # what our metrics' names begin with among TRL's
+
+
+class AtStart(TrainerCallback):
+    """Does something once the model is ready to be trained, before its first step.
+
+    Args:
+        what: to do.
+    """
+
+    def __init__(self, what: Callable[[], None]) -> None:
+        self._what = what
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """See TrainerCallback."""
+        self._what()
+
+
+class MetricsCallback(TrainerCallback):
+    """Hands each rollout step's metrics, under our names, to a sink.
+
+    Args:
+        sink: called with the rollout step (from 0) and its metrics.
+        minibatches: optimizer steps per rollout step.
+    """
+
+    def __init__(self, sink: Any, minibatches: int) -> None:
+        self._sink, self._minibatches = sink, minibatches
+        self._start = time.perf_counter()
+
+    def on_step_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """Start the clock at the first optimizer step of a rollout."""
+        if state.global_step % self._minibatches == 0:
+            self._start = time.perf_counter()
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any], **_: Any) -> None:
+        """Rename and hand on."""
+        metrics = {name[len(OURS) :]: value for name, value in logs.items() if name.startswith(OURS)}
+        if not metrics:
+            return  # TRL's closing summary of the whole run
+        metrics |= {ours: logs[trl] for trl, ours in TRL_METRICS.items() if logs.get(trl) is not None}
+        total = time.perf_counter() - self._start
+        known = sum(metrics[f"seconds/{name}"] for name in ("generation", "execution", "grading"))
+        metrics |= {"seconds/update": total - known, "seconds/step": total}
+        self._sink(state.global_step // self._minibatches - 1, metrics)

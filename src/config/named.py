@@ -1,0 +1,43 @@
+"""Benchmarks by the name of their option in ``conf/benchmark``, for settings that name several."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from omegaconf import OmegaConf
+
+from src.config.problems import BenchmarkConfig
+from src.schema import ConfigError, build, wrong_choice
+
+_OPTIONS = Path(__file__).resolve().parents[2] / "conf" / "benchmark"
+_FILES = (".jsonl", ".parquet")
+
+
+def named_benchmark(text: str) -> BenchmarkConfig:
+    """Return the benchmark that ``text`` names.
+
+    Args:
+        text: an option of ``conf/benchmark`` (``math500``), one that is read from a file
+            (``math500@MATH500.jsonl``), or a file with the fields problem and answer.
+
+    Raises:
+        ConfigError: it is none of these.
+    """
+    name, _, path = text.partition("@")
+    names = sorted(one.stem for one in _OPTIONS.glob("*.yaml"))
+    if name in names:
+        cfg = build(BenchmarkConfig, _option(name))
+        return replace(cfg, path=path) if path else cfg
+    if text.endswith(_FILES):
+        return BenchmarkConfig(name=Path(text).name, kind="file", path=text)
+    raise ConfigError(f"{wrong_choice('benchmark', text, names)}; or give a .jsonl or .parquet file")
+
+
+def _option(name: str) -> dict[str, Any]:
+    """The ``benchmark`` group of an option, upon those of the options that its defaults name."""
+    own: Any = OmegaConf.load(_OPTIONS / f"{name}.yaml")
+    parents = [_option(parent) for parent in own.get("defaults", [])]
+    merged: Any = OmegaConf.to_container(OmegaConf.merge(*parents, own.get("benchmark", {})))
+    return dict(merged)

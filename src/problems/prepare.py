@@ -1,0 +1,44 @@
+"""``python -m src.problems.prepare data=dapo_math_17k``: write the training problems that a run would have.
+
+They go into ``problems.jsonl``, which ``data=file`` and ``benchmark=file`` read, and what was taken out into
+``data.json``: so that they can be looked at, evaluated, and filtered by :mod:`src.problems.filter`.
+"""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from src.config import DataConfig
+from src.entry import entry
+from src.problems.files import write_problems
+from src.problems.problem import ProblemError
+from src.problems.training import load_data
+from src.records import write_json
+
+
+@dataclass
+class PrepareConfig:
+    """Settings of a preparation."""
+
+    data: DataConfig = field(default_factory=DataConfig)
+
+
+@entry("prepare", PrepareConfig)
+def main(cfg: PrepareConfig, run_dir: Path) -> None:
+    """Load, clean and write the training problems."""
+    from src.console import console
+
+    try:
+        data = load_data(cfg.data)
+    except ProblemError as error:
+        sys.exit(f"ProblemError: {error}")
+    write_problems(run_dir / "problems.jsonl", data.train)
+    write_json(run_dir / "data.json", data.report)
+    console.print(data.line)
+    console.print(f"{run_dir / 'problems.jsonl'}")
+
+
+if __name__ == "__main__":
+    main()

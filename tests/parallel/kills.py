@@ -1,0 +1,99 @@
+"""A run of two processes that is killed again and again: ``kills.py FOLDER KILLS STEPS SEED``.
+
+Everything is imported once; the processes of each attempt are forked from here, and both are killed at once.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import socket
+import sys
+import time
+import traceback
+from pathlib import Path
+
+import torch
+
+from src import checkpoints
+from src.config import Config, CurriculumConfig
+from src.ranks import Ranks
+from src.records import last_attempt
+from tests import tiny
+
+WORLD = 2
+
+
+def config(steps: int) -> Config:
+    cfg = tiny.config(steps=steps, checkpoint_every=2, batch_size=8, samples_per_prompt=4, learning_rate=1e-3)
+    cfg.curriculum = CurriculumConfig(
+        kind="adaptive", start=1, budget=4, window=steps // 8, pressure=0.0, settled=9.0
+    )
+    return cfg
+
+
+def train(rank: int, port: int, folder: Path, steps: int) -> None:
+    """The life of one process."""
+    names = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": WORLD, "LOCAL_WORLD_SIZE": WORLD}
+    os.environ |= {name: str(value) for name, value in names.items()}
+    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    torch.set_num_threads(1)
+    with Ranks(120) as ranks:
+        found = checkpoints.complete(folder / "checkpoints")
+        checkpoint = ranks.of_first(str(found[-1]) if found else None)
+        attempt = ranks.of_first(last_attempt(folder / "trajectories.jsonl") + 1 if found else 0)
+        trainer = tiny.trainer(config(steps), folder, ranks=ranks, attempt=attempt)
+        trainer.train(resume_from_checkpoint=checkpoint)
+
+
+def start(folder: Path, steps: int) -> list[int]:
+    """Fork the processes of an attempt."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    pids = []
+    for rank in range(WORLD):
+        pid = os.fork()
+        if pid == 0:
+            code = 1
+            try:
+                train(rank, port, folder, steps)
+                code = 0
+            except BaseException:
+                traceback.print_exc()
+            finally:
+                sys.stderr.flush()
+                os._exit(code)
+        pids.append(pid)
+    return pids
+
+
+def lines(folder: Path) -> int:
+    path = folder / "trajectories.jsonl"
+    return path.read_bytes().count(b"\n") if path.exists() else 0
+
+
+def main(folder: Path, kills: int, steps: int, seed: int) -> None:
+    draw = random.Random(seed)
+    per_step = config(steps).trainer.batch_size
+    for _ in range(kills):
+        pids = start(folder, steps)
+        wanted = lines(folder) + draw.randrange(4) * per_step
+        while lines(folder) < wanted:
+            for pid in pids:
+                if (ended := os.waitpid(pid, os.WNOHANG)) != (0, 0):
+                    sys.exit(f"a process ended by itself: {ended}")
+            time.sleep(0.01)
+        time.sleep(draw.uniform(0, 2))
+        for pid in pids:
+            os.kill(pid, signal.SIGKILL)
+        ends = [os.waitpid(pid, 0)[1] for pid in pids]
+        if ends != [signal.SIGKILL] * WORLD:
+            sys.exit(f"a process ended by itself: {ends}")
+    codes = [os.waitpid(pid, 0)[1] for pid in start(folder, steps)]
+    sys.exit(int(any(codes)))
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4]))

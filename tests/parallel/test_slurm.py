@@ -1,0 +1,144 @@
+"""The job script and the launcher of sweeps, with stand-ins for Slurm's commands that run jobs here."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from src.records import read_metrics
+
+ROOT = Path(__file__).resolve().parents[2]
+SCRIPT = ROOT / "conf" / "accelerate" / "train.sbatch"
+
+# Runs the command once for each node, with the numbers that Slurm would give it.
+SRUN = """#!/bin/bash
+while [[ "$1" == --* ]]; do
+    if [ "$1" = --output ] || [ "$1" = --error ]; then shift; fi
+    shift
+done
+set -- "${@//%j/$SLURM_JOB_ID}"
+for node in $(seq 0 $((SLURM_NNODES - 1))); do
+    SLURM_NODEID=$node SLURM_PROCID=$node "$@" &
+    pids+=($!)
+done
+for pid in "${pids[@]}"; do wait "$pid" || exit 1; done
+"""
+# Notes what it was given, and starts each job of the array; what a job returns, not its state, says it is done.
+SBATCH = """#!/bin/bash
+cp "$1" "$JOBS/submitted.sh"
+last=$(sed -n 's/^#SBATCH --array=0-\\([0-9]*\\).*/\\1/p' "$1")
+for index in $(seq 0 "$last"); do
+    SLURM_JOB_ID=77_$index SLURM_ARRAY_JOB_ID=77 SLURM_ARRAY_TASK_ID=$index SLURM_LOCALID=0 SLURM_NODEID=0 \\
+        SLURM_NNODES=1 SLURM_JOB_NUM_NODES=1 SLURM_NTASKS=1 SLURM_PROCID=0 SLURM_JOB_NODELIST=localhost \\
+        bash "$1" >"$JOBS/$index.log" 2>&1 &
+done
+echo "Submitted batch job 77"
+"""
+SACCT = """#!/bin/bash
+echo "JobID|State|NodeList"
+for index in 0 1; do echo "77_$index|RUNNING|localhost"; done
+"""
+
+
+@pytest.fixture
+def slurm(tmp_path: Path) -> dict[str, str]:
+    """An environment whose PATH begins with the stand-ins."""
+    folder = tmp_path / "slurm"
+    folder.mkdir()
+    scontrol = "#!/bin/bash\necho 127.0.0.1\necho elsewhere\n"
+    for name, text in {"srun": SRUN, "sbatch": SBATCH, "sacct": SACCT, "scontrol": scontrol}.items():
+        (folder / name).write_text(text)
+        (folder / name).chmod(0o755)
+    return {
+        **os.environ,
+        "PATH": f"{folder}{os.pathsep}{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+        "JOBS": str(folder),
+        "OMP_NUM_THREADS": "1",
+    }
+
+
+def test_the_job_script_is_bash_and_asks_to_be_submitted() -> None:
+    assert subprocess.run(["bash", "-n", SCRIPT], check=False).returncode == 0
+    alone = {name: value for name, value in os.environ.items() if not name.startswith("SLURM")}
+    ended = subprocess.run(["bash", SCRIPT], env=alone, capture_output=True, text=True, check=False)
+    assert ended.returncode != 0
+    assert "start it with sbatch" in ended.stderr
+
+
+@pytest.mark.long
+def test_the_job_script_runs_on_two_nodes_and_goes_on_when_queued_again(
+    tmp_path: Path, slurm: dict[str, str]
+) -> None:
+    """Two nodes of one process each; the second submission finds a complete checkpoint and resumes."""
+    root = tmp_path / "tree"  # as the script expects it: with the packages in .venv
+    root.mkdir()
+    for name in ("src", "conf", "experiments"):
+        (root / name).symlink_to(ROOT / name)
+    (root / ".venv").symlink_to(Path(sys.executable).parents[1])
+    run_dir = tmp_path / "run"
+    job = {
+        "SLURM_JOB_ID": "4242",
+        "SLURM_NNODES": "2",
+        "SLURM_JOB_NODELIST": "node[0-1]",
+        "SLURM_SUBMIT_DIR": str(root),
+        "CONFIG": "ddp",
+        "GPUS": "1",
+        "RUN": str(run_dir),
+    }
+    for steps in (1, 2):
+        ended = subprocess.run(
+            ["bash", SCRIPT, "+experiment=mini_debug", "tracking=none", "data.heldout_size=2",
+             "evaluate.modes=[free]", f"trainer.steps={steps}"],
+            env=slurm | job, capture_output=True, text=True, timeout=300,
+        )  # fmt: skip
+        assert ended.returncode == 0, ended.stdout + ended.stderr
+        assert "2 processes" in ended.stdout
+    assert [(row["step"], row["attempt"]) for row in read_metrics(run_dir / "metrics.jsonl")] == [
+        (0, 0),
+        (1, 1),
+    ]
+    assert json.loads((run_dir / "summary.json").read_text())["steps"] == 2
+
+
+PROGRAM = """
+from pathlib import Path
+
+from src.config import Config
+from src.entry import entry
+
+
+@entry("train", Config)
+def main(cfg: Config, run_dir: Path) -> None:
+    (run_dir / "done").write_text(str(cfg.trainer.seed))
+
+
+if __name__ == "__main__":
+    main()
+"""
+
+
+def test_a_sweep_is_a_job_array(tmp_path: Path, slurm: dict[str, str]) -> None:
+    (tmp_path / "program.py").write_text(PROGRAM)
+    ended = subprocess.run(
+        [sys.executable, "-m", "program", "--multirun", "hydra/launcher=slurm",
+         "hydra.launcher.partition=gpu", "trainer.seed=5,6", "hydra.sweep.dir=runs/sweep",
+         f"model.path={ROOT / 'experiments' / 'mini_base'}"],
+        cwd=tmp_path, env=slurm | {"PYTHONPATH": f"{tmp_path}{os.pathsep}{ROOT}"},
+        capture_output=True, text=True, timeout=120,
+    )  # fmt: skip
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    done = sorted((tmp_path / "runs" / "sweep").glob("*/done"))
+    assert [path.read_text() for path in done] == ["5", "6"]
+    asked = dict(
+        re.findall(r"^#SBATCH --([\w-]+)=(.*)$", Path(slurm["JOBS"], "submitted.sh").read_text(), re.M)
+    )
+    assert asked["partition"] == "gpu"
+    assert asked["gpus-per-node"] == "1"
+    assert asked["array"].startswith("0-1")
+    assert asked["time"] == "1440"

@@ -1,0 +1,459 @@
+"""Low-rank adapters: the base stays as it is, bit for bit; what vLLM gets; training and resuming."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from peft import PeftModel
+from safetensors.torch import load_file
+from torch import nn
+from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedModel
+from trl.distributed import DistributedBackend
+from trl.generation.vllm_generation import VLLMGeneration
+
+from src import checkpoints
+from src.checks import ROOT, check
+from src.config import Config, EvaluationConfig, LoRAConfig, ModelConfig
+from src.lora import add_adapter, merged_parameters
+from src.records import read_records
+from src.rollout.engines import Request
+from src.rollout.engines.colocated import mend
+from src.rollout.engines.transformers import TransformersEngine
+from src.schema import ConfigError
+from tests import tiny
+from tests.fakes import BPE
+
+CYCLES = 200
+HALF_UNIT = 2.0**-8  # largest relative error of rounding to bfloat16 once
+
+
+def adapted(
+    model: PreTrainedModel | None = None, dtype: torch.dtype = torch.float32, **lora: Any
+) -> PeftModel:
+    """A policy with an adapter that matters."""
+    model = tiny.model() if model is None else model
+    wrapped = add_adapter(model.to(dtype), ModelConfig(lora=LoRAConfig(**({"rank": 4} | lora))))
+    randomise(wrapped)
+    return wrapped
+
+
+def randomise(model: PeftModel, seed: int = 0) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if "lora_" in name:
+                parameter.normal_(0, 0.05, generator=generator)
+
+
+def base_of(model: PeftModel) -> dict[str, torch.Tensor]:
+    """A copy of the frozen weights."""
+    return {n: p.detach().clone() for n, p in model.named_parameters() if "lora_" not in n}
+
+
+def changed(model: PeftModel, before: dict[str, torch.Tensor]) -> int:
+    """How many of the frozen values are no longer what they were; the sign of a zero counts."""
+    bits = {2: torch.int16, 4: torch.int32}
+    return sum(
+        int((now.view(bits[now.element_size()]) != before[name].view(bits[now.element_size()])).sum())
+        for name, now in base_of(model).items()
+    )
+
+
+class Broken(RuntimeError):
+    pass
+
+
+class Receiver:
+    """Stands for vLLM: TRL's client of a server, and a model in this process.
+
+    Args:
+        most: so many tensors are taken, then it breaks.
+    """
+
+    def __init__(self, most: int | None = None) -> None:
+        self.received: dict[str, torch.Tensor] = {}
+        self.most = most
+        self.llm_engine = SimpleNamespace(
+            model_executor=SimpleNamespace(
+                driver_worker=SimpleNamespace(model_runner=SimpleNamespace(model=self))
+            )
+        )
+
+    def load_weights(self, pairs: list[tuple[str, torch.Tensor]]) -> None:
+        for name, tensor in pairs:
+            if len(self.received) == self.most:
+                raise Broken
+            self.received[name] = tensor.clone()
+
+    def update_named_params(self, metadata: list[Any], params: Iterator[tuple[str, torch.Tensor]]) -> None:
+        self.received = {}
+        for (name, dtype, shape), (given, tensor) in zip(metadata, params, strict=True):
+            assert (given, str(tensor.dtype), list(tensor.shape)) == (name, f"torch.{dtype}", shape)
+            self.load_weights([(name, tensor)])
+
+    def reset_prefix_cache(self) -> None:
+        pass
+
+
+def generation(
+    model: nn.Module, mode: str, receiver: Receiver | None = None, zero_stage: int = 0
+) -> VLLMGeneration:
+    """TRL's own, without a vLLM behind it."""
+    made = VLLMGeneration.__new__(VLLMGeneration)
+    made.model, made.mode, made.enable_sleep_mode, made._weight_metadata = model, mode, False, None
+    made.llm = made.vllm_client = receiver or Receiver()
+    plugin = SimpleNamespace(zero_stage=zero_stage) if zero_stage else None
+    made.accelerator = SimpleNamespace(
+        is_main_process=True, device=torch.device("cpu"), state=SimpleNamespace(deepspeed_plugin=plugin)
+    )
+    made._dist = DistributedBackend(made.accelerator)
+    return made
+
+
+@pytest.fixture(params=["server", "colocate"])
+def mode(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Both of TRL's ways; that of vLLM's CPU build is in tests/rollout/test_engine_vllm.py."""
+    if request.param == "colocate":
+        monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    return str(request.param)
+
+
+class TestSynchronisation:
+    def test_two_hundred_times_leave_the_base_as_it_was_where_trl_alone_does_not(self, mode: str) -> None:
+        ours, theirs = adapted(dtype=torch.bfloat16), adapted(dtype=torch.bfloat16)
+        before = base_of(ours)
+        mended, plain = generation(ours, mode), generation(theirs, mode)
+        mend(mended)
+        drift = []
+        for cycle in range(CYCLES):
+            for one in (mended, plain):
+                randomise(one.model, cycle)
+                one.sync_weights()
+            drift.append(changed(theirs, before))
+        assert changed(ours, before) == 0
+        total = sum(weight.numel() for weight in before.values())
+        assert drift[0] > 0.2 * total
+        assert drift[-1] > drift[0]
+
+    def test_what_arrives_is_the_merged_model_under_the_names_of_the_plain_one(self, mode: str) -> None:
+        mended = generation(adapted(dtype=torch.bfloat16), mode)
+        mend(mended)
+        mended.sync_weights()
+        merged = dict(adapted(dtype=torch.bfloat16).merge_and_unload().named_parameters())
+        assert list(mended.llm.received) == list(merged) == [n for n, _ in tiny.model().named_parameters()]
+        for name, tensor in mended.llm.received.items():
+            assert tensor.dtype == torch.bfloat16
+            assert torch.equal(tensor, merged[name])
+
+    def test_one_that_breaks_half_way_leaves_the_base_too(self, mode: str) -> None:
+        ours, theirs = adapted(), adapted()
+        before = base_of(ours)
+        mended, plain = (generation(model, mode, Receiver(most=5)) for model in (ours, theirs))
+        mend(mended)
+        for one in (mended, plain):
+            with pytest.raises(Broken):
+                one.sync_weights()
+        assert changed(ours, before) == 0
+        assert changed(theirs, before) > 0
+
+    def test_a_policy_without_adapters_goes_trls_way(self) -> None:
+        mended = generation(tiny.model(), "server")
+        mend(mended)
+        assert "_iter_named_params" not in vars(mended)
+
+    def test_shares_that_deepspeed_holds_are_refused(self) -> None:
+        with pytest.raises(ConfigError, match=r"model\.lora\.rank=4: under DeepSpeed ZeRO-3"):
+            mend(generation(adapted(), "server", zero_stage=3))
+
+
+class TestMerging:
+    def test_it_is_rounded_once(self) -> None:
+        model = adapted(dtype=torch.bfloat16)
+        merged = dict(merged_parameters(model))
+        layers = {n: m for n, m in model.get_base_model().named_modules() if hasattr(m, "lora_A")}
+        assert len(layers) == 2 * 7
+        for name, layer in layers.items():
+            a, b = (one["default"].weight.double() for one in (layer.lora_A, layer.lora_B))
+            exact = layer.base_layer.weight.double() + 32 / 4 * b @ a
+            error = (merged[f"{name}.weight"].double() - exact).abs()
+            assert (error <= HALF_UNIT * exact.abs() + 1e-7).all()
+
+    def test_the_merged_model_says_what_the_adapted_one_says(self) -> None:
+        model, plain = adapted(), tiny.model(seed=1)
+        plain.load_state_dict(dict(merged_parameters(model)), strict=False)
+        plain.tie_weights()
+        ids = torch.randint(0, 200, (3, 50), generator=torch.Generator().manual_seed(0))
+        with torch.no_grad():
+            expected, found, bare = (
+                one(ids).logits.log_softmax(-1) for one in (model.eval(), plain.eval(), tiny.model().eval())
+            )
+        torch.testing.assert_close(found, expected, rtol=0, atol=1e-5)
+        assert (bare - expected).abs().mean() > 0.01
+
+    def test_biases_and_matrices_stored_the_other_way(self) -> None:
+        """GPT-2's; against PEFT's own merge."""
+        model = GPT2LMHeadModel(GPT2Config(vocab_size=99, n_positions=16, n_embd=8, n_layer=2, n_head=2))
+        names = [name for name, _ in model.named_parameters()]
+        wrapped = adapted(model)
+        merged = dict(merged_parameters(wrapped))
+        assert list(merged) == names
+        assert all(tensor.is_contiguous() for tensor in merged.values())
+        for name, tensor in wrapped.merge_and_unload().named_parameters():
+            torch.testing.assert_close(merged[name], tensor, rtol=1e-6, atol=1e-6)
+
+    def test_tokens_sampled_through_the_adapter_are_those_of_the_merged_model(self) -> None:
+        """Greedy, in batches, with the cache that grows in place."""
+        wrapped = adapted()
+        merged = tiny.model(seed=1)
+        merged.load_state_dict(dict(merged_parameters(wrapped)), strict=False)
+        merged.tie_weights()
+
+        def sampled(model: PreTrainedModel) -> list[list[int]]:
+            engine = TransformersEngine(model, BPE, temperature=0.0, top_p=1.0, batch_size=2)
+            for index, text in enumerate(("a", "Problem: 12", "x" * 40)):
+                engine.submit(Request(index, BPE.encode(text), 10 * index + 3))
+            done = []
+            while engine.pending:
+                done += engine.poll()
+            return [one.token_ids for one in sorted(done, key=lambda one: one.id)]
+
+        assert wrapped.training
+        assert sampled(wrapped) == sampled(merged) != sampled(tiny.model())
+        assert wrapped.training
+
+
+class TestTargets:
+    @pytest.mark.parametrize(
+        ("target", "says"),
+        [
+            ("q_prj", r"targets\[0\]=q_prj: no module of this model; did you mean q_proj\?"),
+            ("xyz", "no module of this model; name one of down_proj, gate_proj, k_proj, o_proj, q_proj, up"),
+            ("mlp", "that is not linear; name one of down_proj, gate_proj, up_proj"),
+            ("lm_head", "lm_head is the embedding or the output head"),
+            ("model.embed_tokens", "embed_tokens is the embedding or the output head"),
+        ],
+    )
+    def test_what_cannot_be_adapted_is_refused_by_name(self, target: str, says: str) -> None:
+        with pytest.raises(ConfigError, match=says):
+            add_adapter(tiny.model(), ModelConfig(lora=LoRAConfig(rank=4, targets=[target, "q_proj"])))
+
+    def test_names_choose_modules(self) -> None:
+        model = adapted(targets=["q_proj", "model.layers.1.mlp.up_proj"])
+        layers = {
+            name for name, module in model.get_base_model().named_modules() if hasattr(module, "lora_A")
+        }
+        attention = {f"model.layers.{index}.self_attn.q_proj" for index in (0, 1)}
+        assert layers == attention | {"model.layers.1.mlp.up_proj"}
+
+    @pytest.mark.parametrize(
+        ("targets", "says"),
+        [
+            ([], r"targets=\[\]: no module would have an adapter; give \[all-linear\]"),
+            (["all-linear", "q_proj"], "all-linear means them all; give it alone"),
+            (["q_proj", "lm_head"], "lm_head is the embedding or the output head"),
+            (["model.embed_tokens"], "embed_tokens is the embedding or the output head"),
+        ],
+    )
+    def test_what_can_be_refused_before_a_model_is_loaded(self, targets: list[str], says: str) -> None:
+        lora = LoRAConfig(rank=4, targets=targets)
+        (fault,) = check(ModelConfig(path="org/model", lora=lora), "model.")
+        assert fault.startswith("model.lora.targets=")
+        assert re.search(says, fault)
+        assert check(ModelConfig(path="org/model", lora=LoRAConfig(targets=targets))) == []
+
+
+@pytest.fixture
+def policies(monkeypatch: pytest.MonkeyPatch) -> list[PeftModel]:
+    """``tiny.trainer`` trains an adapter of a bfloat16 base; the policies that it has made."""
+    made: list[PeftModel] = []
+    plain = tiny.model
+
+    def model(seed: int = 0) -> PeftModel:
+        base = plain(seed).to(torch.bfloat16)
+        base.name_or_path = "some/base"
+        made.append(add_adapter(base, ModelConfig(lora=LoRAConfig(rank=4))))
+        return made[-1]
+
+    monkeypatch.setattr(tiny, "model", model)
+    return made
+
+
+def trained(model: PeftModel) -> dict[str, torch.Tensor]:
+    return {n: p.detach().clone() for n, p in model.named_parameters() if p.requires_grad}
+
+
+class TestTraining:
+    def test_the_adapter_learns_in_float32_and_the_base_is_frozen(
+        self, tmp_path: Path, policies: list[PeftModel]
+    ) -> None:
+        trainer = tiny.trainer(tiny.config(), tmp_path)
+        (model,) = policies
+        before, first = base_of(model), trained(model)
+        assert {p.dtype for p in before.values()} == {torch.bfloat16}
+        assert {p.dtype for p in first.values()} == {torch.float32}
+        assert all("lora_" in name for name in first)
+        seen: set[str] = set()
+        step = trainer.training_step
+
+        def watch(*args: Any, **options: Any) -> torch.Tensor:
+            loss = step(*args, **options)
+            seen.update(name for name, p in model.named_parameters() if p.grad is not None)
+            return loss
+
+        trainer.training_step = watch  # type: ignore[method-assign]
+        trainer.train()
+        assert seen == set(first)
+        assert changed(model, before) == 0
+        assert all((p != first[name]).any() for name, p in trained(model).items())
+
+    @pytest.mark.parametrize("kl", [0.0, 0.1])
+    def test_resumed_run_repeats_what_the_whole_run_does(
+        self, tmp_path: Path, policies: list[PeftModel], kl: float
+    ) -> None:
+        cfg = tiny.config(steps=3, checkpoint_every=1, keep_checkpoints=3, kl=kl)
+        tiny.trainer(cfg, tmp_path / "a").train()
+        short = tiny.config(steps=3, checkpoint_every=1, kl=kl)
+        killed = tiny.trainer(short, tmp_path / "b")
+        killed.args.max_steps = 4
+        killed.train()
+        checkpoint = checkpoints.resolve(tmp_path / "b")
+        assert checkpoint.name == "step-2"
+        tiny.trainer(cfg, tmp_path / "b", attempt=1).train(resume_from_checkpoint=str(checkpoint))
+        whole, _, resumed = policies
+
+        def said(folder: Path) -> list[Any]:
+            records = read_records(folder / "trajectories.jsonl")
+            return [(r.step, r.problem_id, r.sample, [s.text for s in r.segments]) for r in records]
+
+        assert said(tmp_path / "a") == said(tmp_path / "b")
+        assert trained(whole).keys() == trained(resumed).keys()
+        for name, ours in trained(resumed).items():
+            assert torch.equal(ours, trained(whole)[name]), name
+
+    def test_a_checkpoint_is_an_adapter_that_names_its_base(
+        self, tmp_path: Path, policies: list[PeftModel]
+    ) -> None:
+        trainer = tiny.trainer(tiny.config(steps=1, kl=0.1), tmp_path)
+        trainer.train()
+        checkpoint = checkpoints.resolve(tmp_path)
+        assert not [path for path in checkpoint.iterdir() if path.is_dir()], "a second adapter"
+        assert not (checkpoint / "model.safetensors").exists()
+        says = json.loads((checkpoint / "adapter_config.json").read_text())
+        assert (says["base_model_name_or_path"], says["r"], says["lora_alpha"]) == ("some/base", 4, 32.0)
+        again = PeftModel.from_pretrained(tiny.model().unload().to(torch.bfloat16), str(checkpoint))
+        for name, weight in trained(policies[0]).items():
+            assert torch.equal(again.get_parameter(name), weight)
+
+    def test_recomputed_activations_give_the_same_gradients(
+        self, tmp_path: Path, policies: list[PeftModel]
+    ) -> None:
+        for name, value in (("a", False), ("b", True)):
+            cfg = tiny.config(steps=1, gradient_checkpointing=value)
+            tiny.trainer(cfg, tmp_path / name).train()
+        plain, recomputed = policies
+        for name, weight in trained(plain).items():
+            torch.testing.assert_close(recomputed.get_parameter(name), weight, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.long
+def test_weights_that_processes_share_out_are_merged_whole_in_each(tmp_path: Path) -> None:
+    """FSDP2, two processes: base and checkpoint put together by hand are what both yield."""
+    settings = {
+        "ACCELERATE_USE_FSDP": "true",
+        "FSDP_VERSION": "2",
+        "FSDP_AUTO_WRAP_POLICY": "TRANSFORMER_BASED_WRAP",
+        "FSDP_TRANSFORMER_CLS_TO_WRAP": "Qwen3DecoderLayer",
+        "FSDP_STATE_DICT_TYPE": "FULL_STATE_DICT",
+        "PYTHONPATH": str(ROOT),
+    }
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    job = [str(ROOT / "tests" / "parallel" / "lora_job.py"), str(tmp_path)]
+    done = subprocess.run(
+        [*launcher, *job],
+        env=os.environ | settings,
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr
+    adapter = load_file(checkpoints.resolve(tmp_path) / "adapter_model.safetensors")
+    base = tiny.model().to(torch.bfloat16)
+    for name, parameter in base.named_parameters():
+        module = f"base_model.model.{name.removesuffix('.weight')}"
+        if f"{module}.lora_A.weight" in adapter:
+            b, a = adapter[f"{module}.lora_B.weight"], adapter[f"{module}.lora_A.weight"]
+            assert (b != 0).any()
+            parameter.data = (parameter.detach() + 32 / 4 * (b @ a)).to(torch.bfloat16)
+    expected = dict(base.named_parameters())
+    for rank in (0, 1):
+        merged = load_file(tmp_path / f"merged-{rank}.safetensors")
+        assert merged.keys() == expected.keys()
+        for name, tensor in merged.items():
+            assert torch.equal(tensor, expected[name]), name
+
+
+class TestWhatIsStartedWhere:
+    """Training from an adapter, evaluating one, resuming with another."""
+
+    @pytest.fixture
+    def adapter(self, tmp_path: Path) -> Path:
+        (tmp_path / "adapter_config.json").write_text('{"base_model_name_or_path": "org/model"}')
+        return tmp_path
+
+    def test_an_adapter_is_evaluated_and_not_trained(self, adapter: Path) -> None:
+        model = ModelConfig(path=str(adapter))
+        assert check(EvaluationConfig(model=model)) == []
+        (fault,) = check(Config(model=model))
+        assert "this is an adapter, and training starts from a whole model" in fault
+        (fault,) = check(EvaluationConfig(model=ModelConfig(path="org/model", lora=LoRAConfig(rank=4))))
+        assert fault.startswith("model.lora.rank=4: an evaluation trains no adapter")
+
+    @pytest.mark.parametrize("base", ["./nowhere", ""])
+    def test_a_base_that_is_not_there(self, adapter: Path, base: str) -> None:
+        (adapter / "adapter_config.json").write_text(json.dumps({"base_model_name_or_path": base or None}))
+        (fault,) = check(ModelConfig(path=str(adapter)), "model.")
+        assert f"base model is not there: {base or repr('')}" in fault
+        assert "mend base_model_name_or_path in" in fault
+
+    def test_a_damaged_description(self, adapter: Path) -> None:
+        (adapter / "adapter_config.json").write_text("{")
+        with pytest.raises(ConfigError, match=r"adapter_config\.json is damaged"):
+            check(ModelConfig(path=str(adapter)))
+
+    @pytest.mark.parametrize(
+        ("earlier", "now", "says"),
+        [
+            ({"rank": 4}, {"rank": 8}, "model.lora.rank=8: the run that is resumed has 4"),
+            ({"rank": 4}, {"rank": 0}, "model.lora.rank=0: the run that is resumed has 4"),
+            (None, {"rank": 4}, "model.lora.rank=4: the run that is resumed has 0"),
+            (
+                {"rank": 4, "targets": ["q_proj"]},
+                {"rank": 4},
+                "model.lora.targets=[all-linear]: the run that is resumed has [q_proj]",
+            ),
+            ({"rank": 4}, {"rank": 4, "dropout": 0.1}, None),
+            (None, {}, None),
+        ],
+    )
+    def test_a_run_is_resumed_with_the_adapter_that_it_has(
+        self, tmp_path: Path, earlier: dict[str, Any] | None, now: dict[str, Any], says: str | None
+    ) -> None:
+        checkpoint = tmp_path / "checkpoints" / "step-1"
+        checkpoint.mkdir(parents=True)
+        (checkpoint / checkpoints.MARK).write_text('{"step": 1, "files": {}}')
+        model = {"path": "org/model"} | ({"lora": earlier} if earlier else {})
+        (tmp_path / "config.json").write_text(json.dumps({"model": model}))
+        cfg = Config(model=ModelConfig(path="org/model", lora=LoRAConfig(**now)))
+        cfg.trainer.resume = str(tmp_path)
+        assert [fault.partition(";")[0] for fault in check(cfg)] == ([says] if says else [])

@@ -1,0 +1,483 @@
+"""What we rely on in TRL, transformers and accelerate beyond what they promise: one fact a test.
+
+When an upgrade breaks one, the failure names the modules of ours to be looked at. What we rely on in vLLM is
+in tests/rollout/test_upstream_vllm.py, in PEFT in tests/test_lora.py.
+"""
+
+from __future__ import annotations
+
+import inspect
+import math
+import os
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from unittest.mock import MagicMock, call, patch
+
+import pytest
+import torch
+from accelerate import FullyShardedDataParallelPlugin
+from transformers import (
+    GenerationConfig,
+    PrinterCallback,
+    Qwen3Config,
+    Qwen3ForCausalLM,
+    StoppingCriteria,
+    StoppingCriteriaList,
+    TrainerCallback,
+)
+from transformers.cache_utils import Cache, DynamicCache, DynamicLayer, DynamicSlidingWindowLayer
+from transformers.integrations import is_deepspeed_zero3_enabled
+from trl import GRPOTrainer
+from trl.distributed import DistributedBackend
+from trl.generation import vllm_generation
+from trl.trainer.utils import RepeatSampler
+
+from src.batches import Passes
+from src.grpo_settings import TRL_METRICS
+from src.rollout.engines.colocated import trl_makes_llm_with
+from tests import tiny
+from tests.fakes import BPE
+from tests.upstream import plain, rows_of, score, used_by
+
+TRAINER, ADAPTER, SETTINGS = "src/trainer.py", "src/rollout/adapter.py", "src/grpo_settings.py"
+ADVANTAGES, CALLBACKS, COLOCATED = "src/advantages.py", "src/callbacks.py", "src/rollout/engines/colocated.py"
+ENGINE, CACHE = "src/rollout/engines/transformers.py", "src/rollout/engines/cache.py"
+
+COMPLETIONS = [[5] * length for length in (3, 1, 4, 2, 8, 5, 6, 7)]
+REWARDS = [1.0, -1.0, 1.0, 0.0, 0.5, 0.5, 0.5, -1.0]
+
+
+def rollout(**more: Any) -> dict[str, Any]:
+    """What a ``rollout_func`` returns for eight prompts."""
+    prompts = [[1, 2]] * 4 + [[3]] * 4
+    return {
+        "prompt_ids": prompts,
+        "completion_ids": COMPLETIONS,
+        "logprobs": None,
+        "reward": REWARDS,
+    } | more
+
+
+def given(folder: Path, more: dict[str, Any] | None = None, **options: Any) -> GRPOTrainer:
+    """A trainer whose rollouts are ``rollout()`` with ``more``."""
+    return plain(folder, rollout_func=lambda prompts, trainer: rollout(**(more or {})), **options)
+
+
+class TestRollout:
+    @used_by(TRAINER, ADVANTAGES)
+    def test_prompts_come_repeated_and_the_groups_in_one_piece(self, tmp_path: Path) -> None:
+        """rollout_func gets a prompt per completion, in the order of the rows that scoring gets."""
+        asked: list[list[str]] = []
+        trainer = plain(tmp_path, rollout_func=lambda prompts, _: (asked.append(prompts), rollout())[1])
+        rows = rows_of(trainer)
+        trainer._generate_and_score_completions(rows)
+        assert asked == [[row["prompt"] for row in rows]]
+        assert [row["problem"] for row in rows] == [int(row["prompt"][1:]) for row in rows], "columns stay"
+        groups = [asked[0][:4], asked[0][4:]]
+        assert [len(set(group)) for group in groups] == [1, 1]
+        assert groups[0] != groups[1]
+
+    @used_by(ADAPTER)
+    @pytest.mark.parametrize("key", ["prompt_ids", "completion_ids", "logprobs"])
+    def test_these_keys_are_needed(self, tmp_path: Path, key: str) -> None:
+        returned = {name: value for name, value in rollout().items() if name != key}
+        with pytest.raises(ValueError, match=key):
+            score(plain(tmp_path, rollout_func=lambda *_: returned))
+
+    @used_by(ADAPTER, TRAINER)
+    def test_further_lists_reach_reward_functions_in_order(self, tmp_path: Path) -> None:
+        seen: list[list[float]] = []
+        score(given(tmp_path, reward_funcs=lambda reward, **_: (seen.append(reward), reward)[1]))
+        assert seen == [REWARDS]
+
+    @used_by(ADAPTER)
+    def test_a_mask_that_is_too_short_is_filled_with_ones(self, tmp_path: Path) -> None:
+        """Which would train on feedback; the adapter refuses such a mask."""
+        masks = [[1] * len(ids) for ids in COMPLETIONS]
+        masks[5] = [0]
+        output = score(given(tmp_path, {"env_mask": masks}))
+        assert output["tool_mask"][5].tolist() == [0] + [1] * 7
+
+    @used_by(ADAPTER)
+    def test_an_empty_completion_ends_the_run_without_a_word(self, tmp_path: Path) -> None:
+        with pytest.raises(IndexError):
+            score(given(tmp_path, {"completion_ids": [[], *COMPLETIONS[1:]]}))
+
+    @used_by("src/rollout/scheduler.py")
+    def test_what_is_longer_than_the_limit_stays(self, tmp_path: Path) -> None:
+        output = score(given(tmp_path, {"completion_ids": [[5] * 30] * 8}))
+        assert output["completion_mask"].sum(dim=1).tolist() == [30] * 8
+
+    @used_by(TRAINER)
+    def test_env_mask_counts_without_tools_only(self, tmp_path: Path) -> None:
+        trainer = given(tmp_path, {"env_mask": [[0] * len(ids) for ids in COMPLETIONS]})
+        trainer.tools = [print]
+        counts = [0] * 8
+        theirs = ([[1] * len(ids) for ids in COMPLETIONS], [""] * 8, COMPLETIONS, None, counts, counts, [])
+        trainer._tool_call_loop = lambda *_: theirs
+        assert (score(trainer)["tool_mask"] == 1).all()
+        assert not tiny.trainer(tiny.config(), tmp_path).tools, "so ours has none"
+
+    @used_by(TRAINER)
+    @pytest.mark.parametrize("silence", [False, True])
+    def test_the_warning_of_an_experimental_interface_can_be_silenced(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, silence: bool
+    ) -> None:
+        monkeypatch.setenv("TRL_EXPERIMENTAL_SILENCE", str(int(silence)))
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            given(tmp_path)
+        assert any("rollout_func" in str(one.message) for one in caught) is not silence
+
+
+class TestSampler:
+    @used_by("src/batches.py")
+    def test_every_pass_is_drawn_anew_from_one_generator(self) -> None:
+        options = {"data_source": range(6), "mini_repeat_count": 2, "batch_size": 2, "repeat_count": 3}
+        sampler = RepeatSampler(**options, seed=1)
+        passes = [list(sampler), list(sampler)]
+        assert passes[0] != passes[1]
+        assert list(Passes(2, **options, seed=1)) == passes[0] + passes[1]
+
+    @used_by(TRAINER, "src/batches.py")
+    def test_trainers_ask_one_method_for_theirs(self, tmp_path: Path) -> None:
+        trainer = given(tmp_path)
+        trainer._get_train_sampler = lambda dataset=None: range(8, 16)
+        assert [row["problem"] for row in rows_of(trainer)] == list(range(8, 16))
+
+
+class TestScoring:
+    @used_by(TRAINER, ADVANTAGES, "src/dynamic_sampling.py")
+    def test_a_reward_of_none_is_in_no_mean_and_its_advantage_is_zero(self, tmp_path: Path) -> None:
+        rewards = [None, 1.0, -1.0, -1.0, 1.0, None, None, 1.0]
+        output = score(given(tmp_path, {"reward": rewards}, scale_rewards="none"))
+        expected = [0, 4 / 3, -2 / 3, -2 / 3, 0, 0, 0, 0]
+        assert output["advantages"].tolist() == pytest.approx(expected, abs=1e-6)
+
+    @used_by(ADAPTER)
+    def test_the_number_of_items_is_that_of_the_masks(self, tmp_path: Path) -> None:
+        """So that what a mask leaves out is not divided by; a reward of None alone leaves nothing out."""
+        for masks, items in (
+            (None, 36),
+            ([[1] * len(ids) for ids in COMPLETIONS], 36),
+            ([[0] * 3, *([1] * len(ids) for ids in COMPLETIONS[1:])], 33),
+        ):
+            more = {"reward": [None, *REWARDS[1:]]} | ({"env_mask": masks} if masks else {})
+            assert score(given(tmp_path, more))["num_items_in_batch"] == items
+
+    @used_by(TRAINER, SETTINGS)
+    @pytest.mark.parametrize(("accumulation", "old"), [(4, False), (2, True)])
+    def test_what_is_handed_on_to_the_loss(self, tmp_path: Path, accumulation: int, old: bool) -> None:
+        """Old logprobs only where a rollout feeds several optimizer steps; advantages are (B,)."""
+        masks = [[1] * len(ids) for ids in COMPLETIONS]
+        output = score(given(tmp_path, {"env_mask": masks}, gradient_accumulation_steps=accumulation))
+        shapes = {name: tuple(value.shape) for name, value in output.items()}
+        assert shapes.pop("old_per_token_logps", None) == ((8, 8) if old else None)
+        assert shapes == {
+            **dict.fromkeys(("completion_ids", "completion_mask", "tool_mask"), (8, 8)),
+            **dict.fromkeys(("prompt_ids", "prompt_mask"), (8, 2)),
+            "advantages": (8,),
+            "num_items_in_batch": (),
+        }
+        assert output["prompt_mask"].tolist() == [[1, 1]] * 4 + [[0, 1]] * 4, "padded on the left"
+        assert output["completion_mask"].tolist() == [row + [0] * (8 - len(row)) for row in masks]
+
+    @used_by(TRAINER)
+    def test_masks_of_zeros_alone_give_a_loss_of_zero(self, tmp_path: Path) -> None:
+        for loss_type in ("dapo", "grpo", "bnpo", "dr_grpo"):
+            more = {"env_mask": [[0] * len(ids) for ids in COMPLETIONS]}
+            trainer = given(tmp_path, more, loss_type=loss_type, entropy_coef=0.1)
+            loss = trainer.compute_loss(trainer.model, score(trainer))
+            loss.backward()
+            assert loss == 0
+            assert all((p.grad == 0).all() for p in trainer.model.parameters() if p.grad is not None)
+
+
+class TestLoss:
+    @used_by(TRAINER)
+    def test_every_loss_goes_through_one_method(self, tmp_path: Path) -> None:
+        assert list(inspect.signature(GRPOTrainer._compute_loss).parameters) == ["self", "model", "inputs"]
+        trainer = given(tmp_path)
+        trainer._compute_loss = lambda model, inputs: (model, inputs)
+        assert trainer.compute_loss("model", "inputs") == ("model", "inputs")
+
+    @used_by("tests/test_arithmetic.py")
+    def test_logprobs_and_entropies_are_those_of_the_tempered_policy(self, tmp_path: Path) -> None:
+        """A triple; (B, C) each, of every completion token, whatever is on its left."""
+        trainer = given(tmp_path, temperature=0.7)
+        output = score(trainer)
+        ids = torch.cat([output["prompt_ids"], output["completion_ids"]], dim=1)
+        mask = torch.cat([output["prompt_mask"], output["completion_mask"]], dim=1)
+        with torch.no_grad():
+            logps, entropies, _ = trainer._get_per_token_logps_and_entropies(
+                trainer.model, ids, mask, 8, compute_entropy=True
+            )
+            for row, (prompt, completion) in enumerate(
+                zip(rollout()["prompt_ids"], COMPLETIONS, strict=True)
+            ):
+                logits = trainer.model(torch.tensor([prompt + completion])).logits[0, len(prompt) - 1 : -1]
+                expected = (logits / 0.7).log_softmax(-1)
+                chosen = expected.gather(1, torch.tensor(completion)[:, None])[:, 0]
+                torch.testing.assert_close(logps[row, : len(completion)], chosen, rtol=1e-4, atol=1e-5)
+                entropy = -(expected.exp() * expected).sum(-1)
+                torch.testing.assert_close(entropies[row, : len(completion)], entropy, rtol=1e-4, atol=1e-5)
+
+
+class Watch(TrainerCallback):
+    """Notes what happens when, and what is logged."""
+
+    def __init__(self, log: list[str]) -> None:
+        self.log = log
+        self.logs: list[tuple[int, dict[str, float]]] = []
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        self.log.append("train")
+
+    def on_step_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        self.log.append(f"step {state.global_step}")
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float], **_: Any) -> None:
+        self.log.append(f"log {state.global_step}")
+        self.logs.append((state.global_step, dict(logs)))
+
+
+class TestLoop:
+    @used_by(TRAINER, CALLBACKS, SETTINGS)
+    def test_a_rollout_feeds_two_optimizer_steps_and_what_happens_when(self, tmp_path: Path) -> None:
+        """A step begins before its rollout; rollouts see global steps 0 and 2; logs come after the step."""
+        watch = Watch([])
+        handed: list[dict[str, Any]] = []
+
+        def roll(prompts: list[str], trainer: GRPOTrainer) -> dict[str, Any]:
+            watch.log.append(f"rollout {trainer.state.global_step}")
+            trainer._metrics["train"]["ours"].append(float(trainer.state.global_step))
+            return rollout()
+
+        trainer = plain(
+            tmp_path, rollout_func=roll, callbacks=[watch],
+            gradient_accumulation_steps=2, logging_steps=2, max_steps=4,
+        )  # fmt: skip
+        compute = trainer._compute_loss
+        trainer._compute_loss = lambda model, inputs: (handed.append(inputs), compute(model, inputs))[1]
+        trainer.train()
+        assert watch.log == [
+            "train",
+            *("step 0", "rollout 0", "step 1", "log 2"),
+            *("step 2", "rollout 2", "step 3", "log 4", "log 4"),  # the last is TRL's summary
+        ]
+        assert [(step, logs["ours"]) for step, logs in watch.logs if "ours" in logs] == [(2, 0.0), (4, 2.0)]
+        wanted = {name for name in TRL_METRICS if name != "kl" and not name.startswith("sampling/")}
+        assert wanted <= set(watch.logs[0][1])
+
+        assert len(handed) == 8
+        for rollout_of in (handed[:4], handed[4:]):
+            lengths = torch.cat([inputs["completion_mask"].sum(dim=1) for inputs in rollout_of])
+            assert sorted(lengths.tolist()) == [1, 2, 3, 4, 5, 6, 7, 8]
+        means = [0.25] * 4 + [0.125] * 4
+        deviations = [0.95742711] * 4 + [0.75] * 4
+        for inputs in handed:  # shuffled, but each row in one piece
+            assert inputs["num_items_in_batch"] == 36
+            for row, mask in enumerate(inputs["completion_mask"]):
+                index = [len(ids) for ids in COMPLETIONS].index(int(mask.sum()))
+                advantage = (REWARDS[index] - means[index]) / (deviations[index] + 1e-4)
+                assert inputs["advantages"][row] == pytest.approx(advantage, abs=1e-5)
+
+    @used_by(TRAINER)
+    def test_dictionaries_are_printed_unless_the_printer_is_taken_out(self, tmp_path: Path) -> None:
+        trainer = given(tmp_path)
+        assert trainer.pop_callback(PrinterCallback) is not None
+        assert tiny.trainer(tiny.config(), tmp_path).pop_callback(PrinterCallback) is None
+
+    @used_by(TRAINER, "src/checkpoints.py")
+    def test_checkpoints_go_where_the_arguments_say_at_that_moment(self, tmp_path: Path) -> None:
+        trainer = given(tmp_path / "first")
+        trainer.train()
+        trainer.args.output_dir = str(tmp_path / "second")
+        trainer._save_checkpoint(trainer.model, None)
+        names = {path.name for path in (tmp_path / "second" / "checkpoint-2").iterdir()}
+        assert {"optimizer.pt", "scheduler.pt", "trainer_state.json", "rng_state.pth"} <= names
+        assert {"model.safetensors", "config.json", "tokenizer.json"} <= names
+        assert not (tmp_path / "first" / "checkpoint-2").exists()
+
+    @used_by(TRAINER)
+    def test_resuming_without_optimizer_is_silent(self, tmp_path: Path) -> None:
+        """Which is why src/checkpoints.py refuses to."""
+        trainer = given(tmp_path, save_strategy="steps", save_steps=1, max_steps=1)
+        trainer.train()
+        (tmp_path / "checkpoint-1" / "optimizer.pt").unlink()
+        resumed = given(tmp_path)
+        resumed.train(resume_from_checkpoint=str(tmp_path / "checkpoint-1"))
+        assert resumed.state.global_step == 2
+
+    @used_by(TRAINER)
+    def test_one_process_reduces_and_gathers_to_what_it_has(self, tmp_path: Path) -> None:
+        accelerator = given(tmp_path).accelerator
+        values = torch.tensor([1.5, 2.5], dtype=torch.float64)
+        assert torch.equal(accelerator.reduce(values, reduction="sum"), values)
+        assert torch.equal(accelerator.gather(values > 2), values > 2)
+        assert accelerator.reduce(values, reduction="sum").dtype == torch.float64
+
+    @used_by(TRAINER, COLOCATED)
+    def test_a_trainer_says_whether_its_weights_are_shared_out(self, tmp_path: Path) -> None:
+        trainer = given(tmp_path)
+        assert trainer.is_fsdp_enabled is False
+        assert is_deepspeed_zero3_enabled() is False
+        assert DistributedBackend(trainer.accelerator).is_zero3 is False
+        assert FullyShardedDataParallelPlugin(fsdp_version=2).fsdp_version == 2
+
+
+@pytest.fixture
+def llm(monkeypatch: pytest.MonkeyPatch) -> Iterator[MagicMock]:
+    """Stands for vLLM's LLM; the environment that TRL sets for it is put back."""
+    made = MagicMock()
+    monkeypatch.setattr(vllm_generation, "LLM", made, raising=False)
+    monkeypatch.setattr(vllm_generation, "is_vllm_available", lambda: True)
+    with patch.dict(os.environ):
+        yield made
+
+
+def colocated(folder: Path, more: dict[str, Any] | None = None, **options: Any) -> GRPOTrainer:
+    return given(folder, more, use_vllm=True, vllm_mode="colocate", **options)
+
+
+class TestColocated:
+    @used_by(COLOCATED)
+    def test_the_llm_is_made_by_a_name_of_the_module_with_keywords_alone(
+        self, tmp_path: Path, llm: MagicMock
+    ) -> None:
+        with trl_makes_llm_with({"dtype": "float32", "max_num_seqs": 7}):
+            generation = colocated(tmp_path).vllm_generation
+        assert vllm_generation.LLM is llm, "put back"
+        (made,) = llm.call_args_list
+        assert made.args == ()
+        assert {"dtype": "float32", "max_num_seqs": 7, "logprobs_mode": "processed_logprobs"}.items() <= (
+            made.kwargs.items()
+        )
+        assert generation.llm is llm.return_value
+        assert (generation.mode, generation._llm_weights_sleeping) == ("colocate", False)
+
+    @used_by(COLOCATED, "src/lora.py")
+    def test_weights_are_pushed_one_by_one_under_the_names_of_the_model(
+        self, tmp_path: Path, llm: MagicMock
+    ) -> None:
+        trainer = colocated(tmp_path)
+        generation = trainer.vllm_generation
+        named = dict(trainer.model.named_parameters())
+        pushed = dict(generation._iter_named_params())
+        assert list(pushed) == list(named)
+        assert all(pushed[name].data_ptr() == named[name].data_ptr() for name in named)
+        names = iter(["one", "two"])
+        generation._iter_named_params = lambda: ((name, torch.ones(1)) for name in names)
+        generation.sync_weights()
+        runner = llm.return_value.llm_engine.model_executor.driver_worker.model_runner
+        assert [pairs[0][0] for (pairs,), _ in runner.model.load_weights.call_args_list] == ["one", "two"]
+        llm.return_value.reset_prefix_cache.assert_called_once_with()
+        assert generation._fix_param_name_to_vllm("_checkpoint_wrapped_module.a.b") == "a.b"
+
+    @used_by(TRAINER, COLOCATED)
+    def test_weights_are_synchronised_once_a_global_step_before_the_rollout(
+        self, tmp_path: Path, llm: MagicMock
+    ) -> None:
+        log: list[str] = []
+        trainer = colocated(tmp_path, {"logprobs": [[-1.0] * len(ids) for ids in COMPLETIONS]})
+        inner = trainer.rollout_func
+        trainer.rollout_func = lambda *args: (log.append("rollout"), inner(*args))[1]
+        trainer.vllm_generation.sync_weights = lambda: log.append("weights")
+        score(trainer)
+        score(trainer)
+        trainer.state.global_step += 1
+        score(trainer)
+        assert log == ["weights", "rollout", "rollout", "weights", "rollout"]
+        assert trainer._last_loaded_step == 1
+
+    @used_by(COLOCATED)
+    def test_sleep_throws_the_weights_away_and_synchronising_wakes_them(
+        self, tmp_path: Path, llm: MagicMock
+    ) -> None:
+        generation = colocated(tmp_path, vllm_enable_sleep_mode=True).vllm_generation
+        assert generation._llm_weights_sleeping
+        generation.sync_weights()
+        assert not generation._llm_weights_sleeping
+        calls = [one for one in llm.return_value.mock_calls if one[0] in ("sleep", "wake_up")]
+        assert calls == [call.sleep(level=2), call.wake_up(tags=["weights"])]
+
+    @used_by(ADAPTER, SETTINGS)
+    def test_importance_ratios_are_cut_off_and_one_where_there_is_no_logprob(
+        self, tmp_path: Path, llm: MagicMock
+    ) -> None:
+        """The ablation rollout.mask=none gives nan for feedback."""
+        logprobs = [[-6.0] * len(ids) for ids in COMPLETIONS]
+        logprobs[4] = [-50.0, math.nan] + [-6.0] * 6
+        masks = [[1] * len(ids) for ids in COMPLETIONS]
+        masks[5] = [0] * 5
+        trainer = colocated(
+            tmp_path, {"logprobs": logprobs, "env_mask": masks},
+            vllm_importance_sampling_mode="token_truncate", vllm_importance_sampling_clip_max=3.0,
+        )  # fmt: skip
+        output = score(trainer)
+        ratios, old = output["importance_sampling_ratio"], output["old_per_token_logps"]
+        assert ratios[4, :2].tolist() == [3.0, 1.0]
+        torch.testing.assert_close(ratios[4, 2:], (old[4, 2:] + 6).exp().clamp(max=3.0))
+        assert (ratios[5] == 1).all()
+        assert not ratios.isnan().any()
+
+
+class TestGenerate:
+    @used_by(ENGINE)
+    def test_stopping_criteria_see_every_token_and_stop_rows(self) -> None:
+        seen: list[torch.Tensor] = []
+
+        class Stop(StoppingCriteria):
+            def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor, **_: Any) -> torch.Tensor:
+                seen.append(input_ids)
+                return torch.tensor([input_ids.shape[1] >= 4, input_ids.shape[1] >= 6])
+
+        ends = {"max_new_tokens": 50, "pad_token_id": 7, "eos_token_id": [8]}
+        model = tiny.model()
+        torch.manual_seed(1)
+        ids = model.generate(
+            input_ids=torch.tensor([[1, 2], [3, 4]]),
+            attention_mask=torch.ones(2, 2, dtype=torch.long),
+            generation_config=GenerationConfig(do_sample=True, top_k=0, **ends),
+            stopping_criteria=StoppingCriteriaList([Stop()]),
+        )
+        assert [tuple(one.shape) for one in seen] == [(2, 3), (2, 4), (2, 5), (2, 6)]
+        assert torch.equal(seen[-1], ids)
+        assert ids[0, 4:].tolist() == [7, 7], "a row that has stopped gets padding"
+
+    @used_by(ENGINE)
+    def test_gaps_in_the_settings_are_filled_from_those_of_the_model(self) -> None:
+        """So that a model's own repetition penalty, say, changes what is sampled unless it is named."""
+        model = tiny.model()
+        model.generation_config.update(repetition_penalty=1.5, top_k=3)
+        config, _ = model._prepare_generation_config(GenerationConfig(do_sample=True, top_k=0))
+        assert (config.repetition_penalty, config.top_k) == (1.5, 0)
+
+    @used_by(CACHE)
+    def test_a_cache_makes_layers_of_the_class_it_is_given(self) -> None:
+        class Layer(DynamicLayer):
+            pass
+
+        cache = Cache(layer_class_to_replicate=Layer)
+        keys = torch.ones(1, 1, 3, 4)
+        cache.update(keys, keys, 1)
+        assert [type(layer) for layer in cache.layers] == [Layer, Layer]
+        assert (cache.layers[1].is_initialized, cache.layers[1].get_seq_length()) == (True, 3)
+        assert (cache.layers[0].is_initialized, cache.layers[0].get_seq_length()) == (False, 0)
+
+    @used_by(CACHE)
+    def test_a_cache_made_for_a_model_shows_its_kinds_of_layers(self) -> None:
+        sizes = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "head_dim": 16}
+        windows = {"use_sliding_window": True, "sliding_window": 4, "max_window_layers": 1}
+        model = Qwen3ForCausalLM(Qwen3Config(vocab_size=len(BPE), intermediate_size=64, **sizes, **windows))
+        assert [type(layer) for layer in DynamicCache(config=model.config).layers] == [
+            DynamicLayer,
+            DynamicSlidingWindowLayer,
+        ]
+
+    @used_by("src/policy.py")
+    def test_a_folder_without_generation_settings_is_an_oserror(self, tmp_path: Path) -> None:
+        with pytest.raises(OSError, match=r"generation_config\.json"):
+            GenerationConfig.from_pretrained(str(tmp_path))
