@@ -68,7 +68,7 @@ test-ray: $(READY) ## the sandbox over a Ray cluster of several nodes on this ma
 	$(BIN)/python -m pytest tests/sandbox/test_ray.py --ray $(ARGS)
 
 test-vllm: $(VLLM_READY) ## the engines of vLLM, in process and as a server on the loopback address
-	$(BIN)/python -m pytest tests/rollout -m vllm --vllm $(ARGS)
+	$(BIN)/python -m pytest -m vllm --vllm $(ARGS)
 
 test-docker: $(READY) ## the sandbox in Docker; needs root, a daemon and the image of make sandbox-image
 	$(BIN)/python -m pytest tests/sandbox --jails docker -m docker --long $(ARGS)

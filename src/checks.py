@@ -87,17 +87,21 @@ def _rollout(cfg: c.RolloutConfig, at: str) -> list[str]:
 
 def _engine(cfg: c.EngineConfig, at: str) -> list[str]:
     faults = []
-    if cfg.kind == "vllm" and find_spec("vllm") is None:
-        faults.append(
-            f"{at}kind=vllm: vLLM is not installed; install it with make setup-vllm, or choose "
-            "engine=transformers"
-        )
     if cfg.kind == "vllm_server" and not re.match(r"https?://[^/]", cfg.server.url):
         faults.append(
             f"{at}server.url={cfg.server.url}: expected the address of a vLLM server, such as "
             "http://localhost:8000"
         )
     return faults
+
+
+def _installed(cfg: c.Config | c.EvaluationConfig, at: str) -> list[str]:
+    if cfg.engine.kind == "vllm" and find_spec("vllm") is None:
+        return [
+            f"{at}engine.kind=vllm: vLLM is not installed; install it with make setup-vllm, or choose "
+            "engine=transformers"
+        ]
+    return []
 
 
 def _sandbox(cfg: c.SandboxConfig, at: str) -> list[str]:
@@ -255,6 +259,8 @@ def _run(cfg: c.Config, at: str) -> list[str]:
             f"{at}evaluate.shard={cfg.evaluate.shard}: the evaluations of a training run are whole; leave it "
             "null, and evaluate the checkpoint in shards with python -m src.evaluate"
         )
+    if not cfg.estimate:
+        faults += _installed(cfg, at)
     return faults + _colocated(cfg, at) + lora_checks.training(cfg, at)
 
 
@@ -283,7 +289,7 @@ _CHECKS: dict[type, Callable[[Any, str], list[str]]] = {
     c.AlarmConfig: _alarm,
     c.EvaluateConfig: _evaluate,
     c.Config: _run,
-    c.EvaluationConfig: lora_checks.evaluation,
+    c.EvaluationConfig: lambda cfg, at: _installed(cfg, at) + lora_checks.evaluation(cfg, at),
 }
 
 

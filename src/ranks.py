@@ -7,6 +7,7 @@ process talks to nobody, and torch.distributed is neither imported nor set up.
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any, Self, TypeVar
@@ -70,7 +71,8 @@ class Ranks:
             from torch import distributed
 
             self.wait()
-            distributed.destroy_process_group()
+            if "vllm" not in sys.modules:  # which ends its own groups, and this one, at exit
+                distributed.destroy_process_group()
 
     def wait(self) -> None:
         """Return when all are here."""

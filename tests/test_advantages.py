@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import zlib
+from importlib import import_module
 from pathlib import Path
 
 import numpy as np
@@ -11,8 +13,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from src.advantages import ADVANTAGES, group_members, scale_rewards
+from src.config import RewardConfig
 from src.grpo_settings import grpo_config
+from src.rewards import Outcome
+from src.sandbox import ExecutionResult, Status
 from tests import tiny
+from tests.fakes import FakeSandbox
 
 GROUP = 4
 
@@ -83,31 +89,45 @@ def test_trl_divides_by_the_groups_deviation_for_grpo_only(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("name", ADVANTAGES)
-def test_every_advantage_trains(tmp_path: Path, name: str) -> None:
-    """A step of the whole trainer; the advantages that reach the loss are those of the rewards."""
-    trainer = tiny.trainer(tiny.config(steps=1, minibatches=1, advantage=name), tmp_path)
-    seen: list[torch.Tensor] = []
-    score = trainer._generate_and_score_completions
+def test_what_reaches_the_loss_is_made_of_the_rewards_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """Whole rollouts: rewards of four values, ragged, with feedback, some lost to the infrastructure."""
 
-    def keeping(inputs: list[dict[str, object]]) -> dict[str, object]:
-        output = score(inputs)
-        seen.append(output["advantages"])
-        return output
+    def term(outcome: Outcome, cfg: RewardConfig) -> float:
+        return zlib.crc32("".join(outcome.policy_texts).encode()) % 4 / 2 - 1
 
-    trainer._generate_and_score_completions = keeping  # type: ignore[method-assign]
-    trainer.train()
-    assert trainer.collected is not None
-    rewards = np.array(trainer.collected.rewards, dtype=float)
-    tokens = np.array([sum(t.mask) for t in trainer.collected.trajectories])
-    values = centred(rewards)
-    if name == "grpo":
+    monkeypatch.setattr(import_module("src.rewards.compose"), "TERMS", {"term": term})
+    lost = 0
+    for seed in range(4):
+        random = np.random.default_rng(seed)
+
+        def reply(code: str, random: np.random.Generator = random) -> ExecutionResult:
+            status = Status.INFRASTRUCTURE if random.random() < 0.2 else Status.OK
+            return ExecutionResult(status, "1", None, 0.0)
+
+        cfg = tiny.config(advantage=name, seed=seed, max_infrastructure=1.0)
+        trainer = tiny.trainer(cfg, tmp_path / str(seed), sandbox=FakeSandbox(reply))
+        trainer.model.train()
+        output = trainer._generate_and_score_completions(next(iter(trainer.get_train_dataloader())))
+        assert trainer.collected is not None
+        rewards = np.array(trainer.collected.rewards, dtype=float)  # nan: lost
+        counts = ~np.isnan(rewards)
+        lost += (~counts).sum()
+        tokens = np.array([sum(t.mask) for t in trainer.collected.trajectories]) * counts
         groups = rewards.reshape(-1, GROUP)
-        values = values / (np.repeat(groups.std(axis=1, ddof=1), GROUP) + 1e-4)
-    if name == "rloo":
-        values = values * GROUP / (GROUP - 1)
-    if name == "reinforce_plus_plus_baseline":
-        values = ours(name, rewards, tokens, np.ones(len(rewards), dtype=bool))
-    assert seen[0].numpy() == pytest.approx(values, abs=1e-5)
+        expected = centred(rewards)
+        if name == "grpo":
+            expected = expected / (np.repeat(np.nanstd(groups, axis=1, ddof=1), GROUP) + 1e-4)
+        if name == "rloo":
+            members = np.repeat(counts.reshape(-1, GROUP).sum(axis=1), GROUP)
+            expected = expected * members / (members - 1)
+        if name == "reinforce_plus_plus_baseline":
+            spelt = np.repeat(expected, tokens)
+            white = (expected - spelt.mean()) / np.sqrt(spelt.var(ddof=1) + 1e-8)
+            expected = np.where(counts, white, 0.0)
+        assert output["advantages"].numpy() == pytest.approx(expected, abs=1e-6)
+    assert lost > 2
 
 
 def test_broken_groups_are_refused() -> None:

@@ -390,11 +390,14 @@ class TestSandboxElsewhere:
 
 
 def test_vllm_that_is_not_installed_is_said_with_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
+    """But for an estimate, which is asked for on another machine than the one that trains."""
     monkeypatch.setattr("src.checks.find_spec", lambda name: None)
     monkeypatch.chdir(ROOT)
-    assert "engine.kind=vllm: vLLM is not installed; install it with make setup-vllm" in refusal(
-        changed("engine.kind", "vllm")
-    )
+    config = changed("engine.kind", "vllm")
+    says = "engine.kind=vllm: vLLM is not installed; install it with make setup-vllm"
+    assert says in refusal(config)
+    assert any(says in fault for fault in check(evaluation("engine=vllm")))
+    assert load(Config, config | {"estimate": True}).estimate
 
 
 BENCHMARKS = sorted(path.stem for path in (CONF / "benchmark").glob("*.yaml"))

@@ -183,7 +183,7 @@ class TestLayout:
         groups: dict[str, set[str]] = {}
         for path in (ROOT / "conf").glob("*/*.yaml"):
             groups.setdefault(path.parent.name, set()).add(path.stem)
-        assert {group: set(re.findall(r"`(\w+)`", rows.get(group, ""))) for group in groups} == groups
+        assert {group: set(re.findall(r"`([\w.]+)`", rows.get(group, ""))) for group in groups} == groups
 
 
 # Stands for python3.11: makes a folder like a virtual environment, whose python notes each call of pip.

@@ -273,13 +273,14 @@ class TestTargets:
 
 
 @pytest.fixture
-def policies(monkeypatch: pytest.MonkeyPatch) -> list[PeftModel]:
-    """``tiny.trainer`` trains an adapter of a bfloat16 base; the policies that it has made."""
+def policies(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> list[PeftModel]:
+    """``tiny.trainer`` trains an adapter of a base in the dtype asked for; the policies that it has made."""
+    dtype = getattr(request, "param", torch.float32)
     made: list[PeftModel] = []
     plain = tiny.model
 
     def model(seed: int = 0) -> PeftModel:
-        base = plain(seed).to(torch.bfloat16)
+        base = plain(seed).to(dtype)
         base.name_or_path = "some/base"
         made.append(add_adapter(base, ModelConfig(lora=LoRAConfig(rank=4))))
         return made[-1]
@@ -293,6 +294,7 @@ def trained(model: PeftModel) -> dict[str, torch.Tensor]:
 
 
 class TestTraining:
+    @pytest.mark.parametrize("policies", [torch.bfloat16], indirect=True)
     def test_the_adapter_learns_in_float32_and_the_base_is_frozen(
         self, tmp_path: Path, policies: list[PeftModel]
     ) -> None:
@@ -320,14 +322,13 @@ class TestTraining:
     def test_resumed_run_repeats_what_the_whole_run_does(
         self, tmp_path: Path, policies: list[PeftModel], kl: float
     ) -> None:
-        cfg = tiny.config(steps=3, checkpoint_every=1, keep_checkpoints=3, kl=kl)
+        cfg = tiny.config(checkpoint_every=1, kl=kl)
         tiny.trainer(cfg, tmp_path / "a").train()
-        short = tiny.config(steps=3, checkpoint_every=1, kl=kl)
-        killed = tiny.trainer(short, tmp_path / "b")
-        killed.args.max_steps = 4
-        killed.train()
+        stopped = tiny.trainer(cfg, tmp_path / "b")
+        stopped.args.max_steps = 2  # the first of two rollout steps
+        stopped.train()
         checkpoint = checkpoints.resolve(tmp_path / "b")
-        assert checkpoint.name == "step-2"
+        assert checkpoint.name == "step-1"
         tiny.trainer(cfg, tmp_path / "b", attempt=1).train(resume_from_checkpoint=str(checkpoint))
         whole, _, resumed = policies
 
@@ -350,7 +351,7 @@ class TestTraining:
         assert not (checkpoint / "model.safetensors").exists()
         says = json.loads((checkpoint / "adapter_config.json").read_text())
         assert (says["base_model_name_or_path"], says["r"], says["lora_alpha"]) == ("some/base", 4, 32.0)
-        again = PeftModel.from_pretrained(tiny.model().unload().to(torch.bfloat16), str(checkpoint))
+        again = PeftModel.from_pretrained(tiny.model().unload(), str(checkpoint))
         for name, weight in trained(policies[0]).items():
             assert torch.equal(again.get_parameter(name), weight)
 

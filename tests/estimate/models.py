@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -41,7 +42,7 @@ ADAPTERS = LoRAConfig(rank=4, targets=["q_proj", "down_proj"])
 def real(config: PreTrainedConfig, cfg: ModelConfig) -> Any:
     """The model itself, with weights."""
     torch.manual_seed(0)
-    model = AutoModelForCausalLM.from_config(config, dtype=getattr(torch, cfg.dtype))
+    model = AutoModelForCausalLM.from_config(copy.deepcopy(config), dtype=getattr(torch, cfg.dtype))
     return add_adapter(model, cfg) if cfg.lora.rank else model
 
 

@@ -72,7 +72,7 @@ class TestEngine:
     def test_a_request_comes_back_once_under_its_name_with_the_logprob_of_each_token(
         self, engine: Any
     ) -> None:
-        add(engine, "a", ignore_eos=True)
+        add(engine, "a", ignore_eos=True, temperature=2.0)
         add(engine, "b", max_tokens=3, ignore_eos=True)
         outputs = {output.request_id: output for output in run(engine)}
         assert {name: len(output.outputs) for name, output in outputs.items()} == {"a": 1, "b": 1}

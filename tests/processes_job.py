@@ -1,4 +1,4 @@
-"""One process of tiny runs of several: ``job.py FOLDER``. The first writes ``result.json``.
+"""One process of tiny runs of several: ``processes_job.py FOLDER``. The first writes ``result.json``.
 
 With ACCELERATE_USE_FSDP, as the launcher's configuration sets it, weights are shared out; accelerate takes
 that for a matter of GPUs, so that it is told here that there are some, and computes on the CPU.

@@ -1,4 +1,4 @@
-"""A run of two processes that is killed again and again: ``kills.py FOLDER KILLS STEPS SEED``.
+"""A run of two processes that is killed again and again: ``processes_kills.py FOLDER KILLS STEPS SEED``.
 
 Everything is imported once; the processes of each attempt are forked from here, and both are killed at once.
 """

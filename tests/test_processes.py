@@ -20,10 +20,9 @@ import torch
 from src import checkpoints
 from src.ranks import Ranks
 from src.records import read_metrics, read_records
-from tests.parallel import job
+from tests import processes_job as job
 
-ROOT = Path(__file__).resolve().parents[2]
-pytestmark = pytest.mark.long
+ROOT = Path(__file__).resolve().parents[1]
 
 
 def environment() -> dict[str, str]:
@@ -55,7 +54,7 @@ def together(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, An
     results = {}
     for config in ("ddp", "fsdp2"):
         folder = tmp_path_factory.mktemp(config)
-        launch(config, "tests/parallel/job.py", str(folder))
+        launch(config, "tests/processes_job.py", str(folder))
         results[config] = json.loads((folder / "result.json").read_text()) | {"folder": folder}
     return results
 
@@ -63,6 +62,7 @@ def together(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, An
 WRAPPED = {"ddp": "DistributedDataParallel", "fsdp2": "FSDPQwen3ForCausalLM"}
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("config", WRAPPED)
 class TestTwoProcesses:
     def test_they_are_two_and_the_model_is_wrapped(self, config: str, together: dict[str, Any]) -> None:
@@ -106,6 +106,7 @@ class TestTwoProcesses:
             assert step["groups/all_equal"] == 0
 
 
+@pytest.mark.long
 def test_shared_out_weights_sample_what_whole_ones_do(together: dict[str, Any]) -> None:
     """And what a process samples only because others are not done yet changes no random number."""
     said = {
@@ -120,6 +121,7 @@ def test_shared_out_weights_sample_what_whole_ones_do(together: dict[str, Any]) 
     assert said["ddp"] == said["fsdp2"]
 
 
+@pytest.mark.long
 def test_a_run_that_is_killed_twenty_times_is_the_whole_run(tmp_path: Path) -> None:
     """Two processes, kill -9 at random moments: same samples, budgets, weights, optimizer, random states."""
     steps, folders = 64, {"whole": 0, "killed": 20}
@@ -127,7 +129,7 @@ def test_a_run_that_is_killed_twenty_times_is_the_whole_run(tmp_path: Path) -> N
         command = [
             sys.executable,
             "-m",
-            "tests.parallel.kills",
+            "tests.processes_kills",
             str(tmp_path / name),
             str(kills),
             str(steps),
@@ -172,13 +174,18 @@ def assert_equal(one: Any, other: Any) -> None:
         assert one == other
 
 
-def test_the_main_entry_as_two_processes(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "engine",
+    [pytest.param("transformers", marks=pytest.mark.long), pytest.param("vllm", marks=pytest.mark.vllm)],
+)
+def test_the_main_entry_as_two_processes(engine: str, tmp_path: Path) -> None:
     """One run folder, one file of records, metrics over both; as README says to start it."""
     printed = launch(
         "ddp",
         "-m",
         "src.train",
         "+experiment=mini_debug",
+        f"engine={engine}",
         "tracking=none",
         "data.heldout_size=5",
         f"hydra.run.dir={tmp_path}/${{now:%f}}",
@@ -197,5 +204,7 @@ def test_the_main_entry_as_two_processes(tmp_path: Path) -> None:
         ]
         assert len(rewards) == 32
         assert row["reward"] == pytest.approx(np.mean(rewards))
+        if engine == "vllm":  # each process has its own, at the weights of both
+            assert row["sampling/logprob_difference_mean"] < 1e-4
     counts = Counter((r.phase, r.mode, r.step, r.problem_id, r.sample) for r in records)
     assert set(counts.values()) == {1}

@@ -13,7 +13,7 @@ import pytest
 
 from src.records import read_metrics
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[1]
 SCRIPT = ROOT / "conf" / "accelerate" / "train.sbatch"
 
 # Runs the command once for each node, with the numbers that Slurm would give it.
@@ -29,7 +29,7 @@ for node in $(seq 0 $((SLURM_NNODES - 1))); do
 done
 for pid in "${pids[@]}"; do wait "$pid" || exit 1; done
 """
-# Notes what it was given, and starts each job of the array; what a job returns, not its state, says it is done.
+# Notes what it was given, and starts each job of the array; its result, not its state, says that it is done.
 SBATCH = """#!/bin/bash
 cp "$1" "$JOBS/submitted.sh"
 last=$(sed -n 's/^#SBATCH --array=0-\\([0-9]*\\).*/\\1/p' "$1")
