@@ -1,8 +1,8 @@
 """Low-rank adapters (LoRA, arXiv 2106.09685): a frozen base, and what is added to it.
 
-For an engine that holds its own weights TRL 1.16 merges the adapters into the base in place and subtracts
-them again afterwards. In bfloat16 the base does not come back: half of its values differ after one round, and
-more with each. Here the base is never written to: merged weights are made one matrix at a time, in float32,
+For an engine that holds its own weights TRL 1.16 adds the adapters to the base in place and subtracts them
+again afterwards; in bfloat16 the base does not come back (after 30 steps of the mini policy a third of its
+values differed). Here the base is never written to: merged weights are made one matrix at a time, in float32,
 and rounded once.
 """
 

@@ -33,6 +33,7 @@ from src.config import Config
 from src.curriculum import Curriculum
 from src.dynamic_sampling import Asked, fill_up
 from src.grpo_settings import grpo_config
+from src.lora import forget_reference
 from src.problems import Problem, ProblemError
 from src.problems.prompts import build_prompt
 from src.ranks import Ranks
@@ -116,6 +117,7 @@ class CIRTrainer(GRPOTrainer):
                 rollout_func=self._rollout,
                 callbacks=callbacks,
             )
+        forget_reference(self.model)
         if self.use_vllm:
             mend(self.vllm_generation)
         self.remove_callback(PrinterCallback)  # prints raw dictionaries

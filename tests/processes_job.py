@@ -110,6 +110,7 @@ def config(scenario: str) -> Config:
     cfg = tiny.config(
         steps=3, batch_size=24, samples_per_prompt=8, minibatches=1, micro_batch_size=2, learning_rate=1e-3
     )
+    cfg.trainer.checkpoint_every = 2
     cfg.trainer.advantage = "rloo"
     if scenario == "uneven":
         cfg.trainer.batch_size = 16
@@ -119,24 +120,24 @@ def config(scenario: str) -> Config:
     return cfg
 
 
-def train(scenario: str, folder: Path, ranks: Ranks) -> dict[str, Any]:
+def build(
+    scenario: str, folder: Path, ranks: Ranks, steps: list[dict[str, float]], wrapped: list[str]
+) -> CIRTrainer:
+    """A trainer that notes what its steps logged and what its model was wrapped in."""
     cfg = config(scenario)
-    sharded = os.environ.get("ACCELERATE_USE_FSDP") == "true"
-    rows = cfg.trainer.batch_size // ranks.world
     last = ranks.rank == ranks.world - 1
-    steps: list[dict[str, float]] = []
-    trainer: CIRTrainer
-    options: dict[str, Any] = {}
+    options: dict[str, Any]
     if scenario == "scripted":
+        rows = cfg.trainer.batch_size // ranks.world
         options = {"engine": lambda *_, **__: Scripted(ranks.rank * rows), "grader": Odd()}
     else:
-        in_step = ranks if sharded else None
+        in_step = ranks if os.environ.get("ACCELERATE_USE_FSDP") == "true" else None
         options = {
             "engine": partial(Uneven, codes=last, in_step=in_step),
             "sandbox": FakeSandbox(delay=0.3 if last else 0.0),
             "grader": Hard() if last else None,
         }
-    wrapped: list[str] = []
+    trainer: CIRTrainer
     trainer = tiny.trainer(
         cfg,
         folder,
@@ -147,16 +148,30 @@ def train(scenario: str, folder: Path, ranks: Ranks) -> dict[str, Any]:
         ],
         **options,
     )
+    return trainer
+
+
+def train(scenario: str, folder: Path, ranks: Ranks) -> dict[str, Any]:
+    """Train, then again from the checkpoint before the last step."""
+    steps: list[dict[str, float]] = []
+    wrapped: list[str] = []
+    trainer = build(scenario, folder, ranks, steps, wrapped)
     trainer.train()
     weights = trainer.accelerator.get_state_dict(trainer.model_wrapped)
-    return {
+    result = {
         "world": trainer.accelerator.num_processes,
         "wrapped": wrapped[0],
         "shared": trainer.shares_weights,
-        "steps": steps,
+        "steps": list(steps),
         "weights": {name: value.float().flatten().tolist() for name, value in weights.items()},
         "executions": ranks.gather(len([e for r in trainer.records for e in r.executions])),
     }
+    if scenario == "scripted":
+        steps.clear()
+        again = build(scenario, folder / "again", ranks, steps, wrapped)
+        again.train(resume_from_checkpoint=str(folder / "checkpoints" / "step-2"))
+        result["resumed"] = steps
+    return result
 
 
 def main(folder: Path) -> None:

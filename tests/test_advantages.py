@@ -12,7 +12,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from src.advantages import ADVANTAGES, group_members, scale_rewards
+from src.advantages import ADVANTAGES, group_members, scale_rewards, whiten
 from src.config import RewardConfig
 from src.grpo_settings import grpo_config
 from src.rewards import Outcome
@@ -71,6 +71,11 @@ def test_reinforce_plus_plus_baseline_whitens_token_by_token(
     found = ours("reinforce_plus_plus_baseline", rewards, tokens, counts)
     assert np.repeat(found, tokens) == pytest.approx(white, abs=1e-6)
     assert (found[tokens == 0] == 0).all()
+
+
+def test_without_a_policy_token_there_is_no_advantage() -> None:
+    assert whiten(torch.tensor([1.0, -1.0]), torch.tensor([0, 0])).tolist() == [0, 0]
+    assert whiten(torch.tensor([1.0, -1.0]), torch.tensor([1, 0])).tolist() == [0, 0], "or of one alone"
 
 
 @given(batches())

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -22,7 +19,7 @@ from trl.distributed import DistributedBackend
 from trl.generation.vllm_generation import VLLMGeneration
 
 from src import checkpoints
-from src.checks import ROOT, check
+from src.checks import check
 from src.config import Config, EvaluationConfig, LoRAConfig, ModelConfig
 from src.lora import add_adapter, merged_parameters
 from src.records import read_records
@@ -32,6 +29,7 @@ from src.rollout.engines.transformers import TransformersEngine
 from src.schema import ConfigError
 from tests import tiny
 from tests.fakes import BPE
+from tests.test_processes import launch
 
 CYCLES = 200
 HALF_UNIT = 2.0**-8  # largest relative error of rounding to bfloat16 once
@@ -369,25 +367,7 @@ class TestTraining:
 @pytest.mark.long
 def test_weights_that_processes_share_out_are_merged_whole_in_each(tmp_path: Path) -> None:
     """FSDP2, two processes: base and checkpoint put together by hand are what both yield."""
-    settings = {
-        "ACCELERATE_USE_FSDP": "true",
-        "FSDP_VERSION": "2",
-        "FSDP_AUTO_WRAP_POLICY": "TRANSFORMER_BASED_WRAP",
-        "FSDP_TRANSFORMER_CLS_TO_WRAP": "Qwen3DecoderLayer",
-        "FSDP_STATE_DICT_TYPE": "FULL_STATE_DICT",
-        "PYTHONPATH": str(ROOT),
-    }
-    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
-    job = [str(ROOT / "tests" / "parallel" / "lora_job.py"), str(tmp_path)]
-    done = subprocess.run(
-        [*launcher, *job],
-        env=os.environ | settings,
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
-    assert done.returncode == 0, done.stderr
+    launch("fsdp2", "tests/lora_job.py", str(tmp_path))
     adapter = load_file(checkpoints.resolve(tmp_path) / "adapter_model.safetensors")
     base = tiny.model().to(torch.bfloat16)
     for name, parameter in base.named_parameters():

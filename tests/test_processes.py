@@ -26,7 +26,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 
 def environment() -> dict[str, str]:
-    return {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    return {**os.environ, "PYTHONPATH": str(ROOT)}
 
 
 def launch(config: str, *arguments: str) -> str:
@@ -83,6 +83,12 @@ class TestTwoProcesses:
                 assert one[name] == pytest.approx(other[name], abs=1e-4), name
         for name, values in alone["weights"].items():
             np.testing.assert_allclose(ours["weights"][name], values, atol=1e-4)
+
+    def test_a_checkpoint_holds_what_the_next_step_needs(self, config: str, together: dict[str, Any]) -> None:
+        result = together[config]["scripted"]
+        (resumed,) = result["resumed"]
+        for name in ("loss", "grad_norm", "entropy"):
+            assert resumed[name] == pytest.approx(result["steps"][-1][name], abs=1e-6), name
 
     def test_all_trajectories_are_in_one_file(self, config: str, together: dict[str, Any]) -> None:
         folder = together[config]["folder"] / "scripted"

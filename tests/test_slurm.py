@@ -59,7 +59,6 @@ def slurm(tmp_path: Path) -> dict[str, str]:
         **os.environ,
         "PATH": f"{folder}{os.pathsep}{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
         "JOBS": str(folder),
-        "OMP_NUM_THREADS": "1",
     }
 
 

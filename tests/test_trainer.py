@@ -11,13 +11,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
-from hypothesis.extra import numpy as hnp
 from trl import GRPOTrainer
 
 from src import checkpoints
-from src.advantages import whiten
 from src.batches import trim
 from src.callbacks import MetricsCallback
 from src.checkpoints import CheckpointError
@@ -28,22 +24,6 @@ from src.sandbox import ExecutionResult, Status
 from src.trainer import CIRTrainer, InfrastructureError
 from tests import tiny
 from tests.fakes import FakeSandbox
-
-SIZES = st.integers(1, 30)
-
-
-@given(st.data(), SIZES)
-def test_whitening_equals_a_token_by_token_computation(data: st.DataObject, size: int) -> None:
-    """Second method: every policy token spelt out in NumPy, with the unbiased variance."""
-    values = data.draw(hnp.arrays(np.float32, size, elements=st.sampled_from([-1.5, -1, 0, 0.5, 1])))
-    tokens = data.draw(hnp.arrays(np.int64, size, elements=st.integers(0, 50)))
-    white = whiten(torch.from_numpy(values), torch.from_numpy(tokens)).numpy()
-    spelt = np.repeat(values.astype(np.float64), tokens)
-    if len(spelt) > 1:
-        expected = (values - spelt.mean()) / np.sqrt(spelt.var(ddof=1) + 1e-8)
-        np.testing.assert_allclose(white, np.where(tokens > 0, expected, 0), atol=1e-5, rtol=1e-5)
-    assert (white[tokens == 0] == 0).all()
-    assert np.isfinite(white).all()
 
 
 class Spy(CIRTrainer):
@@ -76,32 +56,6 @@ def test_what_reaches_the_loss(tmp_path: Path) -> None:
         spelt = np.repeat(centred, policy.sum(dim=1).numpy())
         expected = (centred - spelt.mean()) / np.sqrt(spelt.var(ddof=1) + 1e-8)
         np.testing.assert_allclose(output["advantages"].numpy(), expected, atol=1e-5)
-
-
-@pytest.mark.usefixtures("spy")
-def test_feedback_tokens_have_no_gradient(tmp_path: Path) -> None:
-    """Other feedback ids as targets, same context: impossible to do with ids alone, so the loss's
-    gradient with respect to each position's logprob is looked at."""
-    trainer = tiny.trainer(tiny.config(steps=1, minibatches=1, micro_batch_size=8), tmp_path)
-    trainer.train()
-    _, output = trainer.handed[0]
-    seen: list[torch.Tensor] = []
-    original = trainer._get_per_token_logps_and_entropies
-
-    def keep(*args: Any, **options: Any) -> Any:
-        logps, entropies, aux = original(*args, **options)
-        logps.retain_grad()
-        seen.append(logps)
-        return logps, entropies, aux
-
-    trainer._get_per_token_logps_and_entropies = keep  # type: ignore[method-assign]
-    trainer.compute_loss(trainer.model, dict(output)).backward()
-    gradient = seen[0].grad
-    assert gradient is not None
-    policy = (output["completion_mask"] * output["tool_mask"]).bool()
-    assert (gradient[~policy] == 0).all()
-    advantages = output["advantages"][:, None].expand_as(policy)
-    assert (gradient[policy & (advantages != 0)] != 0).all()
 
 
 @pytest.mark.usefixtures("spy")

@@ -32,6 +32,7 @@ from transformers.integrations import is_deepspeed_zero3_enabled
 from trl import GRPOTrainer
 from trl.distributed import DistributedBackend
 from trl.generation import vllm_generation
+from trl.trainer import grpo_trainer
 from trl.trainer.utils import RepeatSampler
 
 from src.batches import Passes
@@ -223,6 +224,19 @@ class TestLoss:
                 torch.testing.assert_close(logps[row, : len(completion)], chosen, rtol=1e-4, atol=1e-5)
                 entropy = -(expected.exp() * expected).sum(-1)
                 torch.testing.assert_close(entropies[row, : len(completion)], entropy, rtol=1e-4, atol=1e-5)
+
+    @used_by(SETTINGS)
+    def test_the_reference_policy_is_loaded_by_name_and_knows_a_revision_only_if_told(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        load = MagicMock(side_effect=lambda *_, **__: tiny.model())
+        monkeypatch.setattr(grpo_trainer, "create_model_from_path", load)
+        model = tiny.model()
+        model.config._name_or_path = "somewhere"
+        given(tmp_path, model=model, beta=0.1)
+        given(tmp_path, model=model, beta=0.1, model_init_kwargs={"revision": "r"})
+        assert [made.args for made in load.call_args_list] == [("somewhere",)] * 2
+        assert [made.kwargs.get("revision") for made in load.call_args_list] == [None, "r"]
 
 
 class Watch(TrainerCallback):

@@ -1,7 +1,7 @@
 """One process of a tiny run whose adapted weights are shared out: ``lora_job.py FOLDER``.
 
 Writes what :func:`~src.lora.merged_parameters` yields in this process after training. Accelerate is told that
-there are GPUs, as in job.py.
+there are GPUs, as in processes_job.py.
 """
 
 from __future__ import annotations
