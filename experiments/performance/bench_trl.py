@@ -196,23 +196,21 @@ def measure(minibatches: int, rounds: int, seed: int) -> dict[str, Any]:
                 if number >= 0:
                     found[name].append(seconds)
                 bar.advance(task)
-    lengths = [len(t.task.prompt_ids) + len(t.completion_ids) for t in given.made.trajectories]
+    prompts = [len(t.task.prompt_ids) for t in given.made.trajectories]
+    completions = [len(t.completion_ids) for t in given.made.trajectories]
     return {
         "seconds": found,
         "ratios": {
-            name: {
-                kind: ratios(found[name], found[TRL], kind)
-                for kind in ("step", "cpu")
-            }
+            name: {kind: ratios(found[name], found[TRL], kind) for kind in ("step", "cpu")}
             for name in ARMS[1:]
         },
         "batch": {
-            "trajectories": len(lengths),
+            "trajectories": len(prompts),
             "executions": sum(len(t.executions) for t in given.made.trajectories),
-            "tokens": sum(lengths),
-            "longest": max(lengths),
+            "tokens": sum(prompts) + sum(completions),
+            "padded": len(prompts) * (max(prompts) + max(completions)),  # by TRL
         },
-    }  # fmt: skip
+    }
 
 
 def ratios(arm: Sequence[dict[str, float]], other: Sequence[dict[str, float]], kind: str) -> dict[str, Any]:
@@ -262,13 +260,13 @@ def draw(result: dict[str, Any], folder: Path) -> None:
             bottom = [below + height for below, height in zip(bottom, heights, strict=True)]
         plural = "s" if int(minibatches) > 1 else ""
         axis.set(ylabel="seconds (medians)", title=f"{minibatches} optimizer step{plural} a rollout")
-        axis.margins(y=0.25)
-    axes[0].legend(loc="upper right", fontsize="small")
+        axis.margins(y=0.4)  # room for the legend
+        axis.legend(loc="upper center", ncols=2)
     last, places = axes[-1], []
     for minibatches, one in measured.items():
         for name, kinds in one["ratios"].items():
             ratio, place = kinds["step"], len(places)
-            places.append(f"{name}\n({minibatches})")
+            places.append(name.replace(", ", ",\n") + f" ({minibatches})")
             last.scatter([place] * len(ratio["rounds"]), ratio["rounds"], s=10, color="tab:grey", alpha=0.6)
             low, high = ratio["interval"]
             error = [[ratio["median"] - low], [high - ratio["median"]]]
@@ -302,7 +300,7 @@ def show(result: dict[str, Any]) -> None:
 def main() -> None:
     """Measure, write, draw; exit code 1 if a target is missed."""
     parser = argparse.ArgumentParser(description="a training step of ours and of TRL's trainer")
-    parser.add_argument("--rounds", type=int, default=24)
+    parser.add_argument("--rounds", type=int, default=40)
     parser.add_argument("--minibatches", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="that torch uses")
     parser.add_argument("--seed", type=int, default=0)
