@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable
-from dataclasses import fields, is_dataclass, replace
+from dataclasses import fields, is_dataclass
 from importlib.util import find_spec
 from itertools import pairwise
 from pathlib import Path
@@ -17,15 +17,13 @@ from typing import Any, TypeVar
 
 from omegaconf import DictConfig
 
-from src import checkpoints, data_checks, lora_checks
+from src import checkpoints, data_checks, model_checks
 from src import config as c
-from src.data_checks import nearby
+from src.model_checks import ROOT as ROOT  # where relative paths of conf/ start
 from src.ranks import world_size
 from src.schema import ConfigError, build, show
 
 C = TypeVar("C")
-
-ROOT = Path(__file__).resolve().parents[1]
 
 
 def load(schema: type[C], config: DictConfig | dict[str, Any]) -> C:
@@ -51,29 +49,6 @@ def check(node: Any, path: str = "") -> list[str]:
     if type(node) in _CHECKS:
         faults += _CHECKS[type(node)](node, path)
     return faults
-
-
-def _model(cfg: c.ModelConfig, at: str) -> list[str]:
-    base = lora_checks.base_of(cfg.path)
-    if base is not None:
-        missing = _model(replace(cfg, path=base.path), at)
-        return [lora_checks.base_fault(cfg.path, base, at)] if missing else []
-    folder = Path(cfg.path).expanduser()
-    parent_exists = bool(folder.parent.name) and ((ROOT / folder.parent).is_dir() or folder.parent.is_dir())
-    hub_like = len(folder.parts) <= 2 and not cfg.path.startswith(("/", ".", "~")) and not parent_exists
-    if cfg.path and folder.is_dir():
-        if not (folder / "config.json").is_file():
-            return [
-                f"{at}path={cfg.path}: this folder has no config.json, so it is no model; give the folder "
-                "that save_pretrained wrote, or a hub id"
-            ]
-        return []
-    if cfg.path and hub_like:
-        return []
-    return [
-        f"{at}path={cfg.path}: there is no such folder (paths start from {Path.cwd()}); "
-        + (nearby(folder) or "give a folder with a model, or a hub id such as Qwen/Qwen2.5-Math-7B")
-    ]
 
 
 def _rollout(cfg: c.RolloutConfig, at: str) -> list[str]:
@@ -261,7 +236,7 @@ def _run(cfg: c.Config, at: str) -> list[str]:
         )
     if not cfg.estimate:
         faults += _installed(cfg, at)
-    return faults + _colocated(cfg, at) + lora_checks.training(cfg, at)
+    return faults + _colocated(cfg, at) + model_checks.training(cfg, at)
 
 
 def _colocated(cfg: c.Config, at: str) -> list[str]:
@@ -277,8 +252,8 @@ def _colocated(cfg: c.Config, at: str) -> list[str]:
 
 
 _CHECKS: dict[type, Callable[[Any, str], list[str]]] = {
-    c.ModelConfig: _model,
-    c.LoRAConfig: lora_checks.lora,
+    c.ModelConfig: model_checks.model,
+    c.LoRAConfig: model_checks.lora,
     c.DataConfig: data_checks.data,
     c.BenchmarkConfig: data_checks.benchmark,
     c.EngineConfig: _engine,
@@ -289,7 +264,7 @@ _CHECKS: dict[type, Callable[[Any, str], list[str]]] = {
     c.AlarmConfig: _alarm,
     c.EvaluateConfig: _evaluate,
     c.Config: _run,
-    c.EvaluationConfig: lambda cfg, at: _installed(cfg, at) + lora_checks.evaluation(cfg, at),
+    c.EvaluationConfig: lambda cfg, at: _installed(cfg, at) + model_checks.evaluation(cfg, at),
 }
 
 

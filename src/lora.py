@@ -20,7 +20,7 @@ from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
 from src.config import ModelConfig
-from src.lora_checks import ALL_LINEAR, head_fault
+from src.model_checks import ALL_LINEAR, head_fault
 from src.schema import ConfigError, show
 
 _NAME = "default"  # of the adapter that is trained; PEFT's

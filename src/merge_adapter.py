@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from src.entry import entry
-from src.lora_checks import ADAPTER, base_of
+from src.model_checks import ADAPTER, base_of
 from src.schema import ConfigError
 
 

@@ -20,7 +20,7 @@ from transformers import (
 
 from src.config import ModelConfig
 from src.lora import add_adapter
-from src.lora_checks import base_of
+from src.model_checks import base_of
 from src.rollout.tokens import TokenCodec
 
 

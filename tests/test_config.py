@@ -242,6 +242,10 @@ class TestCombinations:
             ({"trainer.minibatches": 3}, "that many equal parts; nearest: 2 or 4"),
             ({"trainer.micro_batch_size": 48}, "a mini-batch of 1024 trajectories"),
             ({"trainer.micro_batch_size": 4096}, "nearest: 1024"),
+            (
+                {"model.dtype": "bfloat16"},
+                "model.dtype=bfloat16: updates of trainer.learning_rate=1e-06 are smaller than what",
+            ),
             ({"trainer.warmup_steps": 600}, "trainer.warmup_steps=600: the run has only 600 optimizer steps"),
             ({"curriculum.stages": []}, "curriculum.stages=[]: the budget at step 0 is not given"),
             ({"curriculum.stages": [{"step": 5, "budget": 2}]}, "[2 at 5]: the budget at step 0"),
@@ -284,6 +288,13 @@ class TestCombinations:
     @pytest.mark.parametrize("path", ["Qwen/Qwen2.5-Math-7B", "gpt2"])
     def test_a_hub_id_is_not_taken_for_a_missing_folder(self, path: str) -> None:
         assert load(Config, changed("model.path", path)).model.path == path
+
+    @pytest.mark.parametrize("change", [("trainer", "learning_rate", 3e-4), ("model", "lora", {"rank": 8})])
+    def test_weights_of_16_bits_are_trained_where_updates_show(self, change: tuple[str, str, Any]) -> None:
+        config = changed("model.dtype", "bfloat16")
+        group, key, value = change
+        config[group][key] = value
+        assert load(Config, config).model.dtype == "bfloat16"
 
     def test_a_fixed_curriculum_does_not_mind_the_stages(self) -> None:
         config = changed("curriculum.stages", [])

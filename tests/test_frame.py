@@ -20,7 +20,7 @@ ROOT = Path(__file__).resolve().parents[1]
 CODE = ("src", "analysis", "experiments", "tests")
 # DESIGN, section 4: a module imports from its own layer and from those before it.
 LAYERS = (
-    {"problems", "records", "config", "schema", "checks", "data_checks", "lora_checks", "entry"}
+    {"problems", "records", "config", "schema", "checks", "data_checks", "model_checks", "entry"}
     | {"fences", "checkpoints", "provenance", "console", "ranks"},
     {"sandbox", "curriculum", "rewards", "tracking", "lora"},
     {"rollout"},

@@ -276,7 +276,7 @@ def draw(result: dict[str, Any], folder: Path) -> None:
     last.set_xticks(range(len(places)), places)
     last.set(ylabel="seconds a step / TRL's, within rounds", title="median, 95 % interval and rounds")
     last.margins(x=0.15)
-    last.legend()
+    last.legend(loc="lower right")
     save(figure, folder / "trl")
 
 

@@ -1,19 +1,23 @@
-"""Checks of low-rank adapters, see src/checks.py; and what an adapter's folder says of itself."""
+"""Checks of the policy and its adapters, see src/checks.py; and what an adapter's folder says of itself."""
 
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from src import checkpoints
 from src import config as c
+from src.data_checks import nearby
 from src.schema import ConfigError, show
 
+ROOT = Path(__file__).resolve().parents[1]
 ADAPTER = "adapter_config.json"
 ALL_LINEAR = "all-linear"
 _HEADS = ("embed_tokens", "lm_head")  # as most models call them; src/lora.py refuses others once it sees them
+# A weight of 0.02 in bfloat16 changes in steps of 2^-8 of it; smaller updates than half of one are lost.
+_VISIBLE = 4e-5
 _FIXED = ("rank", "alpha", "targets")  # what a resumed run cannot change
 
 
@@ -49,6 +53,30 @@ def base_fault(path: str, base: Base, at: str) -> str:
     )
 
 
+def model(cfg: c.ModelConfig, at: str) -> list[str]:
+    """Return why there is no model at ``cfg.path``."""
+    base = base_of(cfg.path)
+    if base is not None:
+        missing = model(replace(cfg, path=base.path), at)
+        return [base_fault(cfg.path, base, at)] if missing else []
+    folder = Path(cfg.path).expanduser()
+    parent_exists = bool(folder.parent.name) and ((ROOT / folder.parent).is_dir() or folder.parent.is_dir())
+    hub_like = len(folder.parts) <= 2 and not cfg.path.startswith(("/", ".", "~")) and not parent_exists
+    if cfg.path and folder.is_dir():
+        if not (folder / "config.json").is_file():
+            return [
+                f"{at}path={cfg.path}: this folder has no config.json, so it is no model; give the folder "
+                "that save_pretrained wrote, or a hub id"
+            ]
+        return []
+    if cfg.path and hub_like:
+        return []
+    return [
+        f"{at}path={cfg.path}: there is no such folder (paths start from {Path.cwd()}); "
+        + (nearby(folder) or "give a folder with a model, or a hub id such as Qwen/Qwen2.5-Math-7B")
+    ]
+
+
 def lora(cfg: c.LoRAConfig, at: str) -> list[str]:
     """Return the faults that can be seen before a model is loaded."""
     if cfg.rank == 0:
@@ -71,7 +99,22 @@ def head_fault(shown: str, target: str) -> str:
 
 
 def training(cfg: c.Config, at: str) -> list[str]:
-    """Return why an adapter cannot be trained from here."""
+    """Return why the policy cannot be trained so."""
+    return _precision(cfg, at) + _adapter(cfg, at)
+
+
+def _precision(cfg: c.Config, at: str) -> list[str]:
+    dtype, rate = cfg.model.dtype, cfg.trainer.learning_rate
+    if dtype == "float32" or cfg.model.lora.rank or rate >= _VISIBLE:
+        return []
+    return [
+        f"{at}model.dtype={dtype}: updates of {at}trainer.learning_rate={rate:g} are smaller than what "
+        f"weights of 16 bits can show, and would be lost; keep them in float32 and compute with "
+        f"{at}trainer.autocast={dtype}, or train adapters ({at}model.lora.rank=64)"
+    ]
+
+
+def _adapter(cfg: c.Config, at: str) -> list[str]:
     if base_of(cfg.model.path) is not None:
         return [
             f"{at}model.path={cfg.model.path}: this is an adapter, and training starts from a whole model; "
