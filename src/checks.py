@@ -183,6 +183,11 @@ def _trainer(cfg: c.TrainerConfig, at: str) -> list[str]:
             f"processes has {batch // world} trajectories, no multiple of {at}samples_per_prompt={samples}; "
             f"nearest {at}batch_size: {_multiples_near(batch, samples * world * minis * micro)}"
         )
+    if cfg.dual_clip is not None and cfg.dual_clip < 1 + cfg.clip_high:
+        faults.append(
+            f"{at}dual_clip={cfg.dual_clip:g}: TRL would clip positive advantages there too, below 1 + "
+            f"{at}clip_high={cfg.clip_high:g}; give more, or null"
+        )
     if cfg.warmup_steps >= cfg.steps * minis:
         faults.append(
             f"{at}warmup_steps={cfg.warmup_steps}: the run has only {cfg.steps * minis} optimizer steps "

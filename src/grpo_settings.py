@@ -57,6 +57,8 @@ def grpo_config(cfg: Config, folder: Path, kind: str = "transformers") -> GRPOCo
         epsilon_high=trainer.clip_high,
         delta=trainer.dual_clip,
         beta=trainer.kl,
+        # the reference policy, which TRL loads by name
+        model_init_kwargs={"revision": cfg.model.revision} if trainer.kl and cfg.model.revision else None,
         entropy_coef=trainer.entropy,
         loss_type=trainer.loss_type,
         scale_rewards=scale_rewards(trainer.advantage),

@@ -247,6 +247,7 @@ class TestCombinations:
                 "model.dtype=bfloat16: updates of trainer.learning_rate=1e-06 are smaller than what",
             ),
             ({"trainer.warmup_steps": 600}, "trainer.warmup_steps=600: the run has only 600 optimizer steps"),
+            ({"trainer.dual_clip": 1.2}, "trainer.dual_clip=1.2: TRL would clip positive advantages there"),
             ({"curriculum.stages": []}, "curriculum.stages=[]: the budget at step 0 is not given"),
             ({"curriculum.stages": [{"step": 5, "budget": 2}]}, "[2 at 5]: the budget at step 0"),
             ({"curriculum.stages": stages(0, 9, 9)}, "[2 at 0, 3 at 9, 4 at 9]: steps must rise"),

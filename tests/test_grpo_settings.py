@@ -34,6 +34,15 @@ def test_a_setting_arrives(ours: dict[str, Any], theirs: dict[str, Any], tmp_pat
     assert {name: getattr(made, name) for name in theirs} == theirs
 
 
+def test_the_reference_policy_has_the_policys_revision(tmp_path: Path) -> None:
+    cfg = Config(trainer=TrainerConfig(kl=0.1))
+    assert grpo_config(cfg, tmp_path).model_init_kwargs is None
+    cfg.model.revision = "abc"
+    assert grpo_config(cfg, tmp_path).model_init_kwargs == {"revision": "abc"}
+    cfg.trainer.kl = 0.0
+    assert grpo_config(cfg, tmp_path).model_init_kwargs is None
+
+
 @pytest.mark.parametrize(("world", "per_generation", "accumulated"), [(1, 16, 8), (2, 8, 4), (8, 2, 1)])
 def test_a_batch_is_shared_out(
     world: int, per_generation: int, accumulated: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

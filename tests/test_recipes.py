@@ -18,6 +18,7 @@ BASELINES = ["text_only", "torl", "simpletir", "dapo", "grpo"]
 # What makes a recipe small: two steps of two groups of four with the mini policy on this machine.
 SMALL = [
     "model=mini",
+    "model.path=experiments/mini_base",
     "data=mini",
     "data.train_size=64",
     "data.heldout_size=2",
@@ -50,6 +51,8 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 def needed(experiment: str, elsewhere: list[str]) -> list[str]:
+    if experiment == "midi":  # its policy is made first
+        return ["model.path=experiments/mini_base"]
     return elsewhere if experiment.startswith("cir_") else []
 
 

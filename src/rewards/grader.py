@@ -88,6 +88,11 @@ class _Child:
         self._requests, self._replies = self._process.stdin, self._process.stdout
         self._ready = False
 
+    @property
+    def lost(self) -> bool:
+        """Whether it has ended since it was last heard of."""
+        return self._ready and self._process.poll() is not None
+
     def ask(self, gold: str, answer: str, seconds: float) -> dict[str, Any]:
         """Return the child's reply. Raises: _Stopped; GraderError if the child could not start."""
         if not self._ready:
@@ -247,13 +252,18 @@ class Grader:
         return grade
 
     def _compare(self, gold: str, answer: str) -> Grade:
-        for attempt in (1, 2):  # a child that died, of whatever, is replaced and the pair retried once
+        tries = 0
+        while tries < 2:  # a child that died, of whatever, is replaced and the pair retried once
             child = self._idle.get()
+            if child.lost:  # before it was asked, so that no pair is to blame
+                self._replace(child)
+                continue
+            tries += 1
             try:
                 reply = child.ask(gold, answer, self._seconds)
             except GraderError:
                 self._replace(child)
-                if attempt == 2:
+                if tries == 2:
                     raise
             except _Stopped as stopped:
                 self._replace(child)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from transformers import PreTrainedTokenizerFast
@@ -41,6 +41,11 @@ class Batch:
     attention: torch.Tensor
     labels: torch.Tensor  # -100 where the policy did not write the token
     usual_tokens: float
+
+    def to(self, device: torch.device) -> Batch:
+        """Return it on ``device``."""
+        tensors = {name: getattr(self, name).to(device) for name in ("ids", "attention", "labels")}
+        return replace(self, **tensors)
 
 
 def rendered(segments: list[Segment]) -> list[Segment]:

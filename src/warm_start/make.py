@@ -47,6 +47,8 @@ def make_base(cfg: WarmStartConfig, run_dir: Path) -> dict[str, Any]:
     torch.manual_seed(cfg.seed)
     tokenizer = build_tokenizer(cfg)
     model = build_model(cfg, tokenizer)
+    if torch.cuda.is_available():
+        model.to("cuda")
     loss = train(cfg, model, tokenizer)
     seconds = time.perf_counter() - start
     model.generation_config = GenerationConfig(

@@ -48,7 +48,7 @@ def train(cfg: WarmStartConfig, model: Qwen3ForCausalLM, tokenizer: PreTrainedTo
     with progress() as bar:
         task = bar.add_task("warm start", total=cfg.steps)
         for step in range(1, cfg.steps + 1):
-            batch = next(source)
+            batch = next(source).to(model.device)
             logits = model(input_ids=batch.ids, attention_mask=batch.attention).logits
             total = cross_entropy(
                 logits[:, :-1].flatten(0, 1), batch.labels[:, 1:].flatten(), reduction="sum"

@@ -138,6 +138,22 @@ def test_a_child_that_dies_is_replaced_and_the_pair_retried(grader: Grader) -> N
     assert grader.stats()["crash"] == 0
 
 
+def test_children_that_died_idle_are_no_pairs_fault() -> None:
+    """One thread asks, so that a pair meets every dead child by itself."""
+    with Grader(1, 20.0) as grader:
+        for _ in range(2):
+            grader._start_child()
+        for number in range(3):  # by turns
+            assert grader.grade([("x", f"x+{number}x")]) == [Grade(number == 0)]
+        killed = [child._process for child in grader._children]
+        for process in killed:
+            process.kill()
+        for process in killed:
+            os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+        assert grader.grade([("y", "2y/2")]) == [Grade(True)]
+        assert grader.stats()["crash"] == 0
+
+
 def test_an_endless_comparison_is_killed_and_counted() -> None:
     others = children()
     with Grader(2, 2.0) as grader:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from transformers import GenerationConfig
 
 from src.rollout.engines import Finish, Generation, Request
 from src.rollout.engines.transformers import TransformersEngine
@@ -48,6 +49,18 @@ def test_greedy_tokens_are_those_of_each_sequence_alone(leave: float, batch_size
     for index, (prompt, limit) in enumerate(zip(PROMPTS, limits, strict=True)):
         assert found[index].token_ids == alone(prompt, limit)
         assert found[index].logprobs is None
+
+
+def test_the_models_own_settings_do_not_change_what_is_sampled(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those of instruct models penalise repetitions, which the loss knows nothing of."""
+    own = GenerationConfig(repetition_penalty=5.0, min_p=0.9, no_repeat_ngram_size=1)
+    monkeypatch.setattr(MODEL, "generation_config", own)
+    sampler = engine()
+    sampler.submit(Request(0, PROMPTS[0], 12))
+    expected = alone(PROMPTS[0], 12)
+    assert len(set(expected)) < len(expected), "there is something to penalise"
+    assert drain(sampler)[0].token_ids == expected
+    assert MODEL.generation_config is own
 
 
 @pytest.mark.parametrize("leave", [0.0, 0.5])

@@ -161,22 +161,27 @@ class TransformersEngine:
         rows = [[self._pad_id] * (width - len(r.token_ids)) + list(r.token_ids) for r in requests]
         mask = [[0] * (width - len(r.token_ids)) + [1] * len(r.token_ids) for r in requests]
         limits = _RowLimits(requests, self._codec.eos_ids, int(self._leave * len(requests)), until)
-        training = model.training
+        settings = GenerationConfig(
+            **sampling,
+            pad_token_id=self._pad_id,
+            eos_token_id=sorted(self._codec.eos_ids),
+            max_new_tokens=max(request.max_tokens for request in requests),
+        )
+        # generate fills what settings leave open from the model's own: a repetition penalty, say, which
+        # would sample from something else than what is trained
+        training, own = model.training, model.generation_config
         model.eval()
+        model.generation_config = settings
         try:
             model.generate(
                 input_ids=torch.tensor(rows, device=model.device),
                 attention_mask=torch.tensor(mask, device=model.device),
                 past_key_values=build_cache(model),
-                generation_config=GenerationConfig(
-                    **sampling,
-                    pad_token_id=self._pad_id,
-                    eos_token_id=sorted(self._codec.eos_ids),
-                    max_new_tokens=max(request.max_tokens for request in requests),
-                ),
+                generation_config=settings,
                 stopping_criteria=StoppingCriteriaList([limits]),
                 synced_gpus=self._in_step is not None,
             )
         finally:
+            model.generation_config = own
             model.train(training)
         return limits

@@ -60,7 +60,17 @@ class VLLMServerEngine:
         follow: bool = False,
     ) -> None:
         self._url, self._eos_ids = url.rstrip("/"), codec.eos_ids
-        self._sampling = {"temperature": temperature, "top_p": top_p, "logprobs": 0}
+        # all of it: the server fills what is left open from the model's generation settings
+        self._sampling = {
+            "temperature": temperature,
+            "top_p": top_p,
+            "top_k": 0,
+            "min_p": 0.0,
+            "repetition_penalty": 1.0,
+            "presence_penalty": 0.0,
+            "frequency_penalty": 0.0,
+            "logprobs": 0,
+        }
         self._connections, self._start_seconds, self._follow = connections, start_seconds, follow
         self._model, self._longest = "", 0  # what the server says of itself
         self._notify: Callable[[], None] = lambda: None
