@@ -201,15 +201,16 @@ def _take_over(cfg: Config, run_dir: Path, ranks: Ranks) -> Path | None:
     # the first one says which: it may be deleting older ones while the others look
     checkpoint = ranks.of_first(checkpoints.resolve(Path(cfg.trainer.resume).expanduser()).resolve())
     origin = checkpoint.parent.parent
-    if ranks.first and origin != run_dir:
-        run_dir.mkdir(parents=True, exist_ok=True)
-        for name in (RECORDS, METRICS, STATE):
-            shutil.copy(origin / name, run_dir / name)
+    if ranks.first:
+        if origin != run_dir:
+            run_dir.mkdir(parents=True, exist_ok=True)
+            for name in (RECORDS, METRICS, STATE):
+                shutil.copy(origin / name, run_dir / name)
+        earlier = json.loads((origin / "config.json").read_text())
+        for key, (old, new) in provenance.changes(earlier, asdict(cfg)).items():
+            if key != "trainer.resume":
+                console.print(f"resuming with {key}={new}; it was {old}")
     ranks.wait()
-    earlier = json.loads((origin / "config.json").read_text())
-    for key, (old, new) in provenance.changes(earlier, asdict(cfg)).items():
-        if key != "trainer.resume":
-            console.print(f"resuming with {key}={new}; it was {old}")
     return checkpoint
 
 
