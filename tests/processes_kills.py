@@ -69,28 +69,34 @@ def start(folder: Path, steps: int) -> list[int]:
     return pids
 
 
-def lines(folder: Path) -> int:
+def steps_done(folder: Path, per_step: int) -> int:
     path = folder / "trajectories.jsonl"
-    return path.read_bytes().count(b"\n") if path.exists() else 0
+    return path.read_bytes().count(b"\n") // per_step if path.exists() else 0
+
+
+def wait_and_kill(pids: list[int], folder: Path, per_step: int, draw: random.Random) -> None:
+    """Kill at a random moment: while they start, or within the step after the first or second they finish."""
+    wanted, before = draw.randrange(3), steps_done(folder, per_step)
+    began = time.monotonic()
+    while steps_done(folder, per_step) < before + wanted:
+        for pid in pids:
+            if (ended := os.waitpid(pid, os.WNOHANG)) != (0, 0):
+                sys.exit(f"a process ended by itself: {ended}")
+        time.sleep(0.01)
+        if steps_done(folder, per_step) == before:
+            began = time.monotonic()  # of the step that is then the first
+    time.sleep(draw.uniform(0, time.monotonic() - began if wanted > 1 else 0.2 if wanted else 1.5))
+    for pid in pids:
+        os.kill(pid, signal.SIGKILL)
+    ends = [os.waitpid(pid, 0)[1] for pid in pids]
+    if ends != [signal.SIGKILL] * WORLD:
+        sys.exit(f"a process ended by itself: {ends}")
 
 
 def main(folder: Path, kills: int, steps: int, seed: int) -> None:
     draw = random.Random(seed)
-    per_step = config(steps).trainer.batch_size
     for _ in range(kills):
-        pids = start(folder, steps)
-        wanted = lines(folder) + draw.randrange(4) * per_step
-        while lines(folder) < wanted:
-            for pid in pids:
-                if (ended := os.waitpid(pid, os.WNOHANG)) != (0, 0):
-                    sys.exit(f"a process ended by itself: {ended}")
-            time.sleep(0.01)
-        time.sleep(draw.uniform(0, 2))
-        for pid in pids:
-            os.kill(pid, signal.SIGKILL)
-        ends = [os.waitpid(pid, 0)[1] for pid in pids]
-        if ends != [signal.SIGKILL] * WORLD:
-            sys.exit(f"a process ended by itself: {ends}")
+        wait_and_kill(start(folder, steps), folder, config(steps).trainer.batch_size, draw)
     codes = [os.waitpid(pid, 0)[1] for pid in start(folder, steps)]
     sys.exit(int(any(codes)))
 

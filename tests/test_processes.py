@@ -130,7 +130,7 @@ def test_shared_out_weights_sample_what_whole_ones_do(together: dict[str, Any]) 
 @pytest.mark.long
 def test_a_run_that_is_killed_twenty_times_is_the_whole_run(tmp_path: Path) -> None:
     """Two processes, kill -9 at random moments: same samples, budgets, weights, optimizer, random states."""
-    steps, folders = 64, {"whole": 0, "killed": 20}
+    steps, folders = 128, {"whole": 0, "killed": 20}
     for name, kills in folders.items():
         command = [
             sys.executable,

@@ -82,6 +82,7 @@ def memory(cfg: Config) -> Memory:
     return Estimator(cfg).memory(cfg, find_machine(cfg.hardware, "bfloat16"))
 
 
+@pytest.mark.long
 class TestAdvice:
     """What is said to be enough is, and what is milder is not."""
 
@@ -144,6 +145,7 @@ def test_what_is_printed_is_written(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert written["hours"]["total"] == pytest.approx(300 * written["hours"]["seconds_a_step"] / 3600)
 
 
+@pytest.mark.long
 def test_the_program_ends_with_the_verdict(tmp_path: Path) -> None:
     """Neither a tokenizer nor weights are there to be loaded, and TRL is not imported."""
     path = folder(SMALL["qwen3"], tmp_path / "model")
