@@ -31,6 +31,7 @@ from src.rollout.collector import Collector
 from src.rollout.engines.build import Engines, choose_engine, refuse_training
 from src.rollout.engines.colocated import SleepingVLLM
 from src.sandbox import build_sandbox
+from src.schema import ConfigError
 from src.tracking import Tracker
 from src.trainer import CIRTrainer
 
@@ -58,7 +59,7 @@ def run(cfg: Config, run_dir: Path) -> dict[str, Any]:
         if ranks.first:
             provenance.save(cfg, run_dir)
         state = _read_state(run_dir) if checkpoint else {}
-        attempt = ranks.of_first(last_attempt(run_dir / RECORDS) + 1 if checkpoint else 0)
+        attempt = ranks.of_first(last_attempt(run_dir / RECORDS) + 1)
         data = load_data(cfg.data)
         console.print(data.line)
         if ranks.first:
@@ -195,8 +196,18 @@ def _describe(metrics: dict[str, float]) -> str:
 
 
 def _take_over(cfg: Config, run_dir: Path, ranks: Ranks) -> Path | None:
-    """Return the checkpoint to resume from, with what its run wrote copied into ``run_dir``."""
+    """Return the checkpoint to resume from, with what its run wrote copied into ``run_dir``.
+
+    Raises:
+        ConfigError: a new run would write among the checkpoints of an earlier one. Of a run that was killed
+            before its first checkpoint only records are there, which those of the new one supersede.
+    """
     if cfg.trainer.resume is None:
+        if ranks.any(bool(checkpoints.complete(run_dir / "checkpoints"))):
+            raise ConfigError(
+                f"hydra.run.dir={run_dir}: holds checkpoints of an earlier run; go on with it by "
+                f"trainer.resume={run_dir}, or choose another folder"
+            )
         return None
     # the first one says which: it may be deleting older ones while the others look
     checkpoint = ranks.of_first(checkpoints.resolve(Path(cfg.trainer.resume).expanduser()).resolve())

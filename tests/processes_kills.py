@@ -42,7 +42,7 @@ def train(rank: int, port: int, folder: Path, steps: int) -> None:
     with Ranks(120) as ranks:
         found = checkpoints.complete(folder / "checkpoints")
         checkpoint = ranks.of_first(str(found[-1]) if found else None)
-        attempt = ranks.of_first(last_attempt(folder / "trajectories.jsonl") + 1 if found else 0)
+        attempt = ranks.of_first(last_attempt(folder / "trajectories.jsonl") + 1)
         trainer = tiny.trainer(config(steps), folder, ranks=ranks, attempt=attempt)
         trainer.train(resume_from_checkpoint=checkpoint)
 
@@ -75,8 +75,8 @@ def steps_done(folder: Path, per_step: int) -> int:
 
 
 def wait_and_kill(pids: list[int], folder: Path, per_step: int, draw: random.Random) -> None:
-    """Kill at a random moment: while they start, or within the step after the first or second they finish."""
-    wanted, before = draw.randrange(3), steps_done(folder, per_step)
+    """Kill at a random moment: while they start, or within the step after the first, second or third."""
+    wanted, before = draw.randrange(4), steps_done(folder, per_step)
     began = time.monotonic()
     while steps_done(folder, per_step) < before + wanted:
         for pid in pids:

@@ -108,6 +108,17 @@ def test_files(whole: tuple[Path, str]) -> None:
     }
 
 
+def test_a_new_run_is_not_written_among_the_checkpoints_of_another(whole: tuple[Path, str]) -> None:
+    run_dir, _ = whole
+    before = {path: path.stat().st_mtime_ns for path in run_dir.rglob("*") if ".hydra" not in path.parts}
+    process = start(run_dir, "trainer.steps=5", "tracking=none")
+    output, _ = process.communicate(timeout=120)
+    assert process.returncode == 2
+    assert f"holds checkpoints of an earlier run; go on with it by trainer.resume={run_dir}" in output
+    changed = {path for path, time in before.items() if path.stat().st_mtime_ns != time}
+    assert {path.name for path in changed} <= {"train.log"}
+
+
 def test_killed_and_resumed_run_is_the_whole_run(whole: tuple[Path, str], tmp_path: Path) -> None:
     run_dir, _ = whole
     stages = "curriculum.stages=[{step:0,budget:2},{step:2,budget:3}]"
