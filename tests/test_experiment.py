@@ -108,6 +108,7 @@ def test_files(whole: tuple[Path, str]) -> None:
     }
 
 
+@pytest.mark.long
 def test_a_new_run_is_not_written_among_the_checkpoints_of_another(whole: tuple[Path, str]) -> None:
     run_dir, _ = whole
     before = {path: path.stat().st_mtime_ns for path in run_dir.rglob("*") if ".hydra" not in path.parts}
