@@ -17,7 +17,6 @@ from transformers.utils import logging as transformers_logging
 
 from src import checkpoints, provenance
 from src.alarms import build_alarms, stop_if_asked
-from src.callbacks import AtStart, MetricsCallback
 from src.config import Config
 from src.console import comparison, console, progress, step_line
 from src.curriculum import build_curriculum
@@ -34,6 +33,7 @@ from src.sandbox import build_sandbox
 from src.schema import ConfigError
 from src.tracking import Tracker
 from src.trainer import CIRTrainer
+from src.trainer.callbacks import AtStart, MetricsCallback
 
 RECORDS, METRICS, STATE, SUMMARY = "trajectories.jsonl", "metrics.jsonl", "state.json", "summary.json"
 DATA = "data.json"  # what was taken out of the problems, and why

@@ -19,8 +19,8 @@ from torch.distributed.tensor import DTensor
 from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
+from src.checks.policy import ALL_LINEAR, head_fault
 from src.config import ModelConfig
-from src.model_checks import ALL_LINEAR, head_fault
 from src.schema import ConfigError, show
 
 _NAME = "default"  # of the adapter that is trained; PEFT's

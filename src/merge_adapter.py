@@ -8,8 +8,8 @@ import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from src.checks.policy import ADAPTER, base_of
 from src.entry import entry
-from src.model_checks import ADAPTER, base_of
 from src.schema import ConfigError
 
 

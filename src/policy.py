@@ -18,9 +18,9 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
+from src.checks.policy import base_of
 from src.config import ModelConfig
 from src.lora import add_adapter
-from src.model_checks import base_of
 from src.rollout.tokens import TokenCodec
 
 

@@ -30,6 +30,11 @@ def local_world_size() -> int:
     return int(os.environ.get("LOCAL_WORLD_SIZE", str(world_size())))
 
 
+def cores() -> int:
+    """Return this process's share of the cores that this run may use on this machine, at least 1."""
+    return max(1, len(os.sched_getaffinity(0)) // local_world_size())
+
+
 class Ranks:
     """What the processes of a run tell each other; a context manager around their common life.
 

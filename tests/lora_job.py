@@ -6,25 +6,22 @@ there are GPUs, as in processes_job.py.
 
 from __future__ import annotations
 
-import os
 import sys
 from functools import partial
 from pathlib import Path
 
 import torch
-from accelerate.state import PartialState
-from accelerate.utils import DistributedType
 from safetensors.torch import save_file
 
 from src.config import LoRAConfig, ModelConfig
 from src.lora import add_adapter, merged_parameters
 from src.ranks import Ranks
 from tests import tiny
+from tests.processes_job import share_out_on_a_cpu
 
 
 def main(folder: Path) -> None:
-    os.environ["ACCELERATE_TORCH_DEVICE"] = "cpu"
-    PartialState._prepare_backend = lambda *_: ("gloo", DistributedType.MULTI_GPU)
+    share_out_on_a_cpu()
     torch.set_num_threads(1)
     plain = tiny.model
     tiny.model = lambda seed=0: add_adapter(  # type: ignore[assignment]

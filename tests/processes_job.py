@@ -1,7 +1,7 @@
 """One process of tiny runs of several: ``processes_job.py FOLDER``. The first writes ``result.json``.
 
 With ACCELERATE_USE_FSDP, as the launcher's configuration sets it, weights are shared out; accelerate takes
-that for a matter of GPUs, so that it is told here that there are some, and computes on the CPU.
+that for a matter of GPUs: see share_out_on_a_cpu.
 """
 
 from __future__ import annotations
@@ -17,14 +17,16 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from accelerate.state import PartialState
+from accelerate.utils import DistributedType
 
-from src.callbacks import AtStart, MetricsCallback
 from src.config import Config, CurriculumConfig
 from src.ranks import Ranks
 from src.rewards import Grade
 from src.rollout.engines import Finish, Generation, Request
 from src.rollout.engines.transformers import TransformersEngine
 from src.trainer import CIRTrainer
+from src.trainer.callbacks import AtStart, MetricsCallback
 from tests import tiny
 from tests.fakes import BPE, FakeSandbox
 
@@ -174,13 +176,15 @@ def train(scenario: str, folder: Path, ranks: Ranks) -> dict[str, Any]:
     return result
 
 
+def share_out_on_a_cpu() -> None:
+    """Tell accelerate that there are GPUs, and compute on the CPU."""
+    os.environ["ACCELERATE_TORCH_DEVICE"] = "cpu"
+    PartialState._prepare_backend = lambda *_: ("gloo", DistributedType.MULTI_GPU)
+
+
 def main(folder: Path) -> None:
     if os.environ.get("ACCELERATE_USE_FSDP") == "true":
-        from accelerate.state import PartialState
-        from accelerate.utils import DistributedType
-
-        os.environ["ACCELERATE_TORCH_DEVICE"] = "cpu"
-        PartialState._prepare_backend = lambda *_: ("gloo", DistributedType.MULTI_GPU)
+        share_out_on_a_cpu()
     torch.set_num_threads(1)
     with Ranks(120) as ranks:
         results = {name: train(name, folder / name, ranks) for name in ("scripted", "uneven")}

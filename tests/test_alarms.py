@@ -8,9 +8,9 @@ from hydra import compose, initialize_config_dir
 from src.alarms import AlarmError, Alarms, build_alarms, stop_if_asked
 from src.checks import ROOT, check
 from src.config import AlarmConfig, Config, RuleConfig
-from src.grpo_settings import TRL_METRICS
 from src.rollout.metrics import summarise
 from src.schema import build
+from src.trainer.grpo_settings import TRL_METRICS
 from tests.test_records import RECORD
 
 LOW = RuleConfig(name="low", metric="x", below=0.1, steps=3, says="look at x")

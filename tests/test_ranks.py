@@ -14,7 +14,7 @@ from src.records import RankWriter, read_records
 from src.rollout.metrics import over_ranks, summarise
 from src.schema import ConfigError
 from tests import tiny
-from tests.test_dynamic_sampling import PROBLEMS, record
+from tests.trainer.test_dynamic_sampling import PROBLEMS, record
 
 RECORDS = [record(PROBLEMS[i], 0, float(i)) for i in range(3)]
 
@@ -108,7 +108,7 @@ def test_launcher_configurations_are_read_by_the_launcher(name: str, kind: Distr
 
 
 def test_sampling_from_the_parts_of_zero3_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("src.trainer.is_deepspeed_zero3_enabled", lambda: True)
+    monkeypatch.setattr("src.trainer.cir_trainer.is_deepspeed_zero3_enabled", lambda: True)
     with pytest.raises(ConfigError, match=r"engine.kind=transformers: under DeepSpeed ZeRO-3.*engine=vllm"):
         tiny.trainer(tiny.config(), tmp_path)
 

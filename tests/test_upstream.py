@@ -35,15 +35,23 @@ from trl.generation import vllm_generation
 from trl.trainer import grpo_trainer
 from trl.trainer.utils import RepeatSampler
 
-from src.batches import Passes
-from src.grpo_settings import TRL_METRICS
 from src.rollout.engines.colocated import trl_makes_llm_with
+from src.trainer.batches import Passes
+from src.trainer.grpo_settings import TRL_METRICS
 from tests import tiny
 from tests.fakes import BPE
 from tests.upstream import plain, rows_of, score, used_by
 
-TRAINER, ADAPTER, SETTINGS = "src/trainer.py", "src/rollout/adapter.py", "src/grpo_settings.py"
-ADVANTAGES, CALLBACKS, COLOCATED = "src/advantages.py", "src/callbacks.py", "src/rollout/engines/colocated.py"
+TRAINER, ADAPTER, SETTINGS = (
+    "src/trainer/cir_trainer.py",
+    "src/rollout/adapter.py",
+    "src/trainer/grpo_settings.py",
+)
+ADVANTAGES, CALLBACKS, COLOCATED = (
+    "src/trainer/advantages.py",
+    "src/trainer/callbacks.py",
+    "src/rollout/engines/colocated.py",
+)
 ENGINE, CACHE = "src/rollout/engines/transformers.py", "src/rollout/engines/cache.py"
 
 COMPLETIONS = [[5] * length for length in (3, 1, 4, 2, 8, 5, 6, 7)]
@@ -134,7 +142,7 @@ class TestRollout:
 
 
 class TestSampler:
-    @used_by("src/batches.py")
+    @used_by("src/trainer/batches.py")
     def test_every_pass_is_drawn_anew_from_one_generator(self) -> None:
         options = {"data_source": range(6), "mini_repeat_count": 2, "batch_size": 2, "repeat_count": 3}
         sampler = RepeatSampler(**options, seed=1)
@@ -142,7 +150,7 @@ class TestSampler:
         assert passes[0] != passes[1]
         assert list(Passes(2, **options, seed=1)) == passes[0] + passes[1]
 
-    @used_by(TRAINER, "src/batches.py")
+    @used_by(TRAINER, "src/trainer/batches.py")
     def test_trainers_ask_one_method_for_theirs(self, tmp_path: Path) -> None:
         trainer = given(tmp_path)
         trainer._get_train_sampler = lambda dataset=None: range(8, 16)
@@ -150,7 +158,7 @@ class TestSampler:
 
 
 class TestScoring:
-    @used_by(TRAINER, ADVANTAGES, "src/dynamic_sampling.py")
+    @used_by(TRAINER, ADVANTAGES, "src/trainer/dynamic_sampling.py")
     def test_a_reward_of_none_is_in_no_mean_and_its_advantage_is_zero(self, tmp_path: Path) -> None:
         rewards = [None, 1.0, -1.0, -1.0, 1.0, None, None, 1.0]
         output = score(given(tmp_path, {"reward": rewards}, scale_rewards="none"))
@@ -204,7 +212,7 @@ class TestLoss:
         trainer._compute_loss = lambda model, inputs: (model, inputs)
         assert trainer.compute_loss("model", "inputs") == ("model", "inputs")
 
-    @used_by("tests/test_arithmetic.py")
+    @used_by("tests/trainer/test_arithmetic.py")
     def test_logprobs_and_entropies_are_those_of_the_tempered_policy(self, tmp_path: Path) -> None:
         """A triple; (B, C) each, of every completion token, whatever is on its left."""
         trainer = given(tmp_path, temperature=0.7)

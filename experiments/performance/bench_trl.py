@@ -36,7 +36,6 @@ from experiments.performance.figures import save
 from src.config import Config, DataConfig
 from src.console import console, progress
 from src.curriculum import build_curriculum
-from src.grpo_settings import grpo_config
 from src.policy import load_codec, load_model
 from src.problems import load_problems
 from src.provenance import commit
@@ -46,6 +45,7 @@ from src.rollout.collector import Collected, Collector
 from src.rollout.engines.transformers import TransformersEngine
 from src.sandbox import build_sandbox
 from src.trainer import CIRTrainer
+from src.trainer.grpo_settings import grpo_config
 
 TRL, OURS, UNTRIMMED = "TRL", "ours", "ours, untrimmed"
 ARMS = (TRL, OURS, UNTRIMMED)
@@ -163,7 +163,9 @@ def build(cfg: Config, folder: Path, collector: Given, name: str) -> Arm:
         curriculum = build_curriculum(cfg.curriculum)
         trainer = CIRTrainer(cfg, folder, model, codec.tokenizer, problems, lambda _: collector, curriculum)
     bare = name == UNTRIMMED
-    return Arm(trainer, patch("src.trainer.trim", lambda inputs: inputs) if bare else nullcontext())
+    return Arm(
+        trainer, patch("src.trainer.cir_trainer.trim", lambda inputs: inputs) if bare else nullcontext()
+    )
 
 
 def measure(minibatches: int, rounds: int, seed: int) -> dict[str, Any]:

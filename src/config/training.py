@@ -64,7 +64,7 @@ class TrainerConfig:
     max_grad_norm: float = option(1.0, above=0)
     advantage: str = option(
         "reinforce_plus_plus_baseline", choices=("reinforce_plus_plus_baseline", "grpo", "dr_grpo", "rloo")
-    )  # src/advantages.py
+    )  # src/trainer/advantages.py
     # dapo: the mean over policy tokens
     loss_type: str = option("dapo", choices=("dapo", "grpo", "bnpo", "dr_grpo"))
     clip_low: float = option(0.2, above=0, below=1)

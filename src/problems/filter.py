@@ -15,8 +15,8 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from src.checks.problems import benchmark as benchmark_faults
 from src.config import BenchmarkConfig
-from src.data_checks import benchmark as benchmark_faults
 from src.entry import entry
 from src.problems.benchmarks import load_benchmark
 from src.problems.difficulty import by_subject, histogram, tally, verdict, wilson

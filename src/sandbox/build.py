@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import logging
-import os
 from dataclasses import replace
 
 from src.config import SandboxConfig
-from src.ranks import local_world_size
+from src.ranks import cores
 from src.sandbox.api import Sandbox, SandboxError
 from src.sandbox.client import Worker
 from src.sandbox.jails import AUTOMATIC, JAILS
@@ -61,5 +60,5 @@ def _start(cfg: SandboxConfig) -> WorkerPool:
     reason = jail.unavailable()
     if reason is not None:
         raise SandboxError(f"{jail.name}: {reason}")
-    workers = cfg.workers or max(1, len(os.sched_getaffinity(0)) // local_world_size())
+    workers = cfg.workers or cores()
     return WorkerPool(jail.name, workers, lambda: Worker(jail, cfg), cfg)

@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import random
 import threading
 from concurrent.futures import Future, InvalidStateError
@@ -28,6 +27,7 @@ import urllib3
 from urllib3.exceptions import HTTPError, ReadTimeoutError
 
 from src.config import SandboxConfig
+from src.ranks import cores
 from src.sandbox.api import ExecutionResult, SandboxError, Status
 from src.sandbox.fusion_program import Question
 from src.sandbox.lane import Lane, LaneFailure, Order
@@ -65,7 +65,7 @@ class FusionPool(WorkerPool):
 
     def __init__(self, service: _Service, cfg: SandboxConfig) -> None:
         self._service = service
-        workers = cfg.workers or len(os.sched_getaffinity(0))
+        workers = cfg.workers or cores()
         super().__init__(_NAME, workers, lambda: FusionLane(service, cfg), cfg)
 
     def close(self) -> None:
@@ -163,7 +163,7 @@ class _Service:
 
     def __init__(self, cfg: SandboxConfig) -> None:
         self.address = f"{(cfg.sandbox_fusion.url or '').rstrip('/')}/run_code"
-        workers = cfg.workers or len(os.sched_getaffinity(0))
+        workers = cfg.workers or cores()
         self._http = urllib3.PoolManager(num_pools=1, maxsize=workers)
         self._retry = _Retry(
             cfg.sandbox_fusion.retries,

@@ -98,7 +98,8 @@ class _Cluster:
         self.jails: set[str] = set()
         places = self._places()
         self.workers = cfg.workers or places // world_size()
-        if not places or self.workers > places:
+        wanted = max(self.workers, 1) * world_size()
+        if wanted > places:
             raise SandboxError(
                 f"ray: the cluster has room for {places} workers with {self._cpus:g} CPUs each, and "
                 f"{max(self.workers, 1)} are wanted; remedy: add nodes, or lower sandbox.workers or "

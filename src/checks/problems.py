@@ -1,4 +1,4 @@
-"""Checks of where problems come from; see src/checks.py."""
+"""Checks of where problems come from."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Checks of the policy and its adapters, see src/checks.py; and what an adapter's folder says of itself."""
+"""Checks of the policy and its adapters; and what an adapter's folder says of itself."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from typing import Any
 
 from src import checkpoints
 from src import config as c
-from src.data_checks import nearby
+from src.checks.problems import nearby
 from src.schema import ConfigError, show
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 ADAPTER = "adapter_config.json"
 ALL_LINEAR = "all-linear"
 _HEADS = ("embed_tokens", "lm_head")  # as most models call them; src/lora.py refuses others once it sees them

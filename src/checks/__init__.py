@@ -17,9 +17,10 @@ from typing import Any, TypeVar
 
 from omegaconf import DictConfig
 
-from src import checkpoints, data_checks, model_checks
+from src import checkpoints
 from src import config as c
-from src.model_checks import ROOT as ROOT  # where relative paths of conf/ start
+from src.checks import policy, problems
+from src.checks.policy import ROOT as ROOT  # where relative paths of conf/ start
 from src.ranks import world_size
 from src.schema import ConfigError, build, show
 
@@ -241,7 +242,7 @@ def _run(cfg: c.Config, at: str) -> list[str]:
         )
     if not cfg.estimate:
         faults += _installed(cfg, at)
-    return faults + _colocated(cfg, at) + model_checks.training(cfg, at)
+    return faults + _colocated(cfg, at) + policy.training(cfg, at)
 
 
 def _colocated(cfg: c.Config, at: str) -> list[str]:
@@ -257,10 +258,10 @@ def _colocated(cfg: c.Config, at: str) -> list[str]:
 
 
 _CHECKS: dict[type, Callable[[Any, str], list[str]]] = {
-    c.ModelConfig: model_checks.model,
-    c.LoRAConfig: model_checks.lora,
-    c.DataConfig: data_checks.data,
-    c.BenchmarkConfig: data_checks.benchmark,
+    c.ModelConfig: policy.model,
+    c.LoRAConfig: policy.lora,
+    c.DataConfig: problems.data,
+    c.BenchmarkConfig: problems.benchmark,
     c.EngineConfig: _engine,
     c.RolloutConfig: _rollout,
     c.SandboxConfig: _sandbox,
@@ -269,7 +270,7 @@ _CHECKS: dict[type, Callable[[Any, str], list[str]]] = {
     c.AlarmConfig: _alarm,
     c.EvaluateConfig: _evaluate,
     c.Config: _run,
-    c.EvaluationConfig: lambda cfg, at: _installed(cfg, at) + model_checks.evaluation(cfg, at),
+    c.EvaluationConfig: lambda cfg, at: _installed(cfg, at) + policy.evaluation(cfg, at),
 }
 
 

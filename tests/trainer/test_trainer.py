@@ -14,14 +14,14 @@ import torch
 from trl import GRPOTrainer
 
 from src import checkpoints
-from src.batches import trim
-from src.callbacks import MetricsCallback
 from src.checkpoints import CheckpointError
 from src.config import CurriculumConfig
 from src.records import read_records
 from src.rollout.trajectory import Author
 from src.sandbox import ExecutionResult, Status
 from src.trainer import CIRTrainer, InfrastructureError
+from src.trainer.batches import trim
+from src.trainer.callbacks import MetricsCallback
 from tests import tiny
 from tests.fakes import FakeSandbox
 

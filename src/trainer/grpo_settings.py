@@ -8,9 +8,9 @@ from typing import Any
 import torch
 from trl import GRPOConfig
 
-from src.advantages import scale_rewards
 from src.config import Config
 from src.ranks import world_size
+from src.trainer.advantages import scale_rewards
 
 # What TRL calls a metric, and what it is called here; its other metrics are ours under other names.
 TRL_METRICS = {

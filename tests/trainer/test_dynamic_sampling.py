@@ -8,12 +8,12 @@ from dataclasses import replace
 from hypothesis import given
 from hypothesis import strategies as st
 
-from src.dynamic_sampling import Asked, fill_up, teaches
 from src.problems import Problem
 from src.ranks import Ranks
 from src.records import TrajectoryRecord
 from src.rollout.collector import Collected
 from src.rollout.trajectory import Task, Trajectory
+from src.trainer.dynamic_sampling import Asked, fill_up, teaches
 from tests.fakes import problem
 
 PROBLEMS = [problem(name=f"p{i}") for i in range(12)]
@@ -75,8 +75,10 @@ def test_the_batch_stays_whole_and_only_idle_groups_go(teaching: set[int], round
     assert len(once) == len(set(once)), "no problem is asked twice in a step"
     assert metrics["dynamic/equal"] == sum(f"p{i}" not in names for i in range(4)) / 4
     assert len(idle) / 4 == metrics["dynamic/equal"] - metrics["dynamic/replaced"]
-    if rounds >= 3 and len(names - {f"p{i}" for i in range(4)}) >= 4:
-        assert not idle
+    fresh = {one.id for call in calls[1:] for one, _ in call}
+    assert metrics["dynamic/replaced"] == len(fresh & names) / 4, "what teaches is taken"
+    if idle:
+        assert metrics["dynamic/rounds"] == rounds, "and as long as there are rounds more is asked"
 
 
 def test_a_step_that_is_done_again_draws_the_same() -> None:

@@ -1,7 +1,7 @@
 """The arithmetic of the loss and of the reward, against independent versions that spell it out.
 
 The loss is TRL's own, fed and configured by us: from our settings to the loss and its gradient, in float64,
-on ragged batches with feedback. Advantages have a file of their own, tests/test_advantages.py.
+on ragged batches with feedback. Advantages have a file of their own, tests/trainer/test_advantages.py.
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ from typing import Any
 
 from transformers import TrainerCallback
 
-from src.grpo_settings import TRL_METRICS
+from src.trainer.grpo_settings import TRL_METRICS
 
 OURS = "cir/"  # what our metrics' names begin with among TRL's
 

@@ -1,6 +1,6 @@
 """CIRTrainer: small hooks on TRL's GRPOTrainer. The loss is TRL's own.
 
-What the hooks do: rollouts with code execution through ``rollout_func``, advantages (src/advantages.py),
+What the hooks do: rollouts with code execution through ``rollout_func``, advantages (advantages.py),
 exclusion of trajectories that the infrastructure spoilt, records and metrics of every rollout, checkpoints
 written aside. With several processes each makes its part of a rollout; metrics are of all.
 """
@@ -26,13 +26,8 @@ from transformers.trainer_callback import PrinterCallback
 from trl import GRPOTrainer
 
 from src import checkpoints
-from src.advantages import ADVANTAGES, group_members
-from src.batches import Passes, trim
-from src.callbacks import OURS
 from src.config import Config
 from src.curriculum import Curriculum
-from src.dynamic_sampling import Asked, fill_up
-from src.grpo_settings import grpo_config
 from src.lora import forget_reference
 from src.problems import Problem, ProblemError
 from src.problems.prompts import build_prompt
@@ -45,6 +40,11 @@ from src.rollout.meter import Meter
 from src.rollout.metrics import over_ranks, summarise
 from src.rollout.trajectory import StopReason
 from src.schema import ConfigError
+from src.trainer.advantages import ADVANTAGES, group_members
+from src.trainer.batches import Passes, trim
+from src.trainer.callbacks import OURS
+from src.trainer.dynamic_sampling import Asked, fill_up
+from src.trainer.grpo_settings import grpo_config
 
 CURRICULUM = "curriculum.json"  # in a checkpoint
 

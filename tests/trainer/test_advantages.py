@@ -12,11 +12,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from src.advantages import ADVANTAGES, group_members, scale_rewards, whiten
 from src.config import RewardConfig
-from src.grpo_settings import grpo_config
 from src.rewards import Outcome
 from src.sandbox import ExecutionResult, Status
+from src.trainer.advantages import ADVANTAGES, group_members, scale_rewards, whiten
+from src.trainer.grpo_settings import grpo_config
 from tests import tiny
 from tests.fakes import FakeSandbox
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from src.config import Config, TrainerConfig
-from src.grpo_settings import grpo_config
+from src.trainer.grpo_settings import grpo_config
 
 CASES: list[tuple[dict[str, Any], dict[str, Any]]] = [
     ({"kl": 0.01}, {"beta": 0.01}),
@@ -48,7 +48,7 @@ def test_a_batch_is_shared_out(
     world: int, per_generation: int, accumulated: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """128 trajectories, two mini-batches, 8 a pass."""
-    monkeypatch.setattr("src.grpo_settings.world_size", lambda: world)
+    monkeypatch.setattr("src.trainer.grpo_settings.world_size", lambda: world)
     trainer = TrainerConfig(batch_size=128, samples_per_prompt=4, minibatches=2, micro_batch_size=8)
     made = grpo_config(Config(trainer=trainer), tmp_path)
     assert made.per_device_train_batch_size == 8
