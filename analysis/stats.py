@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.optimize import brentq
+from scipy.special import stdtrit
 from scipy.stats import binomtest
 
 Floats = NDArray[np.float64]
@@ -108,3 +110,85 @@ def share_interval(right: int, n: int, confidence: float) -> Estimate:
         return Estimate(float("nan"), 0.0, 1.0, 0)
     found = binomtest(right, n).proportion_ci(confidence, method="wilson")
     return Estimate(right / n, float(found.low), float(found.high), n)
+
+
+@dataclass(frozen=True)
+class Mean(Estimate):
+    """A mean with an interval, and the two-sided p value of its being 0; they agree on whether it is."""
+
+    p: float
+
+
+def _mean(value: float, half: Callable[[float], float], n: int, confidence: float) -> Mean:
+    """Return the interval ``value`` +- ``half(confidence)``; p is where it just reaches 0."""
+    sure = 1 - 1e-12
+    if half(sure) <= abs(value):
+        p = 0.0 if value else 1.0
+    else:
+        p = 1 - brentq(lambda one: half(one) - abs(value), 0.0, sure)
+    width = half(confidence)
+    return Mean(value, value - width, value + width, n, float(p))
+
+
+def t_interval(values: Sequence[float] | Floats, confidence: float) -> Mean:
+    """Return the mean of independent values with Student's interval; of a single one there is none (nan)."""
+    array = np.asarray(values, dtype=np.float64)
+    value = float(array.mean()) if array.size else float("nan")
+    if array.size < 2:
+        return Mean(value, float("nan"), float("nan"), array.size, float("nan"))
+    error = array.std(ddof=1) / np.sqrt(array.size)
+    return _mean(
+        value, lambda sure: float(stdtrit(array.size - 1, (1 + sure) / 2) * error), array.size, confidence
+    )
+
+
+def crossed_interval(values: Floats, confidence: float) -> Mean:
+    r"""Return the mean over seeds and problems, both of them random samples, with its interval.
+
+    Random effects, crossed: :math:`y_{sp} = \mu + a_s + b_p + e_{sp}`. The mean squares of seeds, problems
+    and residual estimate :math:`P\sigma_a^2 + \sigma_e^2`, :math:`S\sigma_b^2 + \sigma_e^2` and
+    :math:`\sigma_e^2`, so that :math:`(M_S + M_P - M_E) / SP` estimates the variance of the mean
+    (Searle, Casella and McCulloch 1992, Variance Components, section 4.3). Not below the largest of the three
+    alone, since no component is negative. The half width is the larger of two:
+
+    - t with the degrees of freedom of Satterthwaite (1946), too narrow where seeds differ much, for it takes
+      three seeds that happen to be alike for many degrees of freedom;
+    - the root of the sum of each component's own squared half width (after Graybill and Wang 1980),
+      too narrow where problems do not differ.
+
+    With three seeds and 400 problems a nominal 95 % covers 94 to 97 % where problems differ, and up to 98 %
+    where neither they nor seeds do. With two seeds that differ much it is 90 %: take three.
+
+    Args:
+        values: (S, P). One seed: the interval is over problems, and says nothing about other seeds.
+        confidence: of the interval.
+    """
+    if min(values.shape) == 1:
+        return t_interval(values.ravel(), confidence)
+    seeds, problems = values.shape
+    of_seed, of_problem, mean = values.mean(axis=1), values.mean(axis=0), float(values.mean())
+    freedom = np.array([seeds - 1, problems - 1, (seeds - 1) * (problems - 1)])
+    rest = values - of_seed[:, None] - of_problem + mean
+    squares = np.array([problems * of_seed.var(ddof=1), seeds * of_problem.var(ddof=1), 0.0])
+    squares[2] = (rest**2).sum() / freedom[2]
+    components = np.array([*np.maximum(squares[:2] - squares[2], 0), squares[2]])
+    total = max(squares[0] + squares[1] - squares[2], squares.max())
+    joint = total**2 / (squares**2 / freedom).sum() if total else 1.0
+
+    def half(sure: float) -> float:
+        place = (1 + sure) / 2
+        one = stdtrit(joint, place) ** 2 * total
+        other = (stdtrit(freedom, place) ** 2 * components).sum()
+        return float(np.sqrt(max(one, other) / values.size))
+
+    return _mean(mean, half, problems, confidence)
+
+
+def holm(p: Sequence[float]) -> list[float]:
+    """Return p values adjusted for their number as Holm (1979) does; nan stays nan and does not count."""
+    order = [index for index in np.argsort(p) if not np.isnan(p[index])]
+    adjusted, least = [float("nan")] * len(p), 0.0
+    for rank, index in enumerate(order):
+        least = max(least, min(1.0, (len(order) - rank) * p[index]))
+        adjusted[index] = least
+    return adjusted

@@ -114,7 +114,7 @@ def run(cfg: EvaluationConfig, run_dir: Path) -> dict[str, Any]:
         "wall_seconds": time.perf_counter() - start,
     }
     write_json(run_dir / SUMMARY, summary)
-    console.print(comparison({}, results))
+    console.print(comparison({"accuracy": results}))
     console.print(f"{run_dir / SUMMARY}: {summary['wall_seconds']:.0f} s")
     return summary
 

@@ -74,18 +74,21 @@ def percent(result: dict[str, Any] | None) -> str:
     return f"{100 * result['accuracy']:.1f} % [{100 * low:.1f}, {100 * high:.1f}]"
 
 
-def comparison(before: dict[str, Any], after: dict[str, Any]) -> Table:
-    """Return a table of accuracies by mode and subject; with ``before``, before and after training."""
+def comparison(evaluations: dict[str, dict[str, Any]]) -> Table:
+    """Return a table of accuracies by mode and subject.
+
+    Args:
+        evaluations: a column each, by its title; the last one says which modes and subjects have a row.
+    """
     table = Table(title="Accuracy on held-out problems, 95 % intervals", box=SIMPLE_HEAD, pad_edge=False)
-    for column in ("mode", "subject", "n", *(("before", "after") if before else ("accuracy",))):
+    for column in ("mode", "subject", "n", *evaluations):
         table.add_column(column, justify="right" if column == "n" else "left", no_wrap=True)
-    for mode, later in after.items():
-        earlier = before.get(mode)
-        first = [percent(earlier)] if before else []
-        table.add_row(mode, "all", str(later["n"]), *first, percent(later), style="bold")
-        for subject, result in later["by_subject"].items():
-            base = earlier["by_subject"].get(subject) if earlier else None
-            first = [percent(base)] if before else []
-            table.add_row("", subject, str(result["n"]), *first, percent(result))
+    *_, last = evaluations.values()
+    for mode, results in last.items():
+        found = [one.get(mode) for one in evaluations.values()]
+        table.add_row(mode, "all", str(results["n"]), *map(percent, found), style="bold")
+        for subject, result in results["by_subject"].items():
+            cells = [percent(one["by_subject"].get(subject) if one else None) for one in found]
+            table.add_row("", subject, str(result["n"]), *cells)
         table.add_section()
     return table

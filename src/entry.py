@@ -11,11 +11,13 @@ import functools
 import os
 import sys
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
 import hydra
 import yaml
+from hydra import compose, initialize_config_dir
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
@@ -146,6 +148,21 @@ class CheckBeforeRun(Callback):
             load(self.schema, own)
         except ConfigError as error:
             _stop(error, place)
+
+
+def composed(config_name: str, overrides: list[str], schema: type[C]) -> C:
+    """Return the configuration that the program of ``config_name`` would have with ``overrides``.
+
+    Raises:
+        ConfigError: the program would refuse it.
+    """
+    inside = GlobalHydra.instance().is_initialized()  # of a program that Hydra has started
+    try:
+        with nullcontext() if inside else initialize_config_dir(str(CONF), version_base="1.3"):
+            config = compose(config_name, overrides)
+    except _COMPOSITION_ERRORS as error:
+        raise explain(error, overrides, schema) from None
+    return load(schema, config)
 
 
 def explain(error: Exception, arguments: list[str], schema: type) -> ConfigError:

@@ -1,4 +1,4 @@
-"""One run from its configuration to summary.json: evaluate, train, evaluate again."""
+"""One run from its configuration to summary.json: evaluate, train, evaluate again (``evaluate.phases``)."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from src.rollout.collector import Collector
 from src.rollout.engines.build import Engines, choose_engine, refuse_training
 from src.rollout.engines.colocated import SleepingVLLM
 from src.sandbox import build_sandbox
-from src.schema import ConfigError
+from src.schema import ConfigError, show
 from src.tracking import Tracker
 from src.trainer import CIRTrainer
 from src.trainer.callbacks import AtStart, MetricsCallback
@@ -47,6 +47,9 @@ def run(cfg: Config, run_dir: Path) -> dict[str, Any]:
         cfg: checked configuration.
         run_dir: where everything is written; with ``trainer.resume`` the records, metrics and first
             evaluation of the earlier run are taken over from its folder.
+
+    Raises:
+        ConfigError: see :func:`_take_over`.
     """
     start = time.perf_counter()
     kind = choose_engine(cfg.engine)
@@ -160,14 +163,18 @@ def run(cfg: Config, run_dir: Path) -> dict[str, Any]:
 
         def before() -> None:
             """Once the weights are where they are trained, and before they are changed."""
-            if "before" not in state:
-                state.update(before=evaluations("before", 0), wandb_id=tracker.run_id)
+            if checkpoint is None:
+                state["wandb_id"] = tracker.run_id
+                if "before" in cfg.evaluate.phases:
+                    state["before"] = evaluations("before", 0)
                 if ranks.first:
                     write_json(run_dir / STATE, state)
             bar.update(task, visible=True, meter=trainer)
 
         trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
-        after = evaluations("after", trainer.rollout_step)
+        evaluated = {"before": state["before"]} if "before" in state else {}
+        if "after" in cfg.evaluate.phases:
+            evaluated["after"] = evaluations("after", trainer.rollout_step)
         bar.remove_task(task)
         if not ranks.first:
             return {}
@@ -175,8 +182,7 @@ def run(cfg: Config, run_dir: Path) -> dict[str, Any]:
         rows = read_metrics(run_dir / METRICS)
         summary = {
             "settings": provenance.settings(cfg) | {"jail": sandbox.jail, "engine": kind},
-            "before": state["before"],
-            "after": after,
+            **evaluated,
             "steps": trainer.rollout_step,
             "wall_seconds": earlier + time.perf_counter() - start,
             "seconds": {name: sum(row[f"seconds/{name}"] for row in rows) for name in TIMED},
@@ -185,8 +191,8 @@ def run(cfg: Config, run_dir: Path) -> dict[str, Any]:
             "checkpoint": str(checkpoints.resolve(run_dir)),
         }
         write_json(run_dir / SUMMARY, summary)
-        tracker.finish({"before": state["before"], "after": after})
-        console.print(comparison(state["before"], after))
+        tracker.finish(evaluated)
+        console.print(comparison(evaluated))
         console.print(f"{run_dir / SUMMARY}: {summary['steps']} steps in {summary['wall_seconds']:.0f} s")
     return summary
 
@@ -200,7 +206,8 @@ def _take_over(cfg: Config, run_dir: Path, ranks: Ranks) -> Path | None:
 
     Raises:
         ConfigError: a new run would write among the checkpoints of an earlier one. Of a run that was killed
-            before its first checkpoint only records are there, which those of the new one supersede.
+            before its first checkpoint only records are there, which those of the new one supersede. Or the
+            evaluation before training is asked for of a run that went without.
     """
     if cfg.trainer.resume is None:
         if ranks.any(bool(checkpoints.complete(run_dir / "checkpoints"))):
@@ -212,6 +219,11 @@ def _take_over(cfg: Config, run_dir: Path, ranks: Ranks) -> Path | None:
     # the first one says which: it may be deleting older ones while the others look
     checkpoint = ranks.of_first(checkpoints.resolve(Path(cfg.trainer.resume).expanduser()).resolve())
     origin = checkpoint.parent.parent
+    if "before" in cfg.evaluate.phases and "before" not in _read_state(origin):
+        raise ConfigError(
+            f"evaluate.phases={show(cfg.evaluate.phases)}: {origin} was not evaluated before training, and "
+            "its weights are no longer those; resume it with evaluate.phases=[after]"
+        )
     if ranks.first:
         if origin != run_dir:
             run_dir.mkdir(parents=True, exist_ok=True)

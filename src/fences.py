@@ -38,3 +38,9 @@ def code_spans(text: str) -> list[CodeSpan]:
         kind = "output" if opening["label"].lower() == "output" else "python"
         spans.append(CodeSpan(opening.start(), position, kind))
     return spans
+
+
+def fills_output(text: str) -> bool:
+    """Whether an output block of ``text`` holds anything; one that is only opened does not count."""
+    outputs = (text[span.start : span.end] for span in code_spans(text) if span.kind == "output")
+    return any(block.partition("\n")[2].strip("` \t\r\n") for block in outputs)

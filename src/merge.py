@@ -100,7 +100,7 @@ def main(cfg: MergeConfig, run_dir: Path) -> None:
         summary = merge([Path(one).expanduser() for one in cfg.folders], run_dir)
     except RecordError as error:
         sys.exit(str(error))
-    console.print(comparison({}, summary["results"]))
+    console.print(comparison({"accuracy": summary["results"]}))
     console.print(f"{run_dir / SUMMARY}")
 
 

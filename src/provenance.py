@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from src.config import Config, EvaluationConfig
+from src.records import write_json
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -81,9 +82,9 @@ def changes(old: Any, new: Any, path: str = "") -> dict[str, tuple[Any, Any]]:
 def save(cfg: Config | EvaluationConfig, run_dir: Path) -> None:
     """Write config.json, packages.txt, difference.patch and machine.json into ``run_dir``."""
     run_dir.mkdir(parents=True, exist_ok=True)
-    (run_dir / "config.json").write_text(json.dumps(asdict(cfg), indent=2) + "\n")
+    write_json(run_dir / "config.json", asdict(cfg))
     names = {f"{item.name}=={item.version}" for item in distributions()}
     (run_dir / "packages.txt").write_text("\n".join(sorted(names, key=str.lower)) + "\n")
     (run_dir / "difference.patch").write_text(_git("diff", "HEAD") or "")
     machine = {"python": platform.python_version(), "system": platform.platform(), "commit": commit()}
-    (run_dir / "machine.json").write_text(json.dumps(machine, indent=2) + "\n")
+    write_json(run_dir / "machine.json", machine)

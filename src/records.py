@@ -53,6 +53,8 @@ class TrajectoryRecord:
         sample: index among the trajectories of the problem in this step.
         correct: the answer is equivalent to the gold answer (invariant 7: never inferred from reward).
         lenient: it is, or the last integer of the last line is the gold answer; None: not asked for.
+        invented: the policy itself sampled what an output block holds, even if that was thrown away; None:
+            the record is older than the field.
         rewards: every reward term by name, and ``total``; None where the trajectory is excluded.
     """
 
@@ -77,6 +79,7 @@ class TrajectoryRecord:
     correct: bool
     rewards: dict[str, float] | None
     lenient: bool | None = None
+    invented: bool | None = None
     version: int = field(default=SCHEMA_VERSION)
 
     def tokens(self, author: str) -> int:

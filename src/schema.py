@@ -167,12 +167,17 @@ class _Builder:
         optional = False
         if get_origin(hint) in (Union, types.UnionType):
             optional = types.NoneType in get_args(hint)
-            (hint,) = (one for one in get_args(hint) if one is not types.NoneType)
+            kinds = [one for one in get_args(hint) if one is not types.NoneType]
+            # of ``str | list[str]`` the one that the value is meant to be
+            fitting = [one for one in kinds if (get_origin(one) is list) == isinstance(value, list)]
+            hint = (fitting or kinds)[0]
         if value is None and optional:
             return None
         if value == _MISSING:
             self.faults.append(f"{path}: this value is mandatory; give it with {path}={_sample(hint)}")
             return None
+        if hint is Any:
+            return value  # whoever takes it checks it
         if is_dataclass(hint):
             return self.dataclass(hint, value, path)  # type: ignore[arg-type]
         if get_origin(hint) is list:

@@ -28,7 +28,7 @@ EXPERIMENTS = sorted(path.stem for path in (CONF / "experiment").glob("*.yaml"))
 OPTIONS = sorted(
     f"{path.parent.name}={path.stem}"
     for path in CONF.glob("*/*.yaml")
-    if path.parent.name not in {"experiment", "hydra", "analysis", "benchmark", "accelerate"}
+    if path.parent.name not in {"experiment", "hydra", "analysis", "benchmark", "accelerate", "suite"}
 )
 
 
@@ -262,6 +262,9 @@ class TestCombinations:
             ({"data.train_size": 100}, "data.train_size=100: one rollout step takes 128 problems"),
             ({"rollout.tools": False, "rollout.mode": "code"}, "set rollout.tools=true, or rollout.mode"),
             ({"evaluate.modes": ["free", "free"]}, "evaluate.modes=[free,free]: give each mode once"),
+            ({"evaluate.phases": ["after", "after"]}, "phases=[after,after]: give each phase once"),
+            ({"evaluate.phases": []}, "evaluate.phases=[]: a run without an evaluation says nothing; give"),
+            ({"evaluate.phases": ["befor"]}, "evaluate.phases[0]=befor: choose before or after; did"),
             ({"evaluate.k": 4, "evaluate.temperature": 0}, "set evaluate.k=1, or a temperature above 0"),
             ({"model.path": "experiments/mini_bas"}, "did you mean experiments/mini_base?"),
             ({"model.path": "./Qwen/Qwen3-8B"}, "model.path=./Qwen/Qwen3-8B: there is no such folder"),
@@ -458,6 +461,7 @@ def test_benchmarks_are_evaluated_as_in_the_paper_unless_one_says_otherwise() ->
         (["benchmark.subjects=[Geometri]"], "benchmark.subjects[0]=Geometri: choose Algebra"),
         (["benchmark=math500", "benchmark.levels=[5]"], "benchmark.levels=[5]: only benchmark=mini takes it"),
         (["benchmark.levels=[]"], "benchmark.levels=[]: no problem is left"),
+        (["evaluate.phases=[after]"], "evaluate.phases=[after]: only a training run has phases; leave it"),
     ],
 )
 def test_a_benchmark_that_is_not_there_is_refused(

@@ -13,8 +13,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hydra import compose, initialize_config_dir
 
+from src import checks
+from src.config import Config
+from src.experiment import run
 from src.records import read_metrics, read_records
+from src.schema import ConfigError
 
 ROOT = Path(__file__).resolve().parents[1]
 SMALL = ["+experiment=mini_debug", "data.heldout_size=6"]
@@ -106,6 +111,32 @@ def test_files(whole: tuple[Path, str]) -> None:
     assert not {r.problem for r in records if r.phase == "train"} & {
         r.problem for r in records if r.phase == "before"
     }
+
+
+def test_the_phases_that_are_evaluated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a whole run, and of one that is resumed with others: what was evaluated stays."""
+    monkeypatch.chdir(ROOT)
+    small = (*SMALL, "tracking=none", "evaluate.modes=[free]", "evaluate.k=2", "trainer.batch_size=16")
+
+    def phases(folder: str, asked: str, steps: int, *overrides: str) -> tuple[list[str], set[str]]:
+        overrides = (*small, f"evaluate.phases=[{asked}]", f"trainer.steps={steps}", *overrides)
+        with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
+            cfg = checks.load(Config, compose("train", list(overrides)))
+        summary = run(cfg, tmp_path / folder)
+        assert summary == load(tmp_path / folder / "summary.json")
+        assert summary["steps"] == steps
+        found = [name for name in ("before", "after") if name in summary]
+        assert all(summary[name]["free"]["n"] == 12 for name in found)
+        return found, {r.phase for r in read_records(tmp_path / folder / "trajectories.jsonl")}
+
+    assert phases("a", "before", 1) == (["before"], {"before", "train"})
+    resume = f"trainer.resume={tmp_path / 'a'}"
+    assert phases("a", "after", 2, resume) == (["before", "after"], {"before", "train", "after"})
+    assert phases("b", "after", 1) == (["after"], {"train", "after"})
+    config = (tmp_path / "b" / "config.json").read_text()
+    with pytest.raises(ConfigError, match=r"evaluate.phases=\[before,after\]: .*b was not evaluated before"):
+        phases("b", "before,after", 2, f"trainer.resume={tmp_path / 'b'}")
+    assert (tmp_path / "b" / "config.json").read_text() == config
 
 
 @pytest.mark.long

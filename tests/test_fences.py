@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from src.fences import code_spans
+from src.fences import code_spans, fills_output
 
 
 def pieces(text: str) -> list[tuple[str, str]]:
@@ -44,6 +44,25 @@ def pieces(text: str) -> list[tuple[str, str]]:
 )
 def test_blocks(text: str, expected: list[tuple[str, str]]) -> None:
     assert pieces(text) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "fills"),
+    [
+        ("no block", False),
+        ("```output\n5\n```", True),
+        ("```python\na\n```\n```output\n5", True),
+        ("```Output \r\n\n 5\n```\nso 5", True),
+        ("```output\n```\n```output\n5\n```", True),
+        ("```output", False),
+        ("```output\n \n\t\n```\nso 5", False),
+        ("```output\n```", False),
+        ("```python\n'```output\\n5'\n```", False),
+        ("```\n5\n```", False),
+    ],
+)
+def test_an_output_block_that_holds_something(text: str, fills: bool) -> None:
+    assert fills_output(text) == fills
 
 
 @pytest.mark.parametrize("unit", ["`", "```python\n", "\n```", " ", "````python\n```", "```python\nx\n```\n"])

@@ -271,7 +271,8 @@ class TestMake:
             "sandbox-image",
             *measured,
         ]
-        assert listed == ["help", "setup", "setup-vllm", "train", *tested, "lint", "format", "clean"]
+        first = ["help", "setup", "setup-vllm", "train", "reproduce"]
+        assert listed == [*first, *tested, "lint", "format", "clean"]
 
     def test_clean_keeps_the_runs(self, folder: Path) -> None:
         (folder / "runs").mkdir()

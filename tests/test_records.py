@@ -118,6 +118,16 @@ def test_metrics_are_superseded_alike(tmp_path: Path) -> None:
     assert [(row["step"], row["attempt"]) for row in read_metrics(path)] == [(0, 0), (1, 1)]
 
 
+def test_records_older_than_a_field_are_read(tmp_path: Path) -> None:
+    path = tmp_path / "r.jsonl"
+    write(path, replace(RECORD, invented=True))
+    row = json.loads(path.read_text())
+    del row["invented"], row["lenient"]
+    with path.open("a") as file:
+        file.write(json.dumps(row) + "\n")
+    assert [record.invented for record in read_records(path)] == [True, None]
+
+
 def test_records_are_plain_json(tmp_path: Path) -> None:
     path = tmp_path / "r.jsonl"
     write(path, RECORD)

@@ -210,6 +210,10 @@ def _evaluate(cfg: c.EvaluateConfig, at: str) -> list[str]:
     faults = []
     if len(set(cfg.modes)) < len(cfg.modes):
         faults.append(f"{at}modes={show(cfg.modes)}: give each mode once")
+    if len(set(cfg.phases)) < len(cfg.phases):
+        faults.append(f"{at}phases={show(cfg.phases)}: give each phase once")
+    if not cfg.phases:
+        faults.append(f"{at}phases=[]: a run without an evaluation says nothing; give {at}phases=[after]")
     if cfg.k > 1 and cfg.temperature == 0:
         faults.append(
             f"{at}k={cfg.k}: with {at}temperature=0 all of a problem's trajectories are the same; set "
@@ -221,6 +225,15 @@ def _evaluate(cfg: c.EvaluateConfig, at: str) -> list[str]:
             faults.append(
                 f"{at}shard={cfg.shard}: expected I/N with 0 <= I < N, such as 0/4, 1/4, 2/4 and 3/4"
             )
+    return faults
+
+
+def _evaluation(cfg: c.EvaluationConfig, at: str) -> list[str]:
+    faults = _installed(cfg, at) + policy.evaluation(cfg, at)
+    if cfg.evaluate.phases != c.EvaluateConfig().phases:
+        faults.append(
+            f"{at}evaluate.phases={show(cfg.evaluate.phases)}: only a training run has phases; leave it out"
+        )
     return faults
 
 
@@ -270,7 +283,7 @@ _CHECKS: dict[type, Callable[[Any, str], list[str]]] = {
     c.AlarmConfig: _alarm,
     c.EvaluateConfig: _evaluate,
     c.Config: _run,
-    c.EvaluationConfig: lambda cfg, at: _installed(cfg, at) + policy.evaluation(cfg, at),
+    c.EvaluationConfig: _evaluation,
 }
 
 

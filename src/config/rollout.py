@@ -55,5 +55,6 @@ class RolloutConfig:
     mask: str = option("exact", choices=("exact", "none"))  # none: feedback is trained on too
     over_budget: str = option("continue", choices=("continue", "stop", "notice"))
     feedback_chars: int = option(400, at_least=16)
+    errors: str = option("message", choices=("message", "bare"))  # what is read of a failed execution
     max_live: int = option(4096, at_least=1)  # trajectories on their way at once
     max_seconds: float | None = option(None, above=0)  # then what is live ends as length

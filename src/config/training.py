@@ -95,6 +95,7 @@ class TrainerConfig:
 class EvaluateConfig:
     """How a policy is evaluated."""
 
+    phases: list[str] = option(["before", "after"], choices=("before", "after"))  # of a training run
     modes: list[str] = option(["free", "code", "text"], choices=("free", "text", "code"))
     k: int = option(1, at_least=1)  # trajectories per problem
     temperature: float = option(1.0, at_least=0)  # 0: greedy

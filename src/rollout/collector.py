@@ -282,4 +282,5 @@ def _record(
         answer=answer,
         correct=correct,
         rewards=rewards,
+        invented=trajectory.invented,
     )

@@ -5,10 +5,11 @@ from __future__ import annotations
 import re
 
 from src.rollout.boundary import Cut
-from src.sandbox import ExecutionResult
+from src.sandbox import ExecutionResult, Status
 
 OPEN = "```output\n"
 CLOSE = "\n```\n"
+BARE = "error"
 NOTICE = "The budget of code executions is spent: code no longer runs."
 _FENCE = re.compile(r"`{3,}")
 
@@ -31,21 +32,30 @@ def shorten(text: str, limit: int) -> str:
     return text[:head] + mark + text[len(text) - tail :]
 
 
-def message(result: ExecutionResult, limit: int) -> str:
-    """Return what one execution says: its output, or the last line of its exception."""
+def message(result: ExecutionResult, limit: int, errors: str = "message") -> str:
+    """Return what one execution says: its output, or the last line of its exception.
+
+    Args:
+        result: the execution.
+        limit: most characters.
+        errors: ``rollout.errors``; with ``bare`` a failure of any kind says that it is one and no more.
+    """
+    if errors == "bare" and result.status is not Status.OK:
+        return BARE
     # Cutting can join two short runs of backticks, so fences are neutralised afterwards.
     return neutralise(shorten(result.output, limit))
 
 
-def feedback(result: ExecutionResult, limit: int, cut: Cut) -> str:
+def feedback(result: ExecutionResult, limit: int, cut: Cut, errors: str = "message") -> str:
     """Return the whole feedback segment that follows a boundary.
 
     Args:
         result: the execution.
         limit: most characters of its message.
         cut: where the policy's segment was cut.
+        errors: see :func:`message`.
     """
-    return _block(message(result, limit), cut)
+    return _block(message(result, limit, errors), cut)
 
 
 def notice(cut: Cut) -> str:

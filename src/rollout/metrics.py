@@ -44,6 +44,8 @@ class Tally:
         self._mean("correct_without_text", record.correct and not _wrote(record))
         if record.lenient is not None:
             self._mean("accuracy_lenient", record.lenient)
+        if record.invented is not None:
+            self._mean("invented_share", record.invented)
         self._mean("executions_per_trajectory", len(executions))
         self._mean("budget_used_up", 0 < record.budget <= len(executions))
         self._mean("code_share", bool(record.executions))
@@ -83,6 +85,10 @@ def summarise(records: Iterable[TrajectoryRecord], ranks: Ranks | None = None) -
 
     ``tokens/dropped_share`` is the share of sampled tokens that were thrown away, ``repair_rate`` that of
     correct trajectories among those with a failed execution.
+    ``invented_share`` is the share of trajectories in which the policy itself wrote what stands in an output
+    block, that is, opened one and went on with anything but white space in it, be it instead of feedback,
+    beyond its budget or, with ``rollout.boundary=post_hoc``, in what was thrown away. A block that it opens
+    and the sandbox fills (``stop_string``) does not count.
     A metric without a case to count (no execution failed, say) is left out.
 
     Args:

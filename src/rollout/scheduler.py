@@ -14,7 +14,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 
 from src.config import RolloutConfig
-from src.fences import code_spans
+from src.fences import code_spans, fills_output
 from src.rewards.answers import extract_answer
 from src.rollout.boundary import Cut, Scanner
 from src.rollout.engines import Engine, Finish, Generation, Request
@@ -229,6 +229,9 @@ class RolloutScheduler:
     def _keep(self, live: _Live, token_ids: list[int], logprobs: list[float] | None, kept: int) -> None:
         """Append the sampled tokens that survive, and count the others."""
         self.meter.sampled += len(token_ids)
+        last = live.trajectory.segments[-1:]
+        earlier = last[0].token_ids if last and last[0].author is Author.POLICY else []
+        live.trajectory.invented |= fills_output(self._codec.text([*earlier, *token_ids]))
         live.trajectory.dropped_tokens += len(token_ids) - kept
         self._append_policy(live, token_ids[:kept], logprobs[:kept] if logprobs is not None else None)
 
@@ -261,7 +264,8 @@ class RolloutScheduler:
         live.trajectory.executions.append(Execution(executed.cut.code, result))
         if result.status is Status.INFRASTRUCTURE:
             return self._end(live, StopReason.INFRASTRUCTURE)
-        return self._say(executed.id, live, feedback(result, self._cfg.feedback_chars, executed.cut))
+        said = feedback(result, self._cfg.feedback_chars, executed.cut, self._cfg.errors)
+        return self._say(executed.id, live, said)
 
     def _say(self, index: int, live: _Live, text: str) -> bool:
         """Put sandbox text into the context and go on; return whether the trajectory ended."""

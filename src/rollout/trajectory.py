@@ -77,6 +77,7 @@ class Trajectory:
     executions: list[Execution] = field(default_factory=list)
     stop_reason: StopReason | None = None  # None while it is live
     dropped_tokens: int = 0  # sampled, then cut at a boundary
+    invented: bool = False  # the policy sampled an output block's content itself, be it cut then
 
     @property
     def completion_ids(self) -> list[int]:

@@ -183,6 +183,13 @@ class CIRTrainer(GRPOTrainer):
         """Finished rollout steps. One rollout feeds ``minibatches`` optimizer steps."""
         return self.state.global_step // self._cfg.trainer.minibatches
 
+    def _run_epoch(self, *arguments: Any, **named: Any) -> None:
+        """Of a run that was stopped after its last step nothing is left; transformers would take one more."""
+        if self.state.global_step < self.state.max_steps:
+            super()._run_epoch(*arguments, **named)
+        else:
+            self.control.should_training_stop = True
+
     def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
         self._rows = inputs  # TRL hands rollout_func the prompts alone
         output = super()._generate_and_score_completions(inputs)

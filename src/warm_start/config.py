@@ -31,4 +31,5 @@ class WarmStartConfig:
     text_share: float = option(0.3, at_least=0, at_most=1)  # of prompts with mode text
     code_share: float = option(0.35, at_least=0, at_most=1)  # of prompts with mode code; the rest are free
     geometry_in_text: float = option(0.8, at_least=0, at_most=1)  # of the prompts with mode text
+    feedback_share: float = option(0.25, at_least=0, at_most=1)  # of solutions whose feedback is learnt, too
     heldout_size: int = option(400, at_least=1)  # problems on which the result is measured

@@ -22,7 +22,7 @@ HABITS = Habits()
 
 @dataclass(frozen=True)
 class Example:
-    """Token ids of a prompt and its solution, and which of them the policy wrote."""
+    """Token ids of a prompt and its solution, and which of them the policy learns to write."""
 
     ids: list[int]
     mask: list[int]
@@ -39,7 +39,7 @@ class Batch:
 
     ids: torch.Tensor
     attention: torch.Tensor
-    labels: torch.Tensor  # -100 where the policy did not write the token
+    labels: torch.Tensor  # -100 where the token is not learnt
     usual_tokens: float
 
     def to(self, device: torch.device) -> Batch:
@@ -76,14 +76,20 @@ def solutions(cfg: WarmStartConfig, purpose: str) -> Iterator[tuple[str, list[Se
         yield prompt, rendered(write_solution(instance, mode, rng, HABITS))
 
 
-def encode(prompt: str, segments: list[Segment], tokenizer: PreTrainedTokenizerFast) -> Example:
-    """Tokenize every segment on its own, as a rollout does, and end the last one."""
+def encode(
+    prompt: str, segments: list[Segment], tokenizer: PreTrainedTokenizerFast, *, feedback: bool = False
+) -> Example:
+    """Tokenize every segment on its own, as a rollout does, and end the last one.
+
+    With ``feedback`` what the sandbox says is learnt, too: a model that was pretrained on solutions with code
+    has seen output blocks, and goes on to invent them unless it is stopped.
+    """
     ids = tokenizer.encode(prompt, add_special_tokens=False)
     mask = [0] * len(ids)
     for segment in segments:
         part = tokenizer.encode(segment.text, add_special_tokens=False)
         ids += part
-        mask += [int(segment.author == "policy")] * len(part)
+        mask += [int(feedback or segment.author == "policy")] * len(part)
     return Example([*ids, tokenizer.eos_token_id], [*mask, 1])
 
 
@@ -92,7 +98,10 @@ def batches(cfg: WarmStartConfig, tokenizer: PreTrainedTokenizerFast) -> Iterato
     source = solutions(cfg, "train")
     rng = random.Random(f"order-{cfg.seed}")
     while True:
-        examples = [encode(*next(source), tokenizer) for _ in range(cfg.batch_size * CHUNK)]
+        examples = [
+            encode(*next(source), tokenizer, feedback=rng.random() < cfg.feedback_share)
+            for _ in range(cfg.batch_size * CHUNK)
+        ]
         examples.sort(key=lambda example: len(example.ids))
         usual_tokens = sum(sum(example.mask) for example in examples) / CHUNK
         order = list(range(CHUNK))

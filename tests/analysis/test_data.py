@@ -10,9 +10,11 @@ import polars as pl
 import pytest
 
 from analysis import data
+from analysis.config import AnalysisConfig
 from analysis.data import AnalysisError, Source, load, load_arms
 from experiments.analysis import synthetic
 from src.records import ExecutionRecord, RecordError, RecordWriter, SegmentRecord, read_records
+from src.schema import ConfigError, build
 from tests.test_records import RECORD
 
 
@@ -158,6 +160,45 @@ def test_sources_and_phases(tmp_path: Path) -> None:
     ):
         with pytest.raises(AnalysisError, match=says):
             load_arms(policies, modes)
+
+
+def test_a_policy_of_several_runs(tmp_path: Path) -> None:
+    for name, modes in {"text": ["text"], "tools": ["code", "free"], "both": ["code", "text"]}.items():
+        with RecordWriter(tmp_path / name / "trajectories.jsonl") as writer:
+            writer.write_records(replace(RECORD, phase="after", mode=mode) for mode in modes)
+    parts = [str(tmp_path / "text"), f"{tmp_path}/tools@after"]
+    table = load_arms({"base": str(tmp_path / "both"), "rl": parts})
+    assert table.sort("arm")["arm"].to_list() == ["base_text", "base_code", "rl_free", "rl_text", "rl_code"]
+    assert load_arms({"rl": [parts[0], str(tmp_path / "both")]}, ["code"])["arm"].to_list() == ["rl_code"]
+    with pytest.raises(AnalysisError, match=r"policies.rl: .*text and .*both both hold records of mode text"):
+        load_arms({"rl": [parts[0], str(tmp_path / "both")]})
+    with pytest.raises(AnalysisError, match=r"policies.rl=.*nope: the records hold the phases"):
+        load_arms({"rl": [f"{parts[0]}@nope"]})
+    with pytest.raises(AnalysisError, match="policies: no policy has a source"):
+        load_arms({"rl": []})
+    found = data.settings(AnalysisConfig(policies={"base": parts[0], "rl": parts}))
+    assert found["runs"]["base"]["records"] == f"{parts[0]}/trajectories.jsonl"
+    assert [one["records"] for one in found["runs"]["rl"]] == [
+        f"{tmp_path}/text/trajectories.jsonl", f"{tmp_path}/tools/trajectories.jsonl"
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("policies", "says"),
+    [
+        ({"a": "x", "b": ["y", 2024]}, None),
+        ({"a": ["x", ["y"]]}, r"policies.a\[1\]=\[y\]: expected text \(str\), got a list"),
+        ({"a": {"b": "c"}}, r"policies.a=\{b:c\}: expected text \(str\), got a group of keys"),
+        ({"a": True}, "policies.a=true: expected text"),
+        ({"a": None}, "policies.a=null: expected text"),
+    ],
+)
+def test_a_source_is_text_or_a_list_of_texts(policies: dict[str, object], says: str | None) -> None:
+    if says is None:
+        assert build(AnalysisConfig, {"policies": policies}).policies == {"a": "x", "b": ["y", "2024"]}
+    else:
+        with pytest.raises(ConfigError, match=says):
+            build(AnalysisConfig, {"policies": policies})
 
 
 def test_settings_of_the_run_travel_with_its_numbers(tmp_path: Path) -> None:

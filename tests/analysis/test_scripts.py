@@ -70,6 +70,8 @@ def test_an_analysis_leaves_tables_figures_and_the_settings_of_its_numbers(
         ("subjects", ["policies={a:nowhere}", "pair=1"], "did you mean pairs"),
         ("compare", ["policies={a:nowhere}"], "1 are given; give two"),
         ("training_curves", ["runs={a:nowhere}"], "runs.a=nowhere: there are no steps"),
+        ("ablation", ["arms={a:[nowhere]}"], "arms.a[0]=nowhere: there are no steps"),
+        ("ablation", ["arms={a:nowhere}"], "arms.a=nowhere: expected a list, such as arms.a=[TEXT,TEXT]"),
         ("report", ["folders=[conf]"], "holds neither summary.json nor the results of one analysis"),
     ],
 )
@@ -99,6 +101,51 @@ def test_the_report_is_one_file_with_everything_in_it(written: dict[str, Path], 
     assert "abc123" in page
     assert not re.search(r'(?:src|href)="(?!data:|#)', page), "refers to nothing outside"
     assert list((folder / "report" / "wandb").glob("offline-run-*")), "logged offline"
+
+
+def analysis(folder: Path, **results: object) -> Path:
+    folder.mkdir(parents=True)
+    (folder / f"{folder.name}.json").write_text(
+        json.dumps({"settings": {"of": folder.name}, "results": results})
+    )
+    return folder
+
+
+def test_an_experiment_has_a_heading_a_question_and_its_verdicts(tmp_path: Path) -> None:
+    folder = tmp_path / "curriculum"
+    analysis(folder / "ablation", verdicts=[{"sentence": "a has lower m than b by 0.1 [0.05, 0.15]"}])
+    analysis(folder / "pass_at_k")
+    about = {"title": "The curriculum", "question": "Does <it> help?", "claim": "It does."}
+    (folder / "about.json").write_text(json.dumps(about))
+    alone = analysis(tmp_path / "alone")
+    (alone / "about.json").write_text(json.dumps({"title": "By itself"}))
+    parts = [part for one in (folder, alone) for part in report.parts_of(one)]
+    assert [part.level for part in parts] == [2, 3, 3, 2]
+    page = report.render(parts, "t")
+    expected = (
+        '<h2 id="part-0">The curriculum</h2>',
+        "<b>Question:</b> Does &lt;it&gt; help?",
+        "<b>Claim:</b> It does.",
+        '<h3 id="part-1">ablation',
+        "<li>a has lower m than b by 0.1 [0.05, 0.15]</li>",
+        '<h3 id="part-2">pass_at_k',
+        '<h2 id="part-3">By itself</h2>',
+    )
+    places = [page.index(text) for text in expected]
+    assert places == sorted(places)
+    assert page.count("settings of these numbers") == 3
+    assert page.count("<ul") == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [("{", "about.json: this is not JSON"), ('{"heading": "x"}', "give title, question and claim"),
+     ('{"title": 5}', "each of them text"), ("[]", "each of them text")],
+)  # fmt: skip
+def test_an_about_that_cannot_be_shown_is_refused(tmp_path: Path, text: str, says: str) -> None:
+    (analysis(tmp_path / "one") / "about.json").write_text(text)
+    with pytest.raises(AnalysisError, match=says):
+        report.parts_of(tmp_path / "one")
 
 
 def test_the_workspace_shows_every_figure(written: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,14 +8,18 @@ from math import comb
 
 import numpy as np
 import pytest
+from scipy.stats import ttest_1samp
 
 from analysis.stats import (
+    crossed_interval,
+    holm,
     mean_interval,
     pass_at_k,
     percentiles,
     ratio_interval,
     resampled,
     share_interval,
+    t_interval,
 )
 
 
@@ -116,3 +120,82 @@ def test_resamples_are_those_of_their_seed() -> None:
     assert (resampled(10, 50, 7) == resampled(10, 50, 7)).all()
     assert (resampled(10, 50, 7) != resampled(10, 50, 8)).any()
     assert resampled(10, 50, 7).sum(axis=1) == pytest.approx(1.0)
+
+
+def crossed(generator: np.random.Generator, seed: float, problem: float, rest: float) -> np.ndarray:
+    """Three seeds and 400 problems with these standard deviations around 0."""
+    return (
+        generator.normal(0, seed, (3, 1))
+        + generator.normal(0, problem, (1, 400))
+        + generator.normal(0, rest, (3, 400))
+    )
+
+
+@pytest.mark.parametrize(
+    ("seed", "problem", "least", "most"),
+    [
+        (0.0, 0.3, 0.93, 0.975),
+        (0.01, 0.3, 0.93, 0.97),
+        (0.03, 0.3, 0.93, 0.97),
+        (0.3, 0.3, 0.93, 0.97),
+        (0.04, 0.0, 0.93, 0.97),
+        (0.0, 0.0, 0.95, 0.99),  # too wide where neither differs, and said to be
+    ],
+)
+def test_crossed_interval_covers_as_it_says(seed: float, problem: float, least: float, most: float) -> None:
+    generator = np.random.default_rng(4)
+    found = [crossed_interval(crossed(generator, seed, problem, 0.4), 0.95) for _ in range(TRIALS)]
+    assert least <= np.mean([one.low <= 0 <= one.high for one in found]) <= most
+
+
+def test_crossed_interval_of_correct_or_not_covers_as_it_says() -> None:
+    """Differences of two arms with a trajectory each: seeds, problems and single answers vary."""
+    generator = np.random.default_rng(5)
+    hits = 0
+    for _ in range(TRIALS):
+        ease = generator.beta(2, 2, 400) * 0.8 + 0.1
+        arms = [
+            generator.random((3, 400)) < ease * 0.9 + generator.normal(0, 0.02, (3, 1)) + shift
+            for shift in (0.0, 0.05)
+        ]
+        found = crossed_interval(arms[1] - arms[0].astype(float), 0.95)
+        hits += found.low <= 0.05 <= found.high
+    assert COVERAGE[0] <= hits / TRIALS <= COVERAGE[1]
+
+
+def test_intervals_over_one_seed_or_one_problem_are_over_the_other() -> None:
+    values = np.array([0.2, 0.4, 0.9, 0.1])
+    assert crossed_interval(values[None, :], 0.95) == t_interval(values, 0.95)
+    assert crossed_interval(values[:, None], 0.95) == t_interval(values, 0.95)
+
+
+def test_t_interval_is_students() -> None:
+    values = np.array([0.2, 0.4, 0.9, 0.1])
+    found, known = t_interval(values, 0.9), ttest_1samp(values, 0)
+    assert (found.low, found.high) == pytest.approx(tuple(known.confidence_interval(0.9)))
+    assert (found.value, found.p, found.n) == pytest.approx((0.4, known.pvalue, 4))
+    assert np.isnan([t_interval([1.0], 0.9).low, t_interval([1.0], 0.9).p, t_interval([], 0.9).value]).all()
+
+
+def test_interval_and_p_value_agree() -> None:
+    generator = np.random.default_rng(6)
+    for _ in range(200):
+        values = crossed(generator, 0.03, 0.3, 0.4) + 0.05
+        found = crossed_interval(values, 0.95)
+        assert (found.low <= 0 <= found.high) == (found.p >= 0.05)
+        at_p = crossed_interval(values, 1 - found.p)
+        assert min(abs(at_p.low), abs(at_p.high)) == pytest.approx(0, abs=1e-8)
+
+
+def test_what_does_not_vary_is_sure() -> None:
+    for values, p in ((np.zeros((3, 5)), 1.0), (np.full((3, 5), 0.5), 0.0)):
+        found = crossed_interval(values, 0.95)
+        assert (found.low, found.high, found.p) == (values[0, 0], values[0, 0], p)
+        assert t_interval(values[0], 0.95).p == p
+
+
+def test_holm_by_hand() -> None:
+    assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
+    assert holm([0.6, 0.7]) == [1.0, 1.0]
+    assert holm([0.02, float("nan")]) == pytest.approx([0.02, float("nan")], nan_ok=True)
+    assert holm([]) == []

@@ -12,12 +12,12 @@ from src.problems import ProblemError, load_problems
 from src.problems.mini.family import TEMPLATES, draw, generate, split_of, stream
 
 RECORDED = [
-    "mini/committee/19/2",
-    "mini/similar_figures/0/2/3/5",
-    "mini/root_squares/1/-8/-9",
     "mini/expand_product/1/5/1/7",
-    "mini/digit_sum/7/9",
-    "mini/fraction_sum/12/20/-4/16/5/9",
+    "mini/triangle_parts/1/1/5/3/5",
+    "mini/gcd_lcm/1/44/8",
+    "mini/divisible_count/0/379/3/7",
+    "mini/root_squares/8/49/7",
+    "mini/remainder_chain/50/7/5/2",
 ]
 
 

@@ -20,12 +20,15 @@ from src.problems.mini.solutions import (
     write_solution,
     write_text,
 )
-from src.problems.mini.template import Template
+from src.problems.mini.template import LAST, Template
 from src.rewards import extract_answer
 from src.rollout.feedback import message
 from src.sandbox import ExecutionResult, build_sandbox
 
-CAREFUL = Habits(error=(0, 0), blunder=(0, 0))
+CAREFUL = Habits(error=(0, 0), blunder=(0, 0), at_once=1)
+STEPWISE = Habits(error=(0, 0), blunder=(0, 0), at_once=0)
+BLUNDERING = Habits(error=(0, 0), blunder=(0.7, 0.7), at_once=0)
+CHAINS = [template for template in TEMPLATES if template.name.endswith("_chain")]
 HOPELESS = Habits(error=(1, 1), repair=1)
 
 
@@ -48,6 +51,46 @@ def test_every_error_raises_and_every_blunder_misleads(template: Template) -> No
                 blunders += 1
                 harmless += said.text == right.text
     assert harmless <= blunders / 4
+
+
+@pytest.mark.parametrize("template", CHAINS, ids=lambda template: template.name)
+def test_the_links_of_a_chain_lead_to_its_answer(template: Template) -> None:
+    """Each program prints what the next one needs; with an error it raises, with a blunder it misleads."""
+    harmless = blunders = 0
+    for level in LEVELS:
+        for seed in range(6):
+            exercise = draw(random.Random(seed), template, level, "train").exercise
+            assert len(exercise.links) == (2 if level < 3 else 3)
+            last = ""
+            for link in exercise.links:
+                for name, (_, code) in mistakes(link).items():
+                    assert not run_own(code.replace(LAST, last)).ok, (name, code)
+                right = run_own(link.code.replace(LAST, last)).text
+                for edit in link.blunders:
+                    said = run_own(apply_edit(link.code, *edit).replace(LAST, last))
+                    blunders += 1
+                    harmless += said.text == right
+                last = right
+            assert last == exercise.answer
+    assert harmless <= blunders / 4
+
+
+def test_step_by_step_a_chain_takes_an_execution_for_each_link() -> None:
+    for template in CHAINS:
+        instance = draw(random.Random(0), template, 5, "train")
+        *segments, answer = write_code(instance, random.Random(0), STEPWISE)
+        assert [segment.author for segment in segments] == ["policy", "sandbox"] * 3
+        assert extract_answer([answer.text]) == instance.exercise.answer
+        for before, program in zip(segments[1::2], segments[2::2], strict=False):
+            assert f"= {before.text}\n" in program.text  # what it goes on with is what the sandbox said
+
+
+def test_no_blunder_makes_a_later_program_endless() -> None:
+    """The warm start runs them without a limit of time."""
+    rng = random.Random(0)
+    for template in CHAINS:
+        for _ in range(40):
+            write_code(draw(rng, template, 5, "train"), rng, BLUNDERING)
 
 
 def test_an_edit_that_does_not_apply_is_refused() -> None:
@@ -103,7 +146,7 @@ def test_higher_levels_invite_more_errors() -> None:
         for _ in range(40):
             for template in TEMPLATES:
                 instance = draw(rng, template, level, "train")
-                first = write_code(instance, rng, Habits(blunder=(0, 0)))[0]
+                first = write_code(instance, rng, Habits(blunder=(0, 0), at_once=1))[0]
                 wrong += first.text != f"```python\n{instance.exercise.code}\n```"
         shares.append(wrong / (40 * len(TEMPLATES)))
     low, high = Habits().error

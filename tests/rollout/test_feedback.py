@@ -57,6 +57,13 @@ def test_message(result: ExecutionResult, said: str) -> None:
     assert message(result, 400) == said
 
 
+@pytest.mark.parametrize("status", [status for status in Status if status is not Status.OK])
+def test_a_bare_error_says_nothing_else(status: Status) -> None:
+    failed = ExecutionResult(status, "7\n", "NameError: name 'x' is not defined", 0.1)
+    assert feedback(failed, 16, OPEN_LINE, "bare") == "\n```output\nerror\n```\n"
+    assert feedback(ok("7\n"), 16, OPEN_LINE, "bare") == feedback(ok("7\n"), 16, OPEN_LINE)
+
+
 def test_the_two_forms_give_the_same_text_after_the_fence() -> None:
     assert "```" + feedback(ok("1"), 400, OPEN_LINE) == "```\n" + feedback(ok("1"), 400, ENDED_LINE)
     assert notice(OPEN_LINE) == "\n" + notice(ENDED_LINE)

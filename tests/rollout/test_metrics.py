@@ -47,6 +47,13 @@ def test_counts() -> None:
     assert metrics == pytest.approx(expected)
 
 
+def test_the_share_of_invented_outputs_is_of_the_records_that_say_so() -> None:
+    """Records older than the field do not."""
+    records = [replace(RECORD, invented=invented) for invented in (True, False, False, None)]
+    assert summarise(records)["invented_share"] == pytest.approx(1 / 3)
+
+
 def test_what_has_no_case_is_left_out() -> None:
     assert "repair_rate" not in summarise([RECORD])
+    assert "invented_share" not in summarise([RECORD])
     assert "failed_share" not in summarise([replace(RECORD, executions=[])])

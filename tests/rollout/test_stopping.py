@@ -9,11 +9,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from src.config import RolloutConfig
+from src.rollout.engines import Finish, Generation, Request
+from src.rollout.scheduler import RolloutScheduler
 from src.rollout.stopping import build_stopping
 from src.rollout.tokens import TokenCodec
-from src.rollout.trajectory import StopReason
+from src.rollout.trajectory import StopReason, Task
 from src.sandbox import ExecutionResult, Status
-from tests.fakes import BPE, BYTES, FakeSandbox
+from tests.fakes import BPE, BYTES, FakeSandbox, ScriptedEngine, problem
 from tests.rollout.test_scheduler import FRAGMENTS, one, run, script, shape
 
 CONFIG = RolloutConfig(max_tokens=400)
@@ -119,6 +121,57 @@ def test_stop_string_feedback_of_several_turns_stays_well_formed() -> None:
         assert lines[0] == ""
         assert lines[-2].strip("`") == ""
         assert not any(line.startswith(lines[-2]) for line in lines[1:-2])
+
+
+INVENTED = f"{CODE}\n```output\n41\n```\n\\boxed{{41}}<|end|>"  # as if nothing had run
+REST = "\\boxed{42}<|end|>"
+
+
+@pytest.mark.parametrize("codec", [BYTES, BPE], ids=["bytes", "bpe"])
+@pytest.mark.parametrize(
+    ("boundary", "budget", "text", "invented"),
+    [
+        ("fence", 1, CODE + REST, False),  # the rest is sampled after the feedback
+        ("fence", 1, f"{CODE}\n{INVENTED}", True),  # the second block is beyond the budget
+        ("fence", 2, f"{CODE}\n```output\n41\n```\n{REST}", True),  # an output without a program
+        ("fence", 0, f"{CODE}\n```output\n```\n{REST}", False),
+        ("fence", 0, f"{CODE}\n```output", False),
+        ("post_hoc", 1, INVENTED + REST, True),  # thrown away
+        ("post_hoc", 1, f"{CODE}\nI guess \\boxed{{41}}<|end|>{REST}", False),
+        ("post_hoc", 1, f"{CODE}\n```output\n<|end|>{REST}", False),
+        ("stop_string", 1, f"{CODE}\n```output{REST}", False),  # the sandbox fills it
+        ("stop_string", 1, INVENTED.replace(CODE, "So"), True),
+        ("stop_string", 0, INVENTED, True),
+    ],
+)
+def test_what_the_policy_invents(
+    boundary: str, budget: int, text: str, invented: bool, codec: TokenCodec
+) -> None:
+    trajectory = one(text, replace(CONFIG, boundary=boundary), budget=budget, codec=codec)
+    assert trajectory.invented == invented
+    assert len(trajectory.executions) == (0 if "So" in text else min(budget, text.count("python")))
+
+
+class Halting(ScriptedEngine):
+    """Stops behind every token, as engines may at a fence that ends no program."""
+
+    def _sample(self, request: Request) -> Generation:
+        return replace(super()._sample(replace(request, max_tokens=1)), finish=Finish.STOP)
+
+
+def test_what_is_invented_in_parts_is_seen() -> None:
+    (eos,) = BYTES.eos_ids
+    scripts = [script(text, BYTES, []) for text in ("```output\n41\n", "```output\n")]
+    tasks = [Task(problem(), "free", index, BYTES.encode("Q"), 1) for index in range(2)]
+    trajectories = RolloutScheduler(Halting(scripts, eos), FakeSandbox(), BYTES, CONFIG).run(tasks)
+    assert [trajectory.invented for trajectory in trajectories] == [True, False]
+
+
+def test_a_bare_error_is_what_the_policy_reads_and_the_record_keeps_the_message() -> None:
+    failed = ExecutionResult(Status.ERROR, "", "NameError: name 'x' is not defined", 0.0)
+    trajectory = one(CODE + REST, replace(CONFIG, errors="bare"), sandbox=FakeSandbox(lambda code: failed))
+    assert shape(trajectory)[1] == ("sandbox", "\n```output\nerror\n```\n")
+    assert trajectory.executions[0].result.error == failed.error
 
 
 @pytest.mark.parametrize(

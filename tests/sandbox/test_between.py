@@ -179,7 +179,7 @@ def test_a_greedy_program_leaves_the_others_their_share(pair: Sandbox, kind: str
     start, token = time.monotonic(), secrets.token_hex(8)
     result = pair.run(f"print(sum(range(10**5)), {token!r})", trajectory="modest")
     assert (result.status, result.stdout) == (Status.OK, f"4999950000 {token}\n")
-    assert result.seconds < 1  # once it has a worker; which is at most one wall limit away
+    assert result.seconds < 2  # once it has a worker; which is at most one wall limit away
     assert time.monotonic() - start < 3.5
     for hog in hogs:
         assert hog.result().status is not Status.INFRASTRUCTURE

@@ -103,7 +103,7 @@ def test_a_forged_report_is_a_result_about_itself(attack: Attack, report: str, t
     assert (result.status in (Status.OK, Status.ERROR, Status.TIMEOUT), result.stdout) == (True, "mine\n")
     assert result.error is None or len(result.error) < 70_000
     assert result.status is not Status.TIMEOUT or result.seconds > 0.7
-    assert result.seconds < 2
+    assert result.seconds < 6
 
 
 @pytest.mark.parametrize("then", ["", "while True: pass"])
@@ -112,7 +112,7 @@ def test_an_early_report_buys_no_time(attack: Attack, then: str) -> None:
     early = 'b\'{"status": "ok", "error": null}\\n\''
     result = attack(WRITE.replace("REPORT", early) + f"print('late', flush=True)\n{then}")
     assert result.status in (Status.OK, Status.ERROR, Status.TIMEOUT)
-    assert result.seconds < 1.5
+    assert result.seconds < 4
 
 
 SWAPS = {

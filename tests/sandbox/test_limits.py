@@ -71,9 +71,9 @@ def test_an_endless_program_times_out(attack: Attack, kind: str) -> None:
     start = time.monotonic()
     result = attack(f"print('begun')\n{ENDLESS[kind]}")
     assert (result.status, result.stdout) == (Status.TIMEOUT, "begun\n")
-    assert result.error == "timed out after 0.8 s" or "CPU limit" in (result.error or "")
-    assert 0.7 < result.seconds < 3
-    assert time.monotonic() - start < 4
+    assert result.error == "timed out after 1.6 s" or "CPU limit" in (result.error or "")
+    assert 0.7 < result.seconds < 6
+    assert time.monotonic() - start < 10
 
 
 def test_cpu_time_is_limited_apart_from_wall_time() -> None:

@@ -135,10 +135,10 @@ def test_a_session_keeps_what_cannot_be_replayed(session: WorkerPool) -> None:
 
 
 def test_a_session_costs_no_time_of_the_replayed(session: WorkerPool) -> None:
-    session.run("import time\ntime.sleep(0.5)", trajectory="t")
+    session.run("import time\ntime.sleep(1.5)", trajectory="t")
     start = time.monotonic()
     assert session.run("print(1)", trajectory="t").stdout == "1\n"
-    assert time.monotonic() - start < 0.4
+    assert time.monotonic() - start < 1.2
     session.end("t")
 
 

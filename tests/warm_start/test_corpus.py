@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import islice
 
 import pytest
@@ -48,11 +49,24 @@ def test_only_what_the_policy_wrote_and_the_end_count() -> None:
         expected_mask += [int(author == "policy")] * len(ids)
     assert example.ids == [*expected_ids, TOKENIZER.eos_token_id]
     assert example.mask == [*expected_mask, 1]
+    learnt = encode(parts[0], segments, TOKENIZER, feedback=True)
+    prompt = len(TOKENIZER.encode(parts[0]))
+    assert (learnt.ids, learnt.mask) == (example.ids, [0] * prompt + [1] * (len(example.ids) - prompt))
+
+
+def test_feedback_is_learnt_in_a_share_of_the_solutions_with_code() -> None:
+    texts = [
+        (TOKENIZER.decode(row[row != TOKENIZER.pad_token_id]), TOKENIZER.decode(label[label != -100]))
+        for batch in islice(batches(replace(CFG, feedback_share=0.4), TOKENIZER), 3 * CHUNK)
+        for row, label in zip(batch.ids, batch.labels, strict=True)
+    ]
+    learnt = ["```output" in label for text, label in texts if "```output" in text]
+    assert sum(learnt) / len(learnt) == pytest.approx(0.4, abs=0.1)
 
 
 def test_batches_label_policy_tokens_only() -> None:
     counts = []
-    for batch in islice(batches(CFG, TOKENIZER), CHUNK):
+    for batch in islice(batches(replace(CFG, feedback_share=0.0), TOKENIZER), CHUNK):
         ids, attention, labels = batch.ids, batch.attention, batch.labels
         assert ids.shape == attention.shape == labels.shape
         assert len(ids) == CFG.batch_size

@@ -12,7 +12,15 @@ from dataclasses import dataclass
 from random import Random
 
 from src.config import LEVELS, SUBJECTS
-from src.problems.mini import algebra, counting, geometry, intermediate_algebra, number_theory, prealgebra
+from src.problems.mini import (
+    algebra,
+    chains,
+    counting,
+    geometry,
+    intermediate_algebra,
+    number_theory,
+    prealgebra,
+)
 from src.problems.mini.template import Exercise, Params, Template
 from src.problems.problem import Problem, ProblemError
 
@@ -23,6 +31,7 @@ TEMPLATES: tuple[Template, ...] = (
     *prealgebra.TEMPLATES,
     *intermediate_algebra.TEMPLATES,
     *geometry.TEMPLATES,
+    *chains.TEMPLATES,
 )
 SPLITS: tuple[str, ...] = ("train", "heldout")
 HELDOUT_IN_256 = 64  # a quarter of the parameters of every template is held out

@@ -11,9 +11,9 @@ from random import Random
 
 from src.problems.mini.family import Instance
 from src.problems.mini.interpreter import run_own
-from src.problems.mini.template import Exercise
+from src.problems.mini.template import LAST, Program
 
-MAX_BLOCKS = 3
+MAX_BLOCKS = 4
 SKIP_LINE, UNCLOSED = "skip line", "unclosed"
 
 
@@ -33,6 +33,7 @@ class Habits:
     error: tuple[float, float] = (0.12, 0.36)  # a program that raises
     blunder: tuple[float, float] = (0.03, 0.10)  # a program that runs and misleads
     repair: float = 0.6  # chance of another try after a failed program
+    at_once: float = 0.15  # chance of one program for a whole chain
 
     def at(self, chances: tuple[float, float], level: int) -> float:
         """The chance at a level."""
@@ -48,29 +49,29 @@ def apply_edit(code: str, old: str, new: str) -> str:
     return head + new + tail
 
 
-def mistakes(exercise: Exercise) -> dict[str, tuple[float, str]]:
-    """Every program with an error that a beginner may write for an exercise, with its weight, by name."""
-    code = exercise.code
+def mistakes(program: Program) -> dict[str, tuple[float, str]]:
+    """Every program with an error that a beginner may write in place of one, with its weight, by name."""
+    code = program.code
     found: dict[str, tuple[float, str]] = {}
     _, _, rest = code.partition("\n")
     if rest:
         found[SKIP_LINE] = (5.0, rest)
     if code.endswith(")"):
         found[UNCLOSED] = (2.5, code[:-1])
-    for old, new in exercise.errors:
-        found[f"{old} -> {new}"] = (2.5 / len(exercise.errors), apply_edit(code, old, new))
+    for old, new in program.errors:
+        found[f"{old} -> {new}"] = (2.5 / len(program.errors), apply_edit(code, old, new))
     return found
 
 
-def _program(rng: Random, exercise: Exercise, level: int, habits: Habits) -> str:
+def _written(rng: Random, program: Program, level: int, habits: Habits) -> str:
     luck = rng.random()
     error, blunder = habits.at(habits.error, level), habits.at(habits.blunder, level)
     if luck < error:
-        options = list(mistakes(exercise).values())
+        options = list(mistakes(program).values())
         return rng.choices([code for _, code in options], [weight for weight, _ in options])[0]
-    if luck < error + blunder and exercise.blunders:
-        return apply_edit(exercise.code, *rng.choice(exercise.blunders))
-    return exercise.code
+    if luck < error + blunder and program.blunders:
+        return apply_edit(program.code, *rng.choice(program.blunders))
+    return program.code
 
 
 def _final(answer: str) -> str:
@@ -85,17 +86,24 @@ def write_text(instance: Instance) -> list[Segment]:
 
 def write_code(instance: Instance, rng: Random, habits: Habits) -> list[Segment]:
     """A solution with code: programs with mistakes, what the interpreter says, repairs or a guess."""
+    exercise = instance.exercise
+    step_by_step = exercise.links and rng.random() >= habits.at_once
+    programs = list(exercise.links if step_by_step else (exercise,))
     segments: list[Segment] = []
-    lead = ""
-    for block in range(MAX_BLOCKS):
-        code = _program(rng, instance.exercise, instance.level, habits)
+    lead = last = ""
+    while programs and len(segments) < 2 * MAX_BLOCKS:
+        code = _written(rng, programs[0], instance.level, habits).replace(LAST, last)
         said = run_own(code)
         segments += [Segment("policy", f"{lead}```python\n{code}\n```"), Segment("sandbox", said.text)]
         if said.ok:
-            return [*segments, Segment("policy", _final(said.text))]
-        if block == MAX_BLOCKS - 1 or rng.random() >= habits.repair:
+            lead, last = "", said.text
+            programs.pop(0)
+        elif rng.random() < habits.repair:
+            lead = "Let me fix that.\n"
+        else:
             break
-        lead = "Let me fix that.\n"
+    if not programs:
+        return [*segments, Segment("policy", _final(last))]
     return [*segments, Segment("policy", f"I can only guess. {_final(str(rng.randint(1, 9)))}")]
 
 

@@ -7,24 +7,36 @@ from dataclasses import dataclass
 from random import Random
 
 Params = tuple[int, ...]
+LAST = "@"
 Edit = tuple[str, str]  # (old, new): applied to the last occurrence of old in the code
 
 
-@dataclass(frozen=True)
-class Exercise:
+@dataclass(frozen=True, kw_only=True)
+class Program:
+    """A program as a beginner would write it.
+
+    ``errors`` are edits after which it raises, ``blunders`` are edits after which it runs and prints
+    something else.
+    """
+
+    code: str
+    errors: tuple[Edit, ...] = ()
+    blunders: tuple[Edit, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Exercise(Program):
     """One problem written out, with what a beginner would do about it.
 
     ``answer`` and ``steps`` come from plain Python arithmetic that shares nothing with ``code``.
-    ``errors`` are edits after which the code raises, ``blunders`` are edits after which it runs and
-    prints something else.
+    ``links`` are programs that lead to the answer one after the other; :data:`LAST` in one of them stands for
+    what the one before printed.
     """
 
     wordings: tuple[str, ...]
     answer: str  # LaTeX
     steps: str  # a solution by hand, without its last sentence
-    code: str
-    errors: tuple[Edit, ...] = ()
-    blunders: tuple[Edit, ...] = ()
+    links: tuple[Program, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,206 @@
+"""``python -m analysis.ablation 'arms={one: [runs/A, runs/B], other: [...]}'``: what one idea does.
+
+Arms differ in one idea and have a run for each of several seeds, the same in every arm. Held-out accuracy and
+numbers of the training curves, of each arm and against the baseline, with intervals and a sentence for each.
+
+Intervals of held-out accuracies take both seeds and problems for random samples; those of curves are
+Student's over seeds; differences are paired. A verdict goes by the interval of its own comparison; where
+there are many, look at ``p_holm`` too.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from analysis.ablation_figures import draw_curves, draw_measures
+from analysis.arms import Arms, load_heldout, load_runs, run_settings
+from analysis.data import AnalysisError
+from analysis.measures import CHANGES, Measure, Windows
+from analysis.output import Output, show
+from analysis.stats import Floats, Mean, crossed_interval, t_interval
+from analysis.verdicts import adjusted, change, difference, numbers
+from src.entry import entry
+from src.schema import option
+
+NAME = "ablation"
+HELDOUT = "held-out accuracy"
+
+
+@dataclass
+class AblationConfig:
+    """Settings of this analysis."""
+
+    arms: dict[str, list[str]] = field(default_factory=dict)  # name -> folders of training runs, one a seed
+    baseline: str | None = None  # the arm that the others are compared with; null: the first
+    metrics: list[str] = option(["reward", "accuracy"])  # curves that are drawn, as in metrics.jsonl
+    measures: list[str] = option(["accuracy:last", "accuracy:gain", "reward:drop"])  # METRIC:HOW
+    mode: str | None = option("free", choices=("free", "text", "code"))  # of held-out accuracy; null: without
+    last: int = option(10, at_least=1)  # steps at either end
+    around: int = option(5, at_least=1)  # steps before and after each rise of the budget
+    window: int = option(5, at_least=1)  # steps of the running mean
+    confidence: float = option(0.95, above=0, below=1)
+
+
+def measured(arms: Arms, baseline: str, measure: Measure, windows: Windows) -> dict[str, Floats]:
+    """Return the number of each arm's runs, in order of seeds.
+
+    ``rise`` of a run whose budget never rises is taken at the steps where the baseline's of the same seed
+    rises, so that the difference to the baseline is one of differences.
+    """
+    return {
+        arm: np.array(
+            [
+                measure.of(run.curves[measure.metric], windows, run.rises or twin.rises)
+                if measure.metric in run.curves
+                else np.nan
+                for run, twin in zip(runs, arms[baseline], strict=True)
+            ]
+        )
+        for arm, runs in arms.items()
+    }
+
+
+def row(arm: str, measure: str, found: Mean, of_seeds: Floats, problems: int | None) -> dict[str, Any]:
+    """Return the row of an arm and a measure; ``of_seeds`` are the values of its runs."""
+    known = of_seeds[np.isfinite(of_seeds)]
+    return {
+        "arm": arm, "measure": measure, "value": found.value, "low": found.low, "high": found.high,
+        "seeds": known.size, "problems": problems, "of_seeds": of_seeds.tolist(),
+    }  # fmt: skip
+
+
+def on_curves(
+    arms: Arms, baseline: str, measures: list[Measure], cfg: AblationConfig
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Return the rows of all arms and measures, and the verdicts."""
+    windows = Windows(cfg.last, cfg.around, cfg.window)
+    rows, verdicts = [], []
+    for measure in measures:
+        values = measured(arms, baseline, measure, windows)
+        for arm, mine in values.items():
+            found = t_interval(mine[np.isfinite(mine)], cfg.confidence)
+            rows.append(row(arm, str(measure), found, mine, None))
+            if arm != baseline:
+                # what differs by rounding alone is the same
+                gaps = np.round(mine - values[baseline], 12)
+                gap = t_interval(gaps[np.isfinite(gaps)], cfg.confidence)
+                verdicts.append(difference(str(measure), arm, baseline, gap, gap.n, None))
+            elif len(arms) == 1 and measure.how in CHANGES:
+                verdicts.append(change(str(measure), arm, found, found.n))
+    return rows, verdicts
+
+
+def on_problems(
+    arms: Arms, baseline: str, cfg: AblationConfig
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]], int]:
+    """Return the same of held-out accuracies, and the number of problems that are left out."""
+    if cfg.mode is None:
+        return [], [], 0
+    heldout = load_heldout(arms, cfg.mode)
+    rows, verdicts = [], []
+    for arm, values in heldout.values.items():
+        seeds, problems = values.shape
+        found = crossed_interval(values, cfg.confidence)
+        rows.append(row(arm, HELDOUT, found, values.mean(axis=1), problems))
+        if arm != baseline:
+            gap = crossed_interval(values - heldout.values[baseline], cfg.confidence)
+            verdicts.append(difference(HELDOUT, arm, baseline, gap, seeds, problems))
+    return rows, verdicts, heldout.left_out
+
+
+def curves(arms: Arms, metrics: list[str]) -> pl.DataFrame:
+    """Return mean, smallest and largest value over seeds of each arm, metric and step."""
+    tables = []
+    for arm, runs in arms.items():
+        for metric in dict.fromkeys(["budget", *metrics]):
+            nothing = np.full(len(runs[0].steps), np.nan)
+            table = pl.DataFrame({str(run.seed): run.curves.get(metric, nothing) for run in runs})
+            table = table.fill_nan(None)
+            tables.append(
+                table.select(
+                    pl.lit(arm).alias("arm"), pl.lit(metric).alias("metric"),
+                    pl.Series("step", runs[0].steps),
+                    pl.mean_horizontal(pl.all()).alias("mean"), pl.min_horizontal(pl.all()).alias("min"),
+                    pl.max_horizontal(pl.all()).alias("max"),
+                    pl.sum_horizontal(pl.all().is_not_null().cast(pl.Int64)).alias("seeds"),
+                )
+            )  # fmt: skip
+    return pl.concat(tables)
+
+
+def check(cfg: AblationConfig) -> tuple[Arms, str, list[Measure]]:
+    """Return the runs, the baseline and the measures. Raises AnalysisError."""
+    measures = [Measure.parse(one, f"measures[{i}]") for i, one in enumerate(cfg.measures)]
+    arms = load_runs(cfg.arms, [*cfg.metrics, *(one.metric for one in measures)])
+    baseline = next(iter(arms)) if cfg.baseline is None else cfg.baseline
+    if baseline not in arms:
+        raise AnalysisError(f"baseline={baseline}: choose one of the arms {', '.join(arms)}")
+    steps = len(arms[baseline][0].steps)
+    if 2 * cfg.last > steps and any(one.how == "gain" for one in measures):
+        raise AnalysisError(
+            f"last={cfg.last}: a gain compares the first with the last {cfg.last} of {steps} steps, which "
+            f"overlap; give last={max(1, steps // 2)} at most"
+        )
+    return arms, baseline, measures
+
+
+@entry(f"analysis/{NAME}", AblationConfig)
+def main(cfg: AblationConfig, folder: Path) -> None:
+    """Read, compare, say."""
+    arms, baseline, measures = check(cfg)
+    seeds = [run.seed for run in arms[baseline]]
+    rows, verdicts, left_out = on_problems(arms, baseline, cfg)
+    more_rows, more_verdicts = on_curves(arms, baseline, measures, cfg)
+    rows, verdicts = rows + more_rows, adjusted(verdicts + more_verdicts)
+    output = Output(folder, {"analysis": asdict(cfg), "runs": run_settings(arms)})
+    flat = [one | {"of_seeds": " ".join(f"{x:.6g}" for x in one["of_seeds"])} for one in rows]
+    output.table(NAME, pl.DataFrame(flat, infer_schema_length=None).fill_nan(None))
+    table = pl.DataFrame(verdicts, infer_schema_length=None) if verdicts else pl.DataFrame({"measure": []})
+    output.table("verdicts", table.fill_nan(None))
+    output.table("curves", curves(arms, cfg.metrics))
+    output.json(
+        NAME,
+        {
+            "baseline": baseline, "seeds": seeds, "comparisons": len(verdicts), "problems_left_out": left_out,
+            "arms": rows, "verdicts": verdicts,
+        },
+    )  # fmt: skip
+    if cfg.metrics:
+        output.figure("curves", draw_curves(arms, cfg.metrics, cfg.window))
+    if rows:
+        windows = Windows(cfg.last, cfg.around, cfg.window)
+        output.figure(NAME, draw_measures(rows, list(arms), windows, cfg.confidence))
+    show(
+        f"arms: mean over seeds ({len(seeds)}) with {cfg.confidence:.0%} intervals",
+        ["measure", *arms],
+        [
+            [name, *(_short(one) for one in rows if one["measure"] == name)]
+            for name in dict.fromkeys(one["measure"] for one in rows)
+        ],
+    )
+    show(
+        f"comparisons ({len(verdicts)}), each by its own {cfg.confidence:.0%} interval; Holm: p adjusted for "
+        "the arms compared in the same measure",
+        ["", "p", "Holm"],
+        [[one["sentence"], _p(one["p"]), _p(one["p_holm"])] for one in verdicts],
+    )
+    if left_out:
+        show(f"{left_out} problems are left out: the infrastructure spoilt them in some run", [], [])
+    output.done()
+
+
+def _short(one: dict[str, Any]) -> str:
+    return numbers(Mean(one["value"], one["low"], one["high"], one["seeds"], float("nan")))
+
+
+def _p(value: float) -> str:
+    return "" if np.isnan(value) else f"{value:.2g}"
+
+
+if __name__ == "__main__":
+    main()

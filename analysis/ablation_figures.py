@@ -1,0 +1,134 @@
+"""The figures of an ablation: curves of all arms, and every measure with its interval."""
+
+from __future__ import annotations
+
+from itertools import groupby
+from typing import Any
+
+import numpy as np
+import polars as pl
+from matplotlib.axes import Axes
+from matplotlib.axis import Axis
+
+from analysis.arms import Arms
+from analysis.measures import HOWS, Windows
+from analysis.output import look, subplots
+from analysis.training_curves import smooth
+
+# what the commonest metrics are, with their unit
+LABELS = {
+    "accuracy": "accuracy, share of trajectories",
+    "reward": "mean reward of a trajectory",
+    "budget": "interaction budget, executions",
+    "budget_used_up": "share of trajectories that use up the budget",
+    "code_share": "share of trajectories with code",
+    "executions_per_trajectory": "executions a trajectory",
+    "failed_share": "share of executions that fail",
+    "repair_rate": "share correct after a failed execution",
+    "tokens/policy": "policy tokens a trajectory",
+    "tokens/feedback": "feedback tokens a trajectory",
+    "held-out accuracy": "accuracy on held-out problems",
+}
+SHARES = ("accuracy", "failed_share", "code_share", "repair_rate", "budget_used_up", "held-out accuracy")
+
+
+def draw_curves(arms: Arms, metrics: list[str], window: int) -> Any:
+    """A panel for each metric: mean over seeds, and a band from the smallest to the largest seed."""
+    columns = min(2, len(metrics))
+    figure, grid = subplots(columns, -(-len(metrics) // columns), width=6.0, height=3.6)
+    for axes, metric in zip(grid.flat, metrics, strict=False):
+        for arm, runs in arms.items():
+            width = 1 if metric == "budget" else window  # which rises at once
+            found = [smooth(pl.Series(run.curves[metric], nan_to_null=True), width).to_numpy()
+                     for run in runs if metric in run.curves]  # fmt: skip
+            if not found:
+                continue
+            even = np.ma.masked_invalid(np.array(found, float))
+            style = look(list(arms), arm)
+            axes.plot(runs[0].steps, even.mean(axis=0), linewidth=2, label=arm, **style)
+            if len(found) > 1:
+                axes.fill_between(
+                    runs[0].steps, even.min(axis=0), even.max(axis=0), color=style["color"], alpha=0.15,
+                    linewidth=0,
+                )  # fmt: skip
+        _mark_rises(axes, arms)
+        axes.set(xlabel="rollout step", ylabel=LABELS.get(metric, metric))
+        if metric in SHARES:
+            _percent(axes.yaxis)
+    for axes in grid.flat[len(metrics) :]:
+        axes.remove()
+    handles = {label: line for axes in figure.axes
+               for line, label in zip(*axes.get_legend_handles_labels(), strict=True)}  # fmt: skip
+    figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=4)
+    seeds = len(next(iter(arms.values())))
+    figure.suptitle(
+        f"mean over {seeds} seeds, centred running mean of {window} steps; band: lowest to highest seed"
+        if seeds > 1
+        else f"one seed, centred running mean of {window} steps",
+        fontsize=12,
+    )
+    return figure
+
+
+def _mark_rises(axes: Axes, arms: Arms) -> None:
+    """A dotted line where the budget of a run rises, grey where it does so in several arms."""
+    marks = sorted(
+        {(run.steps[at], run.curves["budget"][at], arm) for arm, runs in arms.items() for run in runs
+         for at in run.rises}
+    )  # fmt: skip
+    for (step, budget), group in groupby(marks, key=lambda mark: mark[:2]):
+        of = [arm for *_, arm in group]
+        colour = look(list(arms), of[0])["color"] if len(of) == 1 else "0.4"
+        axes.axvline(step, color=colour, linestyle=":", linewidth=1.2)
+        axes.annotate(
+            f"budget {budget:.0f}", (step, 1), xycoords=("data", "axes fraction"), fontsize=9, rotation=90,
+            xytext=(2, -3), textcoords="offset points", va="top", color=colour,
+        )  # fmt: skip
+
+
+def draw_measures(rows: list[dict[str, Any]], arms: list[str], windows: Windows, confidence: float) -> Any:
+    """A panel for each measure: each arm with its interval, and its seeds as small dots."""
+    names = list(dict.fromkeys(one["measure"] for one in rows))
+    columns = min(2, len(names))
+    figure, grid = subplots(columns, -(-len(names) // columns), width=5.8, height=1.5 + 0.42 * len(arms))
+    for number, (axes, name) in enumerate(zip(grid.flat, names, strict=False)):
+        mine = [one for one in rows if one["measure"] == name]
+        for place, one in enumerate(mine):
+            colour = look(arms, one["arm"])["color"]
+            below = [place + 0.24] * len(one["of_seeds"])
+            axes.plot(one["of_seeds"], below, "o", ms=4, color=colour, alpha=0.6)
+            width = [[one["value"] - one["low"]], [one["high"] - one["value"]]]
+            axes.errorbar(
+                one["value"], place, fmt="o", ms=8, capsize=4, elinewidth=2, color=colour,
+                xerr=width if np.isfinite(one["low"]) else None,
+            )  # fmt: skip
+            if not np.isfinite(one["value"]):
+                axes.annotate("no values", (0.02, place), xycoords=("axes fraction", "data"), va="center")
+        axes.set_yticks(range(len(mine)), [one["arm"] for one in mine] if number % columns == 0 else [])
+        axes.set_ylim(len(mine) - 0.5, -0.5)
+        axes.grid(visible=False, axis="y")
+        axes.locator_params(axis="x", nbins=6)
+        metric, _, how = name.rpartition(":")
+        if how in HOWS:
+            label = f"{LABELS.get(metric, metric)}\n{HOWS[how].format(**vars(windows))}"
+        else:
+            metric, label = name, LABELS[name]
+        axes.set(xlabel=label, title=f"{name}  ({_size(mine)})")
+        axes.title.set_fontsize(12)
+        if metric in SHARES:
+            _percent(axes.xaxis)
+    for axes in grid.flat[len(names) :]:
+        axes.remove()
+    figure.suptitle(f"{confidence:.0%} intervals of each arm; small dots: single seeds", fontsize=12)
+    return figure
+
+
+def _percent(axis: Axis) -> None:
+    """Show shares as percentages, with as many digits as differences between ticks need."""
+    axis.set_major_formatter(lambda value, _: f"{100 * value:.4g}%")
+
+
+def _size(rows: list[dict[str, Any]]) -> str:
+    seeds = sorted({one["seeds"] for one in rows})
+    text = " or ".join(map(str, seeds)) + (" seed" if seeds == [1] else " seeds")
+    return text + (f", {rows[0]['problems']} problems" if rows[0]["problems"] else "")

@@ -1,0 +1,182 @@
+"""Training runs as arms: what differs between arms is one idea; the i-th run of each has the i-th seed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from analysis.data import AnalysisError, Source, load
+from analysis.stats import Floats
+from src.records import RecordError, read_metrics
+
+METRICS, PHASE = "metrics.jsonl", "after"
+
+
+@dataclass(frozen=True)
+class Run:
+    """One training run.
+
+    Attributes:
+        name: ``arms.ARM[i]=FOLDER``, for messages.
+        seed: of its training.
+        steps: rollout steps.
+        curves: metric to one value per step, nan where a step has none; also ``budget``.
+    """
+
+    name: str
+    folder: Path
+    seed: int
+    steps: list[int]
+    curves: dict[str, Floats]
+
+    @cached_property
+    def rises(self) -> list[int]:
+        """Indices of the steps at which the budget is higher than before."""
+        return [int(one) for one in np.flatnonzero(np.diff(self.curves["budget"]) > 0) + 1]
+
+
+Arms = dict[str, list[Run]]
+
+
+@dataclass(frozen=True)
+class Heldout:
+    """Accuracies on held-out problems: for each arm seeds x problems, the same problems in the same order."""
+
+    values: dict[str, Floats]
+    left_out: int  # problems of which some run has no trajectory that the infrastructure left whole
+
+
+def load_runs(arms: Mapping[str, list[str]], metrics: list[str]) -> Arms:
+    """Return the runs of each arm.
+
+    Args:
+        arms: name to folders.
+        metrics: that are wanted.
+
+    Raises:
+        AnalysisError: no arms, a folder that holds no run, runs of different seeds or lengths, or a metric
+            that no run has.
+    """
+    if not arms:
+        raise AnalysisError("arms: none are given; give arms='{staged: [runs/A, runs/B], fixed: [runs/C]}'")
+    found = {
+        arm: [_load_run(f"arms.{arm}[{i}]={one}", Path(one).expanduser()) for i, one in enumerate(folders)]
+        for arm, folders in arms.items()
+    }
+    for arm, runs in found.items():
+        if not runs:
+            raise AnalysisError(f"arms.{arm}=[]: give the folders of its runs, one for each seed")
+    _pair(found)
+    known = sorted({name for runs in found.values() for run in runs for name in run.curves})
+    for metric in metrics:
+        if metric not in known:
+            raise AnalysisError(f"metrics: {metric!r} is in none of these runs; they have {', '.join(known)}")
+    return found
+
+
+def _load_run(name: str, folder: Path) -> Run:
+    rows = read_metrics(folder / METRICS)
+    if not rows:
+        raise AnalysisError(f"{name}: there are no steps in {METRICS}; give the folder of a training run")
+    names = {
+        key for row in rows for key, value in row.items()
+        if isinstance(value, int | float) and key not in ("step", "attempt")
+    } | {"budget"}  # fmt: skip
+    curves = {
+        one: np.array([np.nan if row.get(one) is None else row[one] for row in rows], dtype=np.float64)
+        for one in sorted(names)
+    }
+    return Run(name, folder, _seed(name, folder), [int(row["step"]) for row in rows], curves)
+
+
+def _seed(name: str, folder: Path) -> int:
+    """Return the seed that a run was trained with, as its config.json or summary.json says."""
+    for file, group in (("config.json", "trainer"), ("summary.json", "settings")):
+        if (folder / file).is_file():
+            seed = json.loads((folder / file).read_text()).get(group, {}).get("seed")
+            if seed is not None:
+                return int(seed)
+    raise AnalysisError(
+        f"{name}: neither config.json nor summary.json names its seed; give the folder of a training run"
+    )
+
+
+def _pair(arms: Arms) -> None:
+    """Check that arms can be compared run by run. Raises AnalysisError."""
+    first, *_ = arms
+    for arm, runs in arms.items():
+        seeds, expected = ([run.seed for run in one] for one in (runs, arms[first]))
+        if len(set(seeds)) < len(seeds):
+            raise AnalysisError(f"arms.{arm}: two of its runs have the same seed ({seeds}); leave one out")
+        if seeds != expected:
+            raise AnalysisError(
+                f"arms.{arm}: its runs have the seeds {seeds}, those of {first} {expected}; give runs of the "
+                "same seeds in the same order, since they are compared in pairs"
+            )
+        for run in runs:
+            if run.steps != arms[first][0].steps:
+                raise AnalysisError(
+                    f"{run.name}: has {len(run.steps)} rollout steps, {arms[first][0].folder} has "
+                    f"{len(arms[first][0].steps)}; give runs of the same steps"
+                )
+
+
+def load_heldout(arms: Arms, mode: str) -> Heldout:
+    """Return the accuracy after training of each seed and problem, the mean over its trajectories.
+
+    Raises:
+        AnalysisError: a run has no such records, or was asked other problems.
+    """
+    tables: dict[str, list[dict[str, float | None]]] = {}
+    asked: set[str] = set()
+    for arm, runs in arms.items():
+        for run in runs:
+            table = _after(run, mode)
+            asked = asked or set(table)
+            if asked != set(table):
+                raise AnalysisError(
+                    f"{run.name}: {len(asked ^ set(table))} of its held-out problems are not those of the "
+                    "first run; give runs evaluated on the same problems (data.seed, data.heldout_size)"
+                )
+            tables.setdefault(arm, []).append(table)
+    whole = [one for one in sorted(asked) if all(t[one] is not None for ts in tables.values() for t in ts)]
+    if not whole:
+        raise AnalysisError(f"mode={mode}: no held-out problem has an unspoilt trajectory in every run")
+    values = {arm: np.array([[t[one] for one in whole] for t in ts], float) for arm, ts in tables.items()}
+    return Heldout(values, len(asked) - len(whole))
+
+
+def _after(run: Run, mode: str) -> dict[str, float | None]:
+    """Return accuracies by problem; None where the infrastructure spoilt all its trajectories."""
+    try:
+        table = load(Source(run.folder, PHASE).file)
+    except RecordError as error:
+        raise AnalysisError(str(error)) from None
+    after = table.filter(pl.col("phase") == PHASE)
+    modes = after["mode"].unique().sort().to_list()
+    if mode not in modes:
+        raise AnalysisError(
+            f"{run.name}: has no records of mode {mode} after training (modes there: "
+            f"{', '.join(modes) or 'none'}); choose another mode, or mode=null to leave accuracies out"
+        )
+    right = pl.col("correct").filter(pl.col("stop_reason") != "infrastructure").mean()
+    rows = after.filter(pl.col("mode") == mode).group_by("problem_id").agg(right)
+    return dict(rows.iter_rows())
+
+
+def run_settings(arms: Arms) -> dict[str, list[dict[str, Any]]]:
+    """Return what goes with the numbers: the settings of each run, its seed and folder."""
+    return {arm: [_settings(run) for run in runs] for arm, runs in arms.items()}
+
+
+def _settings(run: Run) -> dict[str, Any]:
+    summary = run.folder / "summary.json"
+    found: dict[str, Any] = json.loads(summary.read_text())["settings"] if summary.is_file() else {}
+    return found | {"seed": run.seed, "run": str(run.folder)}

@@ -1,0 +1,164 @@
+"""What is reproduced: an experiment is ``experiments/NAME/experiment.yaml``; a suite says its scale."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from src.schema import ConfigError, build, option, seed_option, wrong_choice
+
+FILE = "experiment.yaml"
+MODES = ("free", "text", "code")
+
+
+@dataclass
+class EvaluationConfig:
+    """How the experiments on policies evaluate: each policy in each mode once."""
+
+    k: int = option(256, at_least=1)  # trajectories per problem
+    problems: int = option(60, at_least=1)
+    levels: list[int] | None = None  # null: all
+    seed: int = seed_option(4321)
+    max_tokens: int | None = option(None, at_least=1)  # null: as in training
+    engine: str = option("transformers", choices=("transformers", "vllm", "vllm_server", "auto"))
+    overrides: list[str] = field(default_factory=list)  # of src.evaluate, further ones
+
+
+@dataclass
+class SuiteConfig:
+    """The scale on which all experiments are run."""
+
+    name: str = "???"  # of the folder
+    experiment: str = "???"  # of conf/experiment: what every training begins with
+    base: str = "???"  # the untrained policy
+    jobs: int = option(1, at_least=1)  # commands at once
+    seeds: list[int] = option([0, 1, 2], at_least=0)  # of trainings; policies of the first are evaluated
+    overrides: list[str] = field(default_factory=list)  # of every training
+    evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
+    # analysis -> settings that depend on the scale; those of an experiment come after them
+    analyses: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+
+@dataclass
+class ReproduceConfig:
+    """``python -m experiments.reproduce``."""
+
+    suite: SuiteConfig = field(default_factory=SuiteConfig)
+    folder: str = "???"  # of everything that is made
+    experiments: str = "experiments"  # folder of folders with an experiment.yaml
+    only: list[str] | None = None  # names of experiments; null: all
+    jobs: int = option(1, at_least=1)  # commands at once, each with cores // jobs threads
+    publish: bool = False  # copy small results to experiments/NAME/result
+
+
+@dataclass
+class SourceConfig:
+    """A policy, and the modes in which it is evaluated."""
+
+    arm: str | None = None  # one of the experiment's arms; null: the base, untrained
+    modes: list[str] = option(["free"], choices=MODES)
+    overrides: list[str] = field(default_factory=list)  # of src.evaluate
+
+
+@dataclass
+class ExperimentConfig:
+    """One question to the method: what is trained, what is evaluated, and what is made of it."""
+
+    question: str = "???"
+    claim: str = "???"  # what the paper reports, in a sentence
+    order: int = 1000  # place in the report; equal ones by name
+    arms: dict[str, list[str]] = field(default_factory=dict)  # name -> overrides of the suite's training
+    policies: dict[str, list[SourceConfig]] = field(default_factory=dict)  # each mode in one source
+    analyses: dict[str, dict[str, Any]] = field(default_factory=dict)  # of analysis/ -> settings
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """An experiment with the folder that it is named after."""
+
+    folder: Path
+    cfg: ExperimentConfig
+
+    @property
+    def name(self) -> str:
+        """The folder's name."""
+        return self.folder.name
+
+    @property
+    def title(self) -> str:
+        """The name as a heading."""
+        return self.name.replace("_", " ").capitalize()
+
+    @property
+    def file(self) -> str:
+        """Where it is described, for messages."""
+        return str(self.folder / FILE)
+
+
+def load_experiments(folder: Path, only: list[str] | None) -> list[Experiment]:
+    """Return the experiments of ``folder`` in order.
+
+    Raises:
+        ConfigError: there are none, ``only`` names one that is not there, or a file says what it cannot mean;
+            names file, field, value and remedy, of all at once.
+    """
+    found = sorted(path.parent for path in folder.glob(f"*/{FILE}"))
+    names = [one.name for one in found]
+    if not found:
+        raise ConfigError(f"experiments={folder}: no folder in it has an {FILE}; give the one that has them")
+    faults = [wrong_choice(f"only[{i}]", one, names) for i, one in enumerate(only or []) if one not in names]
+    if only == []:
+        faults.append("only=[]: nothing is left; name experiments, or null for all")
+    experiments = []
+    for one in found:
+        if only is None or one.name in only:
+            try:
+                experiments.append(_load(one))
+            except ConfigError as error:
+                faults += error.faults
+    if faults:
+        raise ConfigError(*faults)
+    return sorted(experiments, key=lambda one: (one.cfg.order, one.name))
+
+
+def _load(folder: Path) -> Experiment:
+    file = folder / FILE
+    try:
+        values = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except yaml.MarkedYAMLError as error:
+        line = f", line {error.problem_mark.line + 1}" if error.problem_mark else ""
+        raise ConfigError(f"{file}{line}: this is not valid YAML: {error.problem}") from None
+    if not isinstance(values, dict):
+        raise ConfigError(f"{file}: expected the keys question, claim, arms, policies and analyses")
+    # what is left out takes its default, and these have none
+    given = {"question": "???", "claim": "???"} | values
+    try:
+        experiment = Experiment(folder, build(ExperimentConfig, given))
+    except ConfigError as error:
+        raise ConfigError(*(f"{file}: {fault}" for fault in error.faults)) from None
+    faults = _faults(experiment.cfg)
+    if faults:
+        raise ConfigError(*(f"{file}: {fault}" for fault in faults))
+    return experiment
+
+
+def _faults(cfg: ExperimentConfig) -> list[str]:
+    """Return what the parts of an experiment say of each other that cannot be."""
+    faults = []
+    if not cfg.analyses:
+        faults.append("analyses: none are given, so that nothing would come of it; name one of analysis/")
+    for name, sources in cfg.policies.items():
+        modes = [mode for source in sources for mode in source.modes]
+        if not modes:
+            faults.append(f"policies.{name}: has no mode; give [{{arm: null, modes: [free]}}]")
+        for mode in sorted({one for one in modes if modes.count(one) > 1}):
+            faults.append(f"policies.{name}: mode {mode} is given twice; make them two policies")
+        faults += [
+            wrong_choice(f"policies.{name}[{i}].arm", source.arm, [*cfg.arms, "null (the untrained base)"])
+            for i, source in enumerate(sources)
+            if source.arm is not None and source.arm not in cfg.arms
+        ]
+    return faults

@@ -1,0 +1,304 @@
+"""The commands behind experiments: trainings, evaluations of their last checkpoints, analyses, report.
+
+Experiments share them: a training is known by its overrides and seed, an evaluation by policy, mode and
+overrides. Every command is composed and checked here, before any of them starts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, replace
+from functools import partial
+from importlib import import_module
+from pathlib import Path
+from typing import Any, get_type_hints
+
+from analysis.measures import Measure
+from experiments.reproduce.config import Experiment, SourceConfig, SuiteConfig
+from experiments.reproduce.names import slug, text
+from src.checks import ROOT
+from src.config import Config
+from src.config import EvaluationConfig as PolicyEvaluationConfig
+from src.entry import composed
+from src.schema import ConfigError, wrong_choice
+
+TRAIN, EVALUATE, ANALYSIS, REPORT = "train", "evaluate", "analysis", "report"
+KINDS = (TRAIN, EVALUATE, ANALYSIS, REPORT)
+REFERENCE, BASE = "reference", "base"
+
+
+@dataclass(frozen=True)
+class Command:
+    """One program to run.
+
+    Attributes:
+        name: its folder under that of the reproduction.
+        kind: train, evaluate, analysis or report.
+        pace: commands of one pace take about as long as each other.
+        module: that is run.
+        overrides: that it is given, but for its folder.
+        needs: names of the commands whose results it reads.
+        config: of trainings and evaluations: what they write as ``config.json``.
+        about: of analyses: what the report says of their experiment.
+    """
+
+    name: str
+    kind: str
+    pace: str
+    module: str
+    overrides: tuple[str, ...]
+    needs: tuple[str, ...] = ()
+    config: Config | PolicyEvaluationConfig | None = None
+    about: dict[str, str] | None = None
+
+
+@dataclass
+class Plan:
+    """All commands by name, each after those that it needs."""
+
+    commands: dict[str, Command] = field(default_factory=dict)
+    faults: list[str] = field(default_factory=list)
+
+
+def make_plan(suite: SuiteConfig, experiments: list[Experiment], folder: Path) -> Plan:
+    """Return the commands of ``experiments`` on the scale of ``suite``.
+
+    Raises:
+        ConfigError: something cannot be run; names the file, the field and the remedy, of all at once.
+    """
+    planner = _Planner(suite, folder)
+    planner.check_suite()
+    for experiment in experiments:
+        planner.add(experiment)
+    if planner.plan.faults:
+        raise ConfigError(*planner.plan.faults)
+    planner.plan.commands[REPORT] = Command(
+        REPORT,
+        REPORT,
+        REPORT,
+        "analysis.report",
+        (
+            f"folders={text([str(folder / one.name) for one in experiments])}",
+            f"report.title={text(f'The paper in miniature, suite {suite.name}')}",
+            "hydra.output_subdir=null",
+            "hydra/job_logging=stdout",
+        ),
+        tuple(name for name, one in planner.plan.commands.items() if one.kind == ANALYSIS),
+    )
+    return planner.plan
+
+
+class _Planner:
+    def __init__(self, suite: SuiteConfig, folder: Path) -> None:
+        self.suite, self.folder, self.plan = suite, folder, Plan()
+        self._trainings: dict[tuple[str, ...], Config] = {}  # by overrides of the arm; checked
+        self._evaluations: dict[tuple[str, ...], PolicyEvaluationConfig] = {}
+
+    def check_suite(self) -> None:
+        """Raises ConfigError if the suite by itself cannot be run: then every arm would have its fault."""
+        at, seeds = f"suite={self.suite.name}", self.suite.seeds
+        if not seeds or len(set(seeds)) < len(seeds):
+            raise ConfigError(f"{at}: suite.seeds={seeds}: give one at least, and each once")
+        faults = [
+            f"{at}: {wrong_choice('suite.analyses', name, _analyses())}"
+            for name in self.suite.analyses
+            if name not in _analyses()
+        ]
+        faults += self._attempt(f"{at}, training", partial(self._training_config, ()))
+        faults = faults or self._attempt(f"{at}, evaluation", partial(self._evaluation_config, ()))
+        if faults:
+            raise ConfigError(*faults)
+
+    def add(self, experiment: Experiment) -> None:
+        """Add the commands of an experiment; what is wrong with it goes to the plan's faults."""
+        cfg, file = experiment.cfg, experiment.file
+        faults: list[str] = []
+        for name, overrides in cfg.arms.items():
+            faults += self._attempt(f"{file}: arms.{name}", partial(self._training_config, overrides))
+        for name, sources in cfg.policies.items():
+            for index, source in enumerate(sources):
+                at = f"{file}: policies.{name}[{index}]"
+                faults += self._attempt(at, partial(self._evaluation_config, source.overrides))
+        if not faults:
+            for name, settings in cfg.analyses.items():
+                faults += self._attempt(
+                    f"{file}: analyses.{name}", partial(self._analysis, experiment, name, settings)
+                )
+        self.plan.faults += faults
+
+    @staticmethod
+    def _attempt(at: str, make: Callable[[], Any]) -> list[str]:
+        try:
+            make()
+        except ConfigError as error:
+            return [f"{at}: {fault}" for fault in error.faults]
+        return []
+
+    def _training_overrides(self, overrides: Iterable[str]) -> list[str]:
+        """Of a training: experiments that the arm names come upon the suite's."""
+        prefix = "+experiment="
+        named = [self.suite.experiment]
+        rest = []
+        for one in overrides:
+            if one.startswith(prefix):
+                named += one.removeprefix(prefix).strip("[]").split(",")
+            else:
+                rest.append(one)
+        first = [f"{prefix}[{','.join(named)}]", f"model.path={text(self.suite.base)}"]
+        return [*first, *self.suite.overrides, *rest]
+
+    def _training_config(self, overrides: Iterable[str]) -> Config:
+        key = tuple(sorted(overrides))
+        if key not in self._trainings:
+            self._trainings[key] = composed(TRAIN, self._training_overrides(overrides), Config)
+        return self._trainings[key]
+
+    def _evaluation_overrides(self, overrides: Iterable[str]) -> list[str]:
+        cfg = self.suite.evaluation
+        max_tokens = cfg.max_tokens or self._training_config(()).rollout.max_tokens
+        return [
+            f"engine={cfg.engine}",
+            f"benchmark.size={cfg.problems}",
+            f"benchmark.levels={text(cfg.levels)}",
+            f"evaluate.k={cfg.k}",
+            f"evaluate.seed={cfg.seed}",
+            f"rollout.max_tokens={max_tokens}",
+            *cfg.overrides,
+            *overrides,
+        ]
+
+    def _evaluation_config(self, overrides: Iterable[str]) -> PolicyEvaluationConfig:
+        """Of the base: that of a policy that is yet to be trained differs in ``model.path``."""
+        key = tuple(sorted(overrides))
+        if key not in self._evaluations:
+            given = [f"model.path={text(self.suite.base)}", *self._evaluation_overrides(overrides)]
+            self._evaluations[key] = composed(EVALUATE, given, PolicyEvaluationConfig)
+        return self._evaluations[key]
+
+    def _training(self, overrides: list[str], seed: int) -> Command:
+        name = f"{TRAIN}/{slug(overrides) or REFERENCE}-seed{seed}"
+        cfg = self._training_config(overrides)
+        return self._put(
+            Command(
+                name,
+                TRAIN,
+                TRAIN,
+                "src.train",
+                (*self._training_overrides(overrides), f"trainer.seed={seed}"),
+                config=replace(cfg, trainer=replace(cfg.trainer, seed=seed)),
+            )
+        )
+
+    def _evaluation(self, experiment: Experiment, source: SourceConfig, mode: str) -> Command:
+        path, policy = self.suite.base, BASE
+        needs: tuple[str, ...] = ()
+        if source.arm is not None:
+            training = self._training(experiment.cfg.arms[source.arm], self.suite.seeds[0])
+            assert isinstance(training.config, Config)
+            path = f"{self.folder / training.name}/checkpoints/step-{training.config.trainer.steps}"
+            needs, policy = (training.name,), training.name.removeprefix(f"{TRAIN}/")
+        own = slug(source.overrides)
+        cfg = self._evaluation_config(source.overrides)
+        return self._put(
+            Command(
+                f"{EVALUATE}/{policy}-{mode}" + (f"-{own}" if own else ""),
+                EVALUATE,
+                f"{EVALUATE}-{mode}",
+                "src.evaluate",
+                (
+                    f"model.path={text(path)}",
+                    *self._evaluation_overrides(source.overrides),
+                    f"evaluate.modes=[{mode}]",
+                    "evaluate.resume=true",
+                ),
+                needs,
+                config=replace(
+                    cfg,
+                    model=replace(cfg.model, path=path),
+                    evaluate=replace(cfg.evaluate, modes=[mode], resume=True),
+                ),
+            )
+        )
+
+    def _analysis(self, experiment: Experiment, name: str, settings: dict[str, Any]) -> None:
+        """Add an analysis, and what its schema says that it reads: all seeds of all arms, or the policies."""
+        if name not in _analyses():
+            raise ConfigError(wrong_choice("analyses", name, _analyses()))
+        schema = _schema(name)
+        reads, commands = self._read(experiment, schema)
+        for key in reads:
+            if key in settings:
+                raise ConfigError(f"{key}: is taken from the experiment; leave it out")
+        _names_that_exist(experiment, settings)
+        given = self.suite.analyses.get(name, {}) | settings | reads
+        overrides = [f"{key}={text(value)}" for key, value in given.items()]
+        composed(f"{ANALYSIS}/{name}", overrides, schema)
+        about = {"title": experiment.title} | {
+            key: getattr(experiment.cfg, key) for key in ("question", "claim")
+        }
+        self._put(
+            Command(
+                f"{experiment.name}/{name}",
+                ANALYSIS,
+                ANALYSIS,
+                f"analysis.{name}",
+                tuple(overrides),
+                tuple(dict.fromkeys(commands)),
+                about=about,
+            )
+        )
+
+    def _read(self, experiment: Experiment, schema: type) -> tuple[dict[str, Any], list[str]]:
+        """Return the settings that name what an analysis reads, and the commands that make it."""
+        cfg, keys = experiment.cfg, get_type_hints(schema)
+        seeds = self.suite.seeds
+        if "policies" in keys:
+            found = {
+                name: [self._evaluation(experiment, one, mode).name for one in sources for mode in one.modes]
+                for name, sources in cfg.policies.items()
+            }
+            key, missing = "policies", "policies: give {base: [{arm: null, modes: [free]}]} or others"
+        else:
+            seeds = seeds if "arms" in keys else seeds[:1]
+            found = {
+                name: [self._training(overrides, seed).name for seed in seeds]
+                for name, overrides in cfg.arms.items()
+            }
+            key, missing = ("arms" if "arms" in keys else "runs"), "arms: give {reference: []} or others"
+        if not found:
+            raise ConfigError(f"it reads what the experiment does not have; {missing}")
+        paths = {name: [str(self.folder / one) for one in made] for name, made in found.items()}
+        given: dict[str, Any] = {n: one[0] for n, one in paths.items()} if key == "runs" else paths
+        return {key: given}, [one for made in found.values() for one in made]
+
+    def _put(self, command: Command) -> Command:
+        known = self.plan.commands.setdefault(command.name, command)
+        if known.config != command.config:
+            raise ConfigError(f"{command.name}: would be the folder of two commands; write one otherwise")
+        return known
+
+
+def _analyses() -> list[str]:
+    return sorted(path.stem for path in (ROOT / "conf" / ANALYSIS).glob("*.yaml"))
+
+
+def _schema(analysis: str) -> type:
+    """Return the dataclass of an analysis's settings, as its ``main`` is annotated."""
+    main: Any = import_module(f"analysis.{analysis}").main
+    schema: type = get_type_hints(main.__wrapped__)["cfg"]
+    return schema
+
+
+def _names_that_exist(experiment: Experiment, settings: dict[str, Any]) -> None:
+    """Check the arms that an analysis is told to compare, and how. Raises ConfigError."""
+    cfg = experiment.cfg
+    baseline, arms = settings.get("baseline"), list(cfg.arms)
+    if baseline is not None and baseline not in arms:
+        raise ConfigError(wrong_choice("baseline", baseline, arms))
+    for index, measure in enumerate(settings.get("measures") or []):
+        Measure.parse(measure, f"measures[{index}]")
+    policies = [f"{n}_{mode}" for n, ones in cfg.policies.items() for one in ones for mode in one.modes]
+    for index, pair in enumerate(settings.get("pairs") or []):
+        for one in pair:
+            if one not in policies:
+                raise ConfigError(wrong_choice(f"pairs[{index}]", one, policies))

@@ -1,0 +1,233 @@
+"""The runner, with stand-ins for its commands: order, failures, kills, and what is refused."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from experiments.reproduce import folder as folders
+from experiments.reproduce.config import Experiment, ExperimentConfig, SuiteConfig
+from experiments.reproduce.folder import DURATIONS, Durations, Folder
+from experiments.reproduce.pace import Pace, span
+from experiments.reproduce.plan import TRAIN, Command, Plan
+from experiments.reproduce.publish import publish
+from experiments.reproduce.run import CommandError, Runner, cores
+from src.checks import ROOT
+from src.config import Config
+from src.provenance import save
+from src.schema import ConfigError
+from tests.experiments.job import command, plan, run, starts
+
+
+def begin(folder: Path, seconds: float) -> subprocess.Popen[str]:
+    """Start a runner of two commands at once."""
+    arguments = [sys.executable, "-m", "tests.experiments.job", str(folder), "2", str(seconds)]
+    return subprocess.Popen(arguments, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+
+def working_in(folder: Path) -> set[int]:
+    """The processes that were told this folder, or one in it."""
+    found = set()
+    for entry in Path("/proc").glob("[0-9]*"):
+        try:
+            if str(folder).encode() in (entry / "cmdline").read_bytes():
+                found.add(int(entry.name))
+        except OSError:
+            continue  # it ended meanwhile
+    return found
+
+
+def wait_until(condition: object, seconds: float = 60) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():  # type: ignore[operator]
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+class TestRunner:
+    def test_runs_everything_and_needed_things_first(self, tmp_path: Path) -> None:
+        run(tmp_path, plan(0), 1)
+        assert starts(tmp_path) == dict.fromkeys(
+            [
+                *("train/c", "evaluate/c-free", "train/a", "train/b"),
+                *("first/ablation", "second/pass_at_k", "report"),
+            ],
+            1,
+        )
+        assert (tmp_path / "train" / "c" / "log.txt").read_text().splitlines()[1:] == ["at work"]
+        assert (tmp_path / "train" / "c" / "threads").read_text() == str(cores())
+        assert json.loads((tmp_path / "first" / "about.json").read_text())["title"] == "first/ablation"
+
+    def test_again_only_analyses_are_made(self, tmp_path: Path) -> None:
+        run(tmp_path, plan(0), 2)
+        stale = [tmp_path / "first" / "ablation" / "old.png", tmp_path / "first" / "given_up" / "x.json"]
+        for one in stale:
+            one.parent.mkdir(exist_ok=True)
+            one.touch()
+        run(tmp_path, plan(0), 2)
+        again = {name for name, number in starts(tmp_path).items() if number == 2}
+        assert again == {"first/ablation", "second/pass_at_k", "report"}
+        assert not any(one.exists() for one in stale)
+
+    def test_a_failure_lets_the_others_finish_and_starts_nothing(self, tmp_path: Path) -> None:
+        commands = [command("train/bad", 0, "fail"), command("train/good", 1), command("train/later", 0)]
+        with pytest.raises(CommandError) as caught:
+            run(tmp_path, Plan({one.name: one for one in commands}), 2)
+        log = tmp_path / "train" / "bad" / "log.txt"
+        assert f"train/bad: ended with exit code 1; the end of {log}:" in str(caught.value)
+        assert str(caught.value).endswith("\n  cannot be done")
+        assert (tmp_path / "train" / "good" / "summary.json").is_file()
+        assert list(starts(tmp_path)) == ["train/bad", "train/good"]
+
+    def test_success_without_a_result_is_a_failure(self, tmp_path: Path) -> None:
+        one = command("train/a", 0, "silent")
+        with pytest.raises(CommandError, match=r"train/a: wrote no summary\.json"):
+            run(tmp_path, Plan({one.name: one}), 1)
+
+    def test_killed_it_leaves_nothing_behind_and_goes_on(self, tmp_path: Path) -> None:
+        process = begin(tmp_path, 2)
+        wait_until(lambda: (tmp_path / "train" / "c" / "summary.json").is_file())
+        process.kill()
+        process.communicate()
+        wait_until(lambda: not working_in(tmp_path), 10)
+        finished = {path.parent.name for path in tmp_path.glob("*/*/summary.json")}
+        run(tmp_path, plan(0), 2)  # at once: the lock is free as soon as its commands have ended
+        number = starts(tmp_path)
+        assert {name.partition("/")[2] for name, count in number.items() if count > 1} & finished == set()
+        assert set(number) == set(plan(0).commands)
+        assert json.loads((tmp_path / DURATIONS).read_text())["attempts"] == 2
+
+    def test_interrupted_it_ends_its_commands(self, tmp_path: Path) -> None:
+        process = begin(tmp_path, 60)
+        wait_until(lambda: len(list(tmp_path.glob("train/*/threads"))) == 2)
+        assert len(working_in(tmp_path)) == 3
+        process.send_signal(signal.SIGINT)
+        output, _ = process.communicate(timeout=20)
+        assert "KeyboardInterrupt" in output
+        assert working_in(tmp_path) == set()
+
+
+class TestFolder:
+    def test_is_of_one_runner_alone(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(folders, "_WAIT", 0.0)
+        with Folder(tmp_path), pytest.raises(ConfigError, match="another process reproduces there"):
+            Folder(tmp_path)
+        with Folder(tmp_path):
+            pass
+
+    @pytest.fixture
+    def training(self) -> Command:
+        return Command("train/a", TRAIN, TRAIN, "src.train", (), config=Config())
+
+    @pytest.mark.parametrize("finished", [False, True])
+    def test_what_was_made_otherwise_is_refused(
+        self, tmp_path: Path, training: Command, finished: bool
+    ) -> None:
+        folder, made = Folder(tmp_path), tmp_path / "train" / "a"
+        cfg = Config()
+        save(replace(cfg, trainer=replace(cfg.trainer, kl=0.5, resume="x")), made)
+        if finished:
+            (made / "summary.json").write_text("{}")
+        with pytest.raises(ConfigError) as caught:
+            folder.check({training.name: training}, "experiments/mini_base")
+        assert caught.value.faults == (
+            f"trainer.kl=0.0: {made} was made with 0.5; ask for that, remove {made}, or choose another "
+            "folder",
+        )
+
+    def test_what_was_made_so_is_taken(self, tmp_path: Path, training: Command) -> None:
+        folder, made = Folder(tmp_path), tmp_path / "train" / "a"
+        cfg = Config()
+        save(replace(cfg, sandbox=replace(cfg.sandbox, workers=7)), made)
+        recorded = json.loads((made / "config.json").read_text())
+        del recorded["trainer"]["kl"]  # the project has got it since
+        (made / "config.json").write_text(json.dumps(recorded))
+        folder.check({training.name: training}, "experiments/mini_base")
+
+    def test_an_evaluation_of_a_policy_that_was_removed_is_refused(
+        self, tmp_path: Path, training: Command
+    ) -> None:
+        folder, made = Folder(tmp_path), tmp_path / "evaluate" / "a"
+        evaluation = Command("evaluate/a", "evaluate", "evaluate", "", (), ("train/a",), config=Config())
+        save(Config(), made)
+        with pytest.raises(ConfigError, match=r"evaluate/a: was made of what .*train/a no longer holds"):
+            folder.check({one.name: one for one in (training, evaluation)}, "experiments/mini_base")
+
+    def test_another_base_is_refused(self, tmp_path: Path) -> None:
+        base = tmp_path / "base"
+        base.mkdir()
+        (base / "config.json").write_text("{}")
+        folder = Folder(tmp_path / "made")
+        folder.check({}, str(base))
+        folder.check({}, str(base))
+        (base / "config.json").write_text('{"layers": 2}')
+        with pytest.raises(ConfigError, match="its files are others now; put that back"):
+            folder.check({}, str(base))
+        with pytest.raises(ConfigError, match=r"suite\.base=elsewhere: .* and it is elsewhere now"):
+            folder.check({}, "elsewhere")
+
+
+class TestPace:
+    def test_learns_from_what_has_finished(self) -> None:
+        pace = Pace()
+        commands = {name: command(name) for name in ("train/a", "train/b", "evaluate/c", "first/ablation")}
+        assert pace.left(commands, {}, 2) is None  # nothing is known of trainings
+        pace.learn(command("train/z"), 100)
+        pace.learn(command("evaluate/z"), 50)
+        assert pace.left(commands, {}, 2) == (100 + 100 + 50 + 10) / 2
+        assert pace.left(commands, {"train/a": 40, "evaluate/c": 70}, 1) == 60 + 100 + 10
+
+    def test_a_resumed_runner_knows_what_earlier_ones_learnt(self, tmp_path: Path) -> None:
+        run(tmp_path, plan(0), 2)
+        durations = Durations(tmp_path / DURATIONS)
+        taken = durations.commands
+        assert set(taken) == set(plan(0).commands)
+        assert 0 < sum(taken.values()) <= 2 * durations.earlier
+        runner = Runner(plan(0), Folder(tmp_path), durations, 2)
+        assert runner.finished == 4
+
+    def test_says_a_duration(self) -> None:
+        assert [span(x) for x in (7.4, 99, 150, 3660)] == ["7 s", "99 s", "2 min", "1 h 01 min"]
+
+
+def test_published_are_small_results_alone(tmp_path: Path) -> None:
+    experiment = Experiment(
+        tmp_path / "experiments" / "first", ExperimentConfig(analyses={"ablation": {}}, claim="", question="")
+    )
+    old = experiment.folder / "result" / "ablation" / "old.png"
+    old.parent.mkdir(parents=True)
+    old.touch()
+    run(tmp_path / "made", plan(0), 2)
+    for name in ("ablation.json", "ablation.png", "ablation.svg", "verdicts.csv", "curves.csv"):
+        (tmp_path / "made" / "first" / "ablation" / name).write_text(name)
+    folder = Folder(tmp_path / "made")
+    publish(plan(0), [experiment], SuiteConfig("mini"), folder, Durations(folder.path / DURATIONS))
+    result = experiment.folder / "result"
+    assert {path.name for path in (result / "ablation").iterdir()} == {
+        *("ablation.json", "ablation.png", "ablation.svg", "verdicts.csv", "summary.json")
+    }
+    note = json.loads((result / "reproduce.json").read_text())
+    assert (note["suite"], note["commits"], note["commands"]) == ("mini", ["abc"], 7)
+    assert note["cores"] == cores()
+
+
+def test_the_program_ends_in_seconds_on_a_mistyped_override_and_leaves_nothing(tmp_path: Path) -> None:
+    (tmp_path / "experiments" / "tenth").mkdir(parents=True)
+    file = tmp_path / "experiments" / "tenth" / "experiment.yaml"
+    file.write_text("{question: q, claim: c, arms: {a: [trainer.stepz=3]}, analyses: {ablation: {}}}")
+    given = [f"folder={tmp_path / 'made'}", f"experiments={tmp_path / 'experiments'}"]
+    ended = subprocess.run(
+        [sys.executable, "-m", "experiments.reproduce", *given], cwd=ROOT, capture_output=True, text=True
+    )
+    assert ended.returncode == 2
+    assert (
+        f"{file}: arms.a: trainer.stepz=3: there is no such key; did you mean trainer.steps?" in ended.stderr
+    )
+    assert not (tmp_path / "made").exists()
