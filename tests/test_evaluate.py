@@ -209,6 +209,7 @@ def test_interrupting_it_leaves_whole_records_and_no_process(tmp_path: Path) -> 
         time.sleep(0.1)
 
 
+@pytest.mark.long
 def test_a_server_that_is_not_there_is_one_message(tmp_path: Path) -> None:
     process = start(
         tmp_path, "engine=vllm_server", "engine.server.url=http://127.0.0.1:9", "benchmark.size=2",

@@ -113,6 +113,7 @@ def test_files(whole: tuple[Path, str]) -> None:
     }
 
 
+@pytest.mark.long
 def test_the_phases_that_are_evaluated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of a whole run, and of one that is resumed with others: what was evaluated stays."""
     monkeypatch.chdir(ROOT)
@@ -151,6 +152,7 @@ def test_a_new_run_is_not_written_among_the_checkpoints_of_another(whole: tuple[
     assert {path.name for path in changed} <= {"train.log"}
 
 
+@pytest.mark.long
 def test_killed_and_resumed_run_is_the_whole_run(whole: tuple[Path, str], tmp_path: Path) -> None:
     run_dir, _ = whole
     stages = "curriculum.stages=[{step:0,budget:2},{step:2,budget:3}]"

@@ -128,6 +128,7 @@ def test_at_most_max_live_are_under_way_and_tasks_are_taken_when_there_is_room()
     assert finished == taken[0] == 50
 
 
+@pytest.mark.long
 def test_nothing_is_kept_of_what_was_yielded() -> None:
     """Prompts of very different length: memory goes with what is live."""
     scheduler = RolloutScheduler(scripted(12), FakeSandbox(echo), BPE, replace(CONFIG, max_live=3))

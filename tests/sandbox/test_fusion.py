@@ -294,6 +294,7 @@ class TestTransport:
             assert sandbox.run(f"print({number})").stdout == f"{number}\n"
         assert server.connections == 1
 
+    @pytest.mark.long
     def test_many_at_once_are_not_mixed_up(self, server: FusionServer) -> None:
         with build_sandbox(config(server.url, workers=8, wall_seconds=10.0)) as sandbox:
             futures = {token: sandbox.submit(f"print({token})") for token in range(64)}
