@@ -42,5 +42,7 @@ def code_spans(text: str) -> list[CodeSpan]:
 
 def fills_output(text: str) -> bool:
     """Whether an output block of ``text`` holds anything; one that is only opened does not count."""
+    if "output" not in text.lower():  # of most texts that is all that has to be looked at
+        return False
     outputs = (text[span.start : span.end] for span in code_spans(text) if span.kind == "output")
     return any(block.partition("\n")[2].strip("` \t\r\n") for block in outputs)
