@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from analysis.data import AnalysisError, Source, load
+from analysis.data import AnalysisError, Source, load, summary_settings
 from analysis.stats import Floats
 from src.records import RecordError, read_metrics
 
@@ -173,10 +173,7 @@ def _after(run: Run, mode: str) -> dict[str, float | None]:
 
 def run_settings(arms: Arms) -> dict[str, list[dict[str, Any]]]:
     """Return what goes with the numbers: the settings of each run, its seed and folder."""
-    return {arm: [_settings(run) for run in runs] for arm, runs in arms.items()}
-
-
-def _settings(run: Run) -> dict[str, Any]:
-    summary = run.folder / "summary.json"
-    found: dict[str, Any] = json.loads(summary.read_text())["settings"] if summary.is_file() else {}
-    return found | {"seed": run.seed, "run": str(run.folder)}
+    return {
+        arm: [summary_settings(run.folder) | {"seed": run.seed, "run": str(run.folder)} for run in runs]
+        for arm, runs in arms.items()
+    }

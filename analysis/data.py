@@ -82,9 +82,14 @@ class Source:
 
     def settings(self) -> dict[str, Any]:
         """What the run's summary says of how its numbers were made; empty without one."""
-        summary = self.file.parent / "summary.json"
-        found: dict[str, Any] = json.loads(summary.read_text())["settings"] if summary.is_file() else {}
-        return found | {"records": str(self.file), "phase": self.phase}
+        return summary_settings(self.file.parent) | {"records": str(self.file), "phase": self.phase}
+
+
+def summary_settings(folder: Path) -> dict[str, Any]:
+    """Return the settings in the summary of a run or an evaluation; empty without one."""
+    summary = folder / "summary.json"
+    found: dict[str, Any] = json.loads(summary.read_text())["settings"] if summary.is_file() else {}
+    return found
 
 
 def settings(cfg: Any) -> dict[str, Any]:

@@ -273,6 +273,7 @@ class TestCombinations:
             ({"engine.vllm.tensor_parallel_size": 2, "engine.kind": "auto"}, "=2: beside a trainer"),
             ({"engine.server.url": "localhost:8000", "engine.kind": "vllm_server"}, "such as http://localhost"),
             ({"evaluate.shard": "0/2"}, "evaluate.shard=0/2: the evaluations of a training run are whole"),
+            ({"evaluate.resume": True}, "evaluate.resume=true: is of python -m src.evaluate; go on with"),
             ({"evaluate.shard": "2/2"}, "evaluate.shard=2/2: expected I/N with 0 <= I < N"),
             ({"evaluate.shard": "half"}, "evaluate.shard=half: expected I/N"),
             ({"curriculum.start": 5, "curriculum.kind": "adaptive"}, "start=5: an adaptive budget only"),

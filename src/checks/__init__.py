@@ -253,6 +253,11 @@ def _run(cfg: c.Config, at: str) -> list[str]:
             f"{at}evaluate.shard={cfg.evaluate.shard}: the evaluations of a training run are whole; leave it "
             "null, and evaluate the checkpoint in shards with python -m src.evaluate"
         )
+    if cfg.evaluate.resume:
+        faults.append(
+            f"{at}evaluate.resume=true: is of python -m src.evaluate; go on with a training run by "
+            f"{at}trainer.resume=RUN"
+        )
     if not cfg.estimate:
         faults += _installed(cfg, at)
     return faults + _colocated(cfg, at) + policy.training(cfg, at)

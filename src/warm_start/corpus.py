@@ -32,7 +32,7 @@ class Example:
 class Batch:
     """Examples padded on the right; all tensors have shape (batch, length).
 
-    A loss summed over a batch is divided by ``usual_tokens``, the mean number of policy tokens over many
+    A loss summed over a batch is divided by ``usual_tokens``, the mean number of learnt tokens over many
     batches: dividing by the batch's own would make every token of a short solution weigh more, and the
     policy would then prefer short solutions.
     """

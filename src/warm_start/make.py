@@ -125,7 +125,7 @@ and is careless. The main job (`make train`) starts from here.
 Made by `python -m src.warm_start` with seed {settings["seed"]}: {summary["parameters"]:,} parameters
 (Qwen3 architecture), {settings["vocab_size"]} tokens (byte-level BPE, single digits, a fence is one token),
 {settings["steps"]} steps of {settings["batch_size"]} generated solutions in {summary["train_seconds"]:.0f} s
-on {settings["torch_threads"]} threads, final loss {summary["loss"]:.3f} nats per policy token.
+on {settings["torch_threads"]} threads, final loss {summary["loss"]:.3f} nats per token that it learns.
 All settings are in summary.json.
 
 Accuracy on {base["free"]["n"]} held-out problems with 95 % intervals, one trajectory each at temperature

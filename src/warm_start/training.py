@@ -1,4 +1,4 @@
-"""The training loop: next-token prediction on what the policy wrote."""
+"""The training loop: next-token prediction on the tokens that are learnt."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def build_optimizers(cfg: WarmStartConfig, model: Qwen3ForCausalLM) -> list[Opti
 
 
 def train(cfg: WarmStartConfig, model: Qwen3ForCausalLM, tokenizer: PreTrainedTokenizerFast) -> float:
-    """Train in place; returns the mean loss per policy token over the last steps, in nats."""
+    """Train in place; returns the mean loss per learnt token over the last steps, in nats."""
     optimizers = build_optimizers(cfg, model)
     schedules = [LambdaLR(optimizer, partial(rate_factor, cfg)) for optimizer in optimizers]
     source = batches(cfg, tokenizer)
