@@ -160,8 +160,7 @@ def main(cfg: AblationConfig, folder: Path) -> None:
     output = Output(folder, {"analysis": asdict(cfg), "runs": run_settings(arms)})
     flat = [one | {"of_seeds": " ".join(f"{x:.6g}" for x in one["of_seeds"])} for one in rows]
     output.table(NAME, pl.DataFrame(flat, infer_schema_length=None).fill_nan(None))
-    table = pl.DataFrame(verdicts, infer_schema_length=None) if verdicts else pl.DataFrame({"measure": []})
-    output.table("verdicts", table.fill_nan(None))
+    output.verdicts(verdicts)
     output.table("curves", curves(arms, cfg.metrics))
     output.json(
         NAME,

@@ -10,12 +10,15 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import polars as pl
 
 from analysis.config import AnalysisConfig
 from analysis.data import load_arms, settings
 from analysis.output import COLOURS, Output, legend_below, look, percent_axis, show, subplots
-from analysis.stats import Estimate, mean_interval, ratio_interval
+from analysis.pairs import pairs_of
+from analysis.stats import Estimate, mean_interval, ratio_gap_interval, ratio_interval
+from analysis.verdicts import difference
 from src.entry import entry
 from src.schema import option
 
@@ -130,6 +133,38 @@ def by_failures(table: pl.DataFrame, cfg: ErrorFeedbackConfig) -> list[dict[str,
     return sorted(rows, key=lambda row: (str(row["arm"]), row["failures"]))
 
 
+def verdicts(
+    failed: pl.DataFrame,
+    accuracy: list[dict[str, Any]],
+    pairs: list[tuple[str, str]],
+    cfg: ErrorFeedbackConfig,
+) -> list[dict[str, Any]]:
+    """Return rows for the repaired share of each pair of arms, and for trajectories with failures."""
+    options = (cfg.resamples, cfg.confidence, cfg.seed)
+    counts = failed.group_by("arm", "problem_id").agg(
+        (pl.col("fate") == "repaired").sum().alias("repaired"), pl.len().alias("n")
+    )
+    rows = []
+    for one, other in pairs:
+        first, second = (counts.filter(pl.col("arm") == arm).drop("arm") for arm in (one, other))
+        both = (
+            first.join(second, on="problem_id", how="full", suffix="_other", coalesce=True)
+            .fill_null(0).sort("problem_id")
+        )  # fmt: skip
+        above = np.stack([both["repaired"].to_numpy(), both["repaired_other"].to_numpy()]).astype(float)
+        below = np.stack([both["n"].to_numpy(), both["n_other"].to_numpy()]).astype(float)
+        gap = ratio_gap_interval(above, below, *options)
+        rows.append(difference("repaired share", other, one, gap, None, gap.n))
+    for row in accuracy:
+        if row["failures"]:
+            gap = Estimate(**row["at_equal_difficulty"])
+            named = (
+                f"{row['arm']} with {row['failures']}{' or more' * (row['failures'] == MOST_FAILURES)} failed"
+            )
+            rows.append(difference("accuracy", named, f"{row['arm']} with none", gap, None, gap.n))
+    return rows
+
+
 def programs(found: pl.DataFrame) -> pl.DataFrame:
     """Return, for each arm and step, what programs look like: lines, imports, sympy or numpy."""
     code = pl.col("code")
@@ -232,8 +267,9 @@ def main(cfg: ErrorFeedbackConfig, folder: Path) -> None:
     output.table("programs", look_like)
     output.json(
         NAME,
-        {"fates": rows, "types": types.to_dicts(), "accuracy_by_failures": accuracy, "executions": all_of},
-    )
+        {"fates": rows, "types": types.to_dicts(), "accuracy_by_failures": accuracy, "executions": all_of,
+         "verdicts": output.verdicts(verdicts(failed, accuracy, pairs_of(table, None), cfg))},
+    )  # fmt: skip
     output.figure(NAME, draw(rows, types, accuracy, look_like, cfg))
     show(
         f"after a failed execution (similar from {cfg.similar:g} on)",

@@ -72,6 +72,12 @@ class Output:
         table.write_csv(partial)
         partial.replace(self.folder / f"{name}.csv")
 
+    def verdicts(self, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """Write ``verdicts.csv``, and return the rows."""
+        table = pl.DataFrame(rows, infer_schema_length=None) if rows else pl.DataFrame({"measure": []})
+        self.table("verdicts", table.fill_nan(None))
+        return rows
+
     def json(self, name: str, results: dict[str, Any]) -> None:
         """Write ``NAME.json``: settings and results; what is not a number becomes null."""
         write_json(self.folder / f"{name}.json", {"settings": self._settings, "results": _plain(results)})

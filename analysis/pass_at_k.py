@@ -17,7 +17,8 @@ from analysis.config import AnalysisConfig
 from analysis.data import load_arms, settings
 from analysis.output import Output, legend_below, look, percent_axis, show, subplots
 from analysis.pairs import pairs_of, side_by_side
-from analysis.stats import Floats, pass_at_k, percentiles, resampled
+from analysis.stats import Estimate, Floats, mean_interval, pass_at_k, percentiles, resampled
+from analysis.verdicts import difference, overtaking
 from src.entry import entry
 from src.schema import option
 
@@ -123,6 +124,26 @@ def solved(counts: pl.DataFrame, pairs: list[tuple[str, str]]) -> list[dict[str,
     ]  # fmt: skip
 
 
+def verdicts(
+    counts: pl.DataFrame, pairs: list[tuple[str, str]], found: list[Crossing], cfg: PassAtKConfig, k_max: int
+) -> list[dict[str, Any]]:
+    """Return the rows of each pair: the second arm against the first at both ends, and their crossing."""
+    rows = []
+    for (one, other), crossed in zip(pairs, found, strict=True):
+        both = side_by_side(counts, one, other)
+        gain = pass_at_k(both["n_other"].to_numpy(), both["c_other"].to_numpy(), k_max) - pass_at_k(
+            both["n"].to_numpy(), both["c"].to_numpy(), k_max
+        )
+        for k in sorted({1, k_max}):
+            gap = mean_interval(gain[:, k - 1], cfg.resamples, cfg.confidence, cfg.seed)
+            rows.append(difference(f"pass@{k}", other, one, gap, None, gap.n))
+        at = Estimate(
+            float("nan") if crossed.k is None else crossed.k, crossed.low, crossed.high, crossed.problems
+        )
+        rows.append(overtaking(crossed.ahead, crossed.behind, at, crossed.share, cfg.confidence, k_max))
+    return rows
+
+
 def draw(found: pl.DataFrame, crossings: list[Crossing], counts: pl.DataFrame, confidence: float) -> Any:
     """Curves over k, with intervals, and a mark where two of them cross."""
     figure, ((axes,),) = subplots(width=7.0, height=4.6)
@@ -162,8 +183,11 @@ def main(cfg: PassAtKConfig, folder: Path) -> None:
     output.table("problems", counts)
     output.json(
         NAME,
-        {"k_max": k_max, "crossings": [asdict(one) for one in crossings], "solved": solved(counts, pairs)},
-    )
+        {
+            "k_max": k_max, "crossings": [asdict(one) for one in crossings], "solved": solved(counts, pairs),
+            "verdicts": output.verdicts(verdicts(counts, pairs, crossings, cfg, k_max)),
+        },
+    )  # fmt: skip
     output.figure(NAME, draw(found, crossings, counts, cfg.confidence))
     marks = sorted({1, *(2**i for i in range(k_max.bit_length())), k_max})
     show(

@@ -104,6 +104,30 @@ def ratio_interval(
     return Estimate(float(top.sum() / bottom.sum()), float(low), float(high), top.size)
 
 
+def ratio_gap_interval(
+    above: Floats, below: Floats, resamples: int, confidence: float, seed: int
+) -> Estimate:
+    """Return the second ratio of sums minus the first, both over the same problems, with its interval.
+
+    Args:
+        above: numerators of one value per problem, (2, P).
+        below: denominators, (2, P).
+        resamples: number of them.
+        confidence: of the interval.
+        seed: of the resamples.
+    """
+    problems = above.shape[1]
+    if not below.sum(axis=1).all():
+        return Estimate(float("nan"), float("nan"), float("nan"), problems)
+    weights = resampled(problems, resamples, seed)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        first, second = ((weights @ above[i]) / (weights @ below[i]) for i in (0, 1))
+    gaps = second - first
+    low, high = percentiles(gaps[np.isfinite(gaps)], confidence)
+    one, other = above.sum(axis=1) / below.sum(axis=1)
+    return Estimate(float(other - one), float(low), float(high), problems)
+
+
 def share_interval(right: int, n: int, confidence: float) -> Estimate:
     """Return a share of independent trials with Wilson's (1927) interval."""
     if not n:

@@ -16,6 +16,7 @@ from analysis.data import load_arms, settings
 from analysis.output import Output, legend_below, look, percent_axis, show, subplots
 from analysis.pairs import pairs_of, side_by_side
 from analysis.stats import Estimate, mean_interval
+from analysis.verdicts import difference
 from src.entry import entry
 
 NAME = "subjects"
@@ -79,6 +80,19 @@ def differences(problems: pl.DataFrame, cfg: SubjectsConfig) -> list[dict[str, A
     return rows
 
 
+def verdicts(gains: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return a row for each difference over all problems and in a subject."""
+    return [
+        difference(
+            "accuracy" if one["kind"] == ALL else f"accuracy in {one['name']}",
+            one["second"], one["first"],
+            Estimate(one["value"], one["low"], one["high"], one["n"]), None, one["n"],
+        )
+        for one in gains
+        if one["kind"] != "level"
+    ]  # fmt: skip
+
+
 def draw(rows: list[dict[str, Any]], gains: list[dict[str, Any]], cfg: SubjectsConfig) -> Any:
     """Accuracy by subject and by level, and the gains by subject."""
     figure, ((first, second, third),) = subplots(3, width=5.4, height=4.8)
@@ -138,7 +152,9 @@ def main(cfg: SubjectsConfig, folder: Path) -> None:
     output = Output(folder, settings(cfg))
     output.table(NAME, pl.DataFrame(rows))
     output.table("differences", pl.DataFrame(gains) if gains else pl.DataFrame({"first": []}))
-    output.json(NAME, {"accuracies": rows, "differences": gains})
+    output.json(
+        NAME, {"accuracies": rows, "differences": gains, "verdicts": output.verdicts(verdicts(gains))}
+    )
     output.figure(NAME, draw(rows, gains, cfg))
     names = list(dict.fromkeys((row["kind"], row["name"]) for row in rows))
     for measure in ("accuracy", "tool_use"):

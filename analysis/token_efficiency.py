@@ -18,6 +18,7 @@ from analysis.data import load_arms, settings
 from analysis.output import Output, legend_below, look, percent_axis, show, subplots
 from analysis.pairs import pairs_of, side_by_side
 from analysis.stats import Estimate, percentiles, ratio_interval, resampled
+from analysis.verdicts import multiple
 from src.entry import entry
 from src.schema import option
 
@@ -155,7 +156,13 @@ def main(cfg: TokenEfficiencyConfig, folder: Path) -> None:
     output = Output(folder, settings(cfg))
     output.table(NAME, pl.DataFrame(rows))
     output.table("under_limit", curves)
-    output.json(NAME, {"costs": rows, "matched": compared})
+    verdicts = [
+        multiple(
+            "policy tokens of correct trajectories", one["first"], one["second"], Estimate(**one["ratio"])
+        )
+        for one in compared
+    ]
+    output.json(NAME, {"costs": rows, "matched": compared, "verdicts": output.verdicts(verdicts)})
     output.figure(NAME, draw(curves, rows, cfg))
     by_arm: dict[str, dict[tuple[str, str], Estimate]] = {}
     for row in rows:

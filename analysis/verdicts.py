@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from analysis.stats import Mean, holm
+from analysis.stats import Estimate, Mean, holm
 
 
-def verdict(gap: Mean) -> str:
+def verdict(gap: Estimate) -> str:
     """Return higher, lower, none, one seed or not measured; none is any interval that contains 0."""
     if math.isnan(gap.value):
         return "not measured"
@@ -20,9 +20,9 @@ def verdict(gap: Mean) -> str:
 
 
 def difference(
-    measure: str, arm: str, baseline: str, gap: Mean, seeds: int, problems: int | None
+    measure: str, arm: str, baseline: str, gap: Estimate, seeds: int | None, problems: int | None
 ) -> dict[str, Any]:
-    """Return the row of an arm against the baseline."""
+    """Return the row of an arm against the baseline; ``seeds`` None: of one policy each."""
     found, size, shown = verdict(gap), _size(seeds, problems), numbers(gap, "+")
     if found in ("higher", "lower"):
         sentence = f"{arm} has {found} {measure} than {baseline} by {numbers(_absolute(gap))} {size}"
@@ -33,6 +33,49 @@ def difference(
     else:
         sentence = f"{measure} of {arm} and {baseline} cannot be compared: one of them has no such values"
     return _row(measure, arm, baseline, gap, seeds, problems, found, sentence)
+
+
+def multiple(measure: str, arm: str, baseline: str, ratio: Estimate) -> dict[str, Any]:
+    """Return the row of an arm's measure over the baseline's, of one policy each; no difference is 1."""
+    found = verdict(Estimate(ratio.value - 1, ratio.low - 1, ratio.high - 1, ratio.n))
+    size = _size(None, ratio.n)
+    if found in ("higher", "lower"):
+        sentence = f"{arm} takes {numbers(ratio)} times the {measure} of {baseline} {size}"
+    elif found == "none":
+        sentence = (
+            f"no difference found in {measure} between {arm} and {baseline}: {numbers(ratio)} times {size}"
+        )
+    else:
+        sentence = f"{measure} of {arm} and {baseline} cannot be compared: no problem is solved by both"
+    return _row(measure, arm, baseline, ratio, None, ratio.n, found, sentence)
+
+
+def overtaking(
+    ahead: str, behind: str, k: Estimate, share: float, confidence: float, k_max: int
+) -> dict[str, Any]:
+    """Return the row of whether one curve of pass@k overtakes another.
+
+    Args:
+        ahead: the arm that leads at k = 1.
+        behind: the other one.
+        k: from which on ``behind`` leads, nan if it never does; ``n`` problems.
+        share: of the resamples in which the curves cross; fewer than ``confidence``: no crossing is found.
+        confidence: of the interval.
+        k_max: the largest k.
+    """
+    size = _size(None, k.n)
+    if math.isnan(k.value):
+        found, sentence = "none", f"{behind} does not overtake {ahead} up to k = {k_max}"
+        if share:
+            sentence += f", and in {share:.0%} of the resamples only"
+    else:
+        where = f"k = {k.value:.0f} [{k.low:.0f}, {k.high:.0f}], in {share:.0%} of the resamples"
+        found = "overtakes" if share >= confidence else "none"
+        sure = f"{behind} overtakes {ahead} from" if found == "overtakes" else (
+            f"no crossing found of {behind} and {ahead}, whose curves meet only at"
+        )  # fmt: skip
+        sentence = f"{sure} {where}"
+    return _row("crossing", behind, ahead, k, None, k.n, found, f"{sentence} {size}")
 
 
 def change(measure: str, arm: str, gap: Mean, seeds: int) -> dict[str, Any]:
@@ -64,20 +107,22 @@ def _row(
     measure: str,
     arm: str,
     baseline: str | None,
-    gap: Mean,
-    seeds: int,
+    gap: Estimate,
+    seeds: int | None,
     problems: int | None,
     found: str,
     sentence: str,
 ) -> dict[str, Any]:
     return {
         "measure": measure, "arm": arm, "baseline": baseline, "value": gap.value, "low": gap.low,
-        "high": gap.high, "p": gap.p, "seeds": seeds, "problems": problems, "verdict": found,
-        "sentence": sentence,
+        "high": gap.high, "p": gap.p if isinstance(gap, Mean) else math.nan, "seeds": seeds,
+        "problems": problems, "verdict": found, "sentence": sentence,
     }  # fmt: skip
 
 
-def _size(seeds: int, problems: int | None) -> str:
+def _size(seeds: int | None, problems: int | None) -> str:
+    if seeds is None:
+        return f"(one policy each, {problems} problems)"
     text = f"{seeds} seed{'s' if seeds != 1 else ''}"
     if problems is not None:
         text += f", {problems} problems"
@@ -86,13 +131,13 @@ def _size(seeds: int, problems: int | None) -> str:
     return f"({text})"
 
 
-def _absolute(gap: Mean) -> Mean:
+def _absolute(gap: Estimate) -> Estimate:
     if gap.value >= 0:
         return gap
-    return Mean(-gap.value, -gap.high, -gap.low, gap.n, gap.p)
+    return Estimate(-gap.value, -gap.high, -gap.low, gap.n)
 
 
-def numbers(gap: Mean, sign: str = "") -> str:
+def numbers(gap: Estimate, sign: str = "") -> str:
     """Return value and interval, with as many digits as the largest of them needs."""
     known = [abs(one) for one in (gap.value, gap.low, gap.high) if math.isfinite(one)]
     largest = max(known, default=0.0)

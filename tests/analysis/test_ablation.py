@@ -17,8 +17,8 @@ from analysis.ablation import HELDOUT, AblationConfig
 from analysis.arms import Run, load_heldout, load_runs
 from analysis.data import AnalysisError
 from analysis.measures import HOWS, Measure, Windows
-from analysis.stats import Mean
-from analysis.verdicts import adjusted, change, difference, verdict
+from analysis.stats import Estimate, Mean
+from analysis.verdicts import adjusted, change, difference, multiple, overtaking, verdict
 from experiments.analysis.synthetic_runs import PLANS, STEPS, RunPlan, metrics, write, write_run
 from src.records import RecordWriter, read_metrics, read_records
 from tests.analysis.test_scripts import run
@@ -218,6 +218,40 @@ class TestVerdicts:
     def test_one_seed_says_nothing_about_others(self) -> None:
         sentence = difference("m", "b", "a", gap(0.2, 0.1, 0.3), 1, 400)["sentence"]
         assert sentence.endswith("(1 seed, 400 problems; says nothing about other seeds)")
+
+    @pytest.mark.parametrize(
+        ("found", "word", "sentence"),
+        [
+            (Estimate(1.5, 1.2, 1.8, 40), "higher",
+             "b takes 1.50 [1.20, 1.80] times the tokens of a (one policy each, 40 problems)"),
+            (Estimate(0.5, 0.4, 0.9, 40), "lower",
+             "b takes 0.500 [0.400, 0.900] times the tokens of a (one policy each, 40 problems)"),
+            (Estimate(1.1, 0.9, 1.3, 40), "none",
+             "no difference found in tokens between b and a: 1.10 [0.90, 1.30] times (one policy each, "
+             "40 problems)"),
+            (Estimate(float("nan"), float("nan"), float("nan"), 0), "not measured",
+             "tokens of b and a cannot be compared: no problem is solved by both"),
+        ],
+    )  # fmt: skip
+    def test_multiples(self, found: Estimate, word: str, sentence: str) -> None:
+        row = multiple("tokens", "b", "a", found)
+        assert (row["verdict"], row["sentence"], row["seeds"]) == (word, sentence, None)
+
+    @pytest.mark.parametrize(
+        ("k", "share", "word", "sentence"),
+        [
+            (12.0, 0.99, "overtakes", "b overtakes a from k = 12 [5, 30], in 99% of the resamples"),
+            (12.0, 0.6, "none",
+             "no crossing found of b and a, whose curves meet only at k = 12 [5, 30], in 60% of the "
+             "resamples"),
+            (float("nan"), 0.1, "none",
+             "b does not overtake a up to k = 64, and in 10% of the resamples only"),
+            (float("nan"), 0.0, "none", "b does not overtake a up to k = 64"),
+        ],
+    )  # fmt: skip
+    def test_overtaking(self, k: float, share: float, word: str, sentence: str) -> None:
+        row = overtaking("a", "b", Estimate(k, 5, 30, 40), share, 0.95, 64)
+        assert (row["verdict"], row["sentence"]) == (word, f"{sentence} (one policy each, 40 problems)")
 
     def test_changes_of_one_arm(self) -> None:
         assert change("m", "a", gap(0.2, 0.1, 0.3), 3)["sentence"] == (

@@ -100,6 +100,27 @@ def test_first_crossing(values: list[float], expected: int | None) -> None:
     assert np.isnan(found) if expected is None else found == expected
 
 
+def test_verdicts_of_pass_at_k(table: pl.DataFrame) -> None:
+    counts, cfg = pass_at_k.count(table), pass_at_k.PassAtKConfig()
+    pairs = [("base_code", "rl_code"), ("base_code", "base_text")]
+    found = [pass_at_k.crossing(counts, *pair, cfg, SAMPLES) for pair in pairs]
+    rows = {(r["measure"], r["arm"]): r for r in pass_at_k.verdicts(counts, pairs, found, cfg, SAMPLES)}
+    assert len(rows) == 6
+    base, rl = curve("base", "code"), curve("rl", "code")
+    for k, word in ((1, "higher"), (SAMPLES, "lower")):
+        row = rows[f"pass@{k}", "rl_code"]
+        assert row["low"] <= (rl - base)[k - 1] <= row["high"]
+        assert row["verdict"] == word
+        assert row["sentence"].endswith("(one policy each, 80 problems)")
+    crossed = rows["crossing", "base_code"]
+    assert (crossed["verdict"], crossed["value"], crossed["baseline"]) == ("overtakes", found[0].k, "rl_code")
+    never = rows["crossing", "base_text"]
+    assert never["verdict"] == "none"
+    assert never["sentence"] == (
+        f"base_text does not overtake base_code up to k = {SAMPLES} (one policy each, 80 problems)"
+    )
+
+
 def test_subject_effects(table: pl.DataFrame) -> None:
     problems = subjects.per_problem(table)
     gains = subjects.differences(problems, subjects.SubjectsConfig(pairs=[["base_code", "rl_code"]]))
@@ -109,6 +130,11 @@ def test_subject_effects(table: pl.DataFrame) -> None:
         assert found[subject]["low"] <= truth <= found[subject]["high"]
         assert found[subject]["n"] == PROBLEMS // 4
     assert found["Geometry"]["value"] < found["Algebra"]["value"]
+    said = {row["measure"]: row for row in subjects.verdicts(gains)}
+    assert set(said) == {"accuracy", *(f"accuracy in {subject}" for subject in SUBJECTS)}
+    for name, row in found.items():
+        verdict = said[f"accuracy in {name}"]["verdict"]
+        assert verdict == ("none" if row["low"] <= 0 else "higher")
     rows = subjects.accuracies(problems, subjects.SubjectsConfig())
     for row in rows:
         if row["kind"] == "subject" and row["measure"] == "accuracy":
@@ -174,6 +200,20 @@ def test_failures_do_not_hurt_where_none_was_planted(table: pl.DataFrame) -> Non
         if row["failures"] == 1:
             gain = row["at_equal_difficulty"]
             assert gain["low"] <= 0 <= gain["high"]
+
+
+def test_verdicts_on_errors(table: pl.DataFrame) -> None:
+    cfg = error_feedback.ErrorFeedbackConfig()
+    failed = error_feedback.failures(error_feedback.executions(table), similar=0.5)
+    accuracy = error_feedback.by_failures(table, cfg)
+    repaired, *others = error_feedback.verdicts(failed, accuracy, [("base_code", "rl_code")], cfg)
+    truth = PLANS["rl", "code"].repairs - PLANS["base", "code"].repairs
+    assert repaired["low"] <= truth <= repaired["high"]
+    assert repaired["sentence"].startswith("rl_code has higher repaired share than base_code by ")
+    once = {row["arm"]: row["verdict"] for row in others if "with 1 failed" in row["arm"]}
+    assert once == {"base_code with 1 failed": "none", "rl_code with 1 failed": "none"}
+    nobody = error_feedback.verdicts(failed.clear(), [], [("base_code", "rl_code")], cfg)
+    assert [row["verdict"] for row in nobody] == ["not measured"]
 
 
 def test_tokens_and_their_price(table: pl.DataFrame) -> None:

@@ -16,6 +16,7 @@ from analysis.stats import (
     mean_interval,
     pass_at_k,
     percentiles,
+    ratio_gap_interval,
     ratio_interval,
     resampled,
     share_interval,
@@ -108,6 +109,21 @@ def test_bootstrap_of_a_ratio_covers_as_it_says() -> None:
         found = ratio_interval(tokens, right, 2000, 0.95, seed=0)
         hits += found.low <= truth <= found.high
     assert COVERAGE[0] <= hits / TRIALS <= COVERAGE[1]
+
+
+def test_bootstrap_of_two_ratios_covers_as_it_says() -> None:
+    """Shares of mended programs: the same problems make both arms fail, one arm more often."""
+    generator = np.random.default_rng(4)
+    hits = 0
+    for _ in range(TRIALS):
+        hard = generator.beta(2, 3, 150)
+        failed = generator.binomial(8, [hard, hard / 2])
+        mended = generator.binomial(failed, [[0.4], [0.7]])
+        found = ratio_gap_interval(mended, failed, 2000, 0.95, seed=0)
+        hits += found.low <= 0.3 <= found.high
+    assert COVERAGE[0] <= hits / TRIALS <= COVERAGE[1]
+    nothing = ratio_gap_interval(np.zeros((2, 3)), np.array([[1, 1, 1], [0, 0, 0]]), 100, 0.95, seed=0)
+    assert np.isnan(nothing.value)
 
 
 def test_nothing_has_no_mean_and_no_failure() -> None:
