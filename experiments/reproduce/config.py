@@ -51,7 +51,7 @@ class ReproduceConfig:
     experiments: str = "experiments"  # folder of folders with an experiment.yaml
     only: list[str] | None = None  # names of experiments; null: all
     jobs: int = option(1, at_least=1)  # commands at once, each with cores // jobs threads
-    publish: bool = False  # copy small results to experiments/NAME/result
+    publish: bool = False  # copy small results to experiments/NAME/result/SUITE
 
 
 @dataclass

@@ -1,4 +1,4 @@
-"""Copies of the small results of experiments, to be kept with the code."""
+"""Copies of the small results of experiments, to be kept with the code, and a page that shows them."""
 
 from __future__ import annotations
 
@@ -6,47 +6,78 @@ import json
 import shutil
 from pathlib import Path
 
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
 from experiments.reproduce.config import Experiment, SuiteConfig
 from experiments.reproduce.folder import SUMMARY, Durations, Folder
 from experiments.reproduce.plan import EVALUATE, TRAIN, Plan
 from experiments.reproduce.run import cores
+from src.config import Config
 from src.records import write_json
 
-NOTE = "reproduce.json"
+NOTE, PAGE = "reproduce.json", "README.md"
 _SMALL = ("*.json", "*.png", "*.svg", "verdicts.csv")
 
 
 def publish(
     plan: Plan, experiments: list[Experiment], suite: SuiteConfig, folder: Folder, durations: Durations
 ) -> list[Path]:
-    """Put each analysis into ``experiments/NAME/result/ANALYSIS``, in place of what is there."""
+    """Put each experiment's analyses into ``experiments/NAME/result/SUITE``, in place of what is there."""
+    page = Environment(
+        loader=FileSystemLoader(Path(__file__).parent),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    ).get_template("result.md")
     made = []
     for experiment in experiments:
-        result = experiment.folder / "result"
+        target = experiment.folder / "result" / suite.name
+        shutil.rmtree(target, ignore_errors=True)
+        verdicts, figures = {}, {}
         for name in experiment.cfg.analyses:
-            source, target = folder.path / experiment.name / name, result / name
-            shutil.rmtree(target, ignore_errors=True)
-            target.mkdir(parents=True)
+            source, copy = folder.path / experiment.name / name, target / name
+            copy.mkdir(parents=True)
             for pattern in _SMALL:
                 for path in sorted(source.glob(pattern)):
-                    shutil.copyfile(path, target / path.name)
-            made.append(target)
+                    shutil.copyfile(path, copy / path.name)
+            results = json.loads((source / f"{name}.json").read_text())["results"]
+            verdicts[name] = [one["sentence"] for one in results.get("verdicts", [])]
+            figures[name] = [path.stem for path in sorted(copy.glob("*.png"))]
+        behind = _behind(plan, experiment)
+        configs = [plan.commands[name].config for name in behind]
         commits = {
-            json.loads((folder.of(one) / SUMMARY).read_text())["settings"]["commit"]
-            for one in plan.commands.values()
-            if one.kind in (TRAIN, EVALUATE)
+            json.loads((folder.path / name / SUMMARY).read_text())["settings"]["commit"] for name in behind
         }
-        write_json(
-            result / NOTE,
-            {
-                "suite": suite.name,
-                "seeds": suite.seeds,
-                "commits": sorted(map(str, commits)),
-                "commands": len(plan.commands),
-                "command_hours": round(sum(durations.commands.values()) / 3600, 3),
-                "hours": round(durations.runner / 3600, 3),
-                "attempts": durations.attempts,
-                "cores": cores(),
-            },
-        )
+        note = {
+            "suite": suite.name,
+            "seeds": sorted({one.trainer.seed for one in configs if isinstance(one, Config)}),
+            "commits": sorted(map(str, commits)),
+            "commands": len(behind),
+            "hours": round(sum(durations.commands.get(name, 0.0) for name in behind) / 3600, 3),
+            "hours_of_all": round(durations.runner / 3600, 3),
+            "attempts": durations.attempts,
+            "cores": cores(),
+        }
+        write_json(target / NOTE, note)
+        (target / PAGE).write_text(
+            page.render(
+                name=experiment.name, title=experiment.title, cfg=experiment.cfg, suite=suite, note=note,
+                verdicts=verdicts, figures=figures,
+            ),
+            encoding="utf-8",
+        )  # fmt: skip
+        made.append(target)
     return made
+
+
+def _behind(plan: Plan, experiment: Experiment) -> list[str]:
+    """Return the names of the trainings and evaluations that an experiment's analyses read, or rest on."""
+    left = [f"{experiment.name}/{name}" for name in experiment.cfg.analyses]
+    found: list[str] = []
+    while left:
+        command = plan.commands[left.pop()]
+        left += command.needs
+        if command.kind in (TRAIN, EVALUATE) and command.name not in found:
+            found.append(command.name)
+    return found

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from experiments.reproduce import folder as folders
-from experiments.reproduce.config import Experiment, ExperimentConfig, SuiteConfig
+from experiments.reproduce.config import Experiment, ExperimentConfig, SourceConfig, SuiteConfig
 from experiments.reproduce.folder import DURATIONS, Durations, Folder
 from experiments.reproduce.pace import Pace, span
 from experiments.reproduce.plan import TRAIN, Command, Plan
@@ -197,25 +197,53 @@ class TestPace:
         assert [span(x) for x in (7.4, 99, 150, 3660)] == ["7 s", "99 s", "2 min", "1 h 01 min"]
 
 
-def test_published_are_small_results_alone(tmp_path: Path) -> None:
-    experiment = Experiment(
-        tmp_path / "experiments" / "first", ExperimentConfig(analyses={"ablation": {}}, claim="", question="")
-    )
-    old = experiment.folder / "result" / "ablation" / "old.png"
-    old.parent.mkdir(parents=True)
-    old.touch()
+def test_published_are_small_results_and_a_page(tmp_path: Path) -> None:
+    def experiment(name: str, analysis: str) -> Experiment:
+        cfg = ExperimentConfig(
+            question="Does it?",
+            claim="It does.",
+            arms={"one": [], "other": ["x.y=2"]},
+            analyses={analysis: {}},
+        )
+        return Experiment(tmp_path / "experiments" / name, cfg)
+
+    first, second = experiment("first", "ablation"), experiment("second", "pass_at_k")
+    second.cfg.policies = {"rl": [SourceConfig("other", ["free"], ["z=3"])]}
+    old = first.folder / "result" / "mini" / "ablation" / "old.png"
+    of_another_suite = first.folder / "result" / "midi" / "ablation" / "kept.png"
+    for path in (old, of_another_suite):
+        path.parent.mkdir(parents=True)
+        path.touch()
     run(tmp_path / "made", plan(0), 2)
-    for name in ("ablation.json", "ablation.png", "ablation.svg", "verdicts.csv", "curves.csv"):
+    for name in ("ablation.png", "ablation.svg", "verdicts.csv", "curves.csv"):
         (tmp_path / "made" / "first" / "ablation" / name).write_text(name)
+    for one, sentences in ((first, ["other has higher m than one"]), (second, [])):
+        (name,) = one.cfg.analyses
+        results = {"verdicts": [{"sentence": sentence} for sentence in sentences]}
+        (tmp_path / "made" / one.name / name / f"{name}.json").write_text(json.dumps({"results": results}))
     folder = Folder(tmp_path / "made")
-    publish(plan(0), [experiment], SuiteConfig("mini"), folder, Durations(folder.path / DURATIONS))
-    result = experiment.folder / "result"
+    durations = Durations(folder.path / DURATIONS)
+    assert publish(plan(0), [first, second], SuiteConfig("mini"), folder, durations) == [
+        one.folder / "result" / "mini" for one in (first, second)
+    ]
+    result = first.folder / "result" / "mini"
     assert {path.name for path in (result / "ablation").iterdir()} == {
         *("ablation.json", "ablation.png", "ablation.svg", "verdicts.csv", "summary.json")
     }
+    assert of_another_suite.exists()
     note = json.loads((result / "reproduce.json").read_text())
-    assert (note["suite"], note["commits"], note["commands"]) == ("mini", ["abc"], 7)
+    assert (note["suite"], note["commits"], note["commands"]) == ("mini", ["abc"], 2)
     assert note["cores"] == cores()
+    page = (result / "README.md").read_text()
+    for line in (
+        *("# First, suite mini", "Does it?", "| one | nothing |", "| other | `x.y=2` |", "## Ablation"),
+        *("- other has higher m than one", "![ablation](ablation/ablation.png)"),
+    ):
+        assert f"\n{line}\n" in f"\n{page}"
+    assert "Evaluations" not in page
+    page = (second.folder / "result" / "mini" / "README.md").read_text()
+    assert "| rl | other | free | `z=3` |" in page
+    assert json.loads((second.folder / "result" / "mini" / "reproduce.json").read_text())["commands"] == 2
 
 
 def test_the_program_ends_in_seconds_on_a_mistyped_override_and_leaves_nothing(tmp_path: Path) -> None:
