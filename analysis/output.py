@@ -23,6 +23,8 @@ from src.records import write_json
 # Okabe and Ito (2008): told apart by people who are blind to some colours; also by line style.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000", "#F0E442")
 STYLES = ("-", "--", "-.", ":")
+# Of the first and the second policy in a mode: one hue, told apart by lightness and line style.
+SHADES = {"text": ("#F5B183", "#C04A00"), "code": ("#7ACDB1", "#00694C"), "free": ("#7FC4EE", "#00558C")}
 matplotlib.rcParams.update(
     {
         "figure.dpi": 100,
@@ -40,7 +42,16 @@ matplotlib.rcParams.update(
 
 
 def look(names: Sequence[str], name: str) -> dict[str, Any]:
-    """Return colour and line style of one of ``names``, the same in every panel."""
+    """Return colour and line style of one of ``names``, the same in every panel.
+
+    Arms (POLICY_MODE) of one or two policies in several modes have a hue for each mode, in every figure.
+    """
+    policies = list(dict.fromkeys(one.rpartition("_")[0] for one in names))
+    modes = {one.rpartition("_")[2] for one in names}
+    if modes <= SHADES.keys() and len(modes) > 1 and len(policies) <= 2:
+        policy, _, mode = name.rpartition("_")
+        second = policy == policies[-1]  # also where there is one alone
+        return {"color": SHADES[mode][second], "linestyle": "-" if second else "--"}
     at = list(names).index(name)
     return {"color": COLOURS[at % len(COLOURS)], "linestyle": STYLES[at // len(COLOURS) % len(STYLES)]}
 

@@ -166,7 +166,7 @@ def draw(found: pl.DataFrame, crossings: list[Crossing], counts: pl.DataFrame, c
     axes.set_xscale("log", base=2)
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
     percent_axis(axes)
-    legend_below(axes, 4)
+    legend_below(axes, 4 if len(arms) <= 4 else 2)
     return figure
 
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import polars as pl
+from matplotlib.ticker import LogLocator, NullFormatter
 
 from analysis.config import AnalysisConfig
 from analysis.data import load_arms, settings
@@ -90,7 +91,7 @@ def under_limit(table: pl.DataFrame, cfg: TokenEfficiencyConfig) -> pl.DataFrame
     least, most = (max(1, int(x)) for x in np.quantile(table["policy_tokens"].to_numpy(), [0.001, 1.0]))
     limits = np.unique(np.geomspace(least, most, cfg.limits).astype(int))
     found = []
-    for (arm,), group in table.group_by("arm", maintain_order=True):
+    for (arm,), group in table.sort("arm").group_by("arm", maintain_order=True):
         number = group["problem_id"].rank("dense").to_numpy() - 1
         of = np.bincount(number)
         right = group["correct"].to_numpy()
@@ -125,9 +126,11 @@ def draw(curves: pl.DataFrame, rows: list[dict[str, Any]], cfg: TokenEfficiencyC
         ylim=(0, None),
         title=f"accuracy under a token limit; {cfg.confidence:.0%} intervals",
     )  # fmt: skip
+    left.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
     left.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
+    left.xaxis.set_minor_formatter(NullFormatter())
     percent_axis(left)
-    legend_below(left, 4)
+    legend_below(left, 4 if len(arms) <= 4 else 2)
     tokens = {(r["arm"], r["of"]): r for r in rows if r["measure"] == "policy_tokens"}
     for offset, kind, marker in ((-0.12, "correct", "o"), (0.12, "wrong", "X")):
         for place, arm in enumerate(arms):

@@ -66,7 +66,7 @@ def overtaking(
     size = _size(None, k.n)
     if math.isnan(k.value):
         found, sentence = "none", f"{behind} does not overtake {ahead} up to k = {k_max}"
-        if share:
+        if share >= 0.005:
             sentence += f", and in {share:.0%} of the resamples only"
     else:
         where = f"k = {k.value:.0f} [{k.low:.0f}, {k.high:.0f}], in {share:.0%} of the resamples"
