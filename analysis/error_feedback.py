@@ -115,7 +115,7 @@ def by_failures(table: pl.DataFrame, cfg: ErrorFeedbackConfig) -> list[dict[str,
     cells = (
         ran.group_by("arm", "problem_id", "failed")
         .agg(pl.len().alias("n"), pl.col("correct").sum().alias("c"))
-        .sort("arm", "problem_id")
+        .sort("arm", "failed", "problem_id")
     )  # fmt: skip
     options = (cfg.resamples, cfg.confidence, cfg.seed)
     rows = []
@@ -130,7 +130,7 @@ def by_failures(table: pl.DataFrame, cfg: ErrorFeedbackConfig) -> list[dict[str,
                 "at_equal_difficulty": asdict(mean_interval(gain, *options)),
             }
         )  # fmt: skip
-    return sorted(rows, key=lambda row: (str(row["arm"]), row["failures"]))
+    return rows
 
 
 def verdicts(

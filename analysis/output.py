@@ -131,4 +131,4 @@ def legend_below(axes: Axes, columns: int = 2) -> None:
 def percent_axis(axes: Axes, which: str = "y") -> None:
     """Show shares as percentages."""
     axis = axes.yaxis if which == "y" else axes.xaxis
-    axis.set_major_formatter(matplotlib.ticker.PercentFormatter(xmax=1, decimals=0))
+    axis.set_major_formatter(matplotlib.ticker.PercentFormatter(xmax=1))
