@@ -20,7 +20,7 @@ LABELS = {
     "accuracy": "accuracy, share of trajectories",
     "reward": "mean reward of a trajectory",
     "budget": "interaction budget, executions",
-    "budget_used_up": "share of trajectories that use up the budget",
+    "budget_used_up": "trajectories that use up the budget",
     "code_share": "share of trajectories with code",
     "executions_per_trajectory": "executions a trajectory",
     "failed_share": "share of executions that fail",
@@ -76,10 +76,14 @@ def _mark_rises(axes: Axes, arms: Arms) -> None:
         {(run.steps[at], run.curves["budget"][at], arm) for arm, runs in arms.items() for run in runs
          for at in run.rises}
     )  # fmt: skip
+    named = set()  # seeds of an adaptive arm rise at steps of their own, whose names would lie upon each other
     for (step, budget), group in groupby(marks, key=lambda mark: mark[:2]):
         of = [arm for *_, arm in group]
         colour = look(list(arms), of[0])["color"] if len(of) == 1 else "0.4"
         axes.axvline(step, color=colour, linestyle=":", linewidth=1.2)
+        if (budget, *set(of)) in named:
+            continue
+        named.add((budget, *set(of)))
         axes.annotate(
             f"budget {budget:.0f}", (step, 1), xycoords=("data", "axes fraction"), fontsize=9, rotation=90,
             xytext=(2, -3), textcoords="offset points", va="top", color=colour,
