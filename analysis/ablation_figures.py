@@ -76,7 +76,7 @@ def _mark_rises(axes: Axes, arms: Arms) -> None:
         {(run.steps[at], run.curves["budget"][at], arm) for arm, runs in arms.items() for run in runs
          for at in run.rises}
     )  # fmt: skip
-    named = set()  # seeds of an adaptive arm rise at steps of their own, whose names would lie upon each other
+    named = set()  # seeds of an adaptive arm rise at steps of their own: their names would overlap
     for (step, budget), group in groupby(marks, key=lambda mark: mark[:2]):
         of = [arm for *_, arm in group]
         colour = look(list(arms), of[0])["color"] if len(of) == 1 else "0.4"
