@@ -25,11 +25,21 @@ LABELS = {
     "executions_per_trajectory": "executions a trajectory",
     "failed_share": "share of executions that fail",
     "repair_rate": "share correct after a failed execution",
+    "entropy": "entropy of a trained token, nats",
+    "grad_norm": "norm of the gradient, before clipping",
+    "clip/high": "tokens clipped above",
+    "invented_share": "trajectories that invent an output",
+    "stop/answered": "trajectories that end in an answer",
+    "seconds/step": "seconds a step",
+    "tokens/dropped_share": "sampled tokens thrown away",
     "tokens/policy": "policy tokens a trajectory",
     "tokens/feedback": "feedback tokens a trajectory",
     "held-out accuracy": "accuracy on held-out problems",
 }
-SHARES = ("accuracy", "failed_share", "code_share", "repair_rate", "budget_used_up", "held-out accuracy")
+SHARES = (
+    *("accuracy", "held-out accuracy", "code_share", "failed_share", "repair_rate", "budget_used_up"),
+    *("invented_share", "stop/answered", "clip/high", "tokens/dropped_share"),
+)
 
 
 def draw_curves(arms: Arms, metrics: list[str], window: int) -> Any:
