@@ -8,11 +8,10 @@ from typing import Any
 import numpy as np
 import polars as pl
 from matplotlib.axes import Axes
-from matplotlib.axis import Axis
 
 from analysis.arms import Arms
 from analysis.measures import HOWS, Windows
-from analysis.output import look, subplots
+from analysis.output import look, percent_axis, subplots
 from analysis.training_curves import smooth
 
 # what the commonest metrics are, with their unit
@@ -64,7 +63,7 @@ def draw_curves(arms: Arms, metrics: list[str], window: int) -> Any:
         _mark_rises(axes, arms)
         axes.set(xlabel="rollout step", ylabel=LABELS.get(metric, metric))
         if metric in SHARES:
-            _percent(axes.yaxis)
+            percent_axis(axes)
     for axes in grid.flat[len(metrics) :]:
         axes.remove()
     handles = {label: line for axes in figure.axes
@@ -91,9 +90,9 @@ def _mark_rises(axes: Axes, arms: Arms) -> None:
         of = [arm for *_, arm in group]
         colour = look(list(arms), of[0])["color"] if len(of) == 1 else "0.4"
         axes.axvline(step, color=colour, linestyle=":", linewidth=1.2)
-        if (budget, *set(of)) in named:
+        if (budget, tuple(of)) in named:
             continue
-        named.add((budget, *set(of)))
+        named.add((budget, tuple(of)))
         axes.annotate(
             f"budget {budget:.0f}", (step, 1), xycoords=("data", "axes fraction"), fontsize=9, rotation=90,
             xytext=(2, -3), textcoords="offset points", va="top", color=colour,
@@ -130,16 +129,11 @@ def draw_measures(rows: list[dict[str, Any]], arms: list[str], windows: Windows,
         axes.set(xlabel=label, title=f"{name}  ({_size(mine)})")
         axes.title.set_fontsize(12)
         if metric in SHARES:
-            _percent(axes.xaxis)
+            percent_axis(axes, "x")
     for axes in grid.flat[len(names) :]:
         axes.remove()
     figure.suptitle(f"{confidence:.0%} intervals of each arm; small dots: single seeds", fontsize=12)
     return figure
-
-
-def _percent(axis: Axis) -> None:
-    """Show shares as percentages, with as many digits as differences between ticks need."""
-    axis.set_major_formatter(lambda value, _: f"{100 * value:.4g}%")
 
 
 def _size(rows: list[dict[str, Any]]) -> str:

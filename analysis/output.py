@@ -129,6 +129,6 @@ def legend_below(axes: Axes, columns: int = 2) -> None:
 
 
 def percent_axis(axes: Axes, which: str = "y") -> None:
-    """Show shares as percentages."""
+    """Show shares as percentages, with the digits that differences between ticks need."""
     axis = axes.yaxis if which == "y" else axes.xaxis
     axis.set_major_formatter(matplotlib.ticker.PercentFormatter(xmax=1))

@@ -76,22 +76,28 @@ def first_crossing(difference: Floats) -> Floats:
     return np.where(crossed.any(axis=1), crossed.argmax(axis=1) + 1.0, np.nan)
 
 
+def gains(counts: pl.DataFrame, one: str, other: str, k_max: int) -> Floats:
+    """Return the second arm's pass@k minus the first's on each problem that both were asked, (P, K)."""
+    both = side_by_side(counts, one, other)
+    first, second = (
+        pass_at_k(both[f"n{end}"].to_numpy(), both[f"c{end}"].to_numpy(), k_max) for end in ("", "_other")
+    )
+    return second - first
+
+
 def crossing(counts: pl.DataFrame, one: str, other: str, cfg: PassAtKConfig, k_max: int) -> Crossing:
     """Compare two arms on the problems that both were asked."""
-    both = side_by_side(counts, one, other)
-    curves = pass_at_k(both["n"].to_numpy(), both["c"].to_numpy(), k_max)
-    others = pass_at_k(both["n_other"].to_numpy(), both["c_other"].to_numpy(), k_max)
-    difference = curves - others
+    difference = gains(counts, other, one, k_max)
     mean = difference.mean(axis=0)
     if mean[np.nonzero(np.round(mean, 12))[0][:1]].sum() < 0:
         one, other, difference, mean = other, one, -difference, -mean
     (at,) = first_crossing(mean[None])
-    found = first_crossing(resampled(both.height, cfg.resamples, cfg.seed) @ difference)
+    found = first_crossing(resampled(len(difference), cfg.resamples, cfg.seed) @ difference)
     crossed = found[np.isfinite(found)]
     low, high = percentiles(crossed, cfg.confidence) if crossed.size else (np.nan, np.nan)
     return Crossing(
         one, other, None if np.isnan(at) else int(at), float(low), float(high),
-        crossed.size / found.size, both.height,
+        crossed.size / found.size, len(difference),
     )  # fmt: skip
 
 
@@ -130,10 +136,7 @@ def verdicts(
     """Return the rows of each pair: the second arm against the first at both ends, and their crossing."""
     rows = []
     for (one, other), crossed in zip(pairs, found, strict=True):
-        both = side_by_side(counts, one, other)
-        gain = pass_at_k(both["n_other"].to_numpy(), both["c_other"].to_numpy(), k_max) - pass_at_k(
-            both["n"].to_numpy(), both["c"].to_numpy(), k_max
-        )
+        gain = gains(counts, one, other, k_max)
         for k in sorted({1, k_max}):
             gap = mean_interval(gain[:, k - 1], cfg.resamples, cfg.confidence, cfg.seed)
             rows.append(difference(f"pass@{k}", other, one, gap, None, gap.n))

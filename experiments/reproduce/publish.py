@@ -8,8 +8,9 @@ from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from analysis.data import summary_settings
 from experiments.reproduce.config import Experiment, SuiteConfig
-from experiments.reproduce.folder import SUMMARY, Durations, Folder
+from experiments.reproduce.folder import Durations, Folder
 from experiments.reproduce.plan import EVALUATE, TRAIN, Plan
 from experiments.reproduce.run import cores
 from src.config import Config
@@ -29,7 +30,7 @@ def publish(
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,
-    ).get_template("result.md")
+    ).get_template("page.md.jinja")
     made = []
     for experiment in experiments:
         target = experiment.folder / "result" / suite.name
@@ -46,9 +47,7 @@ def publish(
             figures[name] = [path.stem for path in sorted(copy.glob("*.png"))]
         behind = _behind(plan, experiment)
         configs = [plan.commands[name].config for name in behind]
-        commits = {
-            json.loads((folder.path / name / SUMMARY).read_text())["settings"]["commit"] for name in behind
-        }
+        commits = {summary_settings(folder.path / name)["commit"] for name in behind}
         note = {
             "suite": suite.name,
             "seeds": sorted({one.trainer.seed for one in configs if isinstance(one, Config)}),
