@@ -39,15 +39,15 @@ def summaries(folder: Path) -> set[str]:
 @pytest.mark.long
 def test_killed_and_started_again_it_ends_in_a_report_of_ten_and_runs_nothing_twice(tmp_path: Path) -> None:
     wanted, later = random.randint(0, 14), random.uniform(0, 8)
-    print(f"killed {later:.1f} s after {wanted} of 21 trainings and evaluations")
+    print(f"killed {later:.1f} s after {wanted} of 22 trainings and evaluations")
     process = begin(tmp_path)
     deadline = time.monotonic() + 1800
     while len(summaries(tmp_path)) < wanted:
-        assert process.poll() is None
+        assert process.poll() is None, process.communicate()[0]
         assert time.monotonic() < deadline
         time.sleep(0.1)
     time.sleep(later)
-    assert process.poll() is None
+    assert process.poll() is None, process.communicate()[0]
     process.kill()
     process.communicate()
     deadline = time.monotonic() + 20
