@@ -1,46 +1,32 @@
-"""What we rely on in TRL, transformers and accelerate beyond what they promise: one fact a test.
+"""What we rely on in TRL's trainer and accelerate beyond what they promise: one fact a test.
 
-When an upgrade breaks one, the failure names the modules of ours to be looked at. What we rely on in vLLM is
-in tests/rollout/test_upstream_vllm.py, in PEFT in tests/test_lora.py.
+When an upgrade breaks one, the failure names the modules of ours to be looked at. What we rely on for
+sampling, in transformers, vLLM and TRL's use of it, is in tests/rollout/test_upstream_*.py; in PEFT, in
+tests/test_lora.py.
 """
 
 from __future__ import annotations
 
 import inspect
-import math
-import os
 import warnings
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
-from unittest.mock import MagicMock, call, patch
+from unittest.mock import MagicMock
 
 import pytest
 import torch
 from accelerate import FullyShardedDataParallelPlugin
-from transformers import (
-    GenerationConfig,
-    PrinterCallback,
-    Qwen3Config,
-    Qwen3ForCausalLM,
-    StoppingCriteria,
-    StoppingCriteriaList,
-    TrainerCallback,
-)
-from transformers.cache_utils import Cache, DynamicCache, DynamicLayer, DynamicSlidingWindowLayer
+from transformers import PrinterCallback, TrainerCallback
 from transformers.integrations import is_deepspeed_zero3_enabled
 from trl import GRPOTrainer
 from trl.distributed import DistributedBackend
-from trl.generation import vllm_generation
 from trl.trainer import grpo_trainer
 from trl.trainer.utils import RepeatSampler
 
-from src.rollout.engines.colocated import trl_makes_llm_with
 from src.trainer.batches import Passes
 from src.trainer.grpo_settings import TRL_METRICS
 from tests import tiny
-from tests.fakes import BPE
-from tests.upstream import plain, rows_of, score, used_by
+from tests.upstream import COMPLETIONS, REWARDS, given, plain, rollout, rows_of, score, used_by
 
 TRAINER, ADAPTER, SETTINGS = (
     "src/trainer/cir_trainer.py",
@@ -52,26 +38,6 @@ ADVANTAGES, CALLBACKS, COLOCATED = (
     "src/trainer/callbacks.py",
     "src/rollout/engines/colocated.py",
 )
-ENGINE, CACHE = "src/rollout/engines/transformers.py", "src/rollout/engines/cache.py"
-
-COMPLETIONS = [[5] * length for length in (3, 1, 4, 2, 8, 5, 6, 7)]
-REWARDS = [1.0, -1.0, 1.0, 0.0, 0.5, 0.5, 0.5, -1.0]
-
-
-def rollout(**more: Any) -> dict[str, Any]:
-    """What a ``rollout_func`` returns for eight prompts."""
-    prompts = [[1, 2]] * 4 + [[3]] * 4
-    return {
-        "prompt_ids": prompts,
-        "completion_ids": COMPLETIONS,
-        "logprobs": None,
-        "reward": REWARDS,
-    } | more
-
-
-def given(folder: Path, more: dict[str, Any] | None = None, **options: Any) -> GRPOTrainer:
-    """A trainer whose rollouts are ``rollout()`` with ``more``."""
-    return plain(folder, rollout_func=lambda prompts, trainer: rollout(**(more or {})), **options)
 
 
 class TestRollout:
@@ -348,158 +314,3 @@ class TestLoop:
         assert is_deepspeed_zero3_enabled() is False
         assert DistributedBackend(trainer.accelerator).is_zero3 is False
         assert FullyShardedDataParallelPlugin(fsdp_version=2).fsdp_version == 2
-
-
-@pytest.fixture
-def llm(monkeypatch: pytest.MonkeyPatch) -> Iterator[MagicMock]:
-    """Stands for vLLM's LLM; the environment that TRL sets for it is put back."""
-    made = MagicMock()
-    monkeypatch.setattr(vllm_generation, "LLM", made, raising=False)
-    monkeypatch.setattr(vllm_generation, "is_vllm_available", lambda: True)
-    with patch.dict(os.environ):
-        yield made
-
-
-def colocated(folder: Path, more: dict[str, Any] | None = None, **options: Any) -> GRPOTrainer:
-    return given(folder, more, use_vllm=True, vllm_mode="colocate", **options)
-
-
-class TestColocated:
-    @used_by(COLOCATED)
-    def test_the_llm_is_made_by_a_name_of_the_module_with_keywords_alone(
-        self, tmp_path: Path, llm: MagicMock
-    ) -> None:
-        with trl_makes_llm_with({"dtype": "float32", "max_num_seqs": 7}):
-            generation = colocated(tmp_path).vllm_generation
-        assert vllm_generation.LLM is llm, "put back"
-        (made,) = llm.call_args_list
-        assert made.args == ()
-        assert {"dtype": "float32", "max_num_seqs": 7, "logprobs_mode": "processed_logprobs"}.items() <= (
-            made.kwargs.items()
-        )
-        assert generation.llm is llm.return_value
-        assert (generation.mode, generation._llm_weights_sleeping) == ("colocate", False)
-
-    @used_by(COLOCATED, "src/lora.py")
-    def test_weights_are_pushed_one_by_one_under_the_names_of_the_model(
-        self, tmp_path: Path, llm: MagicMock
-    ) -> None:
-        trainer = colocated(tmp_path)
-        generation = trainer.vllm_generation
-        named = dict(trainer.model.named_parameters())
-        pushed = dict(generation._iter_named_params())
-        assert list(pushed) == list(named)
-        assert all(pushed[name].data_ptr() == named[name].data_ptr() for name in named)
-        names = iter(["one", "two"])
-        generation._iter_named_params = lambda: ((name, torch.ones(1)) for name in names)
-        generation.sync_weights()
-        runner = llm.return_value.llm_engine.model_executor.driver_worker.model_runner
-        assert [pairs[0][0] for (pairs,), _ in runner.model.load_weights.call_args_list] == ["one", "two"]
-        llm.return_value.reset_prefix_cache.assert_called_once_with()
-        assert generation._fix_param_name_to_vllm("_checkpoint_wrapped_module.a.b") == "a.b"
-
-    @used_by(TRAINER, COLOCATED)
-    def test_weights_are_synchronised_once_a_global_step_before_the_rollout(
-        self, tmp_path: Path, llm: MagicMock
-    ) -> None:
-        log: list[str] = []
-        trainer = colocated(tmp_path, {"logprobs": [[-1.0] * len(ids) for ids in COMPLETIONS]})
-        inner = trainer.rollout_func
-        trainer.rollout_func = lambda *args: (log.append("rollout"), inner(*args))[1]
-        trainer.vllm_generation.sync_weights = lambda: log.append("weights")
-        score(trainer)
-        score(trainer)
-        trainer.state.global_step += 1
-        score(trainer)
-        assert log == ["weights", "rollout", "rollout", "weights", "rollout"]
-        assert trainer._last_loaded_step == 1
-
-    @used_by(COLOCATED)
-    def test_sleep_throws_the_weights_away_and_synchronising_wakes_them(
-        self, tmp_path: Path, llm: MagicMock
-    ) -> None:
-        generation = colocated(tmp_path, vllm_enable_sleep_mode=True).vllm_generation
-        assert generation._llm_weights_sleeping
-        generation.sync_weights()
-        assert not generation._llm_weights_sleeping
-        calls = [one for one in llm.return_value.mock_calls if one[0] in ("sleep", "wake_up")]
-        assert calls == [call.sleep(level=2), call.wake_up(tags=["weights"])]
-
-    @used_by(ADAPTER, SETTINGS)
-    def test_importance_ratios_are_cut_off_and_one_where_there_is_no_logprob(
-        self, tmp_path: Path, llm: MagicMock
-    ) -> None:
-        """The ablation rollout.mask=none gives nan for feedback."""
-        logprobs = [[-6.0] * len(ids) for ids in COMPLETIONS]
-        logprobs[4] = [-50.0, math.nan] + [-6.0] * 6
-        masks = [[1] * len(ids) for ids in COMPLETIONS]
-        masks[5] = [0] * 5
-        trainer = colocated(
-            tmp_path, {"logprobs": logprobs, "env_mask": masks},
-            vllm_importance_sampling_mode="token_truncate", vllm_importance_sampling_clip_max=3.0,
-        )  # fmt: skip
-        output = score(trainer)
-        ratios, old = output["importance_sampling_ratio"], output["old_per_token_logps"]
-        assert ratios[4, :2].tolist() == [3.0, 1.0]
-        torch.testing.assert_close(ratios[4, 2:], (old[4, 2:] + 6).exp().clamp(max=3.0))
-        assert (ratios[5] == 1).all()
-        assert not ratios.isnan().any()
-
-
-class TestGenerate:
-    @used_by(ENGINE)
-    def test_stopping_criteria_see_every_token_and_stop_rows(self) -> None:
-        seen: list[torch.Tensor] = []
-
-        class Stop(StoppingCriteria):
-            def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor, **_: Any) -> torch.Tensor:
-                seen.append(input_ids)
-                return torch.tensor([input_ids.shape[1] >= 4, input_ids.shape[1] >= 6])
-
-        ends = {"max_new_tokens": 50, "pad_token_id": 7, "eos_token_id": [8]}
-        model = tiny.model()
-        torch.manual_seed(1)
-        ids = model.generate(
-            input_ids=torch.tensor([[1, 2], [3, 4]]),
-            attention_mask=torch.ones(2, 2, dtype=torch.long),
-            generation_config=GenerationConfig(do_sample=True, top_k=0, **ends),
-            stopping_criteria=StoppingCriteriaList([Stop()]),
-        )
-        assert [tuple(one.shape) for one in seen] == [(2, 3), (2, 4), (2, 5), (2, 6)]
-        assert torch.equal(seen[-1], ids)
-        assert ids[0, 4:].tolist() == [7, 7], "a row that has stopped gets padding"
-
-    @used_by(ENGINE)
-    def test_gaps_in_the_settings_are_filled_from_those_of_the_model(self) -> None:
-        """So that a model's own repetition penalty, say, changes what is sampled unless it is named."""
-        model = tiny.model()
-        model.generation_config.update(repetition_penalty=1.5, top_k=3)
-        config, _ = model._prepare_generation_config(GenerationConfig(do_sample=True, top_k=0))
-        assert (config.repetition_penalty, config.top_k) == (1.5, 0)
-
-    @used_by(CACHE)
-    def test_a_cache_makes_layers_of_the_class_it_is_given(self) -> None:
-        class Layer(DynamicLayer):
-            pass
-
-        cache = Cache(layer_class_to_replicate=Layer)
-        keys = torch.ones(1, 1, 3, 4)
-        cache.update(keys, keys, 1)
-        assert [type(layer) for layer in cache.layers] == [Layer, Layer]
-        assert (cache.layers[1].is_initialized, cache.layers[1].get_seq_length()) == (True, 3)
-        assert (cache.layers[0].is_initialized, cache.layers[0].get_seq_length()) == (False, 0)
-
-    @used_by(CACHE)
-    def test_a_cache_made_for_a_model_shows_its_kinds_of_layers(self) -> None:
-        sizes = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "head_dim": 16}
-        windows = {"use_sliding_window": True, "sliding_window": 4, "max_window_layers": 1}
-        model = Qwen3ForCausalLM(Qwen3Config(vocab_size=len(BPE), intermediate_size=64, **sizes, **windows))
-        assert [type(layer) for layer in DynamicCache(config=model.config).layers] == [
-            DynamicLayer,
-            DynamicSlidingWindowLayer,
-        ]
-
-    @used_by("src/policy.py")
-    def test_a_folder_without_generation_settings_is_an_oserror(self, tmp_path: Path) -> None:
-        with pytest.raises(OSError, match=r"generation_config\.json"):
-            GenerationConfig.from_pretrained(str(tmp_path))

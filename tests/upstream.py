@@ -18,6 +18,9 @@ from tests.fakes import BPE
 
 ROOT = Path(__file__).resolve().parents[1]
 
+COMPLETIONS = [[5] * length for length in (3, 1, 4, 2, 8, 5, 6, 7)]
+REWARDS = [1.0, -1.0, 1.0, 0.0, 0.5, 0.5, 0.5, -1.0]
+
 
 @contextmanager
 def used_by(*modules: str) -> Iterator[None]:
@@ -66,6 +69,22 @@ def plain(folder: Path, model: PreTrainedModel | None = None, **options: Any) ->
         processing_class=BPE.tokenizer,
         **({"reward_funcs": lambda reward, **_: reward, "train_dataset": Dataset.from_list(rows)} | own),
     )
+
+
+def rollout(**more: Any) -> dict[str, Any]:
+    """What a ``rollout_func`` returns for eight prompts."""
+    prompts = [[1, 2]] * 4 + [[3]] * 4
+    return {
+        "prompt_ids": prompts,
+        "completion_ids": COMPLETIONS,
+        "logprobs": None,
+        "reward": REWARDS,
+    } | more
+
+
+def given(folder: Path, more: dict[str, Any] | None = None, **options: Any) -> GRPOTrainer:
+    """A trainer whose rollouts are ``rollout()`` with ``more``."""
+    return plain(folder, rollout_func=lambda prompts, trainer: rollout(**(more or {})), **options)
 
 
 def rows_of(trainer: GRPOTrainer) -> list[dict[str, Any]]:
