@@ -58,8 +58,8 @@ train: $(READY) ## the main job: the mini policy learns to use code (minutes, no
 reproduce: $(READY) ## the paper in miniature, ten experiments and a report (hours, no GPU); goes on where it was stopped
 	$(BIN)/python -m experiments.reproduce $(ARGS)
 
-test: $(READY) ## the tests, but for the five below; needs bubblewrap
-	$(BIN)/python -m pytest $(ARGS)
+test: $(READY) ## the tests, but for the five below, on up to four cores (ARGS=-n0: on one); needs bubblewrap
+	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile $(ARGS)
 
 test-long: $(READY) ## those that wait or kill for long
 	$(BIN)/python -m pytest -m long --long $(ARGS)
