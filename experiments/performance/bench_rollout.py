@@ -13,18 +13,11 @@ Then what each choice of ``rollout.boundary`` throws away, on the mini policy wi
 from __future__ import annotations
 
 import argparse
-import hashlib
-import heapq
 import json
-import random
 import statistics
 import sys
-import threading
 import time
-from collections import Counter
 from collections.abc import Callable
-from concurrent.futures import Future
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,189 +26,26 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from experiments.performance.figures import save
+from experiments.performance.rollout_arms import EXECUTIONS, LONG, Insisting, Lockstep, SleepingSandbox
 from src.config import Config, ModelConfig, RolloutConfig, SandboxConfig
 from src.console import console, progress
 from src.policy import load_codec
 from src.problems import Problem, load_problems
 from src.problems.prompts import build_prompt
 from src.provenance import commit
-from src.rollout.engines import Engine, Generation, Request
+from src.rollout.engines import Engine
 from src.rollout.engines.environment import set_environment
 from src.rollout.scheduler import RolloutScheduler
 from src.rollout.tokens import TokenCodec
 from src.rollout.trajectory import Author, Task, Trajectory
-from src.sandbox import ExecutionResult, Sandbox, Status, build_sandbox
+from src.sandbox import Sandbox, build_sandbox
 
 if TYPE_CHECKING:
     from vllm import LLM
 
-SHORT, MIDDLE, LONG = 0.03, 0.5, 3.0  # seconds that programs take
 SPEEDUP = {256: 1.5, 1024: 1.25}  # least, streaming over lockstep
 OVERHEAD = 1.15  # most, streaming over zero latency plus the longest program
 MAX_TOKENS = 160
-EXECUTIONS = 2
-
-
-def latency(code: str, turn: int, seed: int) -> float:
-    """Seconds that a program takes: heavy-tailed, the same in every arm."""
-    digest = hashlib.blake2b(f"{seed} {turn} {code}".encode(), digest_size=8).digest()
-    draw = random.Random(digest).random()
-    return LONG if draw < 0.03 else MIDDLE if draw < 0.13 else SHORT
-
-
-class SleepingSandbox(Sandbox):
-    """Answers with 1 after a program's latency; needs no processor meanwhile.
-
-    Args:
-        seed: of the latencies; None: they are zero.
-    """
-
-    jail, workers = "none", 1
-
-    def __init__(self, seed: int | None) -> None:
-        self._seed = seed
-        self._turns: dict[str, int] = {}
-        self._chains: dict[str, float] = {}
-        self._due: list[tuple[float, int, Future[ExecutionResult]]] = []
-        self._numbers = 0
-        self._changed = threading.Condition()
-        self._closed = False
-        self._thread = threading.Thread(target=self._answer, daemon=True)
-        self._thread.start()
-
-    def submit(
-        self, code: str, *, trajectory: str | None = None, within: float | None = None, block: bool = True
-    ) -> Future[ExecutionResult]:
-        """See Sandbox.submit."""
-        assert trajectory is not None
-        future: Future[ExecutionResult] = Future()
-        turn = self._turns[trajectory] = self._turns.get(trajectory, 0) + 1
-        if self._seed is None:
-            future.set_result(_ANSWER)
-            return future
-        seconds = latency(code, turn, self._seed)
-        self._chains[trajectory] = self._chains.get(trajectory, 0.0) + seconds
-        with self._changed:
-            self._numbers += 1
-            heapq.heappush(self._due, (time.monotonic() + seconds, self._numbers, future))
-            self._changed.notify()
-        return future
-
-    @property
-    def longest_chain(self) -> float:
-        """Most seconds that one trajectory's programs took together."""
-        return max(self._chains.values(), default=0.0)
-
-    def _answer(self) -> None:
-        while True:
-            with self._changed:
-                if self._closed:
-                    return
-                wait = self._due[0][0] - time.monotonic() if self._due else None
-                if wait is None or wait > 0:
-                    self._changed.wait(wait)
-                    continue
-                future = heapq.heappop(self._due)[2]
-            future.set_result(_ANSWER)
-
-    def stats(self) -> dict[str, float]:
-        """See Sandbox.stats."""
-        return {}
-
-    def close(self) -> None:
-        """End the thread."""
-        with self._changed:
-            self._closed = True
-            self._changed.notify()
-        self._thread.join()
-
-
-_ANSWER = ExecutionResult(Status.OK, "1\n", None, 0.0)
-
-
-class Insisting:
-    """An engine whose policy, where it would end before its second program, writes one."""
-
-    def __init__(self, engine: Engine, codec: TokenCodec) -> None:
-        self.streaming, self.background = engine.streaming, engine.background
-        self._engine, self._codec = engine, codec
-        self._turns: Counter[int] = Counter()
-
-    @property
-    def pending(self) -> int:
-        """See Engine.pending."""
-        return self._engine.pending
-
-    def start(self, notify: Callable[[], None]) -> None:
-        """See Engine.start."""
-        self._turns.clear()
-        self._engine.start(notify)
-
-    def submit(self, request: Request) -> None:
-        """See Engine.submit."""
-        self._engine.submit(request)
-
-    def poll(self, until: float | None = None) -> list[Generation]:
-        """See Engine.poll."""
-        return [self._insist(generation) for generation in self._engine.poll(until)]
-
-    def abort(self) -> list[Generation]:
-        """See Engine.abort."""
-        return self._engine.abort()
-
-    def stop(self) -> None:
-        """See Engine.stop."""
-        self._engine.stop()
-
-    def _insist(self, generation: Generation) -> Generation:
-        self._turns[generation.id] += 1
-        ids = generation.token_ids
-        if self._turns[generation.id] > EXECUTIONS or not ids or ids[-1] not in self._codec.eos_ids:
-            return generation
-        block = self._codec.encode(f"\n```python\nprint({generation.id})\n```")
-        assert generation.logprobs is not None
-        return replace(
-            generation,
-            token_ids=ids[:-1] + block,
-            logprobs=generation.logprobs[:-1] + [0.0] * len(block),
-        )
-
-
-class Lockstep:
-    """An engine that is batch-synchronous: it samples to the end for all before it gives any back."""
-
-    streaming, background = False, False
-
-    def __init__(self, engine: Engine) -> None:
-        self._engine = engine
-
-    @property
-    def pending(self) -> int:
-        """See Engine.pending."""
-        return self._engine.pending
-
-    def start(self, notify: Callable[[], None]) -> None:
-        """See Engine.start."""
-        self._engine.start(notify)
-
-    def submit(self, request: Request) -> None:
-        """See Engine.submit."""
-        self._engine.submit(request)
-
-    def poll(self, until: float | None = None) -> list[Generation]:
-        """Sample until every request is answered."""
-        done: list[Generation] = []
-        while self._engine.pending:
-            done += self._engine.poll(until)
-        return done
-
-    def abort(self) -> list[Generation]:
-        """See Engine.abort."""
-        return self._engine.abort()
-
-    def stop(self) -> None:
-        """See Engine.stop."""
-        self._engine.stop()
 
 
 class Bench:

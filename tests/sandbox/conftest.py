@@ -12,7 +12,7 @@ import pytest
 from src.config import SandboxConfig
 from src.sandbox import ExecutionResult, Status, build_sandbox
 from src.sandbox.pool import WorkerPool
-from tests.sandbox.helpers import descendants, eventually
+from tests.sandbox.helpers import cold, descendants, eventually
 
 ENVIRONMENT_SECRET = "environment-" + secrets.token_hex(16)
 LIMITS = {"workers": 1, "wall_seconds": 1.6, "cpu_seconds": 0.8, "memory_mb": 128}
@@ -51,6 +51,14 @@ def processes(pool: WorkerPool) -> int:
     assert pool.run("print(1)").status is Status.OK
     time.sleep(0.5)
     return count_processes(pool)
+
+
+@pytest.fixture(scope="module", params=["bubblewrap", "sandlock"])
+def two(request: pytest.FixtureRequest) -> Iterator[WorkerPool]:
+    """Two workers in each jail."""
+    with build_sandbox(cold(jail=request.param, workers=2, wall_seconds=3)) as sandbox:
+        assert isinstance(sandbox, WorkerPool)
+        yield sandbox
 
 
 def count_processes(pool: WorkerPool) -> int:

@@ -130,9 +130,12 @@ def writable_mb(cfg: SandboxConfig) -> int:
 
 
 def make_scratch() -> str:
-    """A folder of the host for a worker's programs, in memory where possible: removing is then fast."""
-    memory = "/dev/shm"
-    return tempfile.mkdtemp(prefix="sandbox-", dir=memory if os.access(memory, os.W_OK | os.X_OK) else None)
+    """A folder of the host for a worker's programs, in memory where possible: removing is then fast.
+
+    Its name begins with ``sandbox-PID-``, the process that made it.
+    """
+    memory = "/dev/shm" if os.access("/dev/shm", os.W_OK | os.X_OK) else None
+    return tempfile.mkdtemp(prefix=f"sandbox-{os.getpid()}-", dir=memory)
 
 
 def remove_scratch(folder: str) -> None:
