@@ -76,8 +76,8 @@ class Bench:
         return VLLMEngine(self.llm, self.codec, **({"temperature": 0.0, "top_p": 1.0} | options))
 
     def tasks(self, number: int, mode: str) -> list[Task]:
-        """That many, each of its own problem."""
-        return [Task(p, mode, 0, self._prompt(p, mode), 3) for p in self.problems[:number]]
+        """That many, each of its own problem; a chain's third program is refused."""
+        return [Task(p, mode, 0, self._prompt(p, mode), EXECUTIONS) for p in self.problems[:number]]
 
     def _prompt(self, problem: Problem, mode: str) -> list[int]:
         return list(self.codec.tokenizer(build_prompt(problem, mode, "mini"))["input_ids"])
