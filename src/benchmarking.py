@@ -66,8 +66,6 @@ def run(cfg: EvaluationConfig, run_dir: Path) -> dict[str, Any]:
     start = time.perf_counter()
     _check_folder(cfg, run_dir)
     earlier = Earlier(run_dir / RECORDS)
-    # what is left must not be drawn from the numbers that were used before
-    evaluate_cfg = replace(cfg.evaluate, seed=cfg.evaluate.seed + sum(map(len, earlier.done.values())))
     kind = choose_engine(cfg.engine)
     problems = shard(load_benchmark(cfg.benchmark), cfg.evaluate.shard)
     provenance.save(cfg, run_dir)
@@ -75,7 +73,7 @@ def run(cfg: EvaluationConfig, run_dir: Path) -> dict[str, Any]:
     llm, model = None, None
     if kind == "vllm":
         with whole_model(cfg.model, run_dir) as whole:
-            llm = load_llm(cfg.engine, whole, cfg.rollout, evaluate_cfg.seed)
+            llm = load_llm(cfg.engine, whole, cfg.rollout, cfg.evaluate.seed)
     elif kind == "transformers":
         model = load_model(cfg.model).to("cuda" if torch.cuda.is_available() else "cpu")
     results = {}
@@ -99,7 +97,7 @@ def run(cfg: EvaluationConfig, run_dir: Path) -> dict[str, Any]:
                 collector,
                 problems,
                 mode,
-                evaluate_cfg,
+                cfg.evaluate,
                 phase=PHASE,
                 step=0,
                 on_finish=partial(bar.advance, task),

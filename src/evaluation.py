@@ -113,7 +113,8 @@ def evaluate(
 ) -> dict[str, Any]:
     """Sample ``cfg.k`` trajectories per problem in ``mode``, record them, return their summary.
 
-    The global random state is left as it was: an evaluation does not change a training run.
+    Each trajectory's random stream follows from ``cfg.seed``, problem, mode and sample alone. The global random
+    state is left as it was: an evaluation does not change a training run.
 
     Args:
         collector: with the engine, the limits and the records to use.
@@ -128,13 +129,13 @@ def evaluate(
         results: that holds what is ``done``.
     """
     asked = [(problem, sample) for problem in problems for sample in range(cfg.k)]
-    if done:
-        asked = [one for one in asked if (one[0].id, one[1]) not in done]
+    asked = [one for one in asked if (one[0].id, one[1]) not in done]
     devices = [torch.cuda.current_device()] if torch.cuda.is_available() else []
     results = results or Results()
     with torch.random.fork_rng(devices):
-        torch.manual_seed(cfg.seed)
-        for graded in collector.stream(asked, mode, cfg.budget, phase=phase, step=step, attempt=attempt):
+        for graded in collector.stream(
+            asked, mode, cfg.budget, phase=phase, step=step, attempt=attempt, seed=cfg.seed
+        ):
             results.add(graded.record)
             if on_finish is not None:
                 on_finish()

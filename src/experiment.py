@@ -137,7 +137,6 @@ def run(cfg: Config, run_dir: Path) -> dict[str, Any]:
             summaries = {}
             trainer.push_weights()
             part = ranks.part(data.heldout)
-            settings = replace(cfg.evaluate, seed=cfg.evaluate.seed + ranks.rank)
             for mode in cfg.evaluate.modes:
                 evaluator, results = collector(trainer, mode), Results()
                 total = len(part) * cfg.evaluate.k
@@ -146,7 +145,7 @@ def run(cfg: Config, run_dir: Path) -> dict[str, Any]:
                     evaluator,
                     part,
                     mode,
-                    settings,
+                    cfg.evaluate,
                     phase=phase,
                     step=step,
                     attempt=attempt,

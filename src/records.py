@@ -56,6 +56,8 @@ class TrajectoryRecord:
         invented: the policy itself sampled what an output block holds, even if that was thrown away; None:
             the record is older than the field.
         rewards: every reward term by name, and ``total``; None where the trajectory is excluded.
+        seed: of its random stream; None: it shared one with others, or the record is older than the field.
+        straggler: ``rollout.max_seconds`` ended it; None: the record is older than the field.
     """
 
     phase: str
@@ -80,6 +82,8 @@ class TrajectoryRecord:
     rewards: dict[str, float] | None
     lenient: bool | None = None
     invented: bool | None = None
+    seed: int | None = None
+    straggler: bool | None = None
     version: int = field(default=SCHEMA_VERSION)
 
     def tokens(self, author: str) -> int:

@@ -17,6 +17,7 @@ from src.rewards import Grade, Grader, GraderError, Outcome, compose, extract_an
 from src.rollout.engines import Engine
 from src.rollout.meter import Meter
 from src.rollout.scheduler import RolloutScheduler
+from src.rollout.streams import derive_seed
 from src.rollout.tokens import TokenCodec
 from src.rollout.trajectory import StopReason, Task, Trajectory
 from src.sandbox import Sandbox
@@ -148,6 +149,7 @@ class Collector:
         phase: str,
         step: int,
         attempt: int,
+        seed: int | None = None,
     ) -> Iterator[Graded]:
         """Yield a graded trajectory per ``(problem, sample index)``, recorded, as they are finished.
 
@@ -160,6 +162,8 @@ class Collector:
             phase: for the records, as are ``step`` and ``attempt``.
             step: rollout step.
             attempt: how often the run was resumed.
+            seed: each trajectory has a random stream of its own, which follows from this, problem, mode and
+                sample; None: all share the engine's.
 
         Raises:
             PromptError: a prompt is too long; before anything is sampled.
@@ -167,7 +171,12 @@ class Collector:
         """
         problems = {problem.id: problem for problem, _ in asked}
         prompts = {name: self.prompt_ids(problem, mode) for name, problem in problems.items()}
-        tasks = (Task(problem, mode, sample, prompts[problem.id], budget) for problem, sample in asked)
+
+        def task(problem: Problem, sample: int) -> Task:
+            stream = None if seed is None else derive_seed(seed, problem.id, mode, sample)
+            return Task(problem, mode, sample, prompts[problem.id], budget, stream)
+
+        tasks = (task(problem, sample) for problem, sample in asked)
         waiting: deque[_Answered] = deque()  # for their grades, in the order in which they finished
         ready: list[Graded] = []
         written = time.monotonic()
@@ -283,4 +292,6 @@ def _record(
         correct=correct,
         rewards=rewards,
         invented=trajectory.invented,
+        seed=task.seed,
+        straggler=trajectory.straggler,
     )

@@ -21,6 +21,7 @@ from src.rollout.engines import Engine, Finish, Generation, Request
 from src.rollout.feedback import feedback, notice
 from src.rollout.meter import Meter
 from src.rollout.stopping import build_stopping
+from src.rollout.streams import derive_seed
 from src.rollout.tokens import TokenCodec
 from src.rollout.trajectory import Author, Execution, Segment, StopReason, Task, Trajectory
 from src.sandbox import ExecutionResult, Sandbox, Status
@@ -38,6 +39,7 @@ class _Live:
     left: int  # completion tokens that still fit
     noticed: bool = False
     turn_began: float = 0.0
+    requests: int = 0  # to the engine, so far
     running: Future[ExecutionResult] | None = None
     name: str = field(default_factory=lambda: f"trajectory-{next(_numbers)}")  # what the sandbox knows it by
 
@@ -180,6 +182,7 @@ class RolloutScheduler:
             self._keep(live, token_ids, logprobs, len(token_ids) if cut is None else cut.kept)
         for live in self._live.values():
             self._cancel(live)
+            live.trajectory.straggler = True
             self._end(live, StopReason.LENGTH)
         self._running = 0
         self._events = queue.SimpleQueue()
@@ -200,7 +203,11 @@ class RolloutScheduler:
         """Ask the engine to continue."""
         watch = self._stopping.watch(live.scanner) if self._stops(live) else None
         live.turn_began = time.monotonic()
-        self._engine.submit(Request(index, live.context, live.left, watch))
+        seed = live.trajectory.task.seed
+        if seed is not None:
+            seed = derive_seed(seed, live.requests)
+        live.requests += 1
+        self._engine.submit(Request(index, live.context, live.left, watch, seed))
 
     def _stops(self, live: _Live) -> bool:
         """Whether a further code block is of interest."""

@@ -36,6 +36,7 @@ class Task:
         sample: index among the trajectories of this problem.
         prompt_ids: the prompt as it is fed.
         budget: most executions.
+        seed: of its own random stream (src/rollout/streams.py); None: it shares the engine's.
     """
 
     problem: Problem
@@ -43,6 +44,7 @@ class Task:
     sample: int
     prompt_ids: list[int]
     budget: int
+    seed: int | None = None
 
 
 @dataclass(slots=True)
@@ -78,6 +80,7 @@ class Trajectory:
     stop_reason: StopReason | None = None  # None while it is live
     dropped_tokens: int = 0  # sampled, then cut at a boundary
     invented: bool = False  # the policy sampled an output block's content itself, be it cut then
+    straggler: bool = False  # ``rollout.max_seconds`` ended it
 
     @property
     def completion_ids(self) -> list[int]:

@@ -43,12 +43,15 @@ class Request:
         max_tokens: most tokens to sample, at least 1.
         watch: where sampling may stop. An engine may stop later than that (the scheduler cuts), never
             earlier without cause. None: sample to the end of text or the limit.
+        seed: of the random stream that is sampled from, whatever else is sampled beside it; None: the
+            engine's own. Of the requests that an engine has at once, all have one or none has.
     """
 
     id: int
     token_ids: Sequence[int]
     max_tokens: int
     watch: Watch | None = None
+    seed: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

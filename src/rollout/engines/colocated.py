@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from trl.generation.vllm_generation import VLLMGeneration
     from vllm import LLM
 
+_CPU_BATCH_TOKENS = 4096  # vLLM's own default there
+
 
 def llm_settings(engine: EngineConfig, model: ModelConfig, rollout: RolloutConfig) -> dict[str, Any]:
     """What a ``vllm.LLM`` must be told so that it samples as the trainer's model would."""
@@ -37,7 +39,20 @@ def llm_settings(engine: EngineConfig, model: ModelConfig, rollout: RolloutConfi
         "enable_prefix_caching": True,  # a continuation finds its context there
         "logprobs_mode": "processed_logprobs",
         "disable_log_stats": True,
+        **_unchunked_on_cpu(rollout),
     }
+
+
+def _unchunked_on_cpu(rollout: RolloutConfig) -> dict[str, Any]:
+    """Let a prompt be prefilled as a whole where there is no GPU.
+
+    vLLM throws away what it samples after a part of a prompt, and takes the draw back by rewinding the
+    request's generator, which a generator on the CPU cannot do: a request with a seed would raise.
+    """
+    if torch.cuda.is_available():
+        return {}
+    longest = rollout.max_prompt_tokens + rollout.max_tokens
+    return {"enable_chunked_prefill": False, "max_num_batched_tokens": max(_CPU_BATCH_TOKENS, longest)}
 
 
 def load_llm(engine: EngineConfig, model: ModelConfig, rollout: RolloutConfig, seed: int) -> LLM:

@@ -13,11 +13,18 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from transformers import GenerationConfig, PreTrainedModel, StoppingCriteria, StoppingCriteriaList
+from transformers import (
+    GenerationConfig,
+    LogitsProcessorList,
+    PreTrainedModel,
+    StoppingCriteria,
+    StoppingCriteriaList,
+)
 
 from src.ranks import Ranks
 from src.rollout.engines.base import Finish, Generation, Request
 from src.rollout.engines.cache import build_cache
+from src.rollout.streams import stream_processors
 from src.rollout.tokens import TokenCodec
 
 
@@ -137,7 +144,7 @@ class TransformersEngine:
         requests = order[: self._batch_size]
         chosen = {id(request) for request in requests}
         self._pending = deque(request for request in self._pending if id(request) not in chosen)
-        limits = self._generate(requests, until, self._sampling)
+        limits = self._generate(requests, until, self._sampling, self._processors(requests))
         done = []
         for request, tokens, finish in zip(requests, limits.sampled, limits.finish, strict=True):
             earlier = self._partial.pop(request.id, [])
@@ -148,21 +155,44 @@ class TransformersEngine:
                     [*request.token_ids, *tokens],
                     request.max_tokens - len(tokens),
                     request.watch,
+                    request.seed,
                 )
                 self._pending.append(rest)
             else:
                 done.append(Generation(request.id, earlier + tokens, None, finish))
         return done
 
+    def _processors(self, requests: list[Request]) -> LogitsProcessorList | None:
+        """Return what samples each row from its own stream; None: all share torch's."""
+        seeds = [request.seed for request in requests if request.seed is not None]
+        if not seeds or not self._sampling["do_sample"]:
+            return None
+        if len(seeds) < len(requests):
+            raise ValueError("requests with and without a seed at once; give all of them one, or none")
+        return stream_processors(
+            seeds,
+            [len(self._partial.get(request.id, [])) for request in requests],
+            max(request.max_tokens for request in requests),
+            temperature=self._sampling["temperature"],
+            top_p=self._sampling["top_p"],
+            device=self._model.device,
+        )
+
     @torch.no_grad()
-    def _generate(self, requests: list[Request], until: float | None, sampling: dict[str, Any]) -> _RowLimits:
+    def _generate(
+        self,
+        requests: list[Request],
+        until: float | None,
+        sampling: dict[str, Any],
+        processors: LogitsProcessorList | None = None,
+    ) -> _RowLimits:
         model = self._model
         width = max(len(request.token_ids) for request in requests)
         rows = [[self._pad_id] * (width - len(r.token_ids)) + list(r.token_ids) for r in requests]
         mask = [[0] * (width - len(r.token_ids)) + [1] * len(r.token_ids) for r in requests]
         limits = _RowLimits(requests, self._codec.eos_ids, int(self._leave * len(requests)), until)
         settings = GenerationConfig(
-            **sampling,
+            **({"do_sample": False} if processors else sampling),
             pad_token_id=self._pad_id,
             eos_token_id=sorted(self._codec.eos_ids),
             max_new_tokens=max(request.max_tokens for request in requests),
@@ -178,6 +208,7 @@ class TransformersEngine:
                 attention_mask=torch.tensor(mask, device=model.device),
                 past_key_values=build_cache(model),
                 generation_config=settings,
+                logits_processor=processors,
                 stopping_criteria=StoppingCriteriaList([limits]),
                 synced_gpus=self._in_step is not None,
             )

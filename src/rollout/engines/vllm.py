@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 from src.rollout.engines.base import EngineError, Finish, Generation, Request
+from src.rollout.streams import derive_seed
 from src.rollout.tokens import TokenCodec
 
 if TYPE_CHECKING:
@@ -52,6 +53,12 @@ class Progress:
     def left(self) -> int:
         """How many tokens may still be sampled."""
         return self.request.max_tokens - len(self.token_ids)
+
+    @property
+    def seed(self) -> int | None:
+        """Of the next piece, which must not draw the numbers of the one before again."""
+        seed = self.request.seed
+        return None if seed is None else derive_seed(seed, len(self.token_ids))
 
     def take(
         self, token_ids: Sequence[int], logprobs: Sequence[float], eos_ids: frozenset[int]
@@ -163,6 +170,7 @@ class VLLMEngine:
         params = SamplingParams(
             **self._sampling,
             max_tokens=progress.left,
+            seed=progress.seed,
             stop_token_ids=sorted(self._eos_ids | watch.stop_ids if watch else self._eos_ids),
             stop=strings,
             include_stop_str_in_output=True,

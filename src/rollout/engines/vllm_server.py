@@ -279,6 +279,7 @@ class VLLMServerEngine:
             "model": self._model,
             "prompt": progress.context,
             "max_tokens": progress.left,
+            "seed": progress.seed,
             "stop_token_ids": sorted(self._eos_ids | watch.stop_ids if watch else self._eos_ids),
             "stop": list(watch.stop_strings) if watch else [],
             "include_stop_str_in_output": True,
