@@ -16,6 +16,7 @@ from typing import Any
 
 import polars as pl
 
+from analysis.caveats import caveats
 from src.console import console
 from src.records import SCHEMA_VERSION, RecordError, parse_record
 from src.schema import ConfigError
@@ -47,9 +48,12 @@ _SCHEMA = pl.Schema(
         "dropped_tokens": pl.Int64,
         "answer": pl.String,
         "correct": pl.Boolean,
+        "seed": pl.Int64,
+        "straggler": pl.Boolean,
         "rewards": pl.Struct({"total": pl.Float64}),
     }
 )
+_OPTIONAL = ("subject", "level", "answer", "seed", "straggler", "rewards")
 # The last block that a segment opens is the one that ran; its closing fence ends the segment, or may
 # already be the sandbox's.
 _CODE = r"(?is)^.*```[ \t]*py(?:thon)?[0-9]*[ \t]*\n(.*?)\n?[ \t]*`*\s*$"
@@ -82,7 +86,11 @@ class Source:
 
     def settings(self) -> dict[str, Any]:
         """What the run's summary says of how its numbers were made; empty without one."""
-        return summary_settings(self.file.parent) | {"records": str(self.file), "phase": self.phase}
+        found = summary_settings(self.file.parent) | {"records": str(self.file), "phase": self.phase}
+        table = load(self.file)
+        counts = pl.col("phase") == self.phase if self.phase else pl.col("phase") != "train"
+        told = caveats(self.file, table.filter(counts))
+        return found | ({"caveats": told} if told else {})
 
 
 def summary_settings(folder: Path) -> dict[str, Any]:
@@ -156,9 +164,11 @@ def _load_source(text: str, name: str, modes: list[str] | None, *, code: bool) -
             f"{name}={text}: the records hold the phases {', '.join(phases)}; name one of them: "
             f"{source.path}@{phases[0]}"
         )
+    table = table.filter(pl.col("phase") == chosen[0])
+    for caveat in caveats(source.file, table):
+        console.print(f"{name}={text}: {caveat}", style="bold yellow", markup=False)
     return table.filter(
-        (pl.col("phase") == chosen[0])
-        & (pl.col("stop_reason") != "infrastructure")
+        (pl.col("stop_reason") != "infrastructure")
         & (pl.col("mode").is_in(modes) if modes is not None else True)
     )
 
@@ -220,7 +230,7 @@ def _parse(lines: bytes, file: Path, number: int) -> pl.DataFrame:
             table.height == lines.count(b"\n")
             and table.select(
                 (pl.col("version") == SCHEMA_VERSION).all()
-                & pl.all_horizontal(pl.exclude("subject", "level", "answer", "rewards").is_not_null().all())
+                & pl.all_horizontal(pl.exclude(*_OPTIONAL).is_not_null().all())
             ).item()
         )
     except pl.exceptions.PolarsError:
@@ -262,7 +272,7 @@ def derive(table: pl.DataFrame) -> pl.DataFrame:
         pl.col("executions").list.eval(execution.field("error")).alias("errors"),
         pl.col("executions").list.eval(execution.field("seconds")).alias("seconds"),
         programs.alias("code"),
-        "stop_reason", "answer", "correct",
+        "stop_reason", "answer", "correct", "seed", "straggler",
         pl.col("rewards").struct.field("total").alias("reward"),
     )  # fmt: skip
 

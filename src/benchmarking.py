@@ -38,14 +38,23 @@ class Earlier:
     Attributes:
         done: problem id and sample of each trajectory.
         results: that count them.
+
+    Raises:
+        ConfigError: they were sampled without random streams of their own, so that going on is biased.
     """
 
-    def __init__(self, file: Path) -> None:
+    def __init__(self, file: Path, temperature: float) -> None:
         self.done: dict[str, set[tuple[str, int]]] = defaultdict(set)
         self.results: dict[str, Results] = defaultdict(Results)
         if not file.exists():
             return
         for record in iter_records(file):
+            if record.seed is None and temperature > 0:
+                raise ConfigError(
+                    f"{file}: an older version began this evaluation; to go on would draw what was under way "
+                    "again, with other random numbers, and favour trajectories that end early; evaluate anew "
+                    "in another folder (hydra.run.dir)"
+                )
             self.done[record.mode].add((record.problem_id, record.sample))
             self.results[record.mode].add(record)
 
@@ -65,7 +74,7 @@ def run(cfg: EvaluationConfig, run_dir: Path) -> dict[str, Any]:
     """
     start = time.perf_counter()
     _check_folder(cfg, run_dir)
-    earlier = Earlier(run_dir / RECORDS)
+    earlier = Earlier(run_dir / RECORDS, cfg.evaluate.temperature)
     kind = choose_engine(cfg.engine)
     problems = shard(load_benchmark(cfg.benchmark), cfg.evaluate.shard)
     provenance.save(cfg, run_dir)

@@ -21,6 +21,12 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
+# Counts in an evaluation's results, and what they mean for its accuracy.
+_ENDED_EARLY = {
+    "stragglers": "trajectories were ended by rollout.max_seconds: long ones are counted as they were then",
+    "infrastructure": "trajectories were lost to the infrastructure and are left out",
+}
+
 # Wide enough for the step lines when the output goes to a file.
 console = Console(soft_wrap=True, width=None if sys.stdout.isatty() else 120)
 
@@ -74,6 +80,17 @@ def percent(result: dict[str, Any] | None) -> str:
     return f"{100 * result['accuracy']:.1f} % [{100 * low:.1f}, {100 * high:.1f}]"
 
 
+def _left_out(evaluations: dict[str, dict[str, Any]]) -> list[str]:
+    """Say which accuracies are biased, since something ended long trajectories early."""
+    return [
+        f"{title}, {mode}: {result[name]} {says}"
+        for title, results in evaluations.items()
+        for mode, result in results.items()
+        for name, says in _ENDED_EARLY.items()
+        if result.get(name)
+    ]
+
+
 def comparison(evaluations: dict[str, dict[str, Any]]) -> Table:
     """Return a table of accuracies by mode and subject.
 
@@ -84,6 +101,7 @@ def comparison(evaluations: dict[str, dict[str, Any]]) -> Table:
     for column in ("mode", "subject", "n", *evaluations):
         table.add_column(column, justify="right" if column == "n" else "left", no_wrap=True)
     *_, last = evaluations.values()
+    table.caption = "; ".join(_left_out(evaluations)) or None
     for mode, results in last.items():
         found = [one.get(mode) for one in evaluations.values()]
         table.add_row(mode, "all", str(results["n"]), *map(percent, found), style="bold")

@@ -48,10 +48,13 @@ class Results:
     def __init__(self) -> None:
         self._tally = Tally()
         self._outcomes: dict[str, dict[str, list[bool]]] = {}  # by subject and problem
+        self._stragglers = self._spoilt = 0
 
     def add(self, record: TrajectoryRecord) -> None:
         """Count one more record."""
         self._tally.add(record)
+        self._stragglers += bool(record.straggler)
+        self._spoilt += record.stop_reason == "infrastructure"
         outcomes = self._outcomes.setdefault(record.subject or "none", {})
         if record.stop_reason != "infrastructure":
             outcomes.setdefault(record.problem_id, []).append(record.correct)
@@ -59,17 +62,26 @@ class Results:
     def merge(self, other: Results) -> None:
         """Count what another has counted, too."""
         self._tally.merge(other._tally)
+        self._stragglers += other._stragglers
+        self._spoilt += other._spoilt
         for subject, problems in other._outcomes.items():
             ours = self._outcomes.setdefault(subject, {})
             for name, values in problems.items():
                 ours.setdefault(name, []).extend(values)
 
     def summary(self) -> dict[str, Any]:
-        """Return accuracy over all and by subject, and every metric of the rollouts."""
+        """Return accuracy over all and by subject, and every metric of the rollouts.
+
+        ``stragglers`` are trajectories that ``rollout.max_seconds`` ended, counted as they were; those that
+        ``infrastructure`` spoilt are not in the accuracy. Both hit long trajectories more often than short
+        ones, so that an accuracy beside such a count is biased.
+        """
         metrics = self._tally.metrics()
         everywhere = [values for problems in self._outcomes.values() for values in problems.values()]
         summary = {
             **_accuracy(everywhere),
+            "stragglers": self._stragglers,
+            "infrastructure": self._spoilt,
             "by_subject": {
                 subject: _accuracy(list(problems.values()))
                 for subject, problems in sorted(self._outcomes.items())
@@ -113,8 +125,8 @@ def evaluate(
 ) -> dict[str, Any]:
     """Sample ``cfg.k`` trajectories per problem in ``mode``, record them, return their summary.
 
-    Each trajectory's random stream follows from ``cfg.seed``, problem, mode and sample alone. The global random
-    state is left as it was: an evaluation does not change a training run.
+    Each trajectory's random stream follows from ``cfg.seed``, problem, mode and sample alone. The global
+    random state is left as it was: an evaluation does not change a training run.
 
     Args:
         collector: with the engine, the limits and the records to use.

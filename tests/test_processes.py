@@ -214,3 +214,21 @@ def test_the_main_entry_as_two_processes(engine: str, tmp_path: Path) -> None:
             assert row["sampling/logprob_difference_mean"] < 1e-4
     counts = Counter((r.phase, r.mode, r.step, r.problem_id, r.sample) for r in records)
     assert set(counts.values()) == {1}
+    if engine == "transformers":  # the evaluation before training is what one process makes of it
+        overrides = ["+experiment=mini_debug", "tracking=none", "data.heldout_size=5", "trainer.steps=1"]
+        done = subprocess.run(
+            [sys.executable, "-m", "src.train", *overrides, f"hydra.run.dir={tmp_path}/alone"],
+            cwd=ROOT, capture_output=True, text=True, timeout=300,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        alone = read_records(tmp_path / "alone" / "trajectories.jsonl")
+        evaluated = [
+            {
+                (r.mode, r.problem_id, r.sample, *(s.text for s in r.segments))
+                for r in one
+                if r.phase == "before"
+            }
+            for one in (records, alone)
+        ]
+        assert evaluated[0] == evaluated[1]
+        assert len(evaluated[0]) == 10

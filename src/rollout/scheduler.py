@@ -203,9 +203,8 @@ class RolloutScheduler:
         """Ask the engine to continue."""
         watch = self._stopping.watch(live.scanner) if self._stops(live) else None
         live.turn_began = time.monotonic()
-        seed = live.trajectory.task.seed
-        if seed is not None:
-            seed = derive_seed(seed, live.requests)
+        own = live.trajectory.task.seed
+        seed = None if own is None else derive_seed(own, live.requests)
         live.requests += 1
         self._engine.submit(Request(index, live.context, live.left, watch, seed))
 

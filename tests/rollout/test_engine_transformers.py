@@ -113,6 +113,40 @@ def test_samples_do_not_depend_on_the_order_in_which_requests_arrive() -> None:
     assert found[0] == found[1]
 
 
+def test_a_seeded_request_draws_the_same_whatever_is_beside_it() -> None:
+    """Batch, order, leftovers, torch's own seed and the other requests change nothing."""
+
+    def drawn(order: list[int], seed: int, **options: float) -> dict[int, list[int]]:
+        torch.manual_seed(seed)
+        sampler = engine(temperature=1.0, **options)
+        for index in order:
+            sampler.submit(Request(index, PROMPTS[index], 12, None, 100 + index))
+        return {index: generation.token_ids for index, generation in drain(sampler).items()}
+
+    whole = drawn([0, 1, 2, 3, 4], 0)
+    assert len({tuple(ids) for ids in whole.values()}) == 5
+    assert drawn([3, 1, 4, 0, 2], 1, batch_size=2) == whole
+    assert drawn([0, 1, 2, 3, 4], 2, leave=0.6) == whole
+    for index in range(5):
+        assert drawn([index], 3) == {index: whole[index]}
+
+
+def test_a_seed_is_for_all_requests_or_for_none() -> None:
+    sampler = engine(temperature=1.0)
+    sampler.submit(Request(0, PROMPTS[0], 5, None, 1))
+    sampler.submit(Request(1, PROMPTS[1], 5))
+    with pytest.raises(ValueError, match="with and without a seed"):
+        sampler.poll()
+
+
+def test_seeded_sampling_leaves_torchs_random_state_alone() -> None:
+    state = torch.get_rng_state()
+    sampler = engine(temperature=0.9, top_p=0.9)
+    sampler.submit(Request(0, PROMPTS[0], 9, None, 1))
+    drain(sampler)
+    assert torch.equal(torch.get_rng_state(), state)
+
+
 def test_stop_forgets() -> None:
     sampler = engine()
     sampler.submit(Request(0, PROMPTS[0], 9))
