@@ -301,7 +301,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, subp
     command = [
         sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--model", str(BASE),
         "--dtype", "float32", "--logprobs-mode", "processed_logprobs", "--max-model-len", "1184",
-        "--enforce-eager", "--host", "127.0.0.1", "--port", str(port),
+        "--enforce-eager", "--no-enable-chunked-prefill", "--host", "127.0.0.1", "--port", str(port),
     ]  # fmt: skip
     environment = os.environ | {"VLLM_CPU_KVCACHE_SPACE": "1", "VLLM_CPU_OMP_THREADS_BIND": "nobind"}
     with log.open("wb") as output:
