@@ -1,8 +1,8 @@
 """``python -m experiments.evaluation.interrupted FOLDER``: does an interruption change an evaluation?
 
 The same evaluation runs whole, and killed (kill -9) at random moments and resumed; then trajectories are
-compared one by one. Further arguments are overrides of ``src.evaluate``. The last bits of a probability depend
-on the batch in which it was computed; a draw next to the border between two tokens may fall on the other side.
+compared one by one. Further arguments are overrides of ``src.evaluate``. A probability's last bits depend on
+the batch in which it was computed: a draw next to the border between two tokens may fall on either side.
 
 Exits with code 1 if the interval of the difference of accuracies reaches 3 points, or if fewer trajectories
 than ``--equal`` are the same.
