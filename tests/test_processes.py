@@ -231,4 +231,4 @@ def test_the_main_entry_as_two_processes(engine: str, tmp_path: Path) -> None:
             for one in (records, alone)
         ]
         assert evaluated[0] == evaluated[1]
-        assert len(evaluated[0]) == 10
+        assert len(evaluated[0]) == 15

@@ -159,6 +159,7 @@ def test_time_that_is_up_ends_what_is_live_as_length(streaming: bool) -> None:
     assert [len(t.executions) for t in trajectories] == [0] * 8
     assert all(t.completion_ids and t.mask == [1] * len(t.mask) for t in trajectories)
     assert scheduler.meter.stragglers == 8
+    assert all(t.straggler for t in trajectories)
     assert len(cancelled) == 8
     assert scheduler.meter.elapsed < 2
 
