@@ -10,6 +10,8 @@ What differs from plain ``math_verify.verify(parse(gold), parse(answer))``:
 - Units are dropped when they are typeset as text or are words after a number; math-verify would also turn
   ``3t`` into ``3``.
 - Text answers are compared as text; math-verify multiplies their letters.
+- Relations are compared as relations (``src.rewards.relations``); math-verify takes any two that it cannot
+  solve for equal.
 - Python's ``**`` and ``pi``, Unicode signs, repeating decimals, percentages and numerals in a base are read.
 """
 
@@ -21,17 +23,17 @@ from typing import Any
 from latex2sympy2_extended import NormalizationConfig, latex2sympy, normalize_latex
 from latex2sympy2_extended.logic import And
 from latex2sympy2_extended.sets import FiniteSet
-from math_verify import verify
 from math_verify.grader import should_treat_as_complex
 from math_verify.parser import get_last_eq
-from sympy import Basic, Expr, Float, Interval, MatrixBase, Rational, Tuple, Union, log
+from sympy import Basic, Expr, Float, Interval, MatrixBase, Rational, Tuple, Union
 from sympy.core.relational import Relational
+
+from src.rewards.relations import same
+from src.rewards.values import evaluated
 
 _NORMALIZATION = NormalizationConfig(
     basic_latex=True, units=False, malformed_operators=True, nits=True, boxed="last", equations=False
 )
-_DIGITS = 50  # of a numeric comparison
-_EQUAL, _SMALLEST, _LARGEST = Rational(1, 10**40), Rational(1, 10**30), 10**1000
 
 _SIGNS = str.maketrans(
     {
@@ -160,14 +162,7 @@ def _same_value(gold: str, answer: str) -> bool:
     right = _parse(answer) if left is not None else None
     if left is None or right is None:
         return False
-    left, right = _exact(left), _exact(right)
-    if isinstance(left, Expr) and isinstance(right, Expr):
-        same = (
-            _same_number(left, right) if left.is_number and right.is_number else _same_expression(left, right)
-        )
-        if same is not None:
-            return same
-    return bool(verify(left, right, timeout_seconds=None, allow_set_relation_comp=True))
+    return same(_exact(left), _exact(right))
 
 
 def _parse(latex: str) -> Any:
@@ -200,43 +195,11 @@ def _exact(value: Any) -> Any:
         return Interval(_exact(value.start), _exact(value.end), value.left_open, value.right_open)
     if isinstance(value, Union):
         return Union(*map(_exact, value.args), evaluate=False)
-    if isinstance(value, Relational):
-        return value.func(_exact(value.lhs), _exact(value.rhs), evaluate=False)
-    if not isinstance(value, Expr):
-        return value
-    value = value.xreplace({decimal: Rational(str(decimal)) for decimal in value.atoms(Float)})
-    if value.is_number:
-        evaluated = value.doit()
-        return evaluated if evaluated.is_Rational else value
-    return value
+    if isinstance(value, Relational):  # not evaluated: 2 + 3 = 5 says more than 5 = 5
+        sides = (_rational(side) if isinstance(side, Expr) else _exact(side) for side in value.args)
+        return value.func(*sides, evaluate=False)
+    return evaluated(_rational(value)) if isinstance(value, Expr) else value
 
 
-def _same_number(left: Expr, right: Expr) -> bool | None:
-    """Compare to 40 decimals or, below 1, to 40 significant digits; None if that cannot tell."""
-    if left.is_Rational and right.is_Rational:
-        return bool(left == right)
-    sizes = abs(left.evalf()).evalf(), abs(right.evalf()).evalf()
-    if sizes[0].is_infinite or sizes[1].is_infinite:  # division by zero has no sign, and equals nothing
-        return bool(left == right and left.is_extended_real)
-    if not (sizes[0].is_Number and sizes[1].is_Number):
-        return None
-    scale = max(sizes)
-    if not _SMALLEST < scale < _LARGEST:
-        return None
-    digits = int(log(scale, 10)) + 3 * _DIGITS  # so many may cancel
-    difference = abs((left - right).evalf(_DIGITS, maxn=digits)).evalf()
-    return bool(difference <= min(scale, 1) * _EQUAL) if difference.is_Number else None
-
-
-def _same_expression(left: Expr, right: Expr) -> bool | None:
-    """Decide the easy cases of expressions with variables, much faster than by simplifying; None if hard."""
-    if (left - right).expand() == 0:
-        return True
-    if left.is_Symbol or right.is_Symbol:  # math-verify knows several spellings of one symbol
-        return None
-    symbols = sorted(left.free_symbols | right.free_symbols, key=str)
-    point = {symbol: Rational(1009 + 26 * index, 1013) for index, symbol in enumerate(symbols)}
-    values = left.subs(point).evalf(_DIGITS), right.subs(point).evalf(_DIGITS)
-    if values[0].is_Float and values[1].is_Float and _same_number(*values) is False:
-        return False
-    return None
+def _rational(value: Expr) -> Expr:
+    return value.xreplace({decimal: Rational(str(decimal)) for decimal in value.atoms(Float)})
