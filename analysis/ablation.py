@@ -4,8 +4,9 @@ Arms differ in one idea and have a run for each of several seeds, the same in ev
 numbers of the training curves, of each arm and against the baseline, with intervals and a sentence for each.
 
 Intervals of held-out accuracies take both seeds and problems for random samples; those of curves are
-Student's over seeds; differences are paired. A verdict goes by the interval of its own comparison; where
-there are many, look at ``p_holm`` too.
+Student's over seeds; differences are paired. A difference is called one where its interval leaves out 0 and
+p, adjusted for the arms compared in the same measure (Holm), says so too; where only the interval does, it is
+undecided.
 """
 
 from __future__ import annotations
@@ -24,7 +25,9 @@ from analysis.measures import CHANGES, Measure, Windows
 from analysis.output import Output, show
 from analysis.stats import Floats, Mean, crossed_interval, t_interval
 from analysis.verdicts import adjusted, change, difference, numbers
+from src.console import span
 from src.entry import entry
+from src.intervals import DIFFERENCE, SHARE
 from src.schema import option
 
 NAME = "ablation"
@@ -41,7 +44,7 @@ class AblationConfig:
     measures: list[str] = option(["accuracy:last", "accuracy:gain", "reward:drop"])  # METRIC:HOW
     mode: str | None = option("free", choices=("free", "text", "code"))  # of held-out accuracy; null: without
     last: int = option(10, at_least=1)  # steps at either end
-    around: int = option(5, at_least=1)  # steps before and after each rise of the budget
+    around: int = option(5, at_least=3)  # steps of the trends before and after each rise of the budget
     window: int = option(5, at_least=1)  # steps of the running mean
     confidence: float = option(0.95, above=0, below=1)
 
@@ -65,12 +68,14 @@ def measured(arms: Arms, baseline: str, measure: Measure, windows: Windows) -> d
     }
 
 
-def row(arm: str, measure: str, found: Mean, of_seeds: Floats, problems: int | None) -> dict[str, Any]:
+def row(
+    arm: str, measure: str, found: Mean, of_seeds: Floats, problems: int | None, k: str | None
+) -> dict[str, Any]:
     """Return the row of an arm and a measure; ``of_seeds`` are the values of its runs."""
     known = of_seeds[np.isfinite(of_seeds)]
     return {
         "arm": arm, "measure": measure, "value": found.value, "low": found.low, "high": found.high,
-        "seeds": known.size, "problems": problems, "of_seeds": of_seeds.tolist(),
+        "seeds": known.size, "problems": problems, "k": k, "of_seeds": of_seeds.tolist(),
     }  # fmt: skip
 
 
@@ -83,12 +88,12 @@ def on_curves(
     for measure in measures:
         values = measured(arms, baseline, measure, windows)
         for arm, mine in values.items():
-            found = t_interval(mine[np.isfinite(mine)], cfg.confidence)
-            rows.append(row(arm, str(measure), found, mine, None))
+            found = t_interval(mine[np.isfinite(mine)], cfg.confidence, measure.bounds)
+            rows.append(row(arm, str(measure), found, mine, None, None))
             if arm != baseline:
                 # what differs by rounding alone is the same
                 gaps = np.round(mine - values[baseline], 12)
-                gap = t_interval(gaps[np.isfinite(gaps)], cfg.confidence)
+                gap = t_interval(gaps[np.isfinite(gaps)], cfg.confidence, measure.gap_bounds)
                 verdicts.append(difference(str(measure), arm, baseline, gap, gap.n, None))
             elif len(arms) == 1 and measure.how in CHANGES:
                 verdicts.append(change(str(measure), arm, found, found.n))
@@ -102,14 +107,15 @@ def on_problems(
     if cfg.mode is None:
         return [], [], 0
     heldout = load_heldout(arms, cfg.mode)
+    k = span(*heldout.k)
     rows, verdicts = [], []
     for arm, values in heldout.values.items():
         seeds, problems = values.shape
-        found = crossed_interval(values, cfg.confidence)
-        rows.append(row(arm, HELDOUT, found, values.mean(axis=1), problems))
+        found = crossed_interval(values, cfg.confidence, SHARE)
+        rows.append(row(arm, HELDOUT, found, values.mean(axis=1), problems, k))
         if arm != baseline:
-            gap = crossed_interval(values - heldout.values[baseline], cfg.confidence)
-            verdicts.append(difference(HELDOUT, arm, baseline, gap, seeds, problems))
+            gap = crossed_interval(values - heldout.values[baseline], cfg.confidence, DIFFERENCE)
+            verdicts.append(difference(HELDOUT, arm, baseline, gap, seeds, problems, k))
     return rows, verdicts, heldout.left_out
 
 
@@ -156,7 +162,7 @@ def main(cfg: AblationConfig, folder: Path) -> None:
     seeds = [run.seed for run in arms[baseline]]
     rows, verdicts, left_out = on_problems(arms, baseline, cfg)
     more_rows, more_verdicts = on_curves(arms, baseline, measures, cfg)
-    rows, verdicts = rows + more_rows, adjusted(verdicts + more_verdicts)
+    rows, verdicts = rows + more_rows, adjusted(verdicts + more_verdicts, cfg.confidence)
     output = Output(folder, {"analysis": asdict(cfg), "runs": run_settings(arms)})
     flat = [one | {"of_seeds": " ".join(f"{x:.6g}" for x in one["of_seeds"])} for one in rows]
     output.table(NAME, pl.DataFrame(flat, infer_schema_length=None).fill_nan(None))
@@ -183,8 +189,8 @@ def main(cfg: AblationConfig, folder: Path) -> None:
         ],
     )
     show(
-        f"comparisons ({len(verdicts)}), each by its own {cfg.confidence:.0%} interval; Holm: p adjusted for "
-        "the arms compared in the same measure",
+        f"comparisons ({len(verdicts)}), with {cfg.confidence:.0%} intervals; Holm: p adjusted for the arms "
+        "compared in the same measure; problems x trajectories of each",
         ["", "p", "Holm"],
         [[one["sentence"], _p(one["p"]), _p(one["p_holm"])] for one in verdicts],
     )

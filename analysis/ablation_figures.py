@@ -10,7 +10,7 @@ import polars as pl
 from matplotlib.axes import Axes
 
 from analysis.arms import Arms
-from analysis.measures import HOWS, Windows
+from analysis.measures import HOWS, SHARES, Windows
 from analysis.output import look, percent_axis, subplots
 from analysis.training_curves import smooth
 
@@ -35,10 +35,6 @@ LABELS = {
     "tokens/feedback": "feedback tokens a trajectory",
     "held-out accuracy": "accuracy on held-out problems",
 }
-SHARES = (
-    *("accuracy", "held-out accuracy", "code_share", "failed_share", "repair_rate", "budget_used_up"),
-    *("invented_share", "stop/answered", "clip/high", "tokens/dropped_share"),
-)
 
 
 def draw_curves(arms: Arms, metrics: list[str], window: int) -> Any:
@@ -139,4 +135,4 @@ def draw_measures(rows: list[dict[str, Any]], arms: list[str], windows: Windows,
 def _size(rows: list[dict[str, Any]]) -> str:
     seeds = sorted({one["seeds"] for one in rows})
     text = " or ".join(map(str, seeds)) + (" seed" if seeds == [1] else " seeds")
-    return text + (f", {rows[0]['problems']} problems" if rows[0]["problems"] else "")
+    return text + (f", {rows[0]['problems']} problems x {rows[0]['k']}" if rows[0]["problems"] else "")

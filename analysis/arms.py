@@ -51,6 +51,7 @@ class Heldout:
 
     values: dict[str, Floats]
     left_out: int  # problems of which some run has no trajectory that the infrastructure left whole
+    k: tuple[int, int]  # trajectories of a problem in a run, fewest and most
 
 
 def load_runs(arms: Mapping[str, list[str]], metrics: list[str]) -> Arms:
@@ -134,7 +135,7 @@ def load_heldout(arms: Arms, mode: str) -> Heldout:
     Raises:
         AnalysisError: a run has no such records, or was asked other problems.
     """
-    tables: dict[str, list[dict[str, float | None]]] = {}
+    tables: dict[str, list[dict[str, tuple[float, int] | None]]] = {}
     asked: set[str] = set()
     for arm, runs in arms.items():
         for run in runs:
@@ -146,15 +147,17 @@ def load_heldout(arms: Arms, mode: str) -> Heldout:
                     "first run; give runs evaluated on the same problems (data.seed, data.heldout_size)"
                 )
             tables.setdefault(arm, []).append(table)
-    whole = [one for one in sorted(asked) if all(t[one] is not None for ts in tables.values() for t in ts)]
+    whole = [one for one in sorted(asked) if all(t[one] for ts in tables.values() for t in ts)]
     if not whole:
         raise AnalysisError(f"mode={mode}: no held-out problem has an unspoilt trajectory in every run")
-    values = {arm: np.array([[t[one] for one in whole] for t in ts], float) for arm, ts in tables.items()}
-    return Heldout(values, len(asked) - len(whole))
+    # arms x seeds x problems x (accuracy, trajectories)
+    found = np.array([[[t[one] for one in whole] for t in ts] for ts in tables.values()], float)
+    values = {arm: found[i, ..., 0] for i, arm in enumerate(tables)}
+    return Heldout(values, len(asked) - len(whole), (int(found[..., 1].min()), int(found[..., 1].max())))
 
 
-def _after(run: Run, mode: str) -> dict[str, float | None]:
-    """Return accuracies by problem; None where the infrastructure spoilt all its trajectories."""
+def _after(run: Run, mode: str) -> dict[str, tuple[float, int] | None]:
+    """Return accuracy and trajectories by problem; None where the infrastructure spoilt all of these."""
     try:
         table = load(Source(run.folder, PHASE).file)
     except RecordError as error:
@@ -166,9 +169,13 @@ def _after(run: Run, mode: str) -> dict[str, float | None]:
             f"{run.name}: has no records of mode {mode} after training (modes there: "
             f"{', '.join(modes) or 'none'}); choose another mode, or mode=null to leave accuracies out"
         )
-    right = pl.col("correct").filter(pl.col("stop_reason") != "infrastructure").mean()
-    rows = after.filter(pl.col("mode") == mode).group_by("problem_id").agg(right)
-    return dict(rows.iter_rows())
+    right = pl.col("correct").filter(pl.col("stop_reason") != "infrastructure")
+    rows = (
+        after.filter(pl.col("mode") == mode)
+        .group_by("problem_id")
+        .agg(right.mean().alias("accuracy"), right.count().alias("n"))
+    )
+    return {problem: (accuracy, n) if n else None for problem, accuracy, n in rows.iter_rows()}
 
 
 def run_settings(arms: Arms) -> dict[str, list[dict[str, Any]]]:

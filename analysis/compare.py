@@ -1,6 +1,8 @@
 """``python -m analysis.compare 'policies={one: runs/A, other: runs/B}'``: is the second better?
 
-Paired by problem, in each mode that both were evaluated in: difference, interval, sign test, and a sentence.
+Paired by problem, in each mode that both were evaluated in: difference of the problems' mean accuracies,
+interval over problems, the p value that fits it, and a sentence. Problems that one side alone was asked are
+left out, and listed.
 """
 
 from __future__ import annotations
@@ -10,16 +12,16 @@ from pathlib import Path
 from typing import Any
 
 import polars as pl
-from scipy.stats import binomtest
 
 from analysis.config import AnalysisConfig
 from analysis.data import AnalysisError, load_arms, settings
 from analysis.output import Output, percent_axis, show, subplots
-from analysis.pairs import side_by_side
-from analysis.stats import Estimate, mean_interval
+from analysis.pairs import sampled, side_by_side
+from analysis.stats import Estimate, Mean, paired_interval
 from src.entry import entry
 
 NAME = "compare"
+_NAMED = 10  # problems of one side that the terminal names
 
 
 @dataclass
@@ -28,33 +30,47 @@ class CompareConfig(AnalysisConfig):
 
 
 def compare(table: pl.DataFrame, one: str, other: str, cfg: CompareConfig) -> dict[str, Any]:
-    """Return difference, interval and sign test of two arms over the problems that both were asked."""
-    problems = table.group_by("arm", "problem_id").agg(pl.col("correct").mean().alias("accuracy"))
+    """Return difference, interval and p of two arms over the problems that both were asked.
+
+    A problem counts once, however many trajectories it has on either side.
+    """
+    problems = table.group_by("arm", "problem_id").agg(
+        pl.len().alias("n"), pl.col("correct").mean().alias("accuracy")
+    )
     both = side_by_side(problems.sort("arm", "problem_id"), one, other)
     gain = (both["accuracy_other"] - both["accuracy"]).to_numpy()
     better, worse = int((gain > 0).sum()), int((gain < 0).sum())
-    sign = binomtest(better, better + worse).pvalue if better + worse else 1.0
-    estimate = mean_interval(gain, cfg.resamples, cfg.confidence, cfg.seed)
+    found = paired_interval(gain, cfg.resamples, cfg.confidence, cfg.seed)
+    shared = set(both["problem_id"])
+    alone = {
+        arm: sorted(set(problems.filter(pl.col("arm") == arm)["problem_id"]) - shared) for arm in (one, other)
+    }
     return {
-        "first": one, "second": other,
+        "first": one, "second": other, "k": sampled(both),
         "first_accuracy": float(both["accuracy"].mean()),  # type: ignore[arg-type]
         "second_accuracy": float(both["accuracy_other"].mean()),  # type: ignore[arg-type]
-        "difference": asdict(estimate), "better": better, "worse": worse, "equal": gain.size - better - worse,
-        "sign_test": float(sign), "verdict": verdict(other, one, estimate, float(sign), cfg.confidence),
-        "left_out": table["problem_id"].n_unique() - both.height,
+        "difference": asdict(found), "better": better, "worse": worse, "equal": gain.size - better - worse,
+        "verdict": verdict(other, one, found, sampled(both)),
+        "only_first": alone[one], "only_second": alone[other],
     }  # fmt: skip
 
 
-def verdict(second: str, first: str, gain: Estimate, sign: float, confidence: float) -> str:
-    """Say what the numbers allow: both interval and sign test must tell the arms apart."""
-    if gain.low <= 0 <= gain.high or sign > 1 - confidence:
-        return f"{second} and {first} cannot be told apart with {gain.n} problems"
+def verdict(second: str, first: str, gain: Mean, k: str) -> str:
+    """Say what the interval allows."""
+    if gain.low <= 0 <= gain.high:
+        return f"{second} and {first} cannot be told apart with {gain.n} problems x {k}"
     return f"{second} is {'better' if gain.value > 0 else 'worse'} than {first}"
 
 
-def draw(found: dict[str, dict[str, Any]], confidence: float) -> Any:
+def left_out(one: dict[str, Any]) -> str:
+    """Return how many problems one side alone was asked; empty if none."""
+    counts = {one[arm]: len(one[f"only_{arm}"]) for arm in ("first", "second")}
+    return ", ".join(f"{count} of {arm} alone" for arm, count in counts.items() if count)
+
+
+def draw(found: dict[str, dict[str, Any]], cfg: CompareConfig) -> Any:
     """The differences with their intervals."""
-    figure, ((axes,),) = subplots(width=6.4, height=1.6 + 0.6 * len(found))
+    figure, ((axes,),) = subplots(width=6.8, height=1.6 + 0.7 * len(found))
     for place, one in enumerate(found.values()):
         gain = one["difference"]
         axes.errorbar(
@@ -62,17 +78,24 @@ def draw(found: dict[str, dict[str, Any]], confidence: float) -> Any:
             xerr=[[gain["value"] - gain["low"]], [gain["high"] - gain["value"]]],
         )  # fmt: skip
         axes.annotate(
-            f"{one['better']} better, {one['worse']} worse, p = {one['sign_test']:.2g}",
+            f"{one['better']} better, {one['worse']} worse, p {_p(one, cfg)}",
             (gain["value"], place),
             xytext=(0, 8), textcoords="offset points", ha="center", fontsize=9,
         )  # fmt: skip
     first, second = (next(iter(found.values()))[name].rpartition("_")[0] for name in ("first", "second"))
     axes.axvline(0, color="0.4", lw=1)
-    sizes = [f"{mode}\nn={one['difference']['n']}" for mode, one in found.items()]
+    sizes = [
+        f"{mode}\n{one['difference']['n']} x {one['k']}"
+        + (f"\nleft out: {out}" if (out := left_out(one)) else "")
+        for mode, one in found.items()
+    ]
     axes.set_yticks(range(len(found)), sizes)
     axes.set_ylim(len(found) - 0.4, -0.7)
     axes.margins(x=0.3)
-    axes.set(xlabel=f"accuracy of {second} minus {first} ({confidence:.0%} interval over problems)")
+    axes.set(
+        xlabel=f"accuracy of {second} minus {first}, {cfg.confidence:.0%} interval over problems\n"
+        "(left: problems x trajectories)"
+    )
     percent_axis(axes, "x")
     return figure
 
@@ -95,22 +118,47 @@ def main(cfg: CompareConfig, folder: Path) -> None:
     found = {mode: compare(table.filter(pl.col("mode") == mode), f"{first}_{mode}", f"{second}_{mode}", cfg)
              for mode in common}  # fmt: skip
     output = Output(folder, settings(cfg))
-    flat = [{"mode": mode, **{k: v for k, v in one.items() if k != "difference"}, **one["difference"]}
-            for mode, one in found.items()]  # fmt: skip
+    lists = ("only_first", "only_second")
+    flat = [
+        {"mode": mode, **{key: value for key, value in one.items() if key not in ("difference", *lists)},
+         **{key: len(one[key]) for key in lists}, **one["difference"]}
+        for mode, one in found.items()
+    ]  # fmt: skip
     output.table(NAME, pl.DataFrame(flat))
+    alone = [
+        (mode, one[key.removeprefix("only_")], problem)
+        for mode, one in found.items() for key in lists for problem in one[key]
+    ]  # fmt: skip
+    output.table("left_out", pl.DataFrame(alone, ["mode", "asked_of", "problem_id"], orient="row"))
     output.json(NAME, found)
-    output.figure(NAME, draw(found, cfg.confidence))
+    output.figure(NAME, draw(found, cfg))
     show(
-        f"{second} minus {first}, paired by problem",
-        ["mode", "problems", first, second, "difference", "better", "worse", "sign test", ""],
+        f"{second} minus {first}, paired by problem; n: problems x trajectories",
+        ["mode", "n", first, second, "difference", "better", "worse", "p", ""],
         [
-            [mode, one["difference"]["n"], f"{one['first_accuracy']:.3f}", f"{one['second_accuracy']:.3f}",
-             Estimate(**one["difference"]), one["better"], one["worse"], f"p = {one['sign_test']:.2g}",
-             one["verdict"]]
+            [mode, f"{one['difference']['n']} x {one['k']}",
+             f"{one['first_accuracy']:.3f}", f"{one['second_accuracy']:.3f}",
+             _shown(one), one["better"], one["worse"], _p(one, cfg), one["verdict"]]
             for mode, one in found.items()
         ],
     )  # fmt: skip
+    for mode, one in found.items():
+        if out := left_out(one):
+            names = [*one["only_first"], *one["only_second"]]
+            more = f" and {len(names) - _NAMED} more, in left_out.csv" if len(names) > _NAMED else ""
+            show(f"{mode}: left out, {out}: {', '.join(names[:_NAMED])}{more}", [], [])
     output.done()
+
+
+def _shown(one: dict[str, Any]) -> str:
+    gain = one["difference"]
+    return str(Estimate(gain["value"], gain["low"], gain["high"], gain["n"]))
+
+
+def _p(one: dict[str, Any], cfg: CompareConfig) -> str:
+    """Return p, not finer than the resamples are."""
+    p = one["difference"]["p"]
+    return f"< {1 / cfg.resamples:.2g}" if p <= 1 / cfg.resamples else f"= {p:.2g}"
 
 
 if __name__ == "__main__":

@@ -16,10 +16,11 @@ import polars as pl
 from analysis.config import AnalysisConfig
 from analysis.data import load_arms, settings
 from analysis.output import COLOURS, Output, legend_below, look, percent_axis, show, subplots
-from analysis.pairs import pairs_of
+from analysis.pairs import pairs_of, sampled, size_of
 from analysis.stats import Estimate, mean_interval, ratio_gap_interval, ratio_interval
 from analysis.verdicts import difference
 from src.entry import entry
+from src.intervals import DIFFERENCE, SHARE
 from src.schema import option
 
 NAME = "error_feedback"
@@ -99,7 +100,12 @@ def fates(failed: pl.DataFrame, cfg: ErrorFeedbackConfig) -> list[dict[str, Any]
         )
         for fate in FATES:
             estimate = ratio_interval(
-                counts[fate].to_numpy(), counts["n"].to_numpy(), cfg.resamples, cfg.confidence, cfg.seed
+                counts[fate].to_numpy(),
+                counts["n"].to_numpy(),
+                cfg.resamples,
+                cfg.confidence,
+                cfg.seed,
+                SHARE,
             )
             rows.append({"arm": arm, "fate": fate, "executions": int(counts[fate].sum()), **asdict(estimate)})
     return rows
@@ -122,12 +128,12 @@ def by_failures(table: pl.DataFrame, cfg: ErrorFeedbackConfig) -> list[dict[str,
     for (arm, number), group in cells.group_by("arm", "failed", maintain_order=True):
         none = cells.filter((pl.col("arm") == arm) & (pl.col("failed") == 0))
         both = group.join(none, on="problem_id", suffix="_none", maintain_order="left")
-        gain = (both["c"] / both["n"] - both["c_none"] / both["n_none"]).to_numpy()
+        gain = (both["c"] / both["n"] - both["c_none"] / both["n_none"]).to_numpy() if number else []
         rows.append(
             {
                 "arm": arm, "failures": number, "trajectories": int(group["n"].sum()),
-                **asdict(ratio_interval(group["c"].to_numpy(), group["n"].to_numpy(), *options)),
-                "at_equal_difficulty": asdict(mean_interval(gain, *options)),
+                **asdict(ratio_interval(group["c"].to_numpy(), group["n"].to_numpy(), *options, SHARE)),
+                "at_equal_difficulty": asdict(mean_interval(gain, DIFFERENCE, *options)),
             }
         )  # fmt: skip
     return rows
@@ -136,11 +142,16 @@ def by_failures(table: pl.DataFrame, cfg: ErrorFeedbackConfig) -> list[dict[str,
 def verdicts(
     failed: pl.DataFrame,
     accuracy: list[dict[str, Any]],
+    asked: pl.DataFrame,
     pairs: list[tuple[str, str]],
     cfg: ErrorFeedbackConfig,
 ) -> list[dict[str, Any]]:
-    """Return rows for the repaired share of each pair of arms, and for trajectories with failures."""
+    """Return rows for the repaired share of each pair of arms, and for trajectories with failures.
+
+    ``asked`` has the number ``n`` of trajectories of each arm and problem.
+    """
     options = (cfg.resamples, cfg.confidence, cfg.seed)
+    k = {arm: sampled(group) for (arm,), group in asked.group_by("arm")}
     counts = failed.group_by("arm", "problem_id").agg(
         (pl.col("fate") == "repaired").sum().alias("repaired"), pl.len().alias("n")
     )
@@ -154,14 +165,16 @@ def verdicts(
         above = np.stack([both["repaired"].to_numpy(), both["repaired_other"].to_numpy()]).astype(float)
         below = np.stack([both["n"].to_numpy(), both["n_other"].to_numpy()]).astype(float)
         gap = ratio_gap_interval(above, below, *options)
-        rows.append(difference("repaired share", other, one, gap, None, gap.n))
+        samples = " and ".join(dict.fromkeys([k[one], k[other]]))
+        rows.append(difference("repaired share", other, one, gap, None, gap.n, samples))
     for row in accuracy:
         if row["failures"]:
             gap = Estimate(**row["at_equal_difficulty"])
             named = (
                 f"{row['arm']} with {row['failures']}{' or more' * (row['failures'] == MOST_FAILURES)} failed"
             )
-            rows.append(difference("accuracy", named, f"{row['arm']} with none", gap, None, gap.n))
+            none = f"{row['arm']} with none"
+            rows.append(difference("accuracy", named, none, gap, None, gap.n, k[row["arm"]]))
     return rows
 
 
@@ -189,6 +202,7 @@ def draw(
     types: pl.DataFrame,
     accuracy: list[dict[str, Any]],
     look_like: pl.DataFrame,
+    asked: pl.DataFrame,
     cfg: Any,
 ) -> Any:
     """Fates, exception types, accuracy by failures; programs over training if there are several steps."""
@@ -202,7 +216,7 @@ def draw(
         panels[0].barh(named, values, left=left, label=fate, color=COLOURS[index], height=0.6)
         left = [a + b for a, b in zip(left, values, strict=True)]
     sizes = {arm: sum(r["executions"] for r in rows if r["arm"] == arm) for arm in named}
-    panels[0].set_yticks(range(len(named)), [f"{arm}\nn={sizes[arm]:,}" for arm in named])
+    panels[0].set_yticks(range(len(named)), [f"{arm}\n{sizes[arm]:,} failed" for arm in named])
     panels[0].set(xlabel="share of failed executions", title="after a failed execution", xlim=(0, 1))
     panels[0].invert_yaxis()
     percent_axis(panels[0], "x")
@@ -230,7 +244,8 @@ def draw(
     panels[2].set_xticks(ticks, [str(n) if n < MOST_FAILURES else f"{n} or more" for n in ticks])
     panels[2].set_xlim(-0.3, MOST_FAILURES + 0.5)
     panels[2].set(xlabel="failed executions in a trajectory", ylabel="accuracy", ylim=(0, None))
-    panels[2].set_title(f"accuracy; {cfg.confidence:.0%} intervals over problems")
+    number = f"n = {size_of(asked)} (problems x trajectories)"
+    panels[2].set_title(f"accuracy; {cfg.confidence:.0%} intervals over problems\n{number}")
     percent_axis(panels[2])
     legend_below(panels[2])
     if training:
@@ -261,6 +276,7 @@ def main(cfg: ErrorFeedbackConfig, folder: Path) -> None:
         )
     )  # fmt: skip
     rows, accuracy, look_like = fates(failed, cfg), by_failures(table, cfg), programs(found)
+    asked = table.group_by("arm", "problem_id").agg(pl.len().alias("n"))
     output = Output(folder, settings(cfg))
     output.table(NAME, pl.DataFrame(rows) if rows else pl.DataFrame({"arm": []}))
     output.table("types", types)
@@ -268,14 +284,19 @@ def main(cfg: ErrorFeedbackConfig, folder: Path) -> None:
     output.json(
         NAME,
         {"fates": rows, "types": types.to_dicts(), "accuracy_by_failures": accuracy, "executions": all_of,
-         "verdicts": output.verdicts(verdicts(failed, accuracy, pairs_of(table, None), cfg))},
+         "verdicts": output.verdicts(verdicts(failed, accuracy, asked, pairs_of(table, None), cfg))},
     )  # fmt: skip
-    output.figure(NAME, draw(rows, types, accuracy, look_like, cfg))
+    output.figure(NAME, draw(rows, types, accuracy, look_like, asked, cfg))
     show(
-        f"after a failed execution (similar from {cfg.similar:g} on)",
-        ["arm", "failed", *FATES],
+        f"after a failed execution (similar from {cfg.similar:g} on); n: problems x trajectories",
+        ["arm", "n", "failed", *FATES],
         [
-            [arm, f"{sum(r['executions'] for r in mine):,}", *(_short(r) for r in mine)]
+            [
+                arm,
+                size_of(asked.filter(pl.col("arm") == arm)),
+                f"{sum(r['executions'] for r in mine):,}",
+                *(_short(r) for r in mine),
+            ]
             for arm in dict.fromkeys(row["arm"] for row in rows)
             for mine in [[row for row in rows if row["arm"] == arm]]
         ],

@@ -9,6 +9,8 @@ import numpy as np
 
 from analysis.data import AnalysisError
 from analysis.stats import Floats
+from analysis.trends import level_change, spans
+from src.intervals import DIFFERENCE, SHARE
 
 # HOW -> what it is, with the windows' lengths in steps
 HOWS = {
@@ -19,9 +21,13 @@ HOWS = {
     "best": "largest running mean of {window} steps",
     "drop": "largest fall from one step to the next",
     "gain": "last {last} steps minus first {last}",
-    "rise": "{around} steps after minus {around} before rises of the budget",
+    "rise": "jump where the budget rises, against linear trends of {around} steps",
 }
 CHANGES = ("gain", "rise")  # which an arm by itself may or may not have
+SHARES = (
+    *("accuracy", "held-out accuracy", "code_share", "failed_share", "repair_rate", "budget_used_up"),
+    *("invented_share", "stop/answered", "clip/high", "tokens/dropped_share"),
+)
 
 
 @dataclass(frozen=True)
@@ -51,6 +57,21 @@ class Measure:
     def __str__(self) -> str:
         return f"{self.metric}:{self.how}"
 
+    @property
+    def bounds(self) -> tuple[float, float] | None:
+        """What the number can be; None: anything."""
+        if self.metric not in SHARES:
+            return None
+        return DIFFERENCE if self.how in CHANGES else SHARE
+
+    @property
+    def gap_bounds(self) -> tuple[float, float] | None:
+        """What the difference of two such numbers can be; None: anything."""
+        if self.bounds is None:
+            return None
+        low, high = self.bounds
+        return low - high, high - low
+
     def of(self, curve: Floats, windows: Windows, rises: Sequence[int]) -> float:
         """Return the number; nan where the curve has nothing to take it of.
 
@@ -66,7 +87,12 @@ class Measure:
         if self.how == "gain":
             return _mean(curve[-windows.last :]) - _mean(curve[: windows.last])
         if self.how == "rise":
-            return _mean(np.array([_around(curve, one, windows.around) for one in rises]))
+            steps = np.arange(curve.size)
+            found = [
+                level_change(steps[first:end], curve[first:end], at, 0.95).value
+                for first, at, end in spans(rises, windows.around, curve.size)
+            ]
+            return _mean(np.array(found))
         if self.how == "drop":
             falls = curve[:-1] - curve[1:]
             falls = falls[np.isfinite(falls)]
@@ -80,10 +106,6 @@ class Measure:
             width = min(windows.window, known.size)
             return float(np.convolve(known, np.full(width, 1 / width), "valid").max())
         return _mean(known)
-
-
-def _around(curve: Floats, at: int, steps: int) -> float:
-    return _mean(curve[at : at + steps]) - _mean(curve[max(0, at - steps) : at])
 
 
 def _mean(values: Floats) -> float:

@@ -7,6 +7,7 @@ from itertools import combinations
 import polars as pl
 
 from analysis.data import AnalysisError
+from src.console import span
 
 
 def pairs_of(table: pl.DataFrame, chosen: list[list[str]] | None) -> list[tuple[str, str]]:
@@ -46,3 +47,19 @@ def side_by_side(problems: pl.DataFrame, one: str, other: str) -> pl.DataFrame:
     if both.is_empty():
         raise AnalysisError(f"pairs: {one} and {other} have no problem in common")
     return both
+
+
+def sampled(problems: pl.DataFrame) -> str:
+    """Return how many trajectories a problem has: ``8``, ``6-8`` or, of two arms, ``8 and 16``.
+
+    Args:
+        problems: a row per problem, with ``n``, and with ``n_other`` where it is of two arms.
+    """
+    columns = [problems[name] for name in ("n", "n_other") if name in problems.columns]
+    spans = [span(int(one.min() or 0), int(one.max() or 0)) for one in columns]  # type: ignore[arg-type]
+    return " and ".join(dict.fromkeys(spans))
+
+
+def size_of(problems: pl.DataFrame) -> str:
+    """Return ``problems x trajectories of each``; ``n`` is a column, a row is a problem (of an arm)."""
+    return f"{problems['problem_id'].n_unique():,} x {sampled(problems.select('n'))}"

@@ -16,10 +16,11 @@ import polars as pl
 from analysis.config import AnalysisConfig
 from analysis.data import load_arms, settings
 from analysis.output import Output, legend_below, look, percent_axis, show, subplots
-from analysis.pairs import pairs_of, side_by_side
+from analysis.pairs import pairs_of, sampled, side_by_side, size_of
 from analysis.stats import Estimate, Floats, mean_interval, pass_at_k, percentiles, resampled
-from analysis.verdicts import difference, overtaking
+from analysis.verdicts import crosses, difference, overtaking
 from src.entry import entry
+from src.intervals import DIFFERENCE, SHARE, mean_limits
 from src.schema import option
 
 NAME = "pass_at_k"
@@ -102,15 +103,20 @@ def crossing(counts: pl.DataFrame, one: str, other: str, cfg: PassAtKConfig, k_m
 
 
 def curves(counts: pl.DataFrame, cfg: PassAtKConfig, k_max: int) -> pl.DataFrame:
-    """Return ``arm, k, pass, low, high, problems`` for every arm and every k up to ``k_max``."""
+    """Return ``arm, k, pass, low, high, problems, samples`` for every arm and every k up to ``k_max``."""
     rows = []
     for (arm,), group in counts.group_by("arm", maintain_order=True):
         values = pass_at_k(group["n"].to_numpy(), group["c"].to_numpy(), k_max)
-        low, high = percentiles(resampled(group.height, cfg.resamples, cfg.seed) @ values, cfg.confidence)
+        low, high = mean_limits(values, SHARE, cfg.resamples, cfg.confidence, cfg.seed)
         rows.append(
             pl.DataFrame(
                 {"k": np.arange(1, k_max + 1), "pass": values.mean(axis=0), "low": low, "high": high}
-            ).select(pl.lit(arm).alias("arm"), pl.all(), pl.lit(group.height).alias("problems"))
+            ).select(
+                pl.lit(arm).alias("arm"),
+                pl.all(),
+                pl.lit(group.height).alias("problems"),
+                pl.lit(sampled(group)).alias("samples"),
+            )
         )
     return pl.concat(rows)
 
@@ -137,18 +143,21 @@ def verdicts(
     rows = []
     for (one, other), crossed in zip(pairs, found, strict=True):
         gain = gains(counts, one, other, k_max)
+        samples = sampled(side_by_side(counts, one, other))
         for k in sorted({1, k_max}):
-            gap = mean_interval(gain[:, k - 1], cfg.resamples, cfg.confidence, cfg.seed)
-            rows.append(difference(f"pass@{k}", other, one, gap, None, gap.n))
+            gap = mean_interval(gain[:, k - 1], DIFFERENCE, cfg.resamples, cfg.confidence, cfg.seed)
+            rows.append(difference(f"pass@{k}", other, one, gap, None, gap.n, samples))
         at = Estimate(
             float("nan") if crossed.k is None else crossed.k, crossed.low, crossed.high, crossed.problems
         )
-        rows.append(overtaking(crossed.ahead, crossed.behind, at, crossed.share, cfg.confidence, k_max))
+        rows.append(
+            overtaking(crossed.ahead, crossed.behind, at, crossed.share, cfg.confidence, k_max, samples)
+        )
     return rows
 
 
 def draw(found: pl.DataFrame, crossings: list[Crossing], counts: pl.DataFrame, confidence: float) -> Any:
-    """Curves over k, with intervals, and a mark where two of them cross."""
+    """Curves over k, with intervals, and a mark where two of them are found to cross."""
     figure, ((axes,),) = subplots(width=7.0, height=4.6)
     arms = found["arm"].unique(maintain_order=True).to_list()
     for (arm,), curve in found.group_by("arm", maintain_order=True):
@@ -157,14 +166,12 @@ def draw(found: pl.DataFrame, crossings: list[Crossing], counts: pl.DataFrame, c
             curve["k"], curve["low"], curve["high"], color=look(arms, arm)["color"], alpha=0.15, lw=0
         )
     for one in crossings:
-        if one.k is not None:
+        if one.k is not None and crosses(one.share, confidence):
             curve = found.filter((pl.col("arm") == one.behind) & (pl.col("k") == one.k))
             axes.plot(one.k, curve["pass"].item(), "o", mfc="white", mec="black", ms=7, zorder=5)
-    least, most = counts["n"].min(), counts["n"].max()
-    samples = f"{least:,}" if least == most else f"{least:,} to {most:,}"
     axes.set(
         xscale="log", ylim=(0, 1), xlabel="k, samples a problem (log scale)", ylabel="pass@k",
-        title=f"{counts['problem_id'].n_unique()} problems, {samples} samples; {confidence:.0%} intervals",
+        title=f"n = {size_of(counts)} (problems x trajectories); {confidence:.0%} intervals over problems",
     )  # fmt: skip
     axes.set_xscale("log", base=2)
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
@@ -194,10 +201,10 @@ def main(cfg: PassAtKConfig, folder: Path) -> None:
     output.figure(NAME, draw(found, crossings, counts, cfg.confidence))
     marks = sorted({1, *(2**i for i in range(k_max.bit_length())), k_max})
     show(
-        f"pass@k with {cfg.confidence:.0%} intervals over problems",
-        ["arm", "problems", *(f"k={k}" for k in marks if k in (1, 4, 16, 64, 256, 1024, k_max))],
+        f"pass@k with {cfg.confidence:.0%} intervals over problems; n: problems x trajectories",
+        ["arm", "n", *(f"k={k}" for k in marks if k in (1, 4, 16, 64, 256, 1024, k_max))],
         [
-            [arm, curve["problems"][0], *(
+            [arm, f"{curve['problems'][0]} x {curve['samples'][0]}", *(
                 f"{row['pass']:.3f} [{row['low']:.3f}, {row['high']:.3f}]"
                 for row in curve.filter(pl.col("k").is_in([1, 4, 16, 64, 256, 1024, k_max])).to_dicts()
             )]

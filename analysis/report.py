@@ -135,7 +135,7 @@ def _read(folder: Path) -> Part:
 _ACCURACY = {
     **dict.fromkeys(("phase", "mode", "group"), pl.String),
     **dict.fromkeys(("accuracy", "low", "high"), pl.Float64),
-    "n": pl.Int64,
+    **dict.fromkeys(("n", "problems", "fewest_k", "most_k"), pl.Int64),
 }
 
 
@@ -143,7 +143,9 @@ def _accuracies(summary: dict[str, Any]) -> Iterator[tuple[Any, ...]]:
     for phase in ("before", "after", "results"):
         for mode, found in summary.get(phase, {}).items():
             for group, one in {"all": found, **found["by_subject"]}.items():
-                yield phase, mode, group, one["accuracy"], *one["interval"], one["n"]
+                # older summaries count trajectories only
+                sizes = (one["problems"], *one["k"]) if "problems" in one else (None,) * 3
+                yield phase, mode, group, one["accuracy"], *one["interval"], one["n"], *sizes
 
 
 def render(parts: list[Part], title: str) -> str:

@@ -5,6 +5,7 @@ Accuracy and use of tools per subject and per level, of every arm, and the diffe
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -14,10 +15,11 @@ import polars as pl
 from analysis.config import AnalysisConfig
 from analysis.data import load_arms, settings
 from analysis.output import Output, legend_below, look, percent_axis, show, subplots
-from analysis.pairs import pairs_of, side_by_side
+from analysis.pairs import pairs_of, sampled, side_by_side
 from analysis.stats import Estimate, mean_interval
 from analysis.verdicts import difference
 from src.entry import entry
+from src.intervals import DIFFERENCE, SHARE
 
 NAME = "subjects"
 ALL = "all"
@@ -31,10 +33,14 @@ class SubjectsConfig(AnalysisConfig):
 
 
 def per_problem(table: pl.DataFrame) -> pl.DataFrame:
-    """Return accuracy and tool-use rate of each problem in each arm."""
+    """Return trajectories ``n``, accuracy and tool-use rate of each problem in each arm."""
     return (
         table.group_by("arm", "policy", "mode", "problem_id", "subject", "level")
-        .agg(pl.col("correct").mean().alias("accuracy"), (pl.col("executions") > 0).mean().alias("tool_use"))
+        .agg(
+            pl.len().alias("n"),
+            pl.col("correct").mean().alias("accuracy"),
+            (pl.col("executions") > 0).mean().alias("tool_use"),
+        )
         .with_columns(pl.col("subject").fill_null("none"))
         .sort("arm", "problem_id")
     )
@@ -58,10 +64,13 @@ def accuracies(problems: pl.DataFrame, cfg: SubjectsConfig) -> list[dict[str, An
             if group.is_empty():
                 continue
             for measure in ("accuracy", "tool_use"):
-                estimate = mean_interval(group[measure].to_numpy(), cfg.resamples, cfg.confidence, cfg.seed)
-                rows.append(
-                    {"arm": arm, "kind": kind, "name": str(name), "measure": measure, **asdict(estimate)}
+                estimate = mean_interval(
+                    group[measure].to_numpy(), SHARE, cfg.resamples, cfg.confidence, cfg.seed
                 )
+                rows.append(
+                    {"arm": arm, "kind": kind, "name": str(name), "measure": measure, **asdict(estimate),
+                     "k": sampled(group)}
+                )  # fmt: skip
     return rows
 
 
@@ -75,8 +84,11 @@ def differences(problems: pl.DataFrame, cfg: SubjectsConfig) -> list[dict[str, A
             if group.is_empty():
                 continue
             gain = (group["accuracy_other"] - group["accuracy"]).to_numpy()
-            estimate = mean_interval(gain, cfg.resamples, cfg.confidence, cfg.seed)
-            rows.append({"first": one, "second": other, "kind": kind, "name": str(name), **asdict(estimate)})
+            estimate = mean_interval(gain, DIFFERENCE, cfg.resamples, cfg.confidence, cfg.seed)
+            rows.append(
+                {"first": one, "second": other, "kind": kind, "name": str(name), **asdict(estimate),
+                 "k": sampled(group)}
+            )  # fmt: skip
     return rows
 
 
@@ -86,7 +98,7 @@ def verdicts(gains: list[dict[str, Any]]) -> list[dict[str, Any]]:
         difference(
             "accuracy" if one["kind"] == ALL else f"accuracy in {one['name']}",
             one["second"], one["first"],
-            Estimate(one["value"], one["low"], one["high"], one["n"]), None, one["n"],
+            Estimate(one["value"], one["low"], one["high"], one["n"]), None, one["n"], one["k"],
         )
         for one in gains
         if one["kind"] != "level"
@@ -113,11 +125,11 @@ def draw(rows: list[dict[str, Any]], gains: list[dict[str, Any]], cfg: SubjectsC
         percent_axis(axes, "x")
 
     named = [row for row in accuracy if row["kind"] in ("subject", ALL)]
-    sizes = {row["name"]: row["n"] for row in named}
-    names = list(sizes)
+    names = list(dict.fromkeys(row["name"] for row in named))
+    sizes = {name: " or ".join(_sizes(row for row in named if row["name"] == name)) for name in names}
     dots(first, names, named, "arm", arms)
-    first.set_yticks(range(len(names)), [f"{name}\nn={sizes[name]}" for name in names])
-    first.set(xlabel="accuracy", title="by subject", xlim=(0, 1))
+    first.set_yticks(range(len(names)), [f"{name}\n{sizes[name]}" for name in names])
+    first.set(xlabel="accuracy", title="by subject; problems x trajectories", xlim=(0, 1))
     legend_below(first)
     levels = [row for row in accuracy if row["kind"] == "level"]
     for arm in arms:
@@ -129,7 +141,10 @@ def draw(rows: list[dict[str, Any]], gains: list[dict[str, Any]], cfg: SubjectsC
             color=look(arms, arm)["color"], alpha=0.12, linewidth=0,
         )  # fmt: skip
     second.set(
-        xlabel="level", ylabel="accuracy", title="by level" if levels else "no levels given", ylim=(0, 1)
+        xlabel=f"level\n{' or '.join(_sizes(levels))} problems x trajectories" if levels else "level",
+        ylabel="accuracy",
+        title="by level" if levels else "no levels given",
+        ylim=(0, 1),
     )
     percent_axis(second)
     shown = [
@@ -161,21 +176,30 @@ def main(cfg: SubjectsConfig, folder: Path) -> None:
         found = {(r["arm"], r["kind"], r["name"]): r for r in rows if r["measure"] == measure}
         arms = list(dict.fromkeys(row["arm"] for row in rows))
         show(
-            f"{measure.replace('_', ' ')} by subject and level",
-            ["group", *arms],
+            f"{measure.replace('_', ' ')} by subject and level; n: problems x trajectories",
+            ["group", "n", *arms],
             [
-                [f"{kind} {name}" if kind == "level" else name, *(
-                    _short(found.get((arm, kind, name))) for arm in arms
-                )]
+                [f"{kind} {name}" if kind == "level" else name,
+                 " or ".join(_sizes(found[arm, kind, name] for arm in arms if (arm, kind, name) in found)),
+                 *(_short(found.get((arm, kind, name))) for arm in arms)]
                 for kind, name in names
             ],
         )  # fmt: skip
     show(
-        "second minus first",
-        ["first", "second", "group", "difference"],
-        [[g["first"], g["second"], g["name"], _short(g)] for g in gains if g["kind"] != "level"],
+        "second minus first; n: problems x trajectories",
+        ["first", "second", "group", "n", "difference"],
+        [
+            [g["first"], g["second"], g["name"], *_sizes([g]), _short(g)]
+            for g in gains
+            if g["kind"] != "level"
+        ],
     )
     output.done()
+
+
+def _sizes(rows: Iterable[dict[str, Any]]) -> list[str]:
+    """Return the different numbers of problems and trajectories, such as ``20 x 8``."""
+    return list(dict.fromkeys(f"{row['n']} x {row['k']}" for row in rows))
 
 
 def _short(row: dict[str, Any] | None) -> str:

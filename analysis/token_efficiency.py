@@ -17,10 +17,11 @@ from matplotlib.ticker import LogLocator, NullFormatter
 from analysis.config import AnalysisConfig
 from analysis.data import load_arms, settings
 from analysis.output import Output, legend_below, look, percent_axis, show, subplots
-from analysis.pairs import pairs_of, side_by_side
-from analysis.stats import Estimate, percentiles, ratio_interval, resampled
+from analysis.pairs import pairs_of, sampled, side_by_side, size_of
+from analysis.stats import Estimate, ratio_interval
 from analysis.verdicts import multiple
 from src.entry import entry
+from src.intervals import SHARE, mean_limits
 from src.schema import option
 
 NAME = "token_efficiency"
@@ -80,7 +81,7 @@ def matched(problems: pl.DataFrame, one: str, other: str, cfg: TokenEfficiencyCo
     theirs = (both["policy_tokens_correct_other"] / both["c_other"]).to_numpy()
     ratio = ratio_interval(mine, theirs, cfg.resamples, cfg.confidence, cfg.seed)
     return {
-        "first": one, "second": other, "problems": both.height, "ratio": asdict(ratio),
+        "first": one, "second": other, "problems": both.height, "k": sampled(both), "ratio": asdict(ratio),
         "first_tokens": float(mine.mean()) if both.height else None,
         "second_tokens": float(theirs.mean()) if both.height else None,
     }  # fmt: skip
@@ -101,13 +102,15 @@ def under_limit(table: pl.DataFrame, cfg: TokenEfficiencyConfig) -> pl.DataFrame
         solved = np.zeros((of.size, limits.size + 1))
         np.add.at(solved, (number[right], place), 1)
         values = solved.cumsum(axis=1)[:, : limits.size] / of[:, None]
-        low, high = percentiles(resampled(of.size, cfg.resamples, cfg.seed) @ values, cfg.confidence)
+        low, high = mean_limits(values, SHARE, cfg.resamples, cfg.confidence, cfg.seed)
         accuracy = pl.DataFrame({"limit": limits, "accuracy": values.mean(axis=0), "low": low, "high": high})
         found.append(accuracy.select(pl.lit(arm).alias("arm"), pl.all()))
     return pl.concat(found)
 
 
-def draw(curves: pl.DataFrame, rows: list[dict[str, Any]], cfg: TokenEfficiencyConfig) -> Any:
+def draw(
+    curves: pl.DataFrame, rows: list[dict[str, Any]], problems: pl.DataFrame, cfg: TokenEfficiencyConfig
+) -> Any:
     """Accuracy under a limit, and tokens by correctness."""
     figure, ((left, right),) = subplots(2, width=6.4, height=4.6)
     arms = curves["arm"].unique(maintain_order=True).to_list()
@@ -124,7 +127,8 @@ def draw(curves: pl.DataFrame, rows: list[dict[str, Any]], cfg: TokenEfficiencyC
     left.set(
         xscale="log", xlabel="limit, policy tokens a trajectory (log scale)", ylabel="accuracy",
         ylim=(0, None),
-        title=f"accuracy under a token limit; {cfg.confidence:.0%} intervals",
+        title=f"accuracy under a token limit; {cfg.confidence:.0%} intervals\n"
+        f"n = {size_of(problems)} (problems x trajectories)",
     )  # fmt: skip
     left.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
     left.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
@@ -161,32 +165,37 @@ def main(cfg: TokenEfficiencyConfig, folder: Path) -> None:
     output.table("under_limit", curves)
     verdicts = [
         multiple(
-            "policy tokens of correct trajectories", one["first"], one["second"], Estimate(**one["ratio"])
+            "policy tokens of correct trajectories",
+            one["first"],
+            one["second"],
+            Estimate(**one["ratio"]),
+            one["k"],
         )
         for one in compared
     ]
     output.json(NAME, {"costs": rows, "matched": compared, "verdicts": output.verdicts(verdicts)})
-    output.figure(NAME, draw(curves, rows, cfg))
+    output.figure(NAME, draw(curves, rows, problems, cfg))
     by_arm: dict[str, dict[tuple[str, str], Estimate]] = {}
     for row in rows:
         estimate = Estimate(row["value"], row["low"], row["high"], row["n"])
         by_arm.setdefault(row["arm"], {})[row["measure"], row["of"]] = estimate
     show(
-        "policy tokens (mean and interval), feedback tokens, executions",
-        ["arm", "correct", "wrong", "per correct answer", "feedback", "executions"],
+        "policy tokens (mean and interval), feedback tokens, executions; n: problems x trajectories",
+        ["arm", "n", "correct", "wrong", "per correct answer", "feedback", "executions"],
         [
-            [arm, *(f"{found[key].value:,.0f} [{found[key].low:,.0f}, {found[key].high:,.0f}]" for key in (
-                ("policy_tokens", "correct"), ("policy_tokens", "wrong"),
-                ("policy_tokens_per_correct_answer", "all"))),
+            [arm, size_of(problems.filter(pl.col("arm") == arm)), *(
+                f"{found[key].value:,.0f} [{found[key].low:,.0f}, {found[key].high:,.0f}]" for key in (
+                    ("policy_tokens", "correct"), ("policy_tokens", "wrong"),
+                    ("policy_tokens_per_correct_answer", "all"))),
              f"{found['feedback_tokens', 'all'].value:,.0f}", f"{found['executions', 'all'].value:.2f}"]
             for arm, found in by_arm.items()
         ],
     )  # fmt: skip
     show(
         "on problems that both solve: policy tokens of correct trajectories",
-        ["first", "second", "problems", "first", "second", "first / second"],
+        ["first", "second", "n", "first", "second", "first / second"],
         [
-            [one["first"], one["second"], one["problems"], *(
+            [one["first"], one["second"], f"{one['problems']} x {one['k']}", *(
                 f"{one[name]:,.0f}" if one[name] is not None else ""
                 for name in ("first_tokens", "second_tokens")
             ), Estimate(**one["ratio"]) if one["problems"] else ""]

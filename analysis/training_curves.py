@@ -1,7 +1,7 @@
 """``python -m analysis.training_curves 'runs={one: runs/A}'``: metrics over rollout steps.
 
 Raw and smoothed, of one or several runs, with marks where the interaction budget rises, and by how much each
-metric changes there.
+metric jumps there, against its linear trends before and after.
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ from typing import Any
 
 import numpy as np
 import polars as pl
-from scipy.stats import ttest_ind
 
 from analysis.data import AnalysisError, Source
 from analysis.output import Output, legend_below, look, show, subplots
+from analysis.trends import level_change, spans
 from src.entry import entry
 from src.records import read_metrics
 from src.schema import option
@@ -33,7 +33,7 @@ class TrainingCurvesConfig:
         ["accuracy", "executions_per_trajectory", "failed_share", "tokens/policy"]
     )  # as in metrics.jsonl
     window: int = option(5, at_least=1)  # steps of the running mean
-    around: int = option(10, at_least=2)  # steps that are compared before and after each rise of the budget
+    around: int = option(10, at_least=3)  # steps of the trends before and after each rise of the budget
     confidence: float = option(0.95, above=0, below=1)
 
 
@@ -73,33 +73,27 @@ def rises(table: pl.DataFrame) -> list[int]:
 
 
 def changes(table: pl.DataFrame, cfg: TrainingCurvesConfig) -> list[dict[str, Any]]:
-    """Return, for each rise and metric, the mean of the steps after it minus that of the steps before it.
+    """Return, for each rise and metric, the jump there against linear trends on both sides.
 
-    The interval is Welch's (1947), which takes steps for independent: neighbours are not quite, so that it is
-    rather too narrow.
+    See :func:`analysis.trends.level_change`. Trends are of ``around`` steps, fewer if another rise is near.
     """
     rows = []
     for (run,), mine in table.group_by("run", maintain_order=True):
-        for step in rises(mine):
-            before = mine.filter(pl.col("step").is_between(step - cfg.around, step - 1))
-            after = mine.filter(pl.col("step").is_between(step, step + cfg.around - 1))
-            budget = after["budget"][0]
+        steps, at_steps = mine["step"].to_numpy(), rises(mine)
+        places = [int(np.searchsorted(steps, step)) for step in at_steps]
+        for step, (first, at, end) in zip(at_steps, spans(places, cfg.around, len(steps)), strict=True):
             for metric in cfg.metrics:
-                old, new = (part[metric].drop_nulls().to_numpy() for part in (before, after))
-                if not (old.size and new.size):
+                curve = mine[metric][first:end].to_numpy().astype(float)
+                found = level_change(steps[first:end], curve, step, cfg.confidence)
+                if np.isnan(found.value):
                     continue
-                low = high = float("nan")
-                if min(old.size, new.size) > 1 and np.ptp(
-                    np.concatenate([old - old.mean(), new - new.mean()])
-                ):
-                    interval = ttest_ind(new, old, equal_var=False).confidence_interval(cfg.confidence)
-                    low, high = float(interval.low), float(interval.high)
+                known = np.isfinite(curve)
                 rows.append(
                     {
-                        "run": run, "step": step, "budget": budget, "metric": metric,
-                        "before": float(old.mean()),
-                        "after": float(new.mean()), "change": float(new.mean() - old.mean()), "low": low,
-                        "high": high, "steps_before": old.size, "steps_after": new.size,
+                        "run": run, "step": step, "budget": mine["budget"][at], "metric": metric,
+                        "change": found.value, "low": found.low, "high": found.high,
+                        "steps_before": int(known[: at - first].sum()),
+                        "steps_after": int(known[at - first :].sum()),
                     }
                 )  # fmt: skip
     return rows
@@ -160,11 +154,12 @@ def main(cfg: TrainingCurvesConfig, folder: Path) -> None:
         ],
     )  # fmt: skip
     show(
-        f"{cfg.around} steps before and after each rise of the budget",
-        ["run", "step", "budget", "metric", "before", "after", "change"],
+        f"jump at each rise of the budget, against linear trends of at most {cfg.around} steps on both sides",
+        ["run", "step", "budget", "metric", "steps", "change"],
         [
-            [r["run"], r["step"], f"{r['budget']:.0f}", r["metric"], f"{r['before']:.3g}",
-             f"{r['after']:.3g}", f"{r['change']:+.3g} [{r['low']:+.3g}, {r['high']:+.3g}]"]
+            [r["run"], r["step"], f"{r['budget']:.0f}", r["metric"],
+             f"{r['steps_before']} + {r['steps_after']}",
+             f"{r['change']:+.3g} [{r['low']:+.3g}, {r['high']:+.3g}]"]
             for r in found
         ],
     )  # fmt: skip

@@ -9,7 +9,10 @@ from analysis.stats import Estimate, Mean, holm
 
 
 def verdict(gap: Estimate) -> str:
-    """Return higher, lower, none, one seed or not measured; none is any interval that contains 0."""
+    """Return higher, lower, none, one seed or not measured; none is any interval that contains 0.
+
+    None says that no difference was found, not that there is none.
+    """
     if math.isnan(gap.value):
         return "not measured"
     if math.isnan(gap.low):
@@ -20,10 +23,26 @@ def verdict(gap: Estimate) -> str:
 
 
 def difference(
-    measure: str, arm: str, baseline: str, gap: Estimate, seeds: int | None, problems: int | None
+    measure: str,
+    arm: str,
+    baseline: str,
+    gap: Estimate,
+    seeds: int | None,
+    problems: int | None = None,
+    k: str | None = None,
 ) -> dict[str, Any]:
-    """Return the row of an arm against the baseline; ``seeds`` None: of one policy each."""
-    found, size, shown = verdict(gap), _size(seeds, problems), numbers(gap, "+")
+    """Return the row of an arm against the baseline.
+
+    Args:
+        measure: what is compared.
+        arm: the one that is judged.
+        baseline: the other one.
+        gap: ``arm`` minus ``baseline``.
+        seeds: None: of one policy each.
+        problems: that both were asked; None: of no problems, but of training.
+        k: trajectories of a problem, in words.
+    """
+    found, size, shown = verdict(gap), _size(seeds, problems, k), numbers(gap, "+")
     if found in ("higher", "lower"):
         sentence = f"{arm} has {found} {measure} than {baseline} by {numbers(_absolute(gap))} {size}"
     elif found == "none":
@@ -32,13 +51,13 @@ def difference(
         sentence = f"one seed: no interval for {measure}, {arm} minus {baseline}: {shown}"
     else:
         sentence = f"{measure} of {arm} and {baseline} cannot be compared: one of them has no such values"
-    return _row(measure, arm, baseline, gap, seeds, problems, found, sentence)
+    return _row(measure, arm, baseline, gap, seeds, problems, k, found, sentence)
 
 
-def multiple(measure: str, arm: str, baseline: str, ratio: Estimate) -> dict[str, Any]:
+def multiple(measure: str, arm: str, baseline: str, ratio: Estimate, k: str) -> dict[str, Any]:
     """Return the row of an arm's measure over the baseline's, of one policy each; no difference is 1."""
     found = verdict(Estimate(ratio.value - 1, ratio.low - 1, ratio.high - 1, ratio.n))
-    size = _size(None, ratio.n)
+    size = _size(None, ratio.n, k)
     if found in ("higher", "lower"):
         sentence = f"{arm} takes {numbers(ratio)} times the {measure} of {baseline} {size}"
     elif found == "none":
@@ -47,11 +66,16 @@ def multiple(measure: str, arm: str, baseline: str, ratio: Estimate) -> dict[str
         )
     else:
         sentence = f"{measure} of {arm} and {baseline} cannot be compared: no problem is solved by both"
-    return _row(measure, arm, baseline, ratio, None, ratio.n, found, sentence)
+    return _row(measure, arm, baseline, ratio, None, ratio.n, k, found, sentence)
+
+
+def crosses(share: float, confidence: float) -> bool:
+    """Return whether curves that cross in this share of the resamples are said to cross."""
+    return share >= confidence
 
 
 def overtaking(
-    ahead: str, behind: str, k: Estimate, share: float, confidence: float, k_max: int
+    ahead: str, behind: str, k: Estimate, share: float, confidence: float, k_max: int, samples: str
 ) -> dict[str, Any]:
     """Return the row of whether one curve of pass@k overtakes another.
 
@@ -62,25 +86,26 @@ def overtaking(
         share: of the resamples in which the curves cross; fewer than ``confidence``: no crossing is found.
         confidence: of the interval.
         k_max: the largest k.
+        samples: trajectories of a problem, in words.
     """
-    size = _size(None, k.n)
+    size = _size(None, k.n, samples)
     if math.isnan(k.value):
         found, sentence = "none", f"{behind} does not overtake {ahead} up to k = {k_max}"
         if share >= 0.005:
             sentence += f", and in {share:.0%} of the resamples only"
     else:
         where = f"k = {k.value:.0f} [{k.low:.0f}, {k.high:.0f}], in {share:.0%} of the resamples"
-        found = "overtakes" if share >= confidence else "none"
+        found = "overtakes" if crosses(share, confidence) else "none"
         sure = f"{behind} overtakes {ahead} from" if found == "overtakes" else (
             f"no crossing found of {behind} and {ahead}, whose curves meet only at"
         )  # fmt: skip
         sentence = f"{sure} {where}"
-    return _row("crossing", behind, ahead, k, None, k.n, found, f"{sentence} {size}")
+    return _row("crossing", behind, ahead, k, None, k.n, samples, found, f"{sentence} {size}")
 
 
 def change(measure: str, arm: str, gap: Mean, seeds: int) -> dict[str, Any]:
     """Return the row of a change that an arm by itself has made, or has not."""
-    found, size, shown = verdict(gap), _size(seeds, None), numbers(gap, "+")
+    found, size, shown = verdict(gap), _size(seeds, None, None), numbers(gap, "+")
     if found in ("higher", "lower"):
         sentence = f"{measure} of {arm} is {'above' if found == 'higher' else 'below'} 0: {shown} {size}"
     elif found == "none":
@@ -89,17 +114,30 @@ def change(measure: str, arm: str, gap: Mean, seeds: int) -> dict[str, Any]:
         sentence = f"one seed: no interval for {measure} of {arm}: {shown}"
     else:
         sentence = f"{measure} of {arm} has no values"
-    return _row(measure, arm, None, gap, seeds, None, found, sentence)
+    return _row(measure, arm, None, gap, seeds, None, None, found, sentence)
 
 
-def adjusted(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return the rows with ``p_holm`` and ``comparisons``, within the family of each measure."""
+def adjusted(rows: list[dict[str, Any]], confidence: float) -> list[dict[str, Any]]:
+    """Return the rows with ``p_holm`` and ``comparisons``, within the family of each measure.
+
+    A difference that the interval of its own comparison shows, but not p adjusted for their number, is
+    ``undecided``.
+    """
     families: dict[str, list[dict[str, Any]]] = {}
     for row in rows:
         families.setdefault(row["measure"], []).append(row)
     for family in families.values():
         for row, p in zip(family, holm([row["p"] for row in family]), strict=True):
             row.update(p_holm=p, comparisons=len(family))
+            if row["verdict"] in ("higher", "lower") and p >= 1 - confidence:
+                gap = Estimate(row["value"], row["low"], row["high"], 0)
+                between = f"between {row['arm']} and {row['baseline']}" if row["baseline"] else row["arm"]
+                row["verdict"] = "undecided"
+                size = _size(row["seeds"], row["problems"], row["k"])
+                row["sentence"] = (
+                    f"undecided in {row['measure']} {between}: {numbers(gap, '+')} leaves out 0, but p is "
+                    f"{p:.2g} adjusted for {len(family)} comparisons {size}"
+                )
     return rows
 
 
@@ -110,22 +148,24 @@ def _row(
     gap: Estimate,
     seeds: int | None,
     problems: int | None,
+    k: str | None,
     found: str,
     sentence: str,
 ) -> dict[str, Any]:
     return {
         "measure": measure, "arm": arm, "baseline": baseline, "value": gap.value, "low": gap.low,
         "high": gap.high, "p": gap.p if isinstance(gap, Mean) else math.nan, "seeds": seeds,
-        "problems": problems, "verdict": found, "sentence": sentence,
+        "problems": problems, "k": k, "verdict": found, "sentence": sentence,
     }  # fmt: skip
 
 
-def _size(seeds: int | None, problems: int | None) -> str:
+def _size(seeds: int | None, problems: int | None, k: str | None) -> str:
+    asked = None if problems is None else f"{problems} problems" + (f" x {k}" if k else "")
     if seeds is None:
-        return f"(one policy each, {problems} problems)"
+        return f"(one policy each, {asked})"
     text = f"{seeds} seed{'s' if seeds != 1 else ''}"
-    if problems is not None:
-        text += f", {problems} problems"
+    if asked is not None:
+        text += f", {asked}"
         if seeds == 1:
             text += "; says nothing about other seeds"
     return f"({text})"

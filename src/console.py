@@ -91,22 +91,39 @@ def _left_out(evaluations: dict[str, dict[str, Any]]) -> list[str]:
     ]
 
 
+def span(fewest: int, most: int) -> str:
+    """Return how many trajectories a problem has, such as ``8`` or, where some are missing, ``6-8``."""
+    return f"{fewest:,}" if most == fewest else f"{fewest:,}-{most:,}"
+
+
+def size(problems: int, fewest: int, most: int) -> str:
+    """Return ``problems x trajectories of each``, such as ``120 x 8``."""
+    return f"{problems:,} x {span(fewest, most)}"
+
+
 def comparison(evaluations: dict[str, dict[str, Any]]) -> Table:
     """Return a table of accuracies by mode and subject.
 
     Args:
         evaluations: a column each, by its title; the last one says which modes and subjects have a row.
     """
-    table = Table(title="Accuracy on held-out problems, 95 % intervals", box=SIMPLE_HEAD, pad_edge=False)
+    title = "Accuracy on held-out problems, 95 % intervals; n: problems x trajectories"
+    table = Table(title=title, box=SIMPLE_HEAD, pad_edge=False)
     for column in ("mode", "subject", "n", *evaluations):
         table.add_column(column, justify="right" if column == "n" else "left", no_wrap=True)
     *_, last = evaluations.values()
     table.caption = "; ".join(_left_out(evaluations)) or None
     for mode, results in last.items():
         found = [one.get(mode) for one in evaluations.values()]
-        table.add_row(mode, "all", str(results["n"]), *map(percent, found), style="bold")
+        table.add_row(mode, "all", _size(results), *map(percent, found), style="bold")
         for subject, result in results["by_subject"].items():
             cells = [percent(one["by_subject"].get(subject) if one else None) for one in found]
-            table.add_row("", subject, str(result["n"]), *cells)
+            table.add_row("", subject, _size(result), *cells)
         table.add_section()
     return table
+
+
+def _size(result: dict[str, Any]) -> str:
+    if "problems" not in result:  # of a run that was begun before this was counted
+        return f"{result['n']} trajectories"
+    return size(result["problems"], *result["k"])

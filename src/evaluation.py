@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from scipy.stats import binomtest, bootstrap
 
 from src.config import EvaluateConfig
+from src.intervals import SHARE, mean_limits, wilson
 from src.problems import Problem
 from src.records import TrajectoryRecord
 from src.rollout.collector import Collector
@@ -20,23 +20,18 @@ def accuracy_interval(outcomes: Sequence[Sequence[bool]], seed: int = 0) -> tupl
     """Return the 95 % interval of a mean accuracy.
 
     With one trajectory per problem, Wilson's (1927). With more, trajectories of one problem are not
-    independent: the percentile bootstrap over problems.
+    independent: that of the mean over problems, see :func:`src.intervals.mean_limits`.
 
     Args:
         outcomes: for every problem, whether each of its trajectories is correct.
         seed: of the bootstrap.
     """
-    flat = [value for values in outcomes for value in values]
-    if not flat:
-        return (0.0, 1.0)
+    if not outcomes:
+        return SHARE
     if max(map(len, outcomes)) == 1:
-        wilson = binomtest(sum(flat), len(flat)).proportion_ci(0.95, method="wilson")
-        return (float(wilson.low), float(wilson.high))
-    means = np.array([np.mean(values) for values in outcomes])
-    if np.ptp(means) == 0:
-        return (float(means[0]), float(means[0]))
-    sampled = bootstrap((means,), np.mean, confidence_level=0.95, method="percentile", rng=seed)
-    return (float(sampled.confidence_interval.low), float(sampled.confidence_interval.high))
+        return wilson(sum(value for (value,) in outcomes), len(outcomes), 0.95)
+    low, high = mean_limits([np.mean(values) for values in outcomes], SHARE, 9999, 0.95, seed)
+    return (float(low), float(high))
 
 
 class Results:
@@ -94,11 +89,15 @@ class Results:
 
 
 def _accuracy(outcomes: Sequence[Sequence[bool]]) -> dict[str, Any]:
-    flat = [value for values in outcomes for value in values]
+    """Return accuracy (a problem counts once), interval, and of how many problems and trajectories."""
+    known = [values for values in outcomes if values]
+    sizes = [len(values) for values in known] or [0]
     return {
-        "accuracy": float(np.mean(flat)) if flat else None,
-        "interval": list(accuracy_interval([values for values in outcomes if values])),
-        "n": len(flat),
+        "accuracy": float(np.mean([np.mean(values) for values in known])) if known else None,
+        "interval": list(accuracy_interval(known)),
+        "n": sum(sizes),
+        "problems": len(known),
+        "k": [min(sizes), max(sizes)],  # trajectories of a problem, fewest and most
     }
 
 

@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from src.console import comparison, size
 from src.evaluation import accuracy_interval, summary
 from tests.test_records import RECORD
 
@@ -32,9 +33,24 @@ def test_trajectories_of_one_problem_do_not_count_as_independent() -> None:
     assert accuracy_interval(outcomes) == (low, high)
 
 
-def test_the_same_everywhere_and_nothing_at_all() -> None:
-    assert accuracy_interval([[True, False]] * 5) == (0.5, 0.5)
+def test_the_same_everywhere_is_not_sure_and_nothing_at_all() -> None:
+    """8 trajectories of 100 problems, none right: 1 - 0.025 ** (1 / 100), for problems are what is drawn."""
+    assert accuracy_interval([[False] * 8] * 100) == pytest.approx((0, 0.0362), abs=1e-4)
+    assert accuracy_interval([[True] * 8] * 100) == pytest.approx((0.9638, 1), abs=1e-4)
+    assert accuracy_interval([[True, False]] * 5) == pytest.approx((0.2391, 0.7609), abs=1e-4)
     assert accuracy_interval([]) == (0.0, 1.0)
+
+
+def test_n_says_how_many_problems_and_trajectories_of_each() -> None:
+    records = [replace(RECORD, problem_id=problem, sample=sample, correct=problem == "a")
+               for problem, k in (("a", 3), ("b", 1)) for sample in range(k)]  # fmt: skip
+    result = summary(records)
+    assert (result["n"], result["problems"], result["k"]) == (4, 2, [1, 3])
+    assert result["accuracy"] == 0.5, "a problem counts once, as in its interval"
+    assert size(result["problems"], *result["k"]) == "2 x 1-3"
+    assert size(120, 8, 8) == "120 x 8"
+    table = comparison({"after": {"free": result}})
+    assert list(table.columns[2].cells) == ["2 x 1-3", "2 x 1-3"]
 
 
 def test_summary_by_subject_leaves_out_what_the_infrastructure_spoilt() -> None:

@@ -14,14 +14,13 @@ from analysis.stats import (
     crossed_interval,
     holm,
     mean_interval,
+    paired_interval,
     pass_at_k,
-    percentiles,
     ratio_gap_interval,
     ratio_interval,
-    resampled,
-    share_interval,
     t_interval,
 )
+from src.intervals import DIFFERENCE, SHARE, mean_limits, resampled
 
 
 def exact(n: int, c: int, k: int) -> Fraction:
@@ -65,22 +64,13 @@ TRIALS = 2000
 COVERAGE = (0.93, 0.97)
 
 
-def test_wilson_covers_as_it_says() -> None:
-    generator = np.random.default_rng(0)
-    for p, n in ((0.3, 200), (0.5, 100), (0.85, 400)):
-        right = generator.binomial(n, p, TRIALS)
-        intervals = {c: share_interval(int(c), n, 0.95) for c in set(right.tolist())}
-        covered = np.mean([intervals[c].low <= p <= intervals[c].high for c in right.tolist()])
-        assert COVERAGE[0] <= covered <= COVERAGE[1], (p, n, covered)
-
-
 def test_bootstrap_over_problems_covers_as_it_says() -> None:
     """Problems of different difficulty, 8 trajectories each: the population is that of problems."""
     generator = np.random.default_rng(1)
     truth, hits = 2 / 5, 0
     for _ in range(TRIALS):
         rates = generator.beta(2, 3, 150)
-        found = mean_interval(generator.binomial(8, rates) / 8, 2000, 0.95, seed=0)
+        found = mean_interval(generator.binomial(8, rates) / 8, SHARE, 2000, 0.95, seed=0)
         hits += found.low <= truth <= found.high
     assert COVERAGE[0] <= hits / TRIALS <= COVERAGE[1]
 
@@ -93,7 +83,7 @@ def test_bootstrap_of_pass_at_k_covers_as_it_says() -> None:
     for _ in range(TRIALS):
         c = generator.binomial(16, generator.beta(2, 3, 150))
         values = pass_at_k(np.full(150, 16), c, 4)[:, 3]
-        low, high = percentiles(resampled(150, 2000, 0) @ values, 0.95)
+        low, high = mean_limits(values, SHARE, 2000, 0.95, 0)
         hits += low <= truth <= high
     assert COVERAGE[0] <= hits / TRIALS <= COVERAGE[1]
 
@@ -126,10 +116,51 @@ def test_bootstrap_of_two_ratios_covers_as_it_says() -> None:
     assert np.isnan(nothing.value)
 
 
+def test_a_share_that_is_the_same_on_all_problems_is_not_sure() -> None:
+    """Nothing mended in 40 problems, in one arm or in both: 1 - 0.025 ** (1 / 40) = 0.0881."""
+    none, failed = np.zeros(40), np.arange(1.0, 41)
+    found = ratio_interval(none, failed, 2000, 0.95, 0, SHARE)
+    assert (found.low, found.high) == pytest.approx((0, 0.0881), abs=1e-4)
+    gap = ratio_gap_interval(np.stack([none, none]), np.stack([failed, failed]), 2000, 0.95, 0)
+    assert (gap.low, gap.value, gap.high) == pytest.approx((-0.0881, 0, 0.0881), abs=1e-4)
+    tokens = ratio_interval(3 * failed, failed, 2000, 0.95, 0)  # tokens are no share
+    assert (tokens.low, tokens.high) == pytest.approx((3, 3))
+
+
+def test_a_paired_difference_and_its_p_value_agree() -> None:
+    generator = np.random.default_rng(7)
+    for _ in range(300):
+        n = int(generator.integers(2, 40))
+        gains = generator.choice([-0.5, 0, 0, 0.25, 0.5], n) + generator.choice([0, 0.125])
+        found = paired_interval(gains, 1000, 0.95, 0)
+        assert (found.low <= 0 <= found.high) == (found.p >= 0.05), (gains, found)
+        if 1 / 1000 < found.p < 1:
+            at_p = paired_interval(gains, 1000, 1 - found.p, 0)
+            assert min(abs(at_p.low), abs(at_p.high)) == pytest.approx(0, abs=1e-6)
+
+
+def test_a_paired_difference_by_hand() -> None:
+    """All of 60 problems gain 0.2: p = 2 / 1.2 ** 60; none of them gains: p = 1."""
+    assert paired_interval(np.full(60, 0.2), 1000, 0.95, 0).p == pytest.approx(2 / 1.2**60)
+    assert paired_interval(np.full(60, -0.2), 1000, 0.95, 0).p == pytest.approx(2 / 1.2**60)
+    assert paired_interval(np.zeros(60), 1000, 0.95, 0).p == 1.0
+
+
+def test_a_paired_difference_of_unequal_samples_covers_as_it_says() -> None:
+    """One trajectory of each problem against 16: problems are as hard for both, the second gains 0.1."""
+    generator = np.random.default_rng(8)
+    hits = 0
+    for _ in range(TRIALS):
+        ease = generator.beta(1, 1, 100) * 0.8
+        gains = generator.binomial(16, ease + 0.1) / 16 - generator.binomial(1, ease)
+        found = paired_interval(gains, 2000, 0.95, 0)
+        hits += found.low <= 0.1 <= found.high
+    assert COVERAGE[0] <= hits / TRIALS <= COVERAGE[1]
+
+
 def test_nothing_has_no_mean_and_no_failure() -> None:
-    assert np.isnan(mean_interval([], 100, 0.95, 0).value)
+    assert np.isnan(mean_interval([], SHARE, 100, 0.95, 0).value)
     assert np.isnan(ratio_interval([1.0, 2.0], [0.0, 0.0], 100, 0.95, 0).value)
-    assert share_interval(0, 0, 0.95).n == 0
 
 
 def test_resamples_are_those_of_their_seed() -> None:
@@ -138,30 +169,70 @@ def test_resamples_are_those_of_their_seed() -> None:
     assert resampled(10, 50, 7).sum(axis=1) == pytest.approx(1.0)
 
 
-def crossed(generator: np.random.Generator, seed: float, problem: float, rest: float) -> np.ndarray:
+def crossed(
+    generator: np.random.Generator, seed: float, problem: float, rest: float, seeds: int = 3
+) -> np.ndarray:
     """Three seeds and 400 problems with these standard deviations around 0."""
     return (
-        generator.normal(0, seed, (3, 1))
+        generator.normal(0, seed, (seeds, 1))
         + generator.normal(0, problem, (1, 400))
-        + generator.normal(0, rest, (3, 400))
+        + generator.normal(0, rest, (seeds, 400))
     )
 
 
 @pytest.mark.parametrize(
-    ("seed", "problem", "least", "most"),
+    ("seeds", "seed", "problem", "least", "most"),
     [
-        (0.0, 0.3, 0.93, 0.975),
-        (0.01, 0.3, 0.93, 0.97),
-        (0.03, 0.3, 0.93, 0.97),
-        (0.3, 0.3, 0.93, 0.97),
-        (0.04, 0.0, 0.93, 0.97),
-        (0.0, 0.0, 0.95, 0.99),  # too wide where neither differs, and said to be
+        (3, 0.0, 0.3, 0.93, 0.985),
+        (3, 0.01, 0.3, 0.93, 0.97),
+        (3, 0.03, 0.3, 0.93, 0.975),
+        (3, 0.3, 0.3, 0.93, 0.97),
+        (3, 1.0, 0.3, 0.93, 0.97),  # seeds differ more than anything else
+        (3, 1.0, 0.0, 0.93, 0.97),
+        (2, 0.3, 0.3, 0.93, 0.97),
+        (2, 1.0, 0.3, 0.93, 0.97),
+        (2, 0.01, 0.3, 0.93, 1.0),
+        (5, 1.0, 0.3, 0.93, 0.97),
+        (3, 0.04, 0.0, 0.93, 0.97),
+        (3, 0.0, 0.0, 0.95, 1.0),  # too wide where neither differs, and said to be
     ],
 )
-def test_crossed_interval_covers_as_it_says(seed: float, problem: float, least: float, most: float) -> None:
+def test_crossed_interval_covers_as_it_says(
+    seeds: int, seed: float, problem: float, least: float, most: float
+) -> None:
     generator = np.random.default_rng(4)
-    found = [crossed_interval(crossed(generator, seed, problem, 0.4), 0.95) for _ in range(TRIALS)]
+    found = [crossed_interval(crossed(generator, seed, problem, 0.4, seeds), 0.95) for _ in range(TRIALS)]
     assert least <= np.mean([one.low <= 0 <= one.high for one in found]) <= most
+
+
+@pytest.mark.parametrize("seeds", [2, 3, 5])
+@pytest.mark.parametrize("deviation", [0.0, 0.01, 0.3, 2.0])
+def test_crossed_interval_is_never_narrower_than_students_over_seeds(seeds: int, deviation: float) -> None:
+    generator = np.random.default_rng(9)
+    for _ in range(100):
+        values = crossed(generator, deviation, 0.3, 0.4, seeds)
+        found, over_seeds = crossed_interval(values, 0.95), t_interval(values.mean(axis=1), 0.95)
+        assert found.low <= over_seeds.low + 1e-12
+        assert found.high >= over_seeds.high - 1e-12
+        assert found.p >= over_seeds.p - 1e-9
+
+
+def test_seeds_that_are_alike_by_chance_do_not_make_sure() -> None:
+    """Three paired differences, by hand: mean 0.045, t = 5.72, p = 0.029 with 2 degrees of freedom."""
+    generator = np.random.default_rng(10)
+    values = generator.normal(0, 0.25, (3, 300))
+    values += (np.array([0.06, 0.0417, 0.0333]) - values.mean(axis=1))[:, None]
+    found = crossed_interval(values, 0.95)
+    assert (found.low, found.high, found.p) == pytest.approx((0.0111, 0.0789, 0.0293), abs=2e-4)
+
+
+def test_an_interval_ends_where_the_possible_does() -> None:
+    values = np.array([0.105, 0.472, 0.005])
+    free, cut = t_interval(values, 0.95), t_interval(values, 0.95, SHARE)
+    assert (free.low < 0, cut.low, cut.high, cut.p) == (True, 0.0, free.high, free.p)
+    gaps = np.repeat([[-0.72], [-0.377], [-0.823]], 5, axis=1)
+    assert crossed_interval(gaps, 0.95).low < -1
+    assert crossed_interval(gaps, 0.95, DIFFERENCE).low == -1.0
 
 
 def test_crossed_interval_of_correct_or_not_covers_as_it_says() -> None:
@@ -176,7 +247,7 @@ def test_crossed_interval_of_correct_or_not_covers_as_it_says() -> None:
         ]
         found = crossed_interval(arms[1] - arms[0].astype(float), 0.95)
         hits += found.low <= 0.05 <= found.high
-    assert COVERAGE[0] <= hits / TRIALS <= COVERAGE[1]
+    assert COVERAGE[0] <= hits / TRIALS <= 0.985
 
 
 def test_intervals_over_one_seed_or_one_problem_are_over_the_other() -> None:
