@@ -1,4 +1,4 @@
-"""How a policy is asked, settled before it is loaded: the style of its prompts, their lengths, and the first one.
+"""How a policy is asked, settled before it is loaded: the style of its prompts, and how long they are.
 
 Only its tokenizer and its config.json are needed for that.
 """
@@ -90,15 +90,15 @@ class LeftOut:
     def __str__(self) -> str:
         name, most = max(self.tokens.items(), key=lambda one: one[1])
         return (
-            f"the prompts of {len(self.tokens)} of {self.of} problems have more than rollout.max_prompt_tokens="
-            f"{self.limit} tokens; the longest, {name!r}, has {most}"
+            f"the prompts of {len(self.tokens)} of {self.of} problems have more than "
+            f"rollout.max_prompt_tokens={self.limit} tokens; the longest, {name!r}, has {most}"
         )
 
 
 def measure(
     problems: Sequence[Problem], modes: Sequence[str], cfg: Config | EvaluationConfig, tokenizer: Any
 ) -> LeftOut:
-    """Measure the prompts of ``problems`` in all ``modes``; a problem too long in one of them is so in all."""
+    """Measure the prompts of ``problems`` in all ``modes``; what is too long in one of them is left out."""
     limit = cfg.rollout.max_prompt_tokens
     lengths = list(prompt_lengths(tokenizer, problems, modes, cfg.model.prompt_style)) if modes else []
     found = {one.id: length for one, length in zip(problems, lengths, strict=bool(modes)) if length > limit}
@@ -166,9 +166,7 @@ def _faults(setting: str, what: str, found: LeftOut, left: int, needed: int = 1)
         return []
     of = f"fewer than the {needed} of one rollout step" if needed > 1 else "none"
     smaller = ", or a smaller trainer.batch_size" if left and needed > 1 else ""
-    return [
-        f"{setting}=drop: {found}; {left} are left, {of}; give rollout.max_prompt_tokens={most}{smaller}"
-    ]
+    return [f"{setting}=drop: {found}; {left} are left, {of}; give rollout.max_prompt_tokens={most}{smaller}"]
 
 
 def _refuse(*faults: str) -> None:
@@ -183,14 +181,15 @@ def _say(line: str) -> None:
 def first_prompt(
     codec: TokenCodec, problem: Problem, modes: Sequence[str], cfg: ModelConfig
 ) -> dict[str, Any] | None:
-    """Print a problem's prompt in the first mode as the policy reads it, control tokens included; return it."""
+    """Print a problem's prompt in the first mode as the policy reads it, control tokens too; return it."""
     if not modes:
         return None
     mode = modes[0]
     (ids,) = prompt_ids(codec.tokenizer, [problem], mode, cfg.prompt_style)
     text = b"".join(map(codec.bytes_of, ids)).decode("utf-8", errors="replace")
     console.print(
-        f"first prompt (model.prompt_style={cfg.prompt_style}, mode {mode}, {len(ids)} tokens):", highlight=False
+        f"first prompt (model.prompt_style={cfg.prompt_style}, mode {mode}, {len(ids)} tokens):",
+        highlight=False,
     )
     console.print(text, style="dim", markup=False, highlight=False)
     return {

@@ -1,8 +1,8 @@
-"""A model's config.json with the positions and rope parameters that ``model.max_positions`` and ``rope`` give it.
+"""A model's config.json with the positions that ``model.max_positions`` and ``model.rope`` give it.
 
-Weights stay as they are: rotary positions are computed, so that more of them need no table. Beyond those that
-the model was trained on it extrapolates, or with ``rope`` (YaRN, arXiv 2309.00071, or a larger ``rope_theta``)
-sees others in their place.
+Weights stay as they are: rotary positions are computed, so that more of them need no table. Beyond those
+that the model was trained on it extrapolates, or with ``rope`` (YaRN, arXiv 2309.00071; a larger
+``rope_theta``) sees others in their place.
 """
 
 from __future__ import annotations
@@ -60,11 +60,11 @@ def extend(config: PreTrainedConfig, cfg: ModelConfig) -> PreTrainedConfig:
 
 
 def hf_overrides(cfg: ModelConfig) -> dict[str, Any]:
-    """Return what vLLM must be told (``hf_overrides``) to read the same; nothing if ``cfg`` extends nothing."""
+    """Return vLLM's ``hf_overrides`` that read the same; empty if ``cfg`` extends nothing."""
     if cfg.max_positions is None and not cfg.rope:
         return {}
     config = read_config(cfg)
-    overrides = {"rope_parameters": dict(config.rope_parameters)}  # replaced as a whole
+    overrides: dict[str, Any] = {"rope_parameters": dict(config.rope_parameters)}  # replaced as a whole
     if cfg.max_positions is not None:
         overrides["max_position_embeddings"] = cfg.max_positions
         if getattr(config, "model_max_length", None):  # Cohere's, which vLLM believes first

@@ -229,7 +229,7 @@ def _evaluate(cfg: c.EvaluateConfig, at: str) -> list[str]:
 
 
 def _evaluation(cfg: c.EvaluationConfig, at: str) -> list[str]:
-    faults = _installed(cfg, at) + policy.evaluation(cfg, at) + _policy_files(cfg, None, at)
+    faults = _installed(cfg, at) + policy.evaluation(cfg, at) + prompting.run(cfg, None, at)
     if cfg.evaluate.phases != c.EvaluateConfig().phases:
         faults.append(
             f"{at}evaluate.phases={show(cfg.evaluate.phases)}: only a training run has phases; leave it out"
@@ -260,17 +260,9 @@ def _run(cfg: c.Config, at: str) -> list[str]:
         )
     if not cfg.estimate:
         faults += _installed(cfg, at)
-    return faults + _colocated(cfg, at) + policy.training(cfg, at) + _policy_files(cfg, cfg.trainer.resume, at)
-
-
-def _policy_files(cfg: c.Config | c.EvaluationConfig, resume: str | None, at: str) -> list[str]:
-    """Return what the policy's files, where they are on this machine, have against the run."""
-    known = prompting.notes(cfg.model, resume)
-    asking = prompting.asking(cfg.model, known, resume)
-    return [
-        *prompting.faults(cfg.model, asking, f"{at}model."),
-        *positions.faults(cfg, prompting.extended(cfg.model, known), at),
-    ]
+    return (
+        faults + _colocated(cfg, at) + policy.training(cfg, at) + prompting.run(cfg, cfg.trainer.resume, at)
+    )
 
 
 def _colocated(cfg: c.Config, at: str) -> list[str]:

@@ -1,4 +1,4 @@
-"""What the files of a model say, read as JSON: neither torch nor transformers is imported, nothing downloaded.
+"""What the files of a model say, read as JSON: transformers is not imported, and nothing downloaded.
 
 Beside the ``config.json`` of every policy that the project writes lies a ``cir.json``: how the policy was
 asked while it was trained, and of an adapter also the positions of its base, whose ``config.json`` it lacks.
@@ -109,6 +109,8 @@ def has_mini_tokens(pad: Any, end: Any, pad_id: Any, end_id: Any) -> bool:
 
 def find(path: str, name: str, revision: str | None) -> Path | None:
     """Return a file of a model's folder, or of a hub id in the local cache; None: it is not there."""
+    if not path:
+        return None
     folder = Path(path).expanduser()
     if folder.is_dir():
         return folder / name if (folder / name).is_file() else None
@@ -123,7 +125,7 @@ def find(path: str, name: str, revision: str | None) -> Path | None:
 
 
 def resumed_model(resume: str | None) -> Mapping[str, Any] | None:
-    """Return the group ``model`` of the run that ``trainer.resume`` names, as it was settled; None: no such."""
+    """Return the group ``model``, settled, of the run that ``trainer.resume`` names; None: there is none."""
     if resume is None:
         return None
     try:

@@ -12,7 +12,7 @@ from src.checks.model_files import config_of
 from src.checks.policy import base_of
 from src.schema import show
 
-# What families call it; vLLM takes the smallest that is there, and Cohere's model_max_length before all others.
+# What families call it; vLLM takes the smallest that is there, but Cohere's model_max_length before it.
 _NAMES = (
     "max_position_embeddings",
     "n_positions",
@@ -118,10 +118,10 @@ def too_long(config: Mapping[str, Any], model: c.ModelConfig, rollout: c.Rollout
     ]
     fitting = " or ".join(lower) or f"{at}rollout.max_tokens and {at}rollout.max_prompt_tokens together"
     return [
-        f"{at}rollout.max_tokens={completion}: with {at}rollout.max_prompt_tokens={prompt} a trajectory may have "
-        f"{prompt + completion} tokens, but {at}model.path={model.path} has {found.number} positions "
-        f"({found.said_by}); lower {fitting} to fit, or extend its positions by "
-        f"{at}model.max_positions={prompt + completion} ({at}model.rope: how; untrained, it may answer worse there)"
+        f"{at}rollout.max_tokens={completion}: with {at}rollout.max_prompt_tokens={prompt} a trajectory may "
+        f"have {prompt + completion} tokens, but {at}model.path={model.path} has {found.number} positions "
+        f"({found.said_by}); lower {fitting} to fit, or give it more than it was trained on by "
+        f"{at}model.max_positions={prompt + completion} ({at}model.rope says how they are made)"
     ]
 
 

@@ -1,13 +1,14 @@
-"""Whether a policy is asked as it was trained to be."""
+"""Whether a policy is asked as it was trained to be, and about what fits into its positions."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
 from src import config as c
-from src.checks.model_files import NOTES, Notes, find, has_template, is_mini, notes_of, resumed_model
 from src.checks.model_files import CONFIG as MODEL_CONFIG
+from src.checks.model_files import NOTES, Notes, find, has_template, is_mini, notes_of, resumed_model
 from src.checks.policy import base_of
+from src.checks.positions import faults as positions_faults
 
 AUTO = "auto"
 
@@ -86,20 +87,27 @@ def faults(cfg: c.ModelConfig, known: Asking | None, at: str) -> list[str]:
     shown = f"{at}prompt_style={chosen}"
     if chosen.startswith("chat") and known.template is False:
         return [
-            f"{shown}: the tokenizer of {at}path={cfg.path} has no chat template; give {at}prompt_style=plain, "
-            "or a tokenizer with one"
+            f"{shown}: the tokenizer of {at}path={cfg.path} has no chat template; give "
+            f"{at}prompt_style=plain, or a tokenizer with one"
         ]
     if cfg.force_prompt_style or chosen == known.trained:
         return []
     force = f"or ask it so nevertheless by {at}force_prompt_style=true"
     if known.trained is not None:
         return [
-            f"{shown}: {at}path={cfg.path} was trained with {known.trained} ({known.said_by}), and would read "
-            f"prompts that it never saw; leave {at}prompt_style=auto, {force}"
+            f"{shown}: {at}path={cfg.path} was trained with {known.trained} ({known.said_by}), and would "
+            f"read prompts that it never saw; leave {at}prompt_style=auto, {force}"
         ]
     if chosen == "mini":
         return [
-            f"{shown}: {at}path={cfg.path} is not of the mini family, which alone was trained with it; leave "
-            f"{at}prompt_style=auto, {force}"
+            f"{shown}: {at}path={cfg.path} is not of the mini family, which alone was trained with it; "
+            f"leave {at}prompt_style=auto, {force}"
         ]
     return []
+
+
+def run(cfg: c.Config | c.EvaluationConfig, resume: str | None, at: str) -> list[str]:
+    """Return what the policy's files, where they are on this machine, have against a run or an evaluation."""
+    known = notes(cfg.model, resume)
+    found = faults(cfg.model, asking(cfg.model, known, resume), f"{at}model.")
+    return found + positions_faults(cfg, extended(cfg.model, known), at)

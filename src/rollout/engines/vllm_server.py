@@ -43,7 +43,7 @@ class VLLMServerEngine:
         connections: most requests under way at once.
         start_seconds: the server must answer by then.
         follow: know every token as it is sampled, so that an aborted request keeps what it has; costs time.
-        longest: most tokens of a trajectory, prompt included; a server that takes fewer is refused at the start.
+        longest: most tokens of a trajectory, prompt included; a server that takes fewer is refused.
     """
 
     streaming = True
@@ -107,7 +107,7 @@ class VLLMServerEngine:
     def _refuse_short(self) -> None:
         if self._needed > self._longest:
             raise EngineError(
-                f"the vLLM server at {self._url} takes sequences of {self._longest} tokens (max_model_len), and "
+                f"the vLLM server at {self._url} takes {self._longest} tokens (max_model_len), but "
                 f"rollout.max_prompt_tokens + rollout.max_tokens is {self._needed}; start it with "
                 f"--max-model-len {self._needed}, or lower rollout.max_tokens or rollout.max_prompt_tokens"
             )
