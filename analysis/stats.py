@@ -235,8 +235,8 @@ def crossed_interval(values: Floats, confidence: float, bounds: Bounds | None = 
       too narrow where problems do not differ;
     - Student's t over the seeds' means, which forgets that other problems could have been drawn.
 
-    With three seeds and 400 problems a nominal 95 % covers 95 to 98 %, and 99 % where neither problems nor seeds
-    differ.
+    With three seeds and 400 problems a nominal 95 % covers 95 to 98 %, and 99 % where neither problems nor
+    seeds differ.
 
     Args:
         values: (S, P). One seed: the interval is over problems, and says nothing about other seeds.

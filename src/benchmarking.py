@@ -14,10 +14,11 @@ from typing import Any
 import torch
 
 from src import provenance
+from src.asking import first_prompt, fit_benchmark, settle
 from src.config import EvaluationConfig
 from src.console import comparison, console, progress
 from src.evaluation import Results, evaluate
-from src.policy import load_codec, load_model, whole_model
+from src.policy import load_model, whole_model
 from src.problems import Problem, load_benchmark
 from src.records import RecordWriter, iter_records, write_json
 from src.rewards import Grader
@@ -25,7 +26,7 @@ from src.rollout.collector import Collector
 from src.rollout.engines.build import Engines, choose_engine
 from src.rollout.engines.colocated import load_llm
 from src.sandbox import build_sandbox
-from src.schema import ConfigError, show
+from src.schema import ConfigError, build, show
 
 PHASE = "evaluate"
 RECORDS, SUMMARY = "trajectories.jsonl", "summary.json"
@@ -68,17 +69,21 @@ def run(cfg: EvaluationConfig, run_dir: Path) -> dict[str, Any]:
             process may be there, of which none is repeated.
 
     Raises:
-        ConfigError: there are some and ``evaluate.resume`` is off, or they were made with other settings.
+        ConfigError: there are some and ``evaluate.resume`` is off, or they were made with other settings;
+            see src/asking.py, too.
         EngineError, SandboxError, ProblemError, PromptError: what is needed is not there; trajectories
             that had finished are recorded.
     """
     start = time.perf_counter()
+    cfg, codec = settle(cfg)
     _check_folder(cfg, run_dir)
     earlier = Earlier(run_dir / RECORDS, cfg.evaluate.temperature)
     kind = choose_engine(cfg.engine)
-    problems = shard(load_benchmark(cfg.benchmark), cfg.evaluate.shard)
+    # of all, in every shard: each leaves out the same, or refuses at once
+    problems, left_out = fit_benchmark(load_benchmark(cfg.benchmark), cfg, codec.tokenizer)
+    prompt = first_prompt(codec, problems[0], cfg.evaluate.modes, cfg.model)
+    problems = shard(problems, cfg.evaluate.shard)
     provenance.save(cfg, run_dir)
-    codec = load_codec(cfg.model)
     llm, model = None, None
     if kind == "vllm":
         with whole_model(cfg.model, run_dir) as whole:
@@ -117,6 +122,8 @@ def run(cfg: EvaluationConfig, run_dir: Path) -> dict[str, Any]:
             bar.remove_task(task)
     summary = {
         "settings": provenance.settings(cfg) | {"jail": sandbox.jail, "engine": kind},
+        "prompt": prompt,
+        "left_out": left_out.json(),
         "results": results,
         "wall_seconds": time.perf_counter() - start,
     }
@@ -142,7 +149,8 @@ def _check_folder(cfg: EvaluationConfig, run_dir: Path) -> None:
             f"hydra.run.dir={run_dir}: holds trajectories of an earlier evaluation; go on with it by "
             "evaluate.resume=true, or choose another folder"
         )
-    earlier = json.loads((run_dir / "config.json").read_text())
+    # what the project has got since counts as its default
+    earlier = asdict(build(EvaluationConfig, json.loads((run_dir / "config.json").read_text())))
     different = {
         name: values
         for name, values in provenance.changes(earlier, asdict(cfg)).items()

@@ -17,11 +17,12 @@ from transformers.utils import logging as transformers_logging
 
 from src import checkpoints, provenance
 from src.alarms import build_alarms, stop_if_asked
+from src.asking import first_prompt, fit_data, settle
 from src.config import Config
 from src.console import comparison, console, progress, step_line
 from src.curriculum import build_curriculum
 from src.evaluation import Results, evaluate
-from src.policy import load_codec, load_model
+from src.policy import load_model
 from src.problems import load_data
 from src.ranks import Ranks
 from src.records import LineWriter, RankWriter, last_attempt, read_metrics, write_json
@@ -49,7 +50,7 @@ def run(cfg: Config, run_dir: Path) -> dict[str, Any]:
             evaluation of the earlier run are taken over from its folder.
 
     Raises:
-        ConfigError: see :func:`_take_over`.
+        ConfigError: see :func:`_take_over` and src/asking.py.
     """
     start = time.perf_counter()
     kind = choose_engine(cfg.engine)
@@ -58,6 +59,7 @@ def run(cfg: Config, run_dir: Path) -> dict[str, Any]:
         ranks = stack.enter_context(Ranks(cfg.trainer.rank_timeout))
         run_dir = ranks.of_first(run_dir.resolve())
         console.quiet = not ranks.first
+        cfg, codec = settle(cfg)
         checkpoint = _take_over(cfg, run_dir, ranks)
         if ranks.first:
             provenance.save(cfg, run_dir)
@@ -65,6 +67,8 @@ def run(cfg: Config, run_dir: Path) -> dict[str, Any]:
         attempt = ranks.of_first(last_attempt(run_dir / RECORDS) + 1)
         data = load_data(cfg.data)
         console.print(data.line)
+        data = fit_data(data, cfg, codec.tokenizer, ranks)
+        prompt = first_prompt(codec, data.train[0], [cfg.rollout.mode], cfg.model)
         if ranks.first:
             write_json(run_dir / DATA, data.report)
         sandbox = stack.enter_context(build_sandbox(cfg.sandbox))
@@ -75,7 +79,6 @@ def run(cfg: Config, run_dir: Path) -> dict[str, Any]:
         transformers_logging.disable_progress_bar()  # ours is the only one
         set_seed(cfg.trainer.seed)
         model = load_model(cfg.model)
-        codec = load_codec(cfg.model)
         tracker = Tracker(cfg, run_dir, state.get("wandb_id"), write=ranks.first)
         stack.callback(tracker.finish)
         bar = stack.enter_context(progress())
@@ -181,6 +184,8 @@ def run(cfg: Config, run_dir: Path) -> dict[str, Any]:
         rows = read_metrics(run_dir / METRICS)
         summary = {
             "settings": provenance.settings(cfg) | {"jail": sandbox.jail, "engine": kind},
+            "prompt": prompt,
+            "left_out": {name: data.report[name]["long_prompts"] for name in ("train", "heldout")},
             **evaluated,
             "steps": trainer.rollout_step,
             "wall_seconds": earlier + time.perf_counter() - start,

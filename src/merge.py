@@ -61,6 +61,8 @@ def merge(folders: list[Path], out: Path) -> dict[str, Any]:
     shutil.copy(folders[0] / CONFIG, out / CONFIG)
     summary = {
         "settings": summaries[0]["settings"] | {"shard": None, "merged": [str(folder) for folder in folders]},
+        # every shard measures the prompts of the whole benchmark
+        **{name: summaries[0][name] for name in ("prompt", "left_out") if name in summaries[0]},
         "results": {mode: found.summary() for mode, found in results.items()},
         "wall_seconds": max(one["wall_seconds"] for one in summaries),
     }

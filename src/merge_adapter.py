@@ -44,12 +44,13 @@ def merge(adapter: Path, output: Path) -> None:
         faults.append(f"output={output}: exists already; choose a new folder")
     if faults:
         raise ConfigError(*faults)
+    from src.config import ModelConfig
     from src.policy import write_merged
 
     output.parent.mkdir(parents=True, exist_ok=True)
     partial = Path(tempfile.mkdtemp(prefix=f".{output.name}.", dir=output.parent))
     try:
-        write_merged(str(adapter), partial)
+        write_merged(ModelConfig(path=str(adapter)), partial)
         partial.chmod(0o755)  # mkdtemp keeps others out
         os.rename(partial, output)
     finally:

@@ -18,9 +18,12 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
+from src.checks import prompting
+from src.checks.model_files import Notes, write_notes
 from src.checks.policy import base_of
 from src.config import ModelConfig
 from src.lora import add_adapter
+from src.positions import read_config
 from src.rollout.tokens import TokenCodec
 
 
@@ -28,13 +31,11 @@ def load_model(cfg: ModelConfig) -> PreTrainedModel | PeftModel:
     """Return the policy of ``cfg``: a whole model, alone or with a new adapter, or a base with its adapter.
 
     Raises:
-        ConfigError: a module that is to be adapted is not in the model.
+        ConfigError: a module that is to be adapted is not in the model, or its positions cannot be extended.
     """
-    base = base_of(cfg.path)
-    if base is not None:
-        model = _load(base.path, base.revision, getattr(torch, cfg.dtype))
+    model = _load(cfg, getattr(torch, cfg.dtype))
+    if base_of(cfg.path) is not None:
         return PeftModel.from_pretrained(model, cfg.path)
-    model = _load(cfg.path, cfg.revision, getattr(torch, cfg.dtype))
     return add_adapter(model, cfg) if cfg.lora.rank else model
 
 
@@ -61,27 +62,32 @@ def whole_model(cfg: ModelConfig, folder: Path) -> Iterator[ModelConfig]:
         return
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".merged-", dir=folder) as merged:
-        write_merged(cfg.path, Path(merged), getattr(torch, cfg.dtype))
+        write_merged(cfg, Path(merged), getattr(torch, cfg.dtype))
         yield replace(cfg, path=merged, revision=None)
 
 
-def write_merged(adapter: str, folder: Path, dtype: torch.dtype | str = "auto") -> None:
-    """Write an adapter and its base as one model, with its tokenizer, into ``folder``.
+def write_merged(cfg: ModelConfig, folder: Path, dtype: torch.dtype | str = "auto") -> None:
+    """Write an adapter and its base as one model, with its tokenizer and notes, into ``folder``.
 
     Args:
-        adapter: its folder.
+        cfg: names the adapter's folder; what it leaves open is as the adapter's notes say.
         folder: where to.
         dtype: of the merged weights; ``auto``: the base's.
     """
-    base = base_of(adapter)
-    assert base is not None
-    model = PeftModel.from_pretrained(_load(base.path, base.revision, dtype), adapter)
+    known = prompting.notes(cfg)
+    asking = prompting.asking(cfg, known, None)
+    model = PeftModel.from_pretrained(_load(prompting.extended(cfg, known), dtype), cfg.path)
     model.merge_and_unload().save_pretrained(folder)
-    _load_tokenizer(adapter, None).save_pretrained(folder)
+    _load_tokenizer(cfg.path, None).save_pretrained(folder)
+    write_notes(folder, Notes(asking.trained if asking else known.prompt_style))
 
 
-def _load(path: str | None, revision: str | None, dtype: torch.dtype | str) -> PreTrainedModel:
-    model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(path, revision=revision, dtype=dtype)
+def _load(cfg: ModelConfig, dtype: torch.dtype | str) -> PreTrainedModel:
+    """Load the whole model of ``cfg``, or the base of its adapter."""
+    base = base_of(cfg.path)
+    path, revision = (cfg.path, cfg.revision) if base is None else (base.path, base.revision)
+    own = {} if cfg.max_positions is None and not cfg.rope else {"config": read_config(cfg)}
+    model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(path, revision=revision, dtype=dtype, **own)
     return model
 
 

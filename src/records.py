@@ -55,6 +55,7 @@ class TrajectoryRecord:
         lenient: it is, or the last integer of the last line is the gold answer; None: not asked for.
         invented: the policy itself sampled what an output block holds, even if that was thrown away; None:
             the record is older than the field.
+        prompt_style: how the problem was put (``model.prompt_style``); None: the record is older.
         rewards: every reward term by name, and ``total``; None where the trajectory is excluded.
         seed: of its random stream; None: it shared one with others, or the record is older than the field.
         straggler: ``rollout.max_seconds`` ended it; None: the record is older than the field.
@@ -84,6 +85,7 @@ class TrajectoryRecord:
     invented: bool | None = None
     seed: int | None = None
     straggler: bool | None = None
+    prompt_style: str | None = None
     version: int = field(default=SCHEMA_VERSION)
 
     def tokens(self, author: str) -> int:

@@ -95,6 +95,7 @@ WRONG = {
     str: st.booleans()
     | st.lists(st.text())
     | st.dictionaries(st.sampled_from("ab"), st.integers(), min_size=1),
+    dict: st.text() | st.integers() | st.booleans() | st.lists(st.integers()),
     list: st.text() | st.integers() | st.booleans() | st.dictionaries(st.sampled_from("ab"), st.integers()),
 }
 

@@ -22,9 +22,9 @@ CODE = ("src", "analysis", "experiments", "tests")
 LAYERS = (
     {"problems", "records", "config", "schema", "checks", "entry"}
     | {"fences", "checkpoints", "provenance", "console", "ranks", "intervals", "dashboard"},
-    {"sandbox", "curriculum", "rewards", "tracking", "lora"},
+    {"sandbox", "curriculum", "rewards", "tracking", "lora", "positions"},
     {"rollout"},
-    {"policy", "alarms", "trainer"},
+    {"policy", "asking", "alarms", "trainer"},
     {"train", "evaluate", "evaluation", "benchmarking", "merge", "merge_adapter", "warm_start", "experiment"}
     | {"estimate"},
 )

@@ -55,6 +55,7 @@ def config(**trainer: Any) -> Config:
         "checkpoint_every": 0,
     }
     cfg = Config(trainer=TrainerConfig(**(options | trainer)))
+    cfg.model.prompt_style = "mini"
     cfg.rollout.max_tokens = 40
     cfg.curriculum = CurriculumConfig(stages=[StageConfig(0, 1), StageConfig(1, 2)])
     return cfg

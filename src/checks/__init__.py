@@ -19,7 +19,7 @@ from omegaconf import DictConfig
 
 from src import checkpoints
 from src import config as c
-from src.checks import policy, problems
+from src.checks import policy, positions, problems, prompting
 from src.checks.policy import ROOT as ROOT  # where relative paths of conf/ start
 from src.ranks import world_size
 from src.schema import ConfigError, build, show
@@ -229,7 +229,7 @@ def _evaluate(cfg: c.EvaluateConfig, at: str) -> list[str]:
 
 
 def _evaluation(cfg: c.EvaluationConfig, at: str) -> list[str]:
-    faults = _installed(cfg, at) + policy.evaluation(cfg, at)
+    faults = _installed(cfg, at) + policy.evaluation(cfg, at) + prompting.run(cfg, None, at)
     if cfg.evaluate.phases != c.EvaluateConfig().phases:
         faults.append(
             f"{at}evaluate.phases={show(cfg.evaluate.phases)}: only a training run has phases; leave it out"
@@ -260,7 +260,9 @@ def _run(cfg: c.Config, at: str) -> list[str]:
         )
     if not cfg.estimate:
         faults += _installed(cfg, at)
-    return faults + _colocated(cfg, at) + policy.training(cfg, at)
+    return (
+        faults + _colocated(cfg, at) + policy.training(cfg, at) + prompting.run(cfg, cfg.trainer.resume, at)
+    )
 
 
 def _colocated(cfg: c.Config, at: str) -> list[str]:
@@ -276,7 +278,7 @@ def _colocated(cfg: c.Config, at: str) -> list[str]:
 
 
 _CHECKS: dict[type, Callable[[Any, str], list[str]]] = {
-    c.ModelConfig: policy.model,
+    c.ModelConfig: lambda cfg, at: policy.model(cfg, at) + positions.rope(cfg, at),
     c.LoRAConfig: policy.lora,
     c.DataConfig: problems.data,
     c.BenchmarkConfig: problems.benchmark,

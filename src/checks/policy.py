@@ -7,8 +7,8 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from src import checkpoints
 from src import config as c
+from src.checks.model_files import resumed_model
 from src.checks.problems import nearby
 from src.schema import ConfigError, show
 
@@ -135,14 +135,10 @@ def _adapter(cfg: c.Config, at: str) -> list[str]:
 
 def _resumed(resume: str | None) -> dict[str, Any] | None:
     """Return ``model.lora`` of the run that is resumed, if any."""
-    if resume is None:
+    earlier = resumed_model(resume)
+    if earlier is None:
         return None
-    try:
-        run = checkpoints.resolve(Path(resume).expanduser()).parent.parent
-        earlier = json.loads((run / "config.json").read_text())
-    except (checkpoints.CheckpointError, OSError):
-        return None  # said elsewhere
-    lora: dict[str, Any] = asdict(c.LoRAConfig()) | earlier["model"].get("lora", {})
+    lora: dict[str, Any] = asdict(c.LoRAConfig()) | earlier.get("lora", {})
     return lora
 
 

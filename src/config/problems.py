@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 from src.schema import option, seed_option
 
@@ -34,7 +35,12 @@ class ModelConfig:
     path: str = "experiments/mini_base"  # a folder or a hub id
     revision: str | None = None
     dtype: str = option("float32", choices=("float32", "bfloat16", "float16"))  # of the weights
-    prompt_style: str = option("mini", choices=("mini", "plain", "chat", "chat_without_thinking"))
+    # auto: as it was trained (src/checks/model_files.py), else its chat template, else plain
+    prompt_style: str = option("auto", choices=("auto", "mini", "plain", "chat", "chat_without_thinking"))
+    force_prompt_style: bool = False  # ask it otherwise than it was trained to be
+    # put in place of max_position_embeddings, and into the rope parameters, of its config.json
+    max_positions: int | None = option(None, at_least=1)
+    rope: dict[str, Any] | None = None
     lora: LoRAConfig = field(default_factory=LoRAConfig)
 
 
@@ -69,6 +75,7 @@ class HeldoutConfig(HubConfig):
 
     benchmark: str | None = None  # an option of conf/benchmark, or OPTION@FILE to read it from a file
     split: str = "test"
+    long_prompts: str = option("refuse", choices=("drop", "refuse"))
 
 
 @dataclass
@@ -96,6 +103,8 @@ class DataConfig(HubConfig):
     heldout_path: str | None = None
     heldout: HeldoutConfig = field(default_factory=HeldoutConfig)
     clean: CleanConfig = field(default_factory=CleanConfig)
+    # problems whose prompts have more tokens than rollout.max_prompt_tokens
+    long_prompts: str = option("drop", choices=("drop", "refuse"))
 
     @property
     def heldout_name(self) -> str:
@@ -110,6 +119,7 @@ class BenchmarkConfig(HubConfig):
 
     name: str = "mini"
     kind: str = option("mini", choices=("mini", "hub", "file"))
+    long_prompts: str = option("refuse", choices=("drop", "refuse"))
     split: str = "test"
     path: str | None = None  # JSON Lines or Parquet; a benchmark of the hub is then read from there
     size: int | None = option(None, at_least=1)  # at most so many problems, from the top; of mini: how many

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+from src.checks import prompting
 from src.config import Config
 from src.console import console
 from src.estimate.advice import advise, splits_evenly
@@ -28,8 +29,11 @@ def estimate(cfg: Config) -> Estimate:
     """Return what the run of ``cfg`` needs.
 
     Raises:
-        ConfigError: the model's config.json cannot be had, or batches cannot be shared out over the GPUs.
+        ConfigError: the model's config.json cannot be had, trajectories do not fit into its positions, or
+            batches cannot be shared out over the GPUs.
     """
+    known = prompting.notes(cfg.model, cfg.trainer.resume)
+    cfg = replace(cfg, model=prompting.extended(cfg.model, known))
     machine = find_machine(cfg.hardware, cfg.trainer.autocast or cfg.model.dtype)
     if not splits_evenly(cfg, machine.gpus):
         raise ConfigError(

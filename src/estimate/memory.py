@@ -11,12 +11,14 @@ from collections.abc import Callable, Hashable
 from dataclasses import dataclass, replace
 from typing import Any
 
+from src.checks.positions import too_long
 from src.config import Config, ModelConfig
 from src.estimate import passes
 from src.estimate.head import head_bytes
 from src.estimate.machine import Machine
 from src.estimate.policy import Parameters, count, read_config
 from src.estimate.vllm import VLLM
+from src.schema import ConfigError
 
 BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
 _CHOICE = 3 * 4  # bytes per row and word of the vocabulary while a token is chosen: logits, scores, shares
@@ -81,11 +83,14 @@ class Estimator:
         cfg: names the model and the machine.
 
     Raises:
-        ConfigError: the model's config.json cannot be had.
+        ConfigError: the model's config.json cannot be had, or trajectories do not fit into its positions.
     """
 
     def __init__(self, cfg: Config) -> None:
         self._config = read_config(cfg.model)
+        faults = too_long(self._config.to_dict(), cfg.model, cfg.rollout, "")
+        if faults:
+            raise ConfigError(*faults)
         self._known: dict[Hashable, Any] = {}
 
     def parameters(self, model: ModelConfig) -> Parameters:

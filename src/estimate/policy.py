@@ -9,8 +9,9 @@ from dataclasses import dataclass
 import torch
 from peft import PeftModel
 from torch import nn
-from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedConfig, PreTrainedModel
+from transformers import AutoModelForCausalLM, PreTrainedConfig, PreTrainedModel
 
+from src import positions
 from src.config import ModelConfig
 from src.lora import add_adapter
 from src.schema import ConfigError
@@ -58,10 +59,12 @@ def read_config(cfg: ModelConfig) -> PreTrainedConfig:
     """Return the model's config.json, from its folder, the hub, or the hub's cache.
 
     Raises:
-        ConfigError: it cannot be had, or says nothing that transformers knows.
+        ConfigError: it cannot be had, or says nothing that transformers knows, or cannot be extended.
     """
     try:
-        return AutoConfig.from_pretrained(cfg.path, revision=cfg.revision)
+        return positions.read_config(cfg)
+    except ConfigError:
+        raise
     except (OSError, ValueError) as error:
         reason = " ".join(str(error).split())
         raise ConfigError(

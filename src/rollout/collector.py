@@ -11,11 +11,11 @@ from typing import Any
 
 from src.config import RewardConfig, RolloutConfig
 from src.problems import Problem
-from src.problems.prompts import build_prompt
 from src.records import ExecutionRecord, RecordWriter, SegmentRecord, TrajectoryRecord
 from src.rewards import Grade, Grader, GraderError, Outcome, compose, extract_answer, last_integer
 from src.rollout.engines import Engine
 from src.rollout.meter import Meter
+from src.rollout.prompts import prompt_ids
 from src.rollout.scheduler import RolloutScheduler
 from src.rollout.streams import derive_seed
 from src.rollout.tokens import TokenCodec
@@ -57,18 +57,13 @@ def encode_prompt(tokenizer: Any, problem: Problem, mode: str, style: str, limit
     Raises:
         PromptError: there are more than ``limit``; a cut prompt would be another problem.
     """
-    prompt = build_prompt(problem, mode, style)
-    if isinstance(prompt, str):
-        ids = tokenizer(prompt)["input_ids"]
-    else:
-        options = {"enable_thinking": False} if style == "chat_without_thinking" else {}
-        ids = tokenizer.apply_chat_template(prompt, add_generation_prompt=True, return_dict=False, **options)
+    (ids,) = prompt_ids(tokenizer, [problem], mode, style)
     if len(ids) > limit:
         raise PromptError(
             f"rollout.max_prompt_tokens is {limit}, but the prompt of problem {problem.id!r} has {len(ids)} "
             "tokens; raise the limit or take the problem out"
         )
-    return list(ids)
+    return ids
 
 
 class Collector:
@@ -81,7 +76,7 @@ class Collector:
         codec: bytes and text of token ids.
         rollout: limits and options.
         reward: reward terms.
-        prompt_style: see ``model.prompt_style``.
+        prompt_style: how problems are put (src/problems/prompts.py).
         writer: where every trajectory is recorded; None: nowhere.
     """
 
@@ -219,7 +214,7 @@ class Collector:
             outcome = _outcome(trajectory, answer, correct, self._rollout.max_tokens)
             reward = compose(outcome, self._reward)
             rewards = {**reward.terms, "total": reward.total}
-        record = _record(trajectory, answer, correct, rewards, phase, step, attempt)
+        record = _record(trajectory, answer, correct, rewards, phase, step, attempt, self._style)
         if self._reward.lenient:
             gold = trajectory.task.problem.answer.replace(",", "")
             record = replace(record, lenient=correct or last_integer(trajectory.policy_texts) == gold)
@@ -265,6 +260,7 @@ def _record(
     phase: str,
     step: int,
     attempt: int,
+    style: str,
 ) -> TrajectoryRecord:
     task, problem = trajectory.task, trajectory.task.problem
     return TrajectoryRecord(
@@ -294,4 +290,5 @@ def _record(
         invented=trajectory.invented,
         seed=task.seed,
         straggler=trajectory.straggler,
+        prompt_style=style,
     )

@@ -26,6 +26,7 @@ from transformers.trainer_callback import PrinterCallback
 from trl import GRPOTrainer
 
 from src import checkpoints
+from src.checks.model_files import Notes, write_notes
 from src.config import Config
 from src.curriculum import Curriculum
 from src.lora import forget_reference
@@ -279,6 +280,9 @@ class CIRTrainer(GRPOTrainer):
         if self._ranks.first:
             written = partial / f"checkpoint-{self.state.global_step}"
             write_json(written / CURRICULUM, self._curriculum.state())
+            model = self._cfg.model  # config.json has the positions of a whole model, and an adapter has none
+            positions = (model.max_positions, model.rope) if model.lora.rank else ()
+            write_notes(written, Notes(model.prompt_style, *positions))
             checkpoints.publish(written, folder, self.rollout_step, self._cfg.trainer.keep_checkpoints)
             shutil.rmtree(partial)
         self.accelerator.wait_for_everyone()

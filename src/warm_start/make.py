@@ -12,6 +12,7 @@ import torch
 from transformers import GenerationConfig, PreTrainedTokenizerFast, Qwen3ForCausalLM
 
 from src import provenance
+from src.checks.model_files import Notes, write_notes
 from src.config import (
     SUBJECTS,
     DataConfig,
@@ -57,6 +58,7 @@ def make_base(cfg: WarmStartConfig, run_dir: Path) -> dict[str, Any]:
     output = Path(cfg.output)
     model.save_pretrained(output)
     tokenizer.save_pretrained(output)
+    write_notes(output, Notes("mini"))
     summary = {
         "settings": {
             **asdict(cfg),

@@ -5,10 +5,11 @@ from __future__ import annotations
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM
 
+from src.checks.model_files import MINI_END, MINI_PAD
 from src.warm_start.config import WarmStartConfig
 from src.warm_start.corpus import solutions
 
-PAD, END, FENCE = "<|pad|>", "<|end|>", "```"
+PAD, END, FENCE = MINI_PAD, MINI_END, "```"
 POSITIONS = 2048
 
 

@@ -170,7 +170,7 @@ class TestWeights:
 
         cfg = config()
         told = set(llm_settings(cfg.engine, cfg.model, cfg.rollout))
-        told |= {"tensor_parallel_size", "gpu_memory_utilization", "seed"}
+        told |= {"tensor_parallel_size", "gpu_memory_utilization", "seed", "hf_overrides"}
         assert told <= {field.name for field in fields(EngineArgs)}
         assert "level" in inspect.signature(LLM.sleep).parameters
         assert "tags" in inspect.signature(LLM.wake_up).parameters

@@ -109,6 +109,7 @@ class Engines:
             connections=server.connections,
             start_seconds=server.start_seconds,
             follow=follow,
+            longest=self._rollout.max_prompt_tokens + self._rollout.max_tokens,
         )
         self._servers.append(engine)
         return engine

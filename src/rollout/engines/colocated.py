@@ -19,6 +19,7 @@ from peft import PeftModel
 
 from src.config import EngineConfig, ModelConfig, RolloutConfig
 from src.lora import merged_parameters
+from src.positions import hf_overrides
 from src.schema import ConfigError
 
 if TYPE_CHECKING:
@@ -30,7 +31,9 @@ _CPU_BATCH_TOKENS = 4096  # vLLM's own default there
 
 def llm_settings(engine: EngineConfig, model: ModelConfig, rollout: RolloutConfig) -> dict[str, Any]:
     """What a ``vllm.LLM`` must be told so that it samples as the trainer's model would."""
+    overrides = hf_overrides(model)
     return {
+        **({"hf_overrides": overrides} if overrides else {}),
         "revision": model.revision,
         "dtype": model.dtype,
         "max_model_len": rollout.max_prompt_tokens + rollout.max_tokens,

@@ -43,6 +43,7 @@ class VLLMServerEngine:
         connections: most requests under way at once.
         start_seconds: the server must answer by then.
         follow: know every token as it is sampled, so that an aborted request keeps what it has; costs time.
+        longest: most tokens of a trajectory, prompt included; a server that takes fewer is refused.
     """
 
     streaming = True
@@ -58,7 +59,9 @@ class VLLMServerEngine:
         connections: int = 1024,
         start_seconds: float = 240.0,
         follow: bool = False,
+        longest: int = 0,
     ) -> None:
+        self._needed = longest
         self._url, self._eos_ids = url.rstrip("/"), codec.eos_ids
         # all of it: the server fills what is left open from the model's generation settings
         self._sampling = {
@@ -96,9 +99,18 @@ class VLLMServerEngine:
         if self._session is None:
             try:
                 self._do(self._open())
+                self._refuse_short()
             except BaseException:
                 self.close()
                 raise
+
+    def _refuse_short(self) -> None:
+        if self._needed > self._longest:
+            raise EngineError(
+                f"the vLLM server at {self._url} takes {self._longest} tokens (max_model_len), but "
+                f"rollout.max_prompt_tokens + rollout.max_tokens is {self._needed}; start it with "
+                f"--max-model-len {self._needed}, or lower rollout.max_tokens or rollout.max_prompt_tokens"
+            )
 
     def submit(self, request: Request) -> None:
         """See Engine.submit."""
