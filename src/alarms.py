@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from src.config import AlarmConfig, RuleConfig
 
 PREFIX = "alarm/"
+# What only says something where trajectories may run code.
+_OF_EXECUTIONS = ("executions_per_trajectory", "budget_used_up", "code_share", "failed_share", "repair_rate")
 
 
 class AlarmError(RuntimeError):
@@ -41,17 +43,20 @@ class Alarms:
 
     Args:
         rules: what is looked at.
+        tools: whether trajectories may run code; otherwise rules about executions never fire, nor do they
+            at a step whose budget is 0.
     """
 
-    def __init__(self, rules: Sequence[RuleConfig]) -> None:
-        self._rules = rules
+    def __init__(self, rules: Sequence[RuleConfig], *, tools: bool = True) -> None:
+        self._rules, self._tools = rules, tools
         self._row = dict.fromkeys((rule.name for rule in rules), 0)
 
     def check(self, step: int, metrics: Mapping[str, float]) -> list[Alarm]:
         """Take note of a step; return the rules that fire at it, again at every further step of their row."""
         found = []
+        code = self._tools and metrics.get("budget") != 0
         for rule in self._rules:
-            value = metrics.get(rule.metric)
+            value = metrics.get(rule.metric) if code or rule.metric not in _OF_EXECUTIONS else None
             self._row[rule.name] = (
                 self._row[rule.name] + 1 if value is not None and _passed(rule, value) else 0
             )
@@ -72,9 +77,9 @@ def stop_if_asked(fired: Sequence[Alarm]) -> None:
         raise AlarmError("; ".join(stopping))
 
 
-def build_alarms(cfg: AlarmConfig) -> Alarms:
-    """Return the alarms of a configuration."""
-    return Alarms(cfg.rules)
+def build_alarms(cfg: AlarmConfig, *, tools: bool = True) -> Alarms:
+    """Return the alarms of a configuration, for trajectories with or without ``tools``."""
+    return Alarms(cfg.rules, tools=tools)
 
 
 def _passed(rule: RuleConfig, value: float) -> bool:

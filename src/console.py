@@ -56,9 +56,9 @@ def progress() -> Progress:
 
 
 def step_line(step: int, steps: int, metrics: dict[str, float]) -> str:
-    """Return one line about a rollout step (0-based)."""
+    """Return one line about a rollout step, which has the number that it has in the records, from 0."""
     parts = [
-        f"step {step + 1:>3}/{steps}",
+        f"step {step:>3} ({step + 1}/{steps} done)",
         f"reward {metrics['reward']:+.3f}",
         f"accuracy {metrics['accuracy']:.3f}",
         f"budget {metrics['budget']:.0f}",

@@ -8,6 +8,7 @@ program itself keeps its traceback.
 from __future__ import annotations
 
 import functools
+import itertools
 import os
 import sys
 from collections.abc import Callable
@@ -25,10 +26,13 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from hydra.experimental.callback import Callback
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 from omegaconf.errors import OmegaConfBaseException
 
+from src import folder_lock, resumption
 from src.checks import ROOT, load
+from src.command_line import names
+from src.interrupts import end, interrupts
 from src.ranks import rank, world_size
 from src.schema import ConfigError, either, key_names, show, unknown_key, wrong_choice
 
@@ -41,7 +45,7 @@ _COMPOSITION_ERRORS = (HydraException, OmegaConfBaseException, yaml.YAMLError, V
 
 
 def entry(
-    config_name: str, schema: type[C], *, parallel: bool = False
+    config_name: str, schema: type[C], *, parallel: bool = False, alone: bool = False
 ) -> Callable[[Callable[[C, Path], None]], Callable[[], None]]:
     """Make ``main(cfg, run_dir)`` a program configured by ``conf/<config_name>.yaml``.
 
@@ -50,9 +54,11 @@ def entry(
         schema: dataclass of the whole configuration; ``cfg`` is an instance of it.
         parallel: whether several processes may be one run of it; only the first makes a folder, and its
             ``run_dir`` counts.
+        alone: whether its folder is of one process (of each rank 0) at a time, see src/folder_lock.py; and
+            both signals of src/interrupts.py end it, not only Ctrl-C.
 
     The program exits with code 2 on a configuration that cannot run, also when ``main`` itself raises a
-    :class:`~src.schema.ConfigError`.
+    :class:`~src.schema.ConfigError`; with one line and the code of src/interrupts.py when it is interrupted.
     """
 
     def decorate(task: Callable[[C, Path], None]) -> Callable[[], None]:
@@ -60,13 +66,19 @@ def entry(
 
         @functools.wraps(task)
         def job(config: DictConfig) -> None:
+            run_dir = Path(HydraConfig.get().runtime.output_dir)
             try:
-                task(load(schema, config), Path(HydraConfig.get().runtime.output_dir))
+                if alone and rank() == 0:
+                    folder_lock.take(run_dir)
+                settings, overrides = _settings(schema, config, HydraConfig.get())
+                task(load(schema, settings, names(overrides)), run_dir)
             except ConfigError as error:
                 _stop(error)
             except Exception as error:
                 job_error.append(error)
                 raise
+            finally:
+                folder_lock.release(run_dir)
 
         @functools.wraps(task)
         def main() -> None:
@@ -74,11 +86,15 @@ def entry(
             # Torch's idle threads spin for long, on cores that sandbox workers and graders need: on a busy
             # machine that cost a factor of ten. Not to spin at all cost a quarter on an idle one.
             os.environ.setdefault("GOMP_SPINCOUNT", "30000")
-            CheckBeforeRun.schema = schema
+            CheckBeforeRun.schema, CheckBeforeRun.alone = schema, alone
+            if alone:
+                interrupts.install()
             if world_size() > 1:
                 _join_others(config_name, parallel)
             try:
                 hydra.main(version_base="1.3", config_path=str(CONF), config_name=config_name)(job)()
+            except KeyboardInterrupt as error:
+                raise end(error) from None
             except _COMPOSITION_ERRORS as error:
                 if any(error is one for one in job_error):
                     raise
@@ -114,10 +130,25 @@ class CheckBeforeRun(Callback):
     """Hydra callback (conf/hydra/callbacks/check.yaml): checks every job before any folder is made."""
 
     schema: type = object
+    alone = False
 
     def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
-        """Check the only job."""
-        self._check(config)
+        """Check the only job, and see to its folder: a run that goes on does so in its own."""
+        own = self._check(config)
+        resumed = None if OmegaConf.select(own, "estimate") else resumption.resumed(own)
+        if resumed is not None:
+            with read_write(config), open_dict(config):
+                config.merge_with(own)  # what Hydra writes into the folder
+                if _is_default(config.hydra.run):
+                    config.hydra.run.dir = str(resumed)
+        if self.alone and rank() == 0:
+            run_dir = Path(str(OmegaConf.select(config, "hydra.run.dir")))
+            try:
+                folder_lock.take(run_dir)
+            except ConfigError as error:
+                _stop(error)
+            with read_write(config), open_dict(config):
+                config.hydra.output_subdir = _unused(run_dir, config.hydra.output_subdir)
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Check each job of a sweep over a grid; other sweepers choose their values while they run."""
@@ -140,14 +171,38 @@ class CheckBeforeRun(Callback):
                 _stop(explain(error, job, self.schema), place)
             self._check(composed, place)
 
-    def _check(self, config: DictConfig, place: str = "") -> None:
+    def _check(self, config: DictConfig, place: str = "") -> DictConfig:
+        """Return the settings of the program; ends it if they cannot be."""
         own = OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])
-        if "${hydra:" in OmegaConf.to_yaml(own):
-            return  # it refers to what is known once the job runs, and the job is checked then as well
         try:
-            load(self.schema, own)
+            own, overrides = _settings(self.schema, own, config.hydra)
+            # what refers to what is known once the job runs is checked then
+            if "${hydra:" not in OmegaConf.to_yaml(own):
+                load(self.schema, own, names(overrides))
         except ConfigError as error:
             _stop(error, place)
+        return own
+
+
+def _settings(schema: type, config: DictConfig, hydra: DictConfig) -> tuple[DictConfig, list[str]]:
+    """Return the settings of a program, which may be those of a run that it resumes, and the overrides."""
+    overrides: Any = OmegaConf.to_container(hydra.overrides.task, resolve=False)
+    return resumption.configuration(schema, config, overrides), overrides
+
+
+def _is_default(run: DictConfig) -> bool:
+    """Whether nobody has chosen the run's folder."""
+    default = OmegaConf.load(CONF / "hydra" / "output" / "runs.yaml")
+    asked: Any = OmegaConf.to_container(run, resolve=False)
+    return bool(asked == OmegaConf.to_container(default, resolve=False)["run"])  # type: ignore[index, call-overload]
+
+
+def _unused(run_dir: Path, name: str | None) -> str | None:
+    """Return where Hydra writes its files: beside what an earlier process in this folder has left of them."""
+    if name is None:
+        return None
+    later = (f"{name}-{number}" for number in itertools.count(2))
+    return next(one for one in itertools.chain([name], later) if not (run_dir / one).exists())
 
 
 def composed(config_name: str, overrides: list[str], schema: type[C]) -> C:
@@ -162,7 +217,7 @@ def composed(config_name: str, overrides: list[str], schema: type[C]) -> C:
             config = compose(config_name, overrides)
     except _COMPOSITION_ERRORS as error:
         raise explain(error, overrides, schema) from None
-    return load(schema, config)
+    return load(schema, config, names(overrides))
 
 
 def explain(error: Exception, arguments: list[str], schema: type) -> ConfigError:

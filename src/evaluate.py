@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from signal import SIGINT
 
+from src.command_line import command, override, shown
 from src.config import EvaluationConfig
 from src.entry import entry
+from src.interrupts import Interrupt
 
 
-@entry("evaluate", EvaluationConfig)
+@entry("evaluate", EvaluationConfig, alone=True)
 def main(cfg: EvaluationConfig, run_dir: Path) -> None:
     """Run the evaluation; the imports are here so that a bad configuration fails in seconds."""
     from src.rollout.engines.environment import set_environment
@@ -23,8 +26,19 @@ def main(cfg: EvaluationConfig, run_dir: Path) -> None:
 
     try:
         run(cfg, run_dir)
+    except KeyboardInterrupt as error:
+        raise Interrupt(getattr(error, "number", SIGINT), _goes_on(run_dir)) from None
     except (EngineError, ProblemError, PromptError, SandboxError) as error:
         sys.exit(f"{type(error).__name__}: {error}")
+
+
+def _goes_on(run_dir: Path) -> str:
+    """Return with which command an interrupted evaluation goes on: its own, in its folder."""
+    given = [
+        one for one in sys.argv[1:] if not one.lstrip("+").startswith(("hydra.run.dir=", "evaluate.resume="))
+    ]
+    given += [override("hydra.run.dir", shown(run_dir)), "evaluate.resume=true"]
+    return f"interrupted; it goes on with: {command('src.evaluate', given)}"
 
 
 if __name__ == "__main__":

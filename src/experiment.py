@@ -6,7 +6,7 @@ import json
 import shutil
 import time
 from contextlib import ExitStack
-from dataclasses import asdict, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,13 +15,15 @@ from rich.markup import escape
 from transformers import set_seed
 from transformers.utils import logging as transformers_logging
 
-from src import checkpoints, provenance
+from src import checkpoints, provenance, resumption
 from src.alarms import build_alarms, stop_if_asked
 from src.asking import first_prompt, fit_data, settle
+from src.command_line import shown
 from src.config import Config
 from src.console import comparison, console, progress, step_line
 from src.curriculum import build_curriculum
 from src.evaluation import Results, evaluate
+from src.interrupts import interrupts
 from src.policy import load_model
 from src.problems import load_data
 from src.ranks import Ranks
@@ -34,7 +36,7 @@ from src.sandbox import build_sandbox
 from src.schema import ConfigError, show
 from src.tracking import Tracker
 from src.trainer import CIRTrainer
-from src.trainer.callbacks import AtStart, MetricsCallback
+from src.trainer.callbacks import AtStart, MetricsCallback, StopCallback
 
 RECORDS, METRICS, STATE, SUMMARY = "trajectories.jsonl", "metrics.jsonl", "state.json", "summary.json"
 DATA = "data.json"  # what was taken out of the problems, and why
@@ -42,7 +44,9 @@ TIMED = ("generation", "execution", "grading", "update")
 
 
 def run(cfg: Config, run_dir: Path) -> dict[str, Any]:
-    """Run an experiment and return what is written to ``summary.json``.
+    """Run an experiment and return what is written to ``summary.json``; nothing if it was interrupted.
+
+    While it trains, ``interrupts.asked`` ends it after a step, with a checkpoint.
 
     Args:
         cfg: checked configuration.
@@ -84,7 +88,7 @@ def run(cfg: Config, run_dir: Path) -> dict[str, Any]:
         bar = stack.enter_context(progress())
 
         steps = cfg.trainer.steps
-        alarms = build_alarms(cfg.alarm)
+        alarms = build_alarms(cfg.alarm, tools=cfg.rollout.tools)
         earlier = _earlier_seconds(run_dir, checkpoint)
         task = bar.add_task("training", total=steps, visible=False)
 
@@ -131,7 +135,11 @@ def run(cfg: Config, run_dir: Path) -> dict[str, Any]:
             build_curriculum(cfg.curriculum),
             kind,
             attempt,
-            [MetricsCallback(on_step, cfg.trainer.minibatches), AtStart(lambda: before())],
+            [
+                MetricsCallback(on_step, cfg.trainer.minibatches),
+                StopCallback(lambda: ranks.any(interrupts.asked is not None), cfg.trainer.minibatches),
+                AtStart(lambda: before()),
+            ],
             ranks,
         )
         console.print(f"engine: {kind}" + (f"; {ranks.world} processes" if ranks.world > 1 else ""))
@@ -172,8 +180,12 @@ def run(cfg: Config, run_dir: Path) -> dict[str, Any]:
                 if ranks.first:
                     write_json(run_dir / STATE, state)
             bar.update(task, visible=True, meter=trainer)
+            training.enter_context(interrupts.deferred())
 
-        trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+        with ExitStack() as training:
+            trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+        if ranks.any(interrupts.asked is not None):
+            return {}
         evaluated = {"before": state["before"]} if "before" in state else {}
         if "after" in cfg.evaluate.phases:
             evaluated["after"] = evaluations("after", trainer.rollout_step)
@@ -228,15 +240,22 @@ def _take_over(cfg: Config, run_dir: Path, ranks: Ranks) -> Path | None:
             f"evaluate.phases={show(cfg.evaluate.phases)}: {origin} was not evaluated before training, and "
             "its weights are no longer those; resume it with evaluate.phases=[after]"
         )
+    step = checkpoints.step_of(checkpoint)
+    there = checkpoints.complete(run_dir / "checkpoints")
+    if ranks.any(bool(there) and (origin != run_dir or checkpoints.step_of(there[-1]) > step)):
+        what = "another run" if origin != run_dir else f"steps after {step}, which would mix with new ones"
+        raise ConfigError(
+            f"hydra.run.dir={run_dir}: holds checkpoints of {what}; go on from the last of them by "
+            f"trainer.resume={run_dir}, or choose another folder"
+        )
     if ranks.first:
         if origin != run_dir:
             run_dir.mkdir(parents=True, exist_ok=True)
             for name in (RECORDS, METRICS, STATE):
                 shutil.copy(origin / name, run_dir / name)
-        earlier = json.loads((origin / "config.json").read_text())
-        for key, (old, new) in provenance.changes(earlier, asdict(cfg)).items():
-            if key != "trainer.resume":
-                console.print(f"resuming with {key}={new}; it was {old}")
+        console.print(f"resuming {shown(origin)} from step {step} of {cfg.trainer.steps}", markup=False)
+        for key, old, new in resumption.differences(cfg, origin):
+            console.print(f"resuming with {key}={show(new)}; it was {show(old)}", markup=False)
     ranks.wait()
     return checkpoint
 

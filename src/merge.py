@@ -92,7 +92,7 @@ def _faults(folders: list[Path]) -> list[str]:
     return faults
 
 
-@entry("merge", MergeConfig)
+@entry("merge", MergeConfig, alone=True)
 def main(cfg: MergeConfig, run_dir: Path) -> None:
     """Merge, and show the result."""
     from src.console import comparison, console

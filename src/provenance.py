@@ -5,32 +5,24 @@ from __future__ import annotations
 import hashlib
 import json
 import platform
-import subprocess
 from dataclasses import asdict
 from importlib.metadata import distributions
 from pathlib import Path
 from typing import Any
 
 from src.config import Config, EvaluationConfig
+from src.difference import difference, git
 from src.records import write_json
 
 ROOT = Path(__file__).resolve().parent.parent
 
 
-def _git(*arguments: str) -> str | None:
-    try:
-        done = subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, text=True, check=True)
-    except (OSError, subprocess.CalledProcessError):
-        return None  # an unpacked archive has no history; the summary then says null
-    return done.stdout
-
-
 def commit() -> str | None:
     """Return the commit of the source tree, with ``-dirty`` when it differs; None outside git."""
-    head = _git("rev-parse", "HEAD")
-    if head is None:
+    head = git(ROOT, "rev-parse", "HEAD")
+    if head is None:  # an unpacked archive has no history; the summary then says null
         return None
-    return head.strip() + ("-dirty" if _git("status", "--porcelain") else "")
+    return head.decode().strip() + ("-dirty" if git(ROOT, "status", "--porcelain") else "")
 
 
 def config_hash(cfg: Config | EvaluationConfig) -> str:
@@ -86,6 +78,6 @@ def save(cfg: Config | EvaluationConfig, run_dir: Path) -> None:
     write_json(run_dir / "config.json", asdict(cfg))
     names = {f"{item.name}=={item.version}" for item in distributions()}
     (run_dir / "packages.txt").write_text("\n".join(sorted(names, key=str.lower)) + "\n")
-    (run_dir / "difference.patch").write_text(_git("diff", "HEAD") or "")
+    (run_dir / "difference.patch").write_bytes(difference(ROOT))
     machine = {"python": platform.python_version(), "system": platform.platform(), "commit": commit()}
     write_json(run_dir / "machine.json", machine)

@@ -51,6 +51,8 @@ class TrajectoryRecord:
         step: rollout step at which it was sampled, from 0.
         attempt: 0, and one more for every resume.
         sample: index among the trajectories of the problem in this step.
+        stop_reason: see src/rollout/trajectory.py; in records older than ``no_answer``, ``answered`` is that,
+            too, where ``answer`` is None.
         correct: the answer is equivalent to the gold answer (invariant 7: never inferred from reward).
         lenient: it is, or the last integer of the last line is the gold answer; None: not asked for.
         invented: the policy itself sampled what an output block holds, even if that was thrown away; None:

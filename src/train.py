@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from shlex import quote
+from signal import SIGINT
 
+from src import checkpoints
+from src.command_line import command, override, shown
 from src.config import Config
 from src.entry import entry
+from src.ranks import world_size
 
 
-@entry("train", Config, parallel=True)
+@entry("train", Config, parallel=True, alone=True)
 def main(cfg: Config, run_dir: Path) -> None:
     """Run the whole experiment; the imports are here so that a bad configuration fails in seconds."""
     if cfg.estimate:
@@ -22,6 +27,7 @@ def main(cfg: Config, run_dir: Path) -> None:
     from src.alarms import AlarmError
     from src.checkpoints import CheckpointError
     from src.experiment import run
+    from src.interrupts import Interrupt, interrupts
     from src.problems import ProblemError
     from src.rollout.collector import PromptError
     from src.rollout.engines import EngineError
@@ -30,6 +36,10 @@ def main(cfg: Config, run_dir: Path) -> None:
 
     try:
         run(cfg, run_dir)
+        if interrupts.asked is not None:
+            raise Interrupt(interrupts.asked)
+    except KeyboardInterrupt as error:
+        raise Interrupt(getattr(error, "number", SIGINT), _goes_on(run_dir)) from None
     except (
         AlarmError,
         CheckpointError,
@@ -40,6 +50,18 @@ def main(cfg: Config, run_dir: Path) -> None:
         SandboxError,
     ) as error:
         sys.exit(f"{type(error).__name__}: {error}")
+
+
+def _goes_on(run_dir: Path) -> str:
+    """Return what is said of an interrupted run: with which command it goes on, and from where."""
+    found = checkpoints.complete(run_dir / "checkpoints")
+    if not found:
+        return "interrupted before the first checkpoint: there is nothing to go on from, start it anew"
+    resume = override("trainer.resume", shown(run_dir))
+    how = command("src.train", [resume])
+    if world_size() > 1:
+        how = f"accelerate launch ... -m src.train {quote(resume)}"
+    return f"interrupted; it goes on from step {checkpoints.step_of(found[-1])} with: {how}"
 
 
 if __name__ == "__main__":

@@ -52,6 +52,22 @@ def test_only_rules_that_say_so_stop_the_run() -> None:
     stop_if_asked(found[1:])
 
 
+def test_rules_about_executions_do_not_fire_where_there_are_none() -> None:
+    """With tools off, or a budget of 0; what else there is still does."""
+    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
+        cfg = build(Config, compose("train", ["+experiment=text_only"]))
+    nothing_runs = {"executions_per_trajectory": 0.0, "budget_used_up": 0.0, "budget": 2.0, "entropy": 1.0}
+
+    def names(tools: bool, **metrics: float) -> set[str]:
+        alarms = build_alarms(cfg.alarm, tools=tools)
+        return {one.rule.name for step in range(9) for one in alarms.check(step, nothing_runs | metrics)}
+
+    assert names(cfg.rollout.tools) == set()
+    assert names(True, budget=0.0) == set()
+    assert names(True) == {"executions_vanish"}
+    assert names(False, entropy=0.0) == {"entropy_collapse"}
+
+
 def test_every_default_rule_names_a_metric_that_there_is() -> None:
     with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
         cfg = build(Config, compose("train"))

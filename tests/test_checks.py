@@ -15,8 +15,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from src.checkpoints import MARK
-from src.checks import ROOT, check, load
-from src.config import LEVELS, SUBJECTS, Config, TrainerConfig
+from src.checks import ROOT, check, load, sampling
+from src.command_line import names
+from src.config import LEVELS, SUBJECTS, Config, EvaluationConfig, TrainerConfig
 from src.schema import build
 from tests.compositions import changed, evaluation, refusal, values
 
@@ -77,6 +78,12 @@ class TestCombinations:
             ({"evaluate.shard": "2/2"}, "evaluate.shard=2/2: expected I/N with 0 <= I < N"),
             ({"evaluate.shard": "half"}, "evaluate.shard=half: expected I/N"),
             ({"curriculum.start": 5, "curriculum.kind": "adaptive"}, "start=5: an adaptive budget only"),
+            ({"rollout.top_p": 0.95}, "rollout.top_p=0.95: TRL's importance ratio is of the whole"),
+            ({"reward.correct": -1.0}, "reward.correct=-1: a right answer must be worth more than a wrong"),
+            (
+                {"reward.overlong_tokens": 256, "reward.overlong": 0.5},
+                "reward.overlong_tokens=256: with rollout.max_tokens=256 every trajectory would be punished",
+            ),
             ({"trainer.resume": "nope"}, "trainer.resume=nope: no such folder"),
             ({"trainer.resume": "experiments"}, "incomplete, it has no complete.json"),
         ],
@@ -89,6 +96,23 @@ class TestCombinations:
         message = refusal(config)
         assert says in message
         assert next(iter(change)) in message
+
+    @pytest.mark.parametrize(
+        "change",
+        [
+            {"evaluate.top_p": 0.95},
+            {"reward.overlong_tokens": 300},  # it plays no part
+            {"reward.overlong_tokens": 255, "reward.overlong": 0.5},
+            {"reward.overlong_tokens": None, "reward.overlong": 0.5},
+            {"reward.correct": -0.5},
+        ],
+    )
+    def test_what_is_near_to_that_can_run(self, change: dict[str, Any]) -> None:
+        config = values()
+        for path, value in change.items():
+            *groups, leaf = path.split(".")
+            reduce(getitem, groups, config)[leaf] = value
+        assert load(Config, config)
 
     @pytest.mark.parametrize("path", ["Qwen/Qwen2.5-Math-7B", "gpt2"])
     def test_a_hub_id_is_not_taken_for_a_missing_folder(self, path: str) -> None:
@@ -160,6 +184,40 @@ class TestCombinations:
                 setattr(trainer, name, int(nearest))
                 assert not any(one.startswith(f"{name}=") for one in check(trainer, ""))
                 setattr(trainer, name, before)
+
+
+class TestWhatAnEvaluationDoesNotHeed:
+    """Evaluations sample as ``evaluate`` says, and their modes say whether there are tools."""
+
+    @pytest.mark.parametrize(
+        ("overrides", "says"),
+        [
+            (
+                ("rollout.temperature=0.6",),
+                ["rollout.temperature=0.6: is of training, an evaluation does not"],
+            ),
+            (("rollout.top_p=0.9",), ["; give evaluate.top_p"]),
+            (("rollout.tools=false",), ["rollout.tools=false: is of training"]),
+            (("rollout=text",), ["rollout.mode=text: is of training", "such as evaluate.modes=[text]"]),
+        ],
+    )
+    def test_is_refused_by_name(self, overrides: tuple[str, ...], says: list[str]) -> None:
+        faults = check(evaluation(*overrides))
+        assert all(any(one in fault for fault in faults) for one in says)
+
+    @pytest.mark.parametrize("benchmark", ["mini", "math500", "aime24"])
+    def test_no_benchmark_sets_any_of_it(self, benchmark: str, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.chdir(ROOT)
+        assert check(evaluation(f"benchmark={benchmark}", "engine=transformers")) == []
+
+    @pytest.mark.parametrize(
+        "given", ["rollout.temperature=1.0", "+rollout.mode=free", "rollout={tools: true, max_tokens: 99}"]
+    )
+    def test_a_given_default_is_refused_too(self, given: str) -> None:
+        """It could be meant to change evaluate.temperature=0, say."""
+        assert sampling.overridden(EvaluationConfig, names([given]))
+        assert not sampling.overridden(Config, names([given]))
+        assert not sampling.overridden(EvaluationConfig, names(["rollout.max_tokens=99", "rollout=default"]))
 
 
 def test_subjects_and_levels_are_those_of_the_mini_family() -> None:

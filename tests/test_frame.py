@@ -21,7 +21,8 @@ CODE = ("src", "analysis", "experiments", "tests")
 # DESIGN, section 4: a module imports from its own layer and from those before it.
 LAYERS = (
     {"problems", "records", "config", "schema", "checks", "entry"}
-    | {"fences", "checkpoints", "provenance", "console", "ranks", "intervals", "dashboard"},
+    | {"fences", "checkpoints", "provenance", "console", "ranks", "intervals", "dashboard"}
+    | {"command_line", "folder_lock", "interrupts", "difference", "resumption"},
     {"sandbox", "curriculum", "rewards", "tracking", "lora", "positions"},
     {"rollout"},
     {"policy", "asking", "alarms", "trainer"},
@@ -150,7 +151,8 @@ class TestImports:
         "name",
         [
             *("config/__init__", "schema", "checks/__init__", "checks/problems", "checks/policy"),
-            *("ranks", "entry", "train", "checkpoints"),
+            *("checks/sampling", "resumption", "command_line", "folder_lock", "interrupts"),
+            *("ranks", "entry", "train", "checkpoints", "provenance"),
         ],
     )
     def test_what_runs_before_the_check_imports_nothing_heavy(self, name: str) -> None:

@@ -188,5 +188,5 @@ class TestWhatIsStartedWhere:
         model = {"path": "org/model"} | ({"lora": earlier} if earlier else {})
         (tmp_path / "config.json").write_text(json.dumps({"model": model}))
         cfg = Config(model=ModelConfig(path="org/model", lora=LoRAConfig(**now)))
-        cfg.trainer.resume = str(tmp_path)
+        cfg.trainer.resume, cfg.trainer.resume_force = str(tmp_path), True  # even so
         assert [fault.partition(";")[0] for fault in check(cfg)] == ([says] if says else [])

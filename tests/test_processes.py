@@ -197,7 +197,7 @@ def test_the_main_entry_as_two_processes(engine: str, tmp_path: Path) -> None:
         f"hydra.run.dir={tmp_path}/${{now:%f}}",
     )
     (run_dir,) = tmp_path.iterdir()
-    assert printed.count("step   1/2") == 1
+    assert printed.count("step   0 (1/2 done)") == 1
     summary = json.loads((run_dir / "summary.json").read_text())
     assert summary["steps"] == 2
     assert all(summary[phase][mode]["n"] == 5 for phase in ("before", "after") for mode in ("free", "text"))

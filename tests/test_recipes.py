@@ -10,6 +10,8 @@ from hydra import compose, initialize_config_dir
 
 from src import checks
 from src.config import Config
+from src.rewards import Outcome
+from src.rewards.terms import overlong
 
 CONF = checks.ROOT / "conf"
 EXPERIMENTS = sorted(path.stem for path in (CONF / "experiment").glob("*.yaml"))
@@ -94,6 +96,20 @@ def test_adapters_change_the_weights_that_are_trained_and_nothing_else(
     assert adapters.model.lora.rank == 64
     adapters.model, adapters.trainer.learning_rate = whole.model, whole.trainer.learning_rate
     assert adapters == whole
+
+
+@pytest.mark.parametrize(("recipe", "limit"), [("mini", 256), ("cir_qwen2.5_math_7b", 4096)])
+def test_the_penalty_of_dapo_is_of_the_last_fifth(recipe: str, limit: int, elsewhere: list[str]) -> None:
+    cfg = composed(f"+experiment=[{recipe},dapo]", *needed(recipe, elsewhere))
+    assert cfg.rollout.max_tokens == limit
+
+    def penalty(share: float) -> float:
+        tokens = round(share * limit)
+        return overlong(Outcome(True, None, (), (), "length", tokens, limit), cfg.reward)
+
+    assert penalty(0.79) == 0
+    assert penalty(0.9) == pytest.approx(-0.5, abs=0.02)
+    assert penalty(1.0) == -1
 
 
 WANTED = {

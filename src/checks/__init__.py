@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import fields, is_dataclass
 from importlib.util import find_spec
 from itertools import pairwise
@@ -17,9 +17,9 @@ from typing import Any, TypeVar
 
 from omegaconf import DictConfig
 
-from src import checkpoints
+from src import checkpoints, resumption
 from src import config as c
-from src.checks import policy, positions, problems, prompting
+from src.checks import policy, positions, problems, prompting, sampling
 from src.checks.policy import ROOT as ROOT  # where relative paths of conf/ start
 from src.ranks import world_size
 from src.schema import ConfigError, build, show
@@ -27,14 +27,19 @@ from src.schema import ConfigError, build, show
 C = TypeVar("C")
 
 
-def load(schema: type[C], config: DictConfig | dict[str, Any]) -> C:
+def load(schema: type[C], config: DictConfig | dict[str, Any], given: Iterable[str] = ()) -> C:
     """Return the typed and wholly checked configuration.
+
+    Args:
+        schema: dataclass of the whole configuration.
+        config: as composed.
+        given: dotted names of what the command line gives: none may be a value that is not heeded.
 
     Raises:
         ConfigError: every fault found; combinations are looked at only where each value fits by itself.
     """
     typed = build(schema, config)
-    faults = check(typed)
+    faults = sampling.overridden(schema, given) or check(typed)
     if faults:
         raise ConfigError(*faults)
     return typed
@@ -230,6 +235,7 @@ def _evaluate(cfg: c.EvaluateConfig, at: str) -> list[str]:
 
 def _evaluation(cfg: c.EvaluationConfig, at: str) -> list[str]:
     faults = _installed(cfg, at) + policy.evaluation(cfg, at) + prompting.run(cfg, None, at)
+    faults += sampling.evaluation(cfg, at) + sampling.overlong(cfg, at)
     if cfg.evaluate.phases != c.EvaluateConfig().phases:
         faults.append(
             f"{at}evaluate.phases={show(cfg.evaluate.phases)}: only a training run has phases; leave it out"
@@ -260,9 +266,9 @@ def _run(cfg: c.Config, at: str) -> list[str]:
         )
     if not cfg.estimate:
         faults += _installed(cfg, at)
-    return (
-        faults + _colocated(cfg, at) + policy.training(cfg, at) + prompting.run(cfg, cfg.trainer.resume, at)
-    )
+    faults += sampling.training(cfg, at) + sampling.overlong(cfg, at) + resumption.faults(cfg, at)
+    faults += prompting.run(cfg, cfg.trainer.resume, at)
+    return faults + _colocated(cfg, at) + policy.training(cfg, at)
 
 
 def _colocated(cfg: c.Config, at: str) -> list[str]:
@@ -286,6 +292,7 @@ _CHECKS: dict[type, Callable[[Any, str], list[str]]] = {
     c.RolloutConfig: _rollout,
     c.SandboxConfig: _sandbox,
     c.CurriculumConfig: _curriculum,
+    c.RewardConfig: sampling.reward,
     c.TrainerConfig: _trainer,
     c.AlarmConfig: _alarm,
     c.EvaluateConfig: _evaluate,

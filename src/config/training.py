@@ -41,7 +41,7 @@ class RewardConfig:
     answered: float = option(0.0, at_least=0)  # for an answer in a box
     tool_cost: float = option(0.0, at_least=0)  # taken off for each execution of a right trajectory
     overlong: float = option(0.0, at_least=0)  # taken off, at most, in the last overlong_tokens
-    overlong_tokens: int = option(512, at_least=1)
+    overlong_tokens: int | None = option(None, at_least=1)  # None: a fifth of rollout.max_tokens
     grade_seconds: float = option(5.0, above=0)  # a grading that takes longer is killed: not equivalent
     grade_workers: int = option(2, at_least=1)
     lenient: bool = False  # evaluations also count the paper's last-integer rule
@@ -87,7 +87,8 @@ class TrainerConfig:
     max_infrastructure: float = option(0.05, at_least=0, at_most=1)  # share of a step's trajectories
     checkpoint_every: int = option(50, at_least=0)  # rollout steps; 0: only at the end
     keep_checkpoints: int = option(2, at_least=1)
-    resume: str | None = None
+    resume: str | None = None  # a run's folder, or one of its checkpoints; see src/resumption.py
+    resume_force: bool = False  # even with other settings than the run has
     seed: int = seed_option(0)
 
 

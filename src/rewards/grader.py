@@ -81,6 +81,7 @@ class _Child:
                 env=environment,
                 cwd=_ROOT,
                 bufsize=0,
+                start_new_session=True,  # Ctrl-C at a terminal is for the caller alone
             )
         )
         assert self._process.stdin is not None

@@ -57,9 +57,13 @@ def tool_cost(outcome: Outcome, cfg: RewardConfig) -> float:
 
 
 def overlong(outcome: Outcome, cfg: RewardConfig) -> float:
-    """From 0 to minus ``cfg.overlong`` over the last ``cfg.overlong_tokens`` (DAPO, arXiv 2503.14476)."""
-    beyond = outcome.tokens - (outcome.max_tokens - cfg.overlong_tokens)
-    return -cfg.overlong * min(1.0, max(0.0, beyond / cfg.overlong_tokens))
+    """From 0 to minus ``cfg.overlong`` over the last ``cfg.overlong_tokens`` (DAPO, arXiv 2503.14476).
+
+    Without a number of tokens it is DAPO's share: 4,096 of the 20,480 that a trajectory may have.
+    """
+    tokens = cfg.overlong_tokens or max(1, outcome.max_tokens // 5)
+    beyond = outcome.tokens - (outcome.max_tokens - tokens)
+    return -cfg.overlong * min(1.0, max(0.0, beyond / tokens))
 
 
 Term = Callable[[Outcome, RewardConfig], float]

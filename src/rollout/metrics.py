@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from src.ranks import Ranks
 from src.records import TrajectoryRecord
 
-STOP_REASONS = ("answered", "length", "budget", "void", "infrastructure")
+STOP_REASONS = ("answered", "no_answer", "length", "budget", "void", "infrastructure")
 _NOT_FAILED = ("ok", "infrastructure")
 
 

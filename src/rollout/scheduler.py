@@ -225,7 +225,7 @@ class RolloutScheduler:
         if cut is not None:
             return self._at_boundary(generation.id, live, cut)
         if token_ids and token_ids[-1] in self._codec.eos_ids:
-            return self._end(live, StopReason.ANSWERED if self._concludes(live) else StopReason.VOID)
+            return self._end(live, self._conclusion(live))
         if generation.finish is Finish.LENGTH or live.left <= 0:
             return self._end(live, StopReason.LENGTH)
         # The engine stopped at something that ends no Python block: go on at once.
@@ -307,10 +307,13 @@ class RolloutScheduler:
         live.context += token_ids
         live.left -= len(token_ids)
 
-    def _concludes(self, live: _Live) -> bool:
-        """Whether the last segment holds an answer or a code block."""
+    def _conclusion(self, live: _Live) -> StopReason:
+        """What a text that the policy itself has ended comes to."""
         last = live.trajectory.segments[-1].text
-        return extract_answer([last]) is not None or bool(code_spans(last))
+        if extract_answer([last]) is None and not code_spans(last):
+            return StopReason.VOID
+        answer = extract_answer(live.trajectory.policy_texts)
+        return StopReason.NO_ANSWER if answer is None else StopReason.ANSWERED
 
     def _end(self, live: _Live, reason: StopReason) -> bool:
         if not live.trajectory.segments:  # its time was up before its first token

@@ -19,7 +19,8 @@ class Author(StrEnum):
 class StopReason(StrEnum):
     """Why a trajectory ended."""
 
-    ANSWERED = "answered"  # the policy ended its text
+    ANSWERED = "answered"  # the policy ended its text, and there is an answer in it
+    NO_ANSWER = "no_answer"  # ended with a code block in the last segment, and an answer nowhere
     LENGTH = "length"  # the token limit
     BUDGET = "budget"  # a further code block, with over_budget=stop
     VOID = "void"  # ended with neither a code block nor an answer in the last segment

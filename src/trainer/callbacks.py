@@ -28,6 +28,23 @@ class AtStart(TrainerCallback):
         self._what()
 
 
+class StopCallback(TrainerCallback):
+    """Ends training once that is asked for: after the rollout step under way, with a checkpoint.
+
+    Args:
+        asked: whether it is; of several processes all must say the same.
+        minibatches: optimizer steps per rollout step.
+    """
+
+    def __init__(self, asked: Callable[[], bool], minibatches: int) -> None:
+        self._asked, self._minibatches = asked, minibatches
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """See TrainerCallback."""
+        if state.global_step % self._minibatches == 0 and self._asked():
+            control.should_save = control.should_training_stop = True
+
+
 class MetricsCallback(TrainerCallback):
     """Hands each rollout step's metrics, under our names, to a sink.
 

@@ -9,20 +9,25 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+from src import folder_lock
 from src.entry import entry
 from src.warm_start.config import WarmStartConfig
 
 
-@entry("warm_start", WarmStartConfig)
+@entry("warm_start", WarmStartConfig, alone=True)
 def main(cfg: WarmStartConfig, run_dir: Path) -> None:
     """Run the warm start; the imports are here so that a bad configuration fails in seconds."""
     from src.sandbox import SandboxError
     from src.warm_start.make import make_base
 
+    output = Path(cfg.output)
+    folder_lock.take(output, "output")
     try:
         make_base(cfg, run_dir)
     except SandboxError as error:
         sys.exit(f"SandboxError: {error}")
+    finally:
+        folder_lock.release(output)
 
 
 if __name__ == "__main__":

@@ -39,6 +39,7 @@ def test_counts() -> None:
         "tokens/dropped": 0,
         "tokens/dropped_share": 0,
         "stop/answered": 1 / 2,
+        "stop/no_answer": 0,
         "stop/void": 1 / 4,
         "stop/infrastructure": 1 / 4,
         "stop/length": 0,

@@ -237,6 +237,9 @@ def test_bare_fence_ends_nothing() -> None:
     [
         ("\\boxed{1}<|end|>", StopReason.ANSWERED),
         ("I do not know<|end|>", StopReason.VOID),
+        (f"{CODE}{CODE}{CODE}no answer<|end|>", StopReason.NO_ANSWER),  # the last one is beyond the budget
+        (f"{CODE}\\boxed{{1}}{CODE}{CODE}<|end|>", StopReason.ANSWERED),
+        (f"\\boxed{{1}}\n{CODE}{CODE}nothing more<|end|>", StopReason.VOID),
         (f"{CODE}no answer<|end|>", StopReason.VOID),
         ("a" * 500, StopReason.LENGTH),
     ],

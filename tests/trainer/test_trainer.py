@@ -130,8 +130,9 @@ def test_budget_follows_rollout_steps_not_optimizer_steps(tmp_path: Path) -> Non
     assert {(r.step, r.budget) for r in records} == {(0, 1), (1, 2), (2, 2)}
     assert all(len(r.executions) <= r.budget for r in records)
     needed = {"reward", "accuracy", "accuracy/Algebra", "executions_per_trajectory", "failed_share",
-              "stop/answered", "stop/length", "stop/void", "stop/budget", "stop/infrastructure",
-              "tokens/policy", "tokens/feedback", "tokens/dropped_share", "code_share", "invented_share",
+              "stop/answered", "stop/no_answer", "stop/length", "stop/void", "stop/budget",
+              "stop/infrastructure", "tokens/policy", "tokens/feedback", "tokens/dropped_share",
+              "code_share", "invented_share",
               "budget_used_up", "entropy", "clip/low", "clip/high", "grad_norm", "seconds/step",
               "seconds/generation", "seconds/execution", "seconds/grading", "seconds/update",
               "sandbox/executions"}  # fmt: skip
