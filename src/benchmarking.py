@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from functools import partial
@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from rich.markup import escape
 
 from src import provenance
 from src.asking import first_prompt, fit_benchmark, settle
@@ -19,9 +20,10 @@ from src.config import EvaluationConfig
 from src.console import comparison, console, progress
 from src.evaluation import Results, evaluate
 from src.policy import load_model, whole_model
-from src.problems import Problem, load_benchmark
+from src.problems import Problem, answers_taken, load_benchmark
 from src.records import RecordWriter, iter_records, write_json
 from src.rewards import Grader
+from src.rewards.golds import refuse_unreadable
 from src.rollout.collector import Collector
 from src.rollout.engines.build import Engines, choose_engine
 from src.rollout.engines.colocated import load_llm
@@ -79,8 +81,14 @@ def run(cfg: EvaluationConfig, run_dir: Path) -> dict[str, Any]:
     _check_folder(cfg, run_dir)
     earlier = Earlier(run_dir / RECORDS, cfg.evaluate.temperature)
     kind = choose_engine(cfg.engine)
+    taken: Counter[str] = Counter()
+    problems = load_benchmark(cfg.benchmark, taken=taken)
+    if taken:
+        console.print(escape(answers_taken(taken)))
+    if cfg.benchmark.kind != "mini":
+        refuse_unreadable(problems, cfg.benchmark.fields, "benchmark", cfg.reward.grade_seconds)
     # of all, in every shard: each leaves out the same, or refuses at once
-    problems, left_out = fit_benchmark(load_benchmark(cfg.benchmark), cfg, codec.tokenizer)
+    problems, left_out = fit_benchmark(problems, cfg, codec.tokenizer)
     prompt = first_prompt(codec, problems[0], cfg.evaluate.modes, cfg.model)
     problems = shard(problems, cfg.evaluate.shard)
     provenance.save(cfg, run_dir)

@@ -29,6 +29,7 @@ from src.problems import load_data
 from src.ranks import Ranks
 from src.records import LineWriter, RankWriter, last_attempt, read_metrics, write_json
 from src.rewards import Grader
+from src.rewards.golds import refuse_unreadable_data
 from src.rollout.collector import Collector
 from src.rollout.engines.build import Engines, choose_engine, refuse_training
 from src.rollout.engines.colocated import SleepingVLLM
@@ -55,6 +56,7 @@ def run(cfg: Config, run_dir: Path) -> dict[str, Any]:
 
     Raises:
         ConfigError: see :func:`_take_over` and src/asking.py.
+        ProblemError: problems are not there, or have gold answers that cannot be graded.
     """
     start = time.perf_counter()
     kind = choose_engine(cfg.engine)
@@ -71,6 +73,7 @@ def run(cfg: Config, run_dir: Path) -> dict[str, Any]:
         attempt = ranks.of_first(last_attempt(run_dir / RECORDS) + 1)
         data = load_data(cfg.data)
         console.print(data.line)
+        refuse_unreadable_data(data, cfg.data, cfg.reward.grade_seconds)
         data = fit_data(data, cfg, codec.tokenizer, ranks)
         prompt = first_prompt(codec, data.train[0], [cfg.rollout.mode], cfg.model)
         if ranks.first:

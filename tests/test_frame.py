@@ -21,7 +21,7 @@ CODE = ("src", "analysis", "experiments", "tests")
 # DESIGN, section 4: a module imports from its own layer and from those before it.
 LAYERS = (
     {"problems", "records", "config", "schema", "checks", "entry"}
-    | {"fences", "checkpoints", "provenance", "console", "ranks", "intervals", "dashboard"}
+    | {"boxes", "fences", "checkpoints", "provenance", "console", "ranks", "intervals", "dashboard"}
     | {"command_line", "folder_lock", "interrupts", "difference", "resumption"},
     {"sandbox", "curriculum", "rewards", "tracking", "lora", "positions"},
     {"rollout"},

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +50,26 @@ def data(cfg: c.DataConfig, at: str) -> list[str]:
         faults.append(f"{at}dataset={cfg.dataset}: it is read with {at}kind=hub only; choose data=hub")
     if cfg.kind == "hub" and cfg.dataset is None and cfg.train_path is None:
         faults.append(f"{at}dataset=null: {at}kind=hub needs a data set's id, or {at}train_path=FILE")
+    faults += _pattern(cfg.fields, f"{at}fields.") + _pattern(cfg.heldout.fields, f"{at}heldout.fields.")
     return faults + _named(cfg, at) + _mini_only(cfg, at, "data.kind=mini")
+
+
+def _pattern(fields: c.FieldsConfig, at: str) -> list[str]:
+    """Return the fault of a pattern of answers: it must have one group, the answer."""
+    if fields.answer_pattern is None:
+        return []
+    try:
+        groups = re.compile(fields.answer_pattern).groups
+    except re.error as error:
+        fault = f"no regular expression of Python ({error})"
+    else:
+        if groups == 1:
+            return []
+        fault = f"it has {groups} groups"
+    return [
+        f"{at}answer_pattern={show(fields.answer_pattern)}: {fault}; give one with one group around the "
+        "answer, such as 'Answer: (.+)', or null"
+    ]
 
 
 def _named(cfg: c.DataConfig, at: str) -> list[str]:
@@ -89,7 +109,7 @@ def benchmark(cfg: c.BenchmarkConfig, at: str) -> list[str]:
         faults += _choices(f"{at}levels", cfg.levels, c.LEVELS)
     else:
         faults += _mini_only(cfg, at, "benchmark=mini")
-    return faults
+    return faults + _pattern(cfg.fields, f"{at}fields.")
 
 
 def _problem_file(name: str, path: str) -> list[str]:

@@ -56,6 +56,10 @@ class FieldsConfig:
     # a problem that stands inside an instruction begins after the first and ends before the last of these
     after: str | None = None
     before: str | None = None
+    # a regular expression whose one group is the answer in a longer text, at its last match; null: what is
+    # known (#### 4, \\boxed{4}, The answer is 4), where more than an answer stands there
+    answer_pattern: str | None = None
+    max_unreadable: float = option(0.01, at_least=0, at_most=1)  # share of answers that cannot be graded
 
 
 @dataclass

@@ -4,6 +4,6 @@ from __future__ import annotations
 
 from src.problems.benchmarks import load_benchmark
 from src.problems.problem import Problem, ProblemError
-from src.problems.training import Data, load_data, load_problems
+from src.problems.training import Data, answers_taken, load_data, load_problems
 
-__all__ = ["Data", "Problem", "ProblemError", "load_benchmark", "load_data", "load_problems"]
+__all__ = ["Data", "Problem", "ProblemError", "answers_taken", "load_benchmark", "load_data", "load_problems"]

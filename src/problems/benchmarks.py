@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import replace
 
 from src.config import BenchmarkConfig
@@ -11,21 +12,24 @@ from src.problems.mini import generate
 from src.problems.problem import Problem
 
 
-def load_benchmark(cfg: BenchmarkConfig, remedy: str = "benchmark.path=FILE") -> list[Problem]:
+def load_benchmark(
+    cfg: BenchmarkConfig, remedy: str = "benchmark.path=FILE", taken: Counter[str] | None = None
+) -> list[Problem]:
     """Return the problems of a benchmark, at most ``cfg.size`` from the top; their source is its name.
 
     Args:
         cfg: what to load.
         remedy: how to name a file in place of a data set that cannot be loaded.
+        taken: see :func:`src.problems.files.read_rows`.
 
     Raises:
-        ProblemError: it is not there, or a row is malformed.
+        ProblemError: it is not there, a row is malformed, or too many gold answers cannot be graded.
     """
     if cfg.kind == "mini":
         return generate(cfg.size or 400, cfg.seed, "heldout", cfg.subjects, cfg.levels)
     if cfg.path:
-        problems = read_problems(cfg.path, cfg.fields, "benchmark")
+        problems = read_problems(cfg.path, cfg.fields, "benchmark", taken)
     else:
         rows = hub_rows(cfg, f"benchmark {cfg.name}", remedy)
-        problems = read_rows(rows, cfg.fields, cfg.name, cfg.name, "benchmark")
+        problems = read_rows(rows, cfg.fields, cfg.name, cfg.name, "benchmark", taken)
     return [replace(problem, source=cfg.name) for problem in problems[: cfg.size]]

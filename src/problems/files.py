@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, replace
 from itertools import repeat
@@ -11,22 +12,26 @@ from pathlib import Path
 from typing import Any
 
 from src.config import FieldsConfig
+from src.problems.gold import Unreadable, as_text, bare_answer, matched_answer, refuse, unreadable
 from src.problems.problem import Problem, ProblemError, Row
 
 _LEVEL = re.compile(r"(?:level\s*)?(\d+)", re.IGNORECASE)
-_BOXED = re.compile(r"\$?\\boxed\{(.+)\}\$?", re.DOTALL)
 
 
-def read_problems(path: str | Path, fields: FieldsConfig, group: str = "data") -> list[Problem]:
+def read_problems(
+    path: str | Path, fields: FieldsConfig, group: str = "data", taken: Counter[str] | None = None
+) -> list[Problem]:
     """Read every problem of a ``.jsonl`` or ``.parquet`` file.
 
     Text and subject must be non-empty strings, or the text a list of chat messages, whose last one by the
-    user is taken; an answer may also be a number, an id also an integer; a level is an integer, or a string
-    such as ``"3"`` or ``"Level 3"``. Fields that the mapping names must be in every row; a subject or level
-    may be null. Blank lines of a JSON Lines file are skipped.
+    user is taken; an answer may also be a number, a list of one, or a worked solution that the answer is
+    taken out of; an id also an integer; a level is an integer, or a string such as ``"3"`` or ``"Level 3"``.
+    Fields that the mapping names must be in every row; a subject or level may be null. Blank lines of a JSON
+    Lines file are skipped.
 
     Raises:
-        ProblemError: no such file, or a malformed row; names file, line (or row) and field.
+        ProblemError: no such file, or a malformed row; names file, line (or row) and field. Or too many gold
+            answers that cannot be graded (``fields.max_unreadable``).
     """
     path = Path(path).expanduser()
     if not path.is_file():
@@ -37,11 +42,16 @@ def read_problems(path: str | Path, fields: FieldsConfig, group: str = "data") -
         rows = _parquet(path)
     else:
         raise ProblemError(f"{path}: unknown kind of problem file; use .jsonl or .parquet")
-    return read_rows(rows, fields, path.stem, path.name, group)
+    return read_rows(rows, fields, path.stem, path.name, group, taken)
 
 
 def read_rows(
-    rows: Iterable[Row], fields: FieldsConfig, stem: str, source: str, group: str = "data"
+    rows: Iterable[Row],
+    fields: FieldsConfig,
+    stem: str,
+    source: str,
+    group: str = "data",
+    taken: Counter[str] | None = None,
 ) -> list[Problem]:
     """Turn rows into problems; see :func:`read_problems`.
 
@@ -51,21 +61,30 @@ def read_rows(
         stem: ids are STEM-NUMBER where ``fields`` names none.
         source: of the problems.
         group: of the configuration, for errors.
+        taken: counts the answers that were taken out of longer texts, by how they were found.
 
     Raises:
-        ProblemError: a row is malformed, there is none, or ``fields.after`` or ``before`` is in none.
+        ProblemError: a row is malformed, there is none, ``fields.after`` or ``before`` is in none, or too
+            many gold answers cannot be graded.
     """
     problems: list[Problem] = []
     places: dict[str, str] = {}
+    taken = Counter() if taken is None else taken
+    why: dict[str, str | None] = {}  # answers cannot be graded; the same ones come again and again
+    cannot: list[Unreadable] = []
     marks = {role: getattr(fields, role) for role in ("after", "before") if getattr(fields, role)}
     for number, (place, row) in enumerate(rows):
-        problem = _problem(row, fields, place, f"{stem}-{number}", source, group)
+        problem = _problem(row, fields, place, f"{stem}-{number}", source, group, taken)
         if fields.after or fields.before:
             marks = {role: mark for role, mark in marks.items() if mark not in problem.text}
             problem = replace(problem, text=_inside(problem.text, fields, place, group))
         if problem.id in places:
             raise ProblemError(f"{place}: id {problem.id!r} was already used in {places[problem.id]}")
         places[problem.id] = place
+        if problem.answer not in why:
+            why[problem.answer] = unreadable(problem.answer)
+        if reason := why[problem.answer]:
+            cannot.append(Unreadable(place, problem.answer, reason))
         problems.append(problem)
     if not problems:
         raise ProblemError(f"{source}: holds no problems")
@@ -74,6 +93,7 @@ def read_rows(
             f"{source}: no problem holds the text {mark!r} ({group}.fields.{role}); the first is "
             f"{problems[0].text[:300]!r}"
         )
+    refuse(cannot, len(cannot), len(problems), fields, source, group)
     return problems
 
 
@@ -117,7 +137,13 @@ def _parquet(path: Path) -> Iterator[Row]:
 
 
 def _problem(
-    row: dict[str, Any], fields: FieldsConfig, place: str, default_id: str, source: str, group: str
+    row: dict[str, Any],
+    fields: FieldsConfig,
+    place: str,
+    default_id: str,
+    source: str,
+    group: str,
+    taken: Counter[str],
 ) -> Problem:
     def get(role: str, name: str) -> Any:
         try:
@@ -132,7 +158,9 @@ def _problem(
         value = get(role, name)
         if role == "text" and isinstance(value, list):
             value = _asked(value)
-        if isinstance(value, also) and not isinstance(value, bool):
+        if role == "answer":
+            value = as_text(value)
+        elif isinstance(value, also) and not isinstance(value, bool):
             value = str(value)
         if not isinstance(value, str):
             kinds = " or ".join(["string", *(kind.__name__ for kind in also)])
@@ -144,13 +172,29 @@ def _problem(
             raise ProblemError(f"{place}: field {name!r} is empty ({group}.fields.{role}={name})")
         return value.strip()
 
+    def answer() -> str:
+        text = string("answer", fields.answer, also=(int, float))
+        if fields.answer_pattern is None:
+            found, how = bare_answer(text)
+        else:
+            matched, how = matched_answer(text, fields.answer_pattern), fields.answer_pattern
+            if matched is None:
+                raise ProblemError(
+                    f"{place}: field {fields.answer!r} has no match of {group}.fields.answer_pattern="
+                    f"{fields.answer_pattern}: {text[-300:]!r}; mend the pattern, or leave it null"
+                )
+            found = matched
+        if how is not None and found != text:
+            taken[how] += 1
+        return found
+
     subject = None
     if fields.subject is not None and get("subject", fields.subject) is not None:
         subject = string("subject", fields.subject)
     return Problem(
         id=default_id if fields.id is None else string("id", fields.id, also=(int,)),
         text=string("text", fields.text),
-        answer=_unboxed(string("answer", fields.answer, also=(int, float))),
+        answer=answer(),
         subject=subject,
         level=None
         if fields.level is None
@@ -173,12 +217,6 @@ def _asked(messages: list[Any]) -> Any:
     """Return what the last user message of a chat says; ``messages`` as it is where there is none."""
     said = [one.get("content") for one in messages if isinstance(one, dict) and one.get("role") == "user"]
     return said[-1] if said else messages
-
-
-def _unboxed(answer: str) -> str:
-    r"""Some files give the answer as ``\boxed{...}``."""
-    match = _BOXED.fullmatch(answer)
-    return match.group(1).strip() if match else answer
 
 
 def _level(value: Any, name: str, place: str, group: str) -> int | None:

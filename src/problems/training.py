@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
+
+from rich.markup import escape
 
 from src.config import DataConfig, FieldsConfig, HubConfig, named_benchmark
 from src.problems.benchmarks import load_benchmark
@@ -31,9 +34,11 @@ def load_data(cfg: DataConfig) -> Data:
     """Return training problems, cleaned if ``cfg.clean.enabled``, and held-out problems, as they are.
 
     Raises:
-        ProblemError: they are not there, a row is malformed, or cleaning leaves none.
+        ProblemError: they are not there, a row is malformed, too many gold answers cannot be graded, or
+            cleaning leaves none.
     """
-    train, heldout = _read(cfg, "train"), _read(cfg, "heldout")
+    taken: dict[str, Counter[str]] = {"train": Counter(), "heldout": Counter()}
+    train, heldout = (_read(cfg, split, counts) for split, counts in taken.items())
     report: dict[str, Any] = {"clean": asdict(cfg.clean), "train": {"read": len(train)}}
     removed = ""
     if cfg.clean.enabled:
@@ -50,6 +55,10 @@ def load_data(cfg: DataConfig) -> Data:
         f"problems: {report['train']['read']} read,{removed} {len(train)} to train on, "
         f"{len(heldout)} held out ({cfg.heldout_name})"
     )
+    report["answers_taken"] = {split: dict(counts) for split, counts in taken.items()}
+    for split, counts in taken.items():
+        if counts:
+            line += f"\n{split}: {escape(answers_taken(counts))}"  # of a pattern, which may hold [...]
     return Data(train, heldout, report, line)
 
 
@@ -74,32 +83,42 @@ def digest(problems: Sequence[Problem]) -> str:
     return hashlib.sha256(content.encode()).hexdigest()[:12]
 
 
-def _read(cfg: DataConfig, split: str) -> list[Problem]:
+def answers_taken(counts: Counter[str]) -> str:
+    """Return how many answers were taken out of longer texts, in words."""
+    how = ", ".join(f"{number} by {pattern}" for pattern, number in counts.most_common())
+    return f"{counts.total()} gold answers were taken out of longer texts: {how}"
+
+
+def _read(cfg: DataConfig, split: str, taken: Counter[str] | None = None) -> list[Problem]:
     if cfg.kind == "mini":
         size = cfg.train_size if split == "train" else cfg.heldout_size
         return generate(size, cfg.seed, split, cfg.subjects, cfg.levels)
     if split == "train":
-        return _files_or_hub(cfg, cfg.train_path, "train_path", "data")
+        return _files_or_hub(cfg, cfg.train_path, "train_path", "data", taken)
     if cfg.heldout.benchmark:
         remedy = f"data.heldout.benchmark={cfg.heldout.benchmark}@FILE"
-        return load_benchmark(named_benchmark(cfg.heldout.benchmark), remedy)
-    return _files_or_hub(cfg.heldout, cfg.heldout_path, "heldout_path", "data.heldout")
+        return load_benchmark(named_benchmark(cfg.heldout.benchmark), remedy, taken)
+    return _files_or_hub(cfg.heldout, cfg.heldout_path, "heldout_path", "data.heldout", taken)
 
 
 def _unwanted(text: str) -> list[Problem]:
     """The problems of a benchmark to clean against; of files the text is read only, which is all it takes."""
     cfg = named_benchmark(text)
     if cfg.path:
-        cfg = replace(cfg, fields=FieldsConfig(text=cfg.fields.text, answer=cfg.fields.text))
+        cfg = replace(
+            cfg, fields=FieldsConfig(text=cfg.fields.text, answer=cfg.fields.text, max_unreadable=1)
+        )
     return load_benchmark(cfg, f"data.clean.against=[{text}@FILE]")
 
 
-def _files_or_hub(cfg: HubConfig, path: str | None, name: str, group: str) -> list[Problem]:
+def _files_or_hub(
+    cfg: HubConfig, path: str | None, name: str, group: str, taken: Counter[str] | None
+) -> list[Problem]:
     if path is not None:
-        return read_problems(path, cfg.fields, group)
+        return read_problems(path, cfg.fields, group, taken)
     if cfg.dataset is None:
         raise ProblemError(
             f"data.{name}: null; give a .jsonl or .parquet file, or {group}.dataset=ID of the hub"
         )
     rows = hub_rows(cfg, group, f"data.{name}=FILE")
-    return read_rows(rows, cfg.fields, cfg.dataset.rpartition("/")[2], cfg.dataset, group)
+    return read_rows(rows, cfg.fields, cfg.dataset.rpartition("/")[2], cfg.dataset, group, taken)

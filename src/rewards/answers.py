@@ -9,20 +9,13 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 
+from src.boxes import last_box
 from src.fences import code_spans
 from src.rewards.grader import Grade, Grader, GraderError
 
 __all__ = ["Grade", "Grader", "GraderError", "extract_answer", "last_integer"]
 
-# \boxed or \fbox, with a second backslash that some write before it; another escaped character; a brace.
-_TOKEN = re.compile(
-    r"(?P<box>\\\\?(?:boxed|fbox)(?![A-Za-z])\s*(?P<open>\{)?)|\\.|(?P<brace>[{}])", re.DOTALL
-)
 _INTEGER = re.compile(r"(?<![\w.])-?\d+(?:,\d{3})*(?![\w]|\.\d)")
-# An answer without braces ends with its formula or line, or where words follow.
-_BARE_TOKEN = re.compile(
-    r"(?P<end>\\[)\]]|\\\\|[$&\n]|\.(?=\s)|(?<!\s)\s++(?=[A-Za-z]{2}))|\\.|(?P<brace>[{}])", re.DOTALL
-)
 
 
 def extract_answer(policy_texts: Sequence[str]) -> str | None:
@@ -39,7 +32,7 @@ def extract_answer(policy_texts: Sequence[str]) -> str | None:
     for text in reversed(policy_texts):
         for piece in reversed(list(_outside_blocks(text))):
             if "boxed" in piece or "fbox" in piece:
-                found, answer = _last_box(piece)
+                found, answer = last_box(piece)
                 if found:
                     return answer or None
     return None
@@ -61,38 +54,3 @@ def _outside_blocks(text: str) -> Iterator[str]:
         yield text[position : span.start]
         position = span.end
     yield text[position:]
-
-
-def _last_box(text: str) -> tuple[bool, str]:
-    """Return whether ``text`` has a box, and the answer in the last one, empty if there is none."""
-    open_braces: list[tuple[int, int | None]] = []  # where the inside begins, and the box if it is a box's
-    last: re.Match[str] | None = None
-    closed = False  # whether the last box is
-    content = (0, 0)  # of the box that was the latest to close: the last one, or one around it
-    for token in _TOKEN.finditer(text):
-        if token["box"]:
-            last, closed = token, False
-        if token["open"] or token["brace"] == "{":
-            open_braces.append((token.end(), token.start() if token["box"] else None))
-        elif token["brace"] and open_braces:
-            begin, box = open_braces.pop()
-            if box is not None:
-                content = (begin, token.start())
-                closed = closed or (last is not None and box == last.start())
-    if last is None:
-        return False, ""
-    if closed or content[1] > last.start():
-        return True, text[slice(*content)].strip()
-    return True, "" if last["open"] else _bare_answer(text, last.end())
-
-
-def _bare_answer(text: str, start: int) -> str:
-    """Return the answer of a box without braces whose content begins at ``start``."""
-    depth, stop = 0, len(text)
-    for token in _BARE_TOKEN.finditer(text, start):
-        if token["brace"]:
-            depth += 1 if token["brace"] == "{" else -1
-        if depth < 0 or (depth == 0 and token["end"]):
-            stop = token.start()
-            break
-    return text[start:stop].strip().rstrip(".,;:") if depth <= 0 else ""

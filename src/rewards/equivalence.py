@@ -112,6 +112,16 @@ def equivalent(gold: str, answer: str) -> bool:
     return _same_quantity(gold, answer)
 
 
+def readable(gold: str) -> bool:
+    """Whether an answer could equal ``gold`` other than by the same LaTeX: it parses, or it is words."""
+    gold = _tidy(gold)
+    if not gold:
+        return False
+    if _WRAPPED.search(gold) or "\\" not in gold:  # compared as text
+        return bool(_words(gold))
+    return _parse(_PERCENT.sub("", _UNIT.sub("", gold)).strip()) is not None
+
+
 def _tidy(text: str) -> str:
     """Undo what changes no meaning: spacing, size commands, other spellings of the same sign."""
     text = text.translate(_SIGNS)

@@ -94,7 +94,7 @@ class _Child:
         """Whether it has ended since it was last heard of."""
         return self._ready and self._process.poll() is not None
 
-    def ask(self, gold: str, answer: str, seconds: float) -> dict[str, Any]:
+    def ask(self, gold: str, answer: str | None, seconds: float) -> dict[str, Any]:
         """Return the child's reply. Raises: _Stopped; GraderError if the child could not start."""
         if not self._ready:
             try:
@@ -189,6 +189,10 @@ class Grader:
         except RuntimeError:
             raise GraderError("the grader is closed") from None
 
+    def readable(self, golds: Sequence[str]) -> list[bool]:
+        """Return whether each gold answer is one that an answer could equal. Raises: GraderError."""
+        return [grade.correct for grade in self._threads.map(lambda gold: self._compare(gold, None), golds)]
+
     def stats(self) -> dict[str, int]:
         """Counts since the start: pairs ``compared`` in a child, ``timeout``, ``crash`` and ``error``."""
         with self._lock:
@@ -252,7 +256,7 @@ class Grader:
                 self._cache.popitem(last=False)
         return grade
 
-    def _compare(self, gold: str, answer: str) -> Grade:
+    def _compare(self, gold: str, answer: str | None) -> Grade:
         tries = 0
         while tries < 2:  # a child that died, of whatever, is replaced and the pair retried once
             child = self._idle.get()

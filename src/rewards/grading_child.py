@@ -1,7 +1,8 @@
 """A grading child: compares one pair of answers after the other for ``src.rewards.grader``.
 
 Run as ``python -m src.rewards.grading_child PARENT_PID MEMORY_MB ALARM_SECONDS``. It speaks JSON Lines on
-its standard streams: first ``"ready"``; then a request is ``[gold, answer]`` and a reply
+its standard streams: first ``"ready"``; then a request is ``[gold, answer]``, or ``[gold,
+null]`` for whether an answer could equal this one, and a reply
 ``{"equivalent": bool, "error": string or null, "retire": bool}``. It outlives its parent neither while idle
 (end of input, or another parent process) nor inside a comparison (the kernel's alarm clock, whose default
 action ends even a process that is stuck in C).
@@ -47,7 +48,7 @@ def main(parent: int, memory_mb: int, alarm_seconds: float) -> None:
         os.dup2(2, 1)  # whatever a library prints must not get between the replies
         logging.disable(logging.CRITICAL)
 
-        from src.rewards.equivalence import equivalent
+        from src.rewards.equivalence import equivalent, readable
 
         equivalent(r"\frac{x^2}{2}", "x(x+2)/2-x")  # fills the caches of parser and simplifier
         memory = memory_mb * 2**20
@@ -60,7 +61,7 @@ def main(parent: int, memory_mb: int, alarm_seconds: float) -> None:
                 error = None
                 signal.setitimer(signal.ITIMER_REAL, alarm_seconds)
                 try:
-                    correct = equivalent(gold, answer)
+                    correct = readable(gold) if answer is None else equivalent(gold, answer)
                 except Exception as exception:  # hostile input can make sympy raise anything
                     correct, error = False, type(exception).__name__
                 signal.setitimer(signal.ITIMER_REAL, 0)

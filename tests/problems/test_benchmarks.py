@@ -65,7 +65,7 @@ def test_a_data_set_that_cannot_be_loaded_is_said_with_the_remedy(
 @pytest.mark.parametrize(
     ("answer", "gold"),
     [("\\boxed{204}", "204"), ("$\\boxed{\\frac{1}{2}}$", "\\frac{1}{2}"), ("27", "27"), (27, "27"),
-     ("so \\boxed{1}", "so \\boxed{1}")],
+     ("so \\boxed{1}", "1"), (["27"], "27")],
 )  # fmt: skip
 def test_answers_in_a_box_are_taken_out(tmp_path: Path, answer: object, gold: str) -> None:
     path = tmp_path / "problems.jsonl"

@@ -69,7 +69,7 @@ def test_an_answer_may_be_a_number(tmp_path: Path, answer: object, expected: str
         (GOOD | {"problem": 5}, r"line 2: field 'problem' is 5, not a string"),
         (GOOD | {"answer": None}, r"line 2: field 'answer' is null"),
         (GOOD | {"answer": True}, r"line 2: field 'answer' is true"),
-        (GOOD | {"answer": ["2"]}, r"line 2: field 'answer' is \[\"2\"\]"),
+        (GOOD | {"answer": ["2", "3"]}, r"line 2: field 'answer' is \[\"2\", \"3\"\]"),
         (GOOD | {"subject": 3}, r"line 2: field 'subject' is 3"),
         (GOOD | {"level": "hard"}, r"line 2: field 'level' is \"hard\", not an integer"),
         (GOOD | {"level": 1.5}, r"line 2: field 'level' is 1.5"),

@@ -1,0 +1,64 @@
+"""Whether gold answers can be graded: a sample is read by the grader before a run begins.
+
+What shows in the text of an answer, ``src.problems.gold`` has refused by then, in every row.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from src.config import DataConfig, FieldsConfig, named_benchmark
+from src.problems import Data, Problem
+from src.problems.gold import Unreadable, refuse
+from src.rewards.grader import Grader
+from src.rewards.literals import plain_number
+
+_SAMPLES = (200, 2000)  # answers that are read; the second only where the first has too many that cannot be
+_WORKERS = 2
+
+
+def refuse_unreadable_data(data: Data, cfg: DataConfig, seconds: float) -> None:
+    """Refuse training and held-out problems; see :func:`refuse_unreadable`. The mini family's are known."""
+    if cfg.kind == "mini":
+        return
+    refuse_unreadable(data.train, cfg.fields, "data", seconds)
+    if cfg.heldout.benchmark is None:
+        refuse_unreadable(data.heldout, cfg.heldout.fields, "data.heldout", seconds)
+    elif (benchmark := named_benchmark(cfg.heldout.benchmark)).kind != "mini":
+        refuse_unreadable(data.heldout, benchmark.fields, "benchmark", seconds)
+
+
+def refuse_unreadable(
+    problems: Sequence[Problem], fields: FieldsConfig, group: str, seconds: float, workers: int = _WORKERS
+) -> None:
+    """Refuse problems whose gold answers the grader cannot read. Plain numbers start no process.
+
+    Args:
+        problems: of one file or data set.
+        fields: they were read with.
+        group: of the configuration.
+        seconds: limit of one answer.
+        workers: processes that read.
+
+    Raises:
+        ProblemError: more than ``fields.max_unreadable`` cannot be read, as far as a sample of answers with
+            LaTeX in them tells.
+        GraderError: the processes cannot be started.
+    """
+    if fields.max_unreadable == 1:
+        return
+    latex = [
+        problem for problem in problems if "\\" in problem.answer and plain_number(problem.answer) is None
+    ]
+    if not latex:
+        return
+    with Grader(workers, seconds) as grader:
+        for size in _SAMPLES:
+            sample = latex[:: -(-len(latex) // size)]
+            read = grader.readable([problem.answer for problem in sample])
+            cannot = [problem for problem, can in zip(sample, read, strict=True) if not can]
+            number = len(cannot) * len(latex) // len(sample)
+            if number <= fields.max_unreadable * len(problems) or len(sample) == len(latex):
+                break
+    found = [Unreadable(problem.id, problem.answer, "the grader cannot read it") for problem in cannot]
+    refuse(found, number, len(problems), fields, problems[0].source, group)
