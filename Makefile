@@ -58,7 +58,7 @@ train: $(READY) ## the main job: the mini policy learns to use code (minutes, no
 reproduce: $(READY) ## the paper in miniature, ten experiments and a report (hours, no GPU); goes on where it was stopped
 	$(BIN)/python -m experiments.reproduce $(ARGS)
 
-test: $(READY) ## the tests, but for the five below, on up to four cores (ARGS=-n0: on one); needs bubblewrap
+test: $(READY) ## the tests, but for the five below, on up to four cores (ARGS=-n0: on one); a jail that is missing is named at the end
 	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile $(ARGS)
 
 test-long: $(READY) ## those that wait or kill for long

@@ -12,6 +12,7 @@ import pytest
 from src.config import SandboxConfig
 from src.sandbox import ExecutionResult, Status, build_sandbox
 from src.sandbox.pool import WorkerPool
+from tests.jails import asked_jails, in_jail
 from tests.sandbox.helpers import cold, descendants, eventually
 
 ENVIRONMENT_SECRET = "environment-" + secrets.token_hex(16)
@@ -19,10 +20,9 @@ LIMITS = {"workers": 1, "wall_seconds": 1.6, "cpu_seconds": 0.8, "memory_mb": 12
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Whatever uses ``pool`` or ``each_jail`` runs in each jail of ``--jails``."""
+    """Whatever uses ``pool`` or ``each_jail`` runs in each jail that is asked for."""
     for fixture in {"pool", "each_jail"}.intersection(metafunc.fixturenames):
-        jails = metafunc.config.getoption("--jails").split(",")
-        parameters = [pytest.param(jail, marks=getattr(pytest.mark, jail)) for jail in jails]
+        parameters = [in_jail(jail) for jail in asked_jails(metafunc.config)]
         metafunc.parametrize(fixture, parameters, indirect=True, scope="session")
 
 
@@ -53,7 +53,7 @@ def processes(pool: WorkerPool) -> int:
     return count_processes(pool)
 
 
-@pytest.fixture(scope="module", params=["bubblewrap", "sandlock"])
+@pytest.fixture(scope="module", params=[in_jail("bubblewrap"), in_jail("sandlock")])
 def two(request: pytest.FixtureRequest) -> Iterator[WorkerPool]:
     """Two workers in each jail."""
     with build_sandbox(cold(jail=request.param, workers=2, wall_seconds=3)) as sandbox:

@@ -31,6 +31,7 @@ def no_sandlock(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("src.sandbox.jails.sandlock.abi", lambda: 0)
 
 
+@pytest.mark.bubblewrap
 def test_auto_takes_bubblewrap_first_and_says_so(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO), build_sandbox(ONE) as sandbox:
         assert sandbox.jail == "bubblewrap"
@@ -38,6 +39,7 @@ def test_auto_takes_bubblewrap_first_and_says_so(caplog: pytest.LogCaptureFixtur
     assert "using bubblewrap" in caplog.text
 
 
+@pytest.mark.sandlock
 def test_auto_falls_back_to_sandlock_and_says_why(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -49,6 +51,7 @@ def test_auto_falls_back_to_sandlock_and_says_why(
     assert "using sandlock" in caplog.text
 
 
+@pytest.mark.sandlock
 def test_a_bwrap_that_does_not_work_is_passed_over(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, tmp_path: Path
 ) -> None:
@@ -111,6 +114,7 @@ def test_an_unknown_jail_is_named() -> None:
         build_sandbox(cold(jail="chroot"))
 
 
+@pytest.mark.bubblewrap
 def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("src.sandbox.jails.base.REQUIRED_PACKAGES", ("nothing_like_it",))
     monkeypatch.setattr("src.sandbox.pool._START_PAUSES", (0.0,))
@@ -119,7 +123,7 @@ def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_no_threads_with_one_process() -> None:
-    with build_sandbox(cold(jail="bubblewrap", workers=1, processes=1)) as sandbox:
+    with build_sandbox(cold(workers=1, processes=1)) as sandbox:
         result = sandbox.run("import threading\nthreading.Thread(target=print).start()")
         assert result.error == "RuntimeError: can't start new thread"
 
@@ -143,7 +147,7 @@ def test_every_warm_set_can_be_chosen() -> None:
 @pytest.mark.parametrize("name", WARM_SETS)
 def test_a_warm_set_works_by_itself(name: str) -> None:
     """Its package is there when a program begins."""
-    with build_sandbox(SandboxConfig(jail="bubblewrap", workers=1, warm=[name])) as sandbox:
+    with build_sandbox(SandboxConfig(workers=1, warm=[name])) as sandbox:
         code = f"import sys\nprint([name for name in {sorted(WARM_SETS)!r} if name in sys.modules])"
         assert name in sandbox.run(code).stdout
 

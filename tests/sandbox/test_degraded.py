@@ -10,6 +10,7 @@ import pytest
 
 from src.sandbox import Sandbox, SandboxError, Status, build_sandbox
 from src.sandbox.jails.base import worker_modules
+from tests.jails import in_jail
 from tests.sandbox.helpers import cold
 
 
@@ -28,7 +29,7 @@ SECCOMP_REFUSED = ("src.sandbox.seccomp", "ctypes.c_long(22)", "ctypes.c_long(99
 
 
 @pytest.mark.parametrize("lack", [NO_SECCOMP, SECCOMP_REFUSED])
-@pytest.mark.parametrize("jail", ["bubblewrap", "sandlock"])
+@pytest.mark.parametrize("jail", [in_jail("bubblewrap"), in_jail("sandlock")])
 def test_a_jail_does_not_start_without_seccomp(
     jail: str, lack: tuple[str, str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -37,6 +38,7 @@ def test_a_jail_does_not_start_without_seccomp(
         build_sandbox(cold(jail=jail, workers=1))
 
 
+@pytest.mark.sandlock
 def test_sandlock_does_not_start_without_landlock(monkeypatch: pytest.MonkeyPatch) -> None:
     lacking(monkeypatch, *NO_LANDLOCK)
     with pytest.raises(SandboxError, match="no Landlock"):
@@ -51,6 +53,7 @@ def no_landlock() -> Iterator[Sandbox]:
             yield sandbox
 
 
+@pytest.mark.bubblewrap
 def test_bubblewrap_hides_files_without_landlock(no_landlock: Sandbox, tmp_path: Path) -> None:
     secret = secrets.token_hex(8)
     (tmp_path / "secret").write_text(secret)
@@ -70,6 +73,7 @@ def test_bubblewrap_hides_files_without_landlock(no_landlock: Sandbox, tmp_path:
     assert no_landlock.run("import os\nos.listdir('/packages')").stdout.count("pytest") == 0
 
 
+@pytest.mark.bubblewrap
 def test_bubblewrap_is_read_only_without_landlock(no_landlock: Sandbox) -> None:
     for folder in ("/", "/dev", "/dev/shm", "/usr", "/packages/numpy", "/etc", "/proc/sys/kernel"):
         result = no_landlock.run(f"import os\nif os.path.isdir({folder!r}): open({folder!r} + '/x', 'w')")
@@ -92,6 +96,7 @@ def test_bubblewrap_is_read_only_without_landlock(no_landlock: Sandbox) -> None:
         "os.chdir('/'); os.rename('/tmp/work', '/tmp/other')",
     ],
 )
+@pytest.mark.bubblewrap
 def test_nothing_survives_without_landlock(no_landlock: Sandbox, mess: str) -> None:
     assert no_landlock.run(f"import os\n{mess}").status is Status.OK
     result = no_landlock.run("import os\nprint(os.listdir('.'), os.listdir('/tmp'))\nopen('x', 'w').close()")

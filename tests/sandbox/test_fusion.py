@@ -83,7 +83,7 @@ def calm() -> Iterator[Sandbox]:
 
 @pytest.fixture(scope="module")
 def local() -> Iterator[Sandbox]:
-    with build_sandbox(SandboxConfig(jail="bubblewrap", workers=1, warm=[], wall_seconds=2.0)) as made:
+    with build_sandbox(SandboxConfig(workers=1, warm=[], wall_seconds=2.0)) as made:
         yield made
 
 

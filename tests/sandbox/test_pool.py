@@ -17,6 +17,7 @@ import pytest
 
 from src.sandbox import QueueFull, Sandbox, SandboxError, Status, build_sandbox
 from src.sandbox.pool import WorkerPool
+from tests.jails import in_jail
 from tests.sandbox.helpers import cold, descendants, eventually
 
 JAILS = ["bubblewrap", "sandlock", "unconfined"]
@@ -75,7 +76,7 @@ def test_statistics(two: WorkerPool) -> None:
     }
 
 
-@pytest.mark.parametrize("jail", JAILS)
+@pytest.mark.parametrize("jail", list(map(in_jail, JAILS)))
 def test_close_leaves_nothing(jail: str) -> None:
     files, threads = scratch(os.getpid()), threading.active_count()
     descriptors = len(os.listdir("/proc/self/fd"))
@@ -115,7 +116,9 @@ if sys.argv[2] == "wait":
 """
 
 
-@pytest.mark.parametrize(("jail", "end"), [("bubblewrap", "exit"), *((jail, "kill") for jail in JAILS)])
+@pytest.mark.parametrize(
+    ("jail", "end"), [in_jail("bubblewrap", "exit"), *(in_jail(jail, "kill") for jail in JAILS)]
+)
 def test_workers_end_with_their_caller(jail: str, end: str) -> None:
     """A caller that forgets to close, and one that is killed with its workers busy."""
     command = [sys.executable, "-c", CALLER, jail, "wait" if end == "kill" else "go"]
@@ -153,7 +156,7 @@ def test_a_running_program_can_be_cancelled(two: WorkerPool) -> None:
 
 
 def test_a_full_queue_makes_callers_wait() -> None:
-    with build_sandbox(cold(jail="bubblewrap", workers=1, queue=2)) as sandbox:
+    with build_sandbox(cold(workers=1, queue=2)) as sandbox:
         running = sandbox.submit(SLEEP)
         assert eventually(lambda: sandbox.stats()["queue"] == 0)
         waiting = [sandbox.submit("print(1)") for _ in range(2)]
@@ -178,7 +181,7 @@ def test_a_full_queue_makes_callers_wait() -> None:
 
 def test_trajectories_take_turns() -> None:
     """One with many programs does not hold up one that has a single one."""
-    with build_sandbox(cold(jail="bubblewrap", workers=1)) as sandbox:
+    with build_sandbox(cold(workers=1)) as sandbox:
         busy = [sandbox.submit("import time\ntime.sleep(0.1)", trajectory="busy") for _ in range(20)]
         start = time.monotonic()
         assert sandbox.run("print(1)", trajectory="modest").stdout == "1\n"
@@ -189,7 +192,7 @@ def test_trajectories_take_turns() -> None:
 
 
 def test_a_deadline_includes_the_queue() -> None:
-    with build_sandbox(cold(jail="bubblewrap", workers=1, wall_seconds=3)) as sandbox:
+    with build_sandbox(cold(workers=1, wall_seconds=3)) as sandbox:
         busy = sandbox.submit("import time\ntime.sleep(2)")
         start = time.monotonic()
         queued = sandbox.submit("print(1)", within=0.3)
@@ -238,14 +241,14 @@ def test_asyncio_waits_for_room_without_blocking_the_loop() -> None:
         assert [result.stdout for result in results] == ["1\n"] * 8
         assert ticks > 10
 
-    with build_sandbox(cold(jail="bubblewrap", workers=1, queue=2)) as sandbox:
+    with build_sandbox(cold(workers=1, queue=2)) as sandbox:
         asyncio.run(main())
 
 
 def test_what_one_program_wrote_takes_no_room_from_the_next() -> None:
     """Queued right behind, it starts before the files of the one before are gone."""
     code = "for i in range(14): open(str(i), 'wb').write(bytes(10**6))\nprint('written')"
-    with build_sandbox(cold(jail="bubblewrap", workers=1)) as sandbox:
+    with build_sandbox(cold(workers=1)) as sandbox:
         futures = [sandbox.submit(code) for _ in range(20)]
         assert [(f.result().stdout, f.result().error) for f in futures] == [("written\n", None)] * 20
 

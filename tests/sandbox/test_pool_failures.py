@@ -17,6 +17,7 @@ from src.sandbox.client import Worker
 from src.sandbox.jails.base import Jail, Launched, LaunchedProcess, spawn
 from src.sandbox.lane import Lane, LaneFailure, Order
 from src.sandbox.pool import WorkerPool
+from tests.jails import in_jail
 from tests.sandbox.helpers import cold, descendants, eventually, leaves
 
 JAILS = ["bubblewrap", "sandlock"]
@@ -33,7 +34,7 @@ def test_a_worker_killed_once_costs_nothing(two: WorkerPool) -> None:
     assert two.stats()["infrastructure"] == 0
 
 
-@pytest.mark.parametrize("jail", JAILS)
+@pytest.mark.parametrize("jail", list(map(in_jail, JAILS)))
 def test_a_worker_killed_twice_is_infrastructure(jail: str) -> None:
     with build_sandbox(cold(jail=jail, workers=1, waiting=0)) as sandbox:
         assert isinstance(sandbox, WorkerPool)
@@ -165,7 +166,7 @@ def test_workers_that_stop_starting_are_infrastructure(monkeypatch: pytest.Monke
 
 def test_children_that_died_waiting_are_not_used() -> None:
     """The kernel kills when memory is short; the program that would have run in them is not to blame."""
-    with build_sandbox(cold(jail="bubblewrap", workers=1, waiting=3)) as sandbox:
+    with build_sandbox(cold(workers=1, waiting=3)) as sandbox:
         assert isinstance(sandbox, WorkerPool)
         (jail,) = sandbox.pids()
 

@@ -96,7 +96,7 @@ def test_what_the_sequences_say(session: WorkerPool) -> None:
 
 
 def test_fresh_programs_share_nothing() -> None:
-    with build_sandbox(cold(jail="bubblewrap", workers=1)) as sandbox:
+    with build_sandbox(cold(workers=1)) as sandbox:
         sandbox.run("x = 1\nopen('a', 'w').close()", trajectory="t")
         assert "NameError" in (sandbox.run("x", trajectory="t").error or "")
         assert sandbox.run("import os\nos.listdir('.')", trajectory="t").stdout == "[]\n"
@@ -248,6 +248,7 @@ def test_a_hostile_session_harms_itself_alone(session: WorkerPool, kind: str) ->
     session.end("other")
 
 
+@pytest.mark.bubblewrap
 def test_sessions_need_landlock(monkeypatch: pytest.MonkeyPatch) -> None:
     from src.sandbox.jails.base import worker_modules
 
