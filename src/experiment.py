@@ -73,7 +73,8 @@ def run(cfg: Config, run_dir: Path) -> dict[str, Any]:
         attempt = ranks.of_first(last_attempt(run_dir / RECORDS) + 1)
         data = load_data(cfg.data)
         console.print(data.line)
-        refuse_unreadable_data(data, cfg.data, cfg.reward.grade_seconds)
+        if ranks.first:
+            refuse_unreadable_data(data, cfg.data, cfg.reward.grade_seconds)
         data = fit_data(data, cfg, codec.tokenizer, ranks)
         prompt = first_prompt(codec, data.train[0], [cfg.rollout.mode], cfg.model)
         if ranks.first:

@@ -30,6 +30,7 @@ FILES = {  # file: benchmark, number of problems, fields whose names differ from
 def configuration(name: str, path: Path, fields: dict[str, str]) -> EvaluationConfig:
     """Return what the command line would give."""
     overrides = [f"benchmark={name}", f"benchmark.path='{path}'"]
+    overrides += ["rollout.max_tokens=1024"]  # what the mini policy has positions for
     overrides += [f"benchmark.fields.{role}={field}" for role, field in fields.items()]
     with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
         return load(EvaluationConfig, compose("evaluate", overrides))
