@@ -88,7 +88,32 @@ GOLDS = [
     "\\text{undefined}", "\\text{all real numbers}", "\\text{parabola}", "\\text{Tuesday}",
 ]  # fmt: skip
 
-EQUAL: set[tuple[str, str]] = set()  # gold, candidate
+EQUAL = {  # gold, candidate
+    # an equation stands for its right-hand side, be it true or not: whoever writes x-x=1 answers 1
+    ("0", "0=x-x"), ("0", "0=0=0"), ("0", "i=0"), ("1", "\\sin^2 x+\\cos^2 x=1"), ("1", "x-x=1"),
+    ("1", "0\\cdot x=1"), ("1", "g(0)=1"), ("1", "e=1"), ("2", "1+1=2"), ("2", "2=1+1"), ("2", "\\sin x=2"),
+    ("6", "f(2)=6"), ("-1", "|x|=-1"), ("-1", "\\sqrt{x}=-1"), ("-1", "e^x=-1"), ("x", "x=x=x"),
+    ("x", "x+1=x"), ("f(2)", "f(1)=f(2)"), ("x=0", "0=0=0"), ("y=x", "x=x=x"), ("f(x)=x", "x=x=x"),
+    ("f(f(x))=x", "x=x=x"), ("\\{0\\}", "0=x-x"), ("\\{0\\}", "0=0=0"), ("\\{0\\}", "i=0"),
+    ("\\{1\\}", "\\sin^2 x+\\cos^2 x=1"), ("\\{1\\}", "x-x=1"), ("\\{1\\}", "0\\cdot x=1"),
+    ("\\{1\\}", "g(0)=1"), ("\\{1\\}", "e=1"),
+    # both sides are the same, as they are, evaluated or exchanged
+    ("x^2=-1", "x^2+1=0"), ("x=x+1", "x+1=x"), ("0=0", "0=0.0"), ("0=0", "x-x=0"), ("0=0", "0=x-x"),
+    ("0=0", "0\\cdot x=0"), ("1+1=2", "2=2"), ("1+1=2", "2=1+1"), ("\\sin^2 x+\\cos^2 x=1", "1=1"),
+    ("x<x", "x>x"), ("x\\le x", "x\\ge x"),
+    # one and the only element of a set
+    ("x", "x\\in\\{x\\}"), ("x", "\\{x\\}"), ("y=x", "\\{x\\}"), ("f(x)=x", "\\{x\\}"),
+    ("x=x", "x\\in\\{x\\}"), ("f(f(x))=x", "\\{x\\}"),
+    # the same set, the same words
+    ("\\emptyset", "x\\in\\emptyset"), ("\\emptyset", "x=\\emptyset"), ("\\emptyset", "\\{\\}"),
+    ("\\emptyset", "{}"), ("\\{\\}", "x\\in\\emptyset"), ("\\{\\}", "x=\\emptyset"),
+    ("\\{\\}", "\\emptyset"), ("\\{\\}", "{}"), ("(-\\infty,\\infty)", "x\\in\\mathbb{R}"),
+    ("(-\\infty,\\infty)", "\\mathbb{R}"), ("(-\\infty,\\infty)", "[-\\infty,\\infty]"),
+    ("\\mathbb{R}", "x\\in\\mathbb{R}"), ("\\mathbb{R}", "(-\\infty,\\infty)"),
+    ("\\mathbb{R}", "[-\\infty,\\infty]"), ("x\\in\\emptyset", "x=\\emptyset"),
+    ("x\\in\\emptyset", "\\{\\}"), ("x\\in\\emptyset", "\\emptyset"), ("x\\in\\emptyset", "{}"),
+    ("\\text{none}", "None"), ("\\text{True}", "True"),
+}  # fmt: skip
 
 
 def unequal(golds: list[str], candidates: list[str], workers: int, seconds: float) -> list[tuple[str, str]]:
