@@ -179,7 +179,7 @@ def refuse(
     at = f"{group}.fields"
     raise ProblemError(
         f"{at}.answer={fields.answer}: {number} of {of} gold answers of {what} cannot be graded, more than "
-        f"{fields.max_unreadable:.3g} of all, such as {first}; name the field of the bare answer, give "
+        f"{100 * fields.max_unreadable:.3g} %, such as {first}; name the field of the bare answer, give "
         f"{at}.answer_pattern=REGEX whose group is the answer, or take them as they are by "
         f"{at}.max_unreadable=1"
     )
