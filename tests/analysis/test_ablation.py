@@ -164,6 +164,29 @@ class TestMeasures:
     def test_a_curve_that_only_rises_has_no_drop(self) -> None:
         assert Measure("m", "drop").of(np.arange(5.0), self.WINDOWS, []) == 0.0
 
+    @pytest.mark.parametrize(
+        ("measure", "bounds", "gap_bounds"),
+        [
+            ("accuracy:last", (0, 1), (-1, 1)),
+            ("accuracy:gain", (-1, 1), (-2, 2)),
+            ("entropy:last", (0, np.inf), (-np.inf, np.inf)),
+            ("entropy:gain", None, None),
+            ("reward:drop", (0, np.inf), (-np.inf, np.inf)),
+            ("reward:last", None, None),
+        ],
+    )
+    def test_intervals_end_at_what_is_possible(
+        self, measure: str, bounds: tuple[float, float] | None, gap_bounds: tuple[float, float] | None
+    ) -> None:
+        parsed = Measure.parse(measure, "")
+        assert (parsed.bounds, parsed.gap_bounds) == (bounds, gap_bounds)
+        arms = {"a": [replace(in_memory(RunPlan(), seed, 0),
+                              curves={parsed.metric: np.full(10, value), "budget": np.full(10, 2.0)})
+                      for seed, value in enumerate((0.0, 0.0, 0.9))]}  # fmt: skip
+        (row,), _ = ablation.on_curves(arms, "a", [parsed], AblationConfig())
+        assert row["low"] >= (bounds or (-np.inf,))[0]
+        assert (row["low"] < 0) == (measure == "reward:last")
+
     def test_without_rises_an_arm_is_measured_where_the_baselines_budget_rises(self) -> None:
         arms = {"staged": [in_memory(PLANS["staged"], 0, 0)], "fixed": [in_memory(PLANS["fixed_2"], 0, 0)]}
         found = ablation.measured(arms, "staged", Measure("accuracy", "rise"), Windows(10, 5, 5))
