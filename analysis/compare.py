@@ -15,8 +15,8 @@ import polars as pl
 
 from analysis.config import AnalysisConfig
 from analysis.data import AnalysisError, load_arms, settings
-from analysis.output import Output, percent_axis, show, subplots
-from analysis.pairs import sampled, side_by_side
+from analysis.output import Output, percent_axis, show, subplots, where_any
+from analysis.pairs import STRAGGLERS, sampled, side_by_side
 from analysis.stats import Estimate, Mean, paired_interval
 from src.entry import entry
 
@@ -35,7 +35,7 @@ def compare(table: pl.DataFrame, one: str, other: str, cfg: CompareConfig) -> di
     A problem counts once, however many trajectories it has on either side.
     """
     problems = table.group_by("arm", "problem_id").agg(
-        pl.len().alias("n"), pl.col("correct").mean().alias("accuracy")
+        pl.len().alias("n"), pl.col("correct").mean().alias("accuracy"), STRAGGLERS
     )
     both = side_by_side(problems.sort("arm", "problem_id"), one, other)
     gain = (both["accuracy_other"] - both["accuracy"]).to_numpy()
@@ -49,6 +49,8 @@ def compare(table: pl.DataFrame, one: str, other: str, cfg: CompareConfig) -> di
         "first": one, "second": other, "k": sampled(both),
         "first_accuracy": float(both["accuracy"].mean()),  # type: ignore[arg-type]
         "second_accuracy": float(both["accuracy_other"].mean()),  # type: ignore[arg-type]
+        "first_stragglers": int(both["stragglers"].sum()),
+        "second_stragglers": int(both["stragglers_other"].sum()),
         "difference": asdict(found), "better": better, "worse": worse, "equal": gain.size - better - worse,
         "verdict": verdict(other, one, found, sampled(both)),
         "only_first": alone[one], "only_second": alone[other],
@@ -132,14 +134,17 @@ def main(cfg: CompareConfig, folder: Path) -> None:
     output.table("left_out", pl.DataFrame(alone, ["mode", "asked_of", "problem_id"], orient="row"))
     output.json(NAME, found)
     output.figure(NAME, draw(found, cfg))
+    late = [f"{one['first_stragglers']} and {one['second_stragglers']}" for one in found.values()]
+    heading, cells = where_any("stragglers", [one if one != "0 and 0" else "" for one in late])
     show(
         f"{second} minus {first}, paired by problem; n: problems x trajectories",
-        ["mode", "n", first, second, "difference", "better", "worse", "p", ""],
+        ["mode", "n", first, second, "difference", "better", "worse", "p", "", *heading],
         [
             [mode, f"{one['difference']['n']} x {one['k']}",
              f"{one['first_accuracy']:.3f}", f"{one['second_accuracy']:.3f}",
-             _shown(one), one["better"], one["worse"], _p(one, cfg), one["verdict"]]
-            for mode, one in found.items()
+             _shown(one), one["better"], one["worse"], _p(one, cfg), one["verdict"],
+             *cell]
+            for (mode, one), cell in zip(found.items(), cells, strict=True)
         ],
     )  # fmt: skip
     for mode, one in found.items():

@@ -170,10 +170,8 @@ def verdicts(
     for row in accuracy:
         if row["failures"]:
             gap = Estimate(**row["at_equal_difficulty"])
-            named = (
-                f"{row['arm']} with {row['failures']}{' or more' * (row['failures'] == MOST_FAILURES)} failed"
-            )
-            none = f"{row['arm']} with none"
+            number = f"{row['failures']}{' or more' * (row['failures'] == MOST_FAILURES)}"
+            named, none = f"{row['arm']} with {number} failed", f"{row['arm']} with none"
             rows.append(difference("accuracy", named, none, gap, None, gap.n, k[row["arm"]]))
     return rows
 
@@ -291,16 +289,12 @@ def main(cfg: ErrorFeedbackConfig, folder: Path) -> None:
         f"after a failed execution (similar from {cfg.similar:g} on); n: problems x trajectories",
         ["arm", "n", "failed", *FATES],
         [
-            [
-                arm,
-                size_of(asked.filter(pl.col("arm") == arm)),
-                f"{sum(r['executions'] for r in mine):,}",
-                *(_short(r) for r in mine),
-            ]
+            [arm, size_of(asked.filter(pl.col("arm") == arm)), f"{sum(r['executions'] for r in mine):,}",
+             *(_short(r) for r in mine)]
             for arm in dict.fromkeys(row["arm"] for row in rows)
             for mine in [[row for row in rows if row["arm"] == arm]]
         ],
-    )
+    )  # fmt: skip
     show(
         "how executions fail, share of all executions",
         ["arm", "type", "executions", "share"],

@@ -28,6 +28,7 @@ SHARES = (
     *("accuracy", "held-out accuracy", "code_share", "failed_share", "repair_rate", "budget_used_up"),
     *("invented_share", "stop/answered", "clip/high", "tokens/dropped_share"),
 )
+NEVER_NEGATIVE = ("entropy", "grad_norm", "executions_per_trajectory", "seconds/step", "tokens/policy")
 
 
 @dataclass(frozen=True)
@@ -60,9 +61,11 @@ class Measure:
     @property
     def bounds(self) -> tuple[float, float] | None:
         """What the number can be; None: anything."""
-        if self.metric not in SHARES:
-            return None
-        return DIFFERENCE if self.how in CHANGES else SHARE
+        if self.metric in SHARES:
+            return DIFFERENCE if self.how in CHANGES else SHARE
+        if self.how == "drop" or (self.metric in NEVER_NEGATIVE and self.how not in CHANGES):
+            return 0.0, np.inf
+        return None
 
     @property
     def gap_bounds(self) -> tuple[float, float] | None:

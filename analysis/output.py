@@ -123,6 +123,11 @@ def show(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> N
     console.print(table)
 
 
+def where_any(name: str, cells: Sequence[int | str]) -> tuple[list[str], list[list[int | str]]]:
+    """Return the heading and the cells of a column that is shown only if a cell is not 0 or empty."""
+    return ([name], [[cell] for cell in cells]) if any(cells) else ([], [[] for _ in cells])
+
+
 def legend_below(axes: Axes, columns: int = 2) -> None:
     """Put the legend where it covers nothing."""
     axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.14), ncols=columns)

@@ -60,6 +60,10 @@ def sampled(problems: pl.DataFrame) -> str:
     return " and ".join(dict.fromkeys(spans))
 
 
+# Of trajectories: how many of them rollout.max_seconds ended. Records that do not say count as none.
+STRAGGLERS = pl.col("straggler").sum().cast(pl.Int64).alias("stragglers")
+
+
 def size_of(problems: pl.DataFrame) -> str:
     """Return ``problems x trajectories of each``; ``n`` is a column, a row is a problem (of an arm)."""
     return f"{problems['problem_id'].n_unique():,} x {sampled(problems.select('n'))}"

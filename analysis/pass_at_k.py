@@ -15,8 +15,8 @@ import polars as pl
 
 from analysis.config import AnalysisConfig
 from analysis.data import load_arms, settings
-from analysis.output import Output, legend_below, look, percent_axis, show, subplots
-from analysis.pairs import pairs_of, sampled, side_by_side, size_of
+from analysis.output import Output, legend_below, look, percent_axis, show, subplots, where_any
+from analysis.pairs import STRAGGLERS, pairs_of, sampled, side_by_side, size_of
 from analysis.stats import Estimate, Floats, mean_interval, pass_at_k, percentiles, resampled
 from analysis.verdicts import crosses, difference, overtaking
 from src.entry import entry
@@ -57,9 +57,9 @@ class Crossing:
 
 
 def count(table: pl.DataFrame) -> pl.DataFrame:
-    """Return the number of trajectories ``n`` and of correct ones ``c`` of each problem in each arm."""
+    """Return trajectories ``n``, correct ones ``c`` and ``stragglers`` of each problem in each arm."""
     return (
-        table.group_by(COUNTS).agg(pl.len().alias("n"), pl.col("correct").sum().alias("c"))
+        table.group_by(COUNTS).agg(pl.len().alias("n"), pl.col("correct").sum().alias("c"), STRAGGLERS)
         .sort("arm", "problem_id")
     )  # fmt: skip
 
@@ -103,7 +103,7 @@ def crossing(counts: pl.DataFrame, one: str, other: str, cfg: PassAtKConfig, k_m
 
 
 def curves(counts: pl.DataFrame, cfg: PassAtKConfig, k_max: int) -> pl.DataFrame:
-    """Return ``arm, k, pass, low, high, problems, samples`` for every arm and every k up to ``k_max``."""
+    """Return ``arm, k, pass, low, high, problems, samples, stragglers`` of every arm, k up to ``k_max``."""
     rows = []
     for (arm,), group in counts.group_by("arm", maintain_order=True):
         values = pass_at_k(group["n"].to_numpy(), group["c"].to_numpy(), k_max)
@@ -116,6 +116,7 @@ def curves(counts: pl.DataFrame, cfg: PassAtKConfig, k_max: int) -> pl.DataFrame
                 pl.all(),
                 pl.lit(group.height).alias("problems"),
                 pl.lit(sampled(group)).alias("samples"),
+                pl.lit(group["stragglers"].sum()).alias("stragglers"),
             )
         )
     return pl.concat(rows)
@@ -188,13 +189,18 @@ def main(cfg: PassAtKConfig, folder: Path) -> None:
     pairs = pairs_of(counts, cfg.pairs)
     found = curves(counts, cfg, k_max)
     crossings = [crossing(counts, one, other, cfg, k_max) for one, other in pairs]
+    late = {
+        arm: int(n) for arm, n in counts.group_by("arm").agg(pl.col("stragglers").sum()).sort("arm").rows()
+    }
+    heading, cells = where_any("stragglers", list(late.values()))
     output = Output(folder, settings(cfg))
     output.table(NAME, found)
     output.table("problems", counts)
     output.json(
         NAME,
         {
-            "k_max": k_max, "crossings": [asdict(one) for one in crossings], "solved": solved(counts, pairs),
+            "k_max": k_max, "stragglers": late,
+            "crossings": [asdict(one) for one in crossings], "solved": solved(counts, pairs),
             "verdicts": output.verdicts(verdicts(counts, pairs, crossings, cfg, k_max)),
         },
     )  # fmt: skip
@@ -202,13 +208,13 @@ def main(cfg: PassAtKConfig, folder: Path) -> None:
     marks = sorted({1, *(2**i for i in range(k_max.bit_length())), k_max})
     show(
         f"pass@k with {cfg.confidence:.0%} intervals over problems; n: problems x trajectories",
-        ["arm", "n", *(f"k={k}" for k in marks if k in (1, 4, 16, 64, 256, 1024, k_max))],
+        ["arm", "n", *heading, *(f"k={k}" for k in marks if k in (1, 4, 16, 64, 256, 1024, k_max))],
         [
-            [arm, f"{curve['problems'][0]} x {curve['samples'][0]}", *(
+            [arm, f"{curve['problems'][0]} x {curve['samples'][0]}", *cell, *(
                 f"{row['pass']:.3f} [{row['low']:.3f}, {row['high']:.3f}]"
                 for row in curve.filter(pl.col("k").is_in([1, 4, 16, 64, 256, 1024, k_max])).to_dicts()
             )]
-            for (arm,), curve in found.group_by("arm", maintain_order=True)
+            for ((arm,), curve), cell in zip(found.group_by("arm", maintain_order=True), cells, strict=True)
         ],
     )  # fmt: skip
     show(

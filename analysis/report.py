@@ -20,6 +20,7 @@ from jinja2 import Environment, FileSystemLoader, select_autoescape
 
 from analysis.data import AnalysisError
 from src.console import console
+from src.dashboard import start_run
 from src.entry import entry
 from src.schema import option
 
@@ -36,6 +37,7 @@ class DetailsConfig:
     title: str = "Code-integrated reasoning"
     wandb: bool = False  # to Weights & Biases, too
     mode: str = option("online", choices=("online", "offline"))
+    init_timeout: float = option(30.0, above=0)  # seconds until a run that should be online goes offline
     project: str = "code-integrated-reasoning"
     entity: str | None = None
 
@@ -54,12 +56,14 @@ class Part:
     """What one folder contributes: PNG figures and tables by name, and the settings of its numbers.
 
     Attributes:
+        folder: of the results.
         verdicts: sentences.
         about: what ``about.json`` says beside the title: question and claim.
         level: 2, or 3 below the heading of another.
     """
 
     title: str
+    folder: Path
     figures: dict[str, Path]
     tables: dict[str, pl.DataFrame]
     settings: dict[str, Any]
@@ -74,7 +78,7 @@ def parts_of(folder: Path) -> list[Part]:
     if _results(folder) or not inside:
         return [read(folder)]
     about = _about(folder)
-    heading = Part(about.pop("title", str(folder)), {}, {}, {}, about=about)
+    heading = Part(about.pop("title", str(folder)), folder, {}, {}, {}, about=about)
     return [heading, *(replace(read(one), level=3) for one in inside)]
 
 
@@ -115,7 +119,7 @@ def _read(folder: Path) -> Part:
     if summary.is_file():
         content = json.loads(summary.read_text())
         table = pl.DataFrame(list(_accuracies(content)), schema=_ACCURACY, orient="row")
-        return Part(str(folder), {}, {"accuracy": table}, content["settings"])
+        return Part(str(folder), folder, {}, {"accuracy": table}, content["settings"])
     results = _results(folder)
     if len(results) != 1:
         raise AnalysisError(
@@ -125,6 +129,7 @@ def _read(folder: Path) -> Part:
     content = json.loads(results[0].read_text())
     return Part(
         f"{results[0].stem} ({folder})",
+        folder,
         {path.stem: path for path in sorted(folder.glob("*.png"))},
         {path.stem: pl.read_csv(path, infer_schema_length=None) for path in sorted(folder.glob("*.csv"))},
         content["settings"],
@@ -185,25 +190,38 @@ def _cell(value: Any) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
+def keys_of(parts: list[Part]) -> list[str]:
+    """Return what the keys of each part's figures and tables begin with: FOLDER/ANALYSIS, another for each.
+
+    W&B keeps what was logged last under a key, and makes a section of all that shares its beginning.
+    """
+    found: list[str] = []
+    for part in parts:
+        name = "/".join(part.folder.absolute().parts[-2:]).replace(".", "_")  # a dot would nest
+        same = sum(one == name or one.startswith(f"{name}-") for one in found)
+        found.append(f"{name}-{same + 1}" if same else name)
+    return found
+
+
 def log_to_wandb(parts: list[Part], cfg: DetailsConfig, folder: Path) -> None:
     """Log figures and tables to one W&B run and, online, save a workspace with a section for each part."""
     import wandb
 
-    run = wandb.init(
-        project=cfg.project, entity=cfg.entity, mode=cfg.mode, job_type="report", name=cfg.title,
-        dir=str(folder),
-        config={part.title: part.settings for part in parts},
+    run = start_run(
+        cfg.mode, folder, cfg.init_timeout, project=cfg.project, entity=cfg.entity, job_type="report",
+        name=cfg.title, config={part.title: part.settings for part in parts},
     )  # fmt: skip
-    for number, part in enumerate(parts):
-        figures = {f"{number}/{name}": wandb.Image(str(path)) for name, path in part.figures.items()}
+    for key, part in zip(keys_of(parts), parts, strict=True):
+        figures = {f"{key}/{name}": wandb.Image(str(path)) for name, path in part.figures.items()}
         tables = {
-            f"{number}/{name}": wandb.Table(columns=table.columns, data=list(map(list, table.iter_rows())))
+            f"{key}/table/{name}": wandb.Table(columns=table.columns, data=list(map(list, table.iter_rows())))
             for name, table in part.tables.items()
         }
-        run.log(figures | tables)
-    entity = run.entity
+        if figures or tables:
+            run.log(figures | tables)
+    entity, online = run.entity, not run.offline
     run.finish()
-    if cfg.mode == "online":
+    if online:
         save_workspace(parts, cfg, entity)
 
 
@@ -218,10 +236,10 @@ def save_workspace(parts: list[Part], cfg: DetailsConfig, entity: str) -> str:
     sections += [
         workspaces.Section(
             name=part.title,
-            panels=[panels.MediaBrowser(media_keys=[f"{number}/{name}"]) for name in part.figures],
+            panels=[panels.MediaBrowser(media_keys=[f"{key}/{name}"]) for name in part.figures],
             is_open=True,
         )
-        for number, part in enumerate(parts)
+        for key, part in zip(keys_of(parts), parts, strict=True)
         if part.figures
     ]
     workspace = workspaces.Workspace(entity=entity, project=cfg.project, name=cfg.title, sections=sections)

@@ -15,7 +15,7 @@ import polars as pl
 from analysis.config import AnalysisConfig
 from analysis.data import load_arms, settings
 from analysis.output import Output, legend_below, look, percent_axis, show, subplots
-from analysis.pairs import pairs_of, sampled, side_by_side
+from analysis.pairs import STRAGGLERS, pairs_of, sampled, side_by_side
 from analysis.stats import Estimate, mean_interval
 from analysis.verdicts import difference
 from src.entry import entry
@@ -33,11 +33,12 @@ class SubjectsConfig(AnalysisConfig):
 
 
 def per_problem(table: pl.DataFrame) -> pl.DataFrame:
-    """Return trajectories ``n``, accuracy and tool-use rate of each problem in each arm."""
+    """Return trajectories ``n``, ``stragglers``, accuracy and tool-use rate of each problem in each arm."""
     return (
         table.group_by("arm", "policy", "mode", "problem_id", "subject", "level")
         .agg(
             pl.len().alias("n"),
+            STRAGGLERS,
             pl.col("correct").mean().alias("accuracy"),
             (pl.col("executions") > 0).mean().alias("tool_use"),
         )
@@ -69,7 +70,7 @@ def accuracies(problems: pl.DataFrame, cfg: SubjectsConfig) -> list[dict[str, An
                 )
                 rows.append(
                     {"arm": arm, "kind": kind, "name": str(name), "measure": measure, **asdict(estimate),
-                     "k": sampled(group)}
+                     "k": sampled(group), "stragglers": int(group["stragglers"].sum())}
                 )  # fmt: skip
     return rows
 
@@ -175,6 +176,7 @@ def main(cfg: SubjectsConfig, folder: Path) -> None:
     for measure in ("accuracy", "tool_use"):
         found = {(r["arm"], r["kind"], r["name"]): r for r in rows if r["measure"] == measure}
         arms = list(dict.fromkeys(row["arm"] for row in rows))
+        late = [found[arm, ALL, ALL]["stragglers"] for arm in arms]
         show(
             f"{measure.replace('_', ' ')} by subject and level; n: problems x trajectories",
             ["group", "n", *arms],
@@ -183,7 +185,7 @@ def main(cfg: SubjectsConfig, folder: Path) -> None:
                  " or ".join(_sizes(found[arm, kind, name] for arm in arms if (arm, kind, name) in found)),
                  *(_short(found.get((arm, kind, name))) for arm in arms)]
                 for kind, name in names
-            ],
+            ] + [["stragglers", "", *late]] * any(late),
         )  # fmt: skip
     show(
         "second minus first; n: problems x trajectories",

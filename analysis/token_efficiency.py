@@ -16,8 +16,8 @@ from matplotlib.ticker import LogLocator, NullFormatter
 
 from analysis.config import AnalysisConfig
 from analysis.data import load_arms, settings
-from analysis.output import Output, legend_below, look, percent_axis, show, subplots
-from analysis.pairs import pairs_of, sampled, side_by_side, size_of
+from analysis.output import Output, legend_below, look, percent_axis, show, subplots, where_any
+from analysis.pairs import STRAGGLERS, pairs_of, sampled, side_by_side, size_of
 from analysis.stats import Estimate, ratio_interval
 from analysis.verdicts import multiple
 from src.entry import entry
@@ -44,6 +44,7 @@ def per_problem(table: pl.DataFrame) -> pl.DataFrame:
         .agg(
             pl.len().alias("n"),
             right.sum().alias("c"),
+            STRAGGLERS,
             *(pl.col(name).sum().alias(name) for name in MEASURES),
             *(pl.col(name).filter(right).sum().alias(f"{name}_correct") for name in MEASURES),
         )
@@ -52,21 +53,24 @@ def per_problem(table: pl.DataFrame) -> pl.DataFrame:
 
 
 def costs(problems: pl.DataFrame, cfg: TokenEfficiencyConfig) -> list[dict[str, Any]]:
-    """Return, for each arm, the mean of every measure over all, correct and wrong trajectories."""
+    """Return, for each arm, the mean of every measure over all, correct and wrong trajectories.
+
+    ``stragglers`` is the arm's, in each of its rows: they are shorter than they would have become.
+    """
     options = (cfg.resamples, cfg.confidence, cfg.seed)
     rows = []
     for (arm,), group in problems.group_by("arm", maintain_order=True):
         n, c = group["n"].to_numpy(), group["c"].to_numpy()
+        late = {"stragglers": int(group["stragglers"].sum())}
         for name in MEASURES:
             whole, right = group[name].to_numpy(), group[f"{name}_correct"].to_numpy()
             kinds = {"all": (whole, n), "correct": (right, c), "wrong": (whole - right, n - c)}
             for kind, (total, number) in kinds.items():
                 estimate = ratio_interval(total, number, *options)
-                rows.append({"arm": arm, "measure": name, "of": kind, **asdict(estimate)})
+                rows.append({"arm": arm, "measure": name, "of": kind, **asdict(estimate), **late})
         estimate = ratio_interval(group["policy_tokens"].to_numpy(), c, *options)
-        rows.append(
-            {"arm": arm, "measure": "policy_tokens_per_correct_answer", "of": "all", **asdict(estimate)}
-        )
+        per_answer = {"arm": arm, "measure": "policy_tokens_per_correct_answer", "of": "all"}
+        rows.append({**per_answer, **asdict(estimate), **late})
     return rows
 
 
@@ -179,16 +183,18 @@ def main(cfg: TokenEfficiencyConfig, folder: Path) -> None:
     for row in rows:
         estimate = Estimate(row["value"], row["low"], row["high"], row["n"])
         by_arm.setdefault(row["arm"], {})[row["measure"], row["of"]] = estimate
+    late = {row["arm"]: row["stragglers"] for row in rows}
+    heading, cells = where_any("stragglers", list(late.values()))
     show(
         "policy tokens (mean and interval), feedback tokens, executions; n: problems x trajectories",
-        ["arm", "n", "correct", "wrong", "per correct answer", "feedback", "executions"],
+        ["arm", "n", *heading, "correct", "wrong", "per correct answer", "feedback", "executions"],
         [
-            [arm, size_of(problems.filter(pl.col("arm") == arm)), *(
+            [arm, size_of(problems.filter(pl.col("arm") == arm)), *cell, *(
                 f"{found[key].value:,.0f} [{found[key].low:,.0f}, {found[key].high:,.0f}]" for key in (
                     ("policy_tokens", "correct"), ("policy_tokens", "wrong"),
                     ("policy_tokens_per_correct_answer", "all"))),
              f"{found['feedback_tokens', 'all'].value:,.0f}", f"{found['executions', 'all'].value:.2f}"]
-            for arm, found in by_arm.items()
+            for (arm, found), cell in zip(by_arm.items(), cells, strict=True)
         ],
     )  # fmt: skip
     show(

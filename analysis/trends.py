@@ -53,6 +53,7 @@ def level_change(steps: Floats, values: Floats, at: float, confidence: float) ->
         return Mean(value, nothing, nothing, int(sizes.sum()), nothing)
     squares = np.array([before.intercept_stderr, after.intercept_stderr]) ** 2
     total = float(squares.sum())
+    total = total if total > 1e-24 * (1 + value**2) else 0.0  # two perfect lines, but for rounding
     freedom = total**2 / (squares**2 / (sizes - 2)).sum() if total else 1.0
     return symmetric(
         value, lambda sure: float(stdtrit(freedom, (1 + sure) / 2) * np.sqrt(total)), int(sizes.sum()),

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from src.config import EvaluateConfig
-from src.intervals import SHARE, mean_limits, wilson
+from src.intervals import SHARE, mean_limits, widened, wilson
 from src.problems import Problem
 from src.records import TrajectoryRecord
 from src.rollout.collector import Collector
@@ -19,7 +19,8 @@ from src.rollout.metrics import Tally
 def accuracy_interval(outcomes: Sequence[Sequence[bool]], seed: int = 0) -> tuple[float, float]:
     """Return the 95 % interval of a mean accuracy.
 
-    With one trajectory per problem, Wilson's (1927). With more, trajectories of one problem are not
+    With one trajectory per problem, Wilson's (1927), with the exact limits (Clopper and Pearson 1934) where
+    none or all are correct, where Wilson's are too narrow. With more, trajectories of one problem are not
     independent: that of the mean over problems, see :func:`src.intervals.mean_limits`.
 
     Args:
@@ -29,8 +30,10 @@ def accuracy_interval(outcomes: Sequence[Sequence[bool]], seed: int = 0) -> tupl
     if not outcomes:
         return SHARE
     if max(map(len, outcomes)) == 1:
-        return wilson(sum(value for (value,) in outcomes), len(outcomes), 0.95)
-    low, high = mean_limits([np.mean(values) for values in outcomes], SHARE, 9999, 0.95, seed)
+        right, n = sum(value for (value,) in outcomes), len(outcomes)
+        low, high = widened(right / n, *wilson(right, n, 0.95), n, SHARE, 0.95)
+    else:
+        low, high = mean_limits([np.mean(values) for values in outcomes], SHARE, 9999, 0.95, seed)
     return (float(low), float(high))
 
 

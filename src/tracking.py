@@ -1,14 +1,14 @@
-"""Weights & Biases: metric names, sample tables. Works offline, without an account."""
+"""Weights & Biases: metric names, sample tables. Works offline, without an account and without a network."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from src.config import Config
+from src.dashboard import start_run
 from src.records import TrajectoryRecord
 
 COLUMNS = ["step", "problem", "trajectory", "gold", "answer", "correct", "stop_reason", "executions"]
@@ -29,20 +29,20 @@ class Tracker:
         self._run: Any = None
         if cfg.tracking.mode == "none" or not write:
             return
-        os.environ.setdefault("WANDB_SILENT", "true")
-        import wandb
-
-        self._run = wandb.init(
-            mode=cfg.tracking.mode,
+        self._run = start_run(
+            cfg.tracking.mode,
+            run_dir,
+            cfg.tracking.init_timeout,
             project=cfg.tracking.project,
             entity=cfg.tracking.entity,
             name=cfg.tracking.name or run_dir.name,
             tags=cfg.tracking.tags,
-            dir=str(run_dir),
             config=asdict(cfg),
             id=run_id,
             resume="allow" if run_id else None,
         )
+        import wandb
+
         # Grows step by step, so that a killed run keeps its samples.
         self._table = wandb.Table(columns=COLUMNS, log_mode="INCREMENTAL")
 

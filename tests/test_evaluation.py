@@ -19,10 +19,18 @@ def wilson(right: int, n: int) -> tuple[float, float]:
     return (p + z * z / (2 * n) - half) / d, (p + z * z / (2 * n) + half) / d
 
 
-@pytest.mark.parametrize(("right", "n"), [(0, 10), (7, 10), (10, 10), (180, 400)])
+@pytest.mark.parametrize(("right", "n"), [(1, 10), (7, 10), (9, 10), (180, 400)])
 def test_one_trajectory_a_problem_gives_wilsons_interval(right: int, n: int) -> None:
     outcomes = [[True]] * right + [[False]] * (n - right)
     assert accuracy_interval(outcomes) == pytest.approx(wilson(right, n), abs=1e-9)
+
+
+def test_none_or_all_right_has_the_exact_limits() -> None:
+    """0 of 10: the upper limit is the share with which that happens in 2.5 % of the cases; for any k."""
+    limit = 1 - 0.025 ** (1 / 10)
+    assert accuracy_interval([[False]] * 10) == pytest.approx((0, limit))
+    assert accuracy_interval([[True]] * 10) == pytest.approx((1 - limit, 1))
+    assert accuracy_interval([[False] * 2] * 10) == pytest.approx((0, limit))
 
 
 def test_trajectories_of_one_problem_do_not_count_as_independent() -> None:

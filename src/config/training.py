@@ -132,6 +132,7 @@ class TrackingConfig:
     """Weights & Biases."""
 
     mode: str = option("offline", choices=("offline", "online", "none"))
+    init_timeout: float = option(30.0, above=0)  # seconds until a run that should be online goes offline
     project: str = "code-integrated-reasoning"
     entity: str | None = None
     name: str | None = None

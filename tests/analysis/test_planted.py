@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import polars as pl
@@ -111,13 +112,13 @@ def test_verdicts_of_pass_at_k(table: pl.DataFrame) -> None:
         row = rows[f"pass@{k}", "rl_code"]
         assert row["low"] <= (rl - base)[k - 1] <= row["high"]
         assert row["verdict"] == word
-        assert row["sentence"].endswith("(one policy each, 80 problems)")
+        assert row["sentence"].endswith("(one policy each, 80 problems x 96)")
     crossed = rows["crossing", "base_code"]
     assert (crossed["verdict"], crossed["value"], crossed["baseline"]) == ("overtakes", found[0].k, "rl_code")
     never = rows["crossing", "base_text"]
     assert never["verdict"] == "none"
     assert never["sentence"] == (
-        f"base_text does not overtake base_code up to k = {SAMPLES} (one policy each, 80 problems)"
+        f"base_text does not overtake base_code up to k = {SAMPLES} (one policy each, 80 problems x 96)"
     )
 
 
@@ -141,6 +142,26 @@ def test_subject_effects(table: pl.DataFrame) -> None:
             assert row["low"] <= planted(*row["arm"].split("_"), row["name"]) <= row["high"]
         if row["measure"] == "tool_use":
             assert row["value"] == float(row["arm"].endswith("code"))
+
+
+def test_what_is_never_or_always_so_has_an_interval_all_the_same(table: pl.DataFrame) -> None:
+    """No text trajectory runs a program: of other problems up to 1 - 0.025 ** (1 / 80) = 0.0451 could."""
+    problems = subjects.per_problem(table)
+    for row in subjects.accuracies(problems, subjects.SubjectsConfig()):
+        if row["measure"] == "tool_use" and row["kind"] == "all":
+            expected = (0.9549, 1) if row["arm"].endswith("code") else (0, 0.0451)
+            assert (row["low"], row["high"]) == pytest.approx(expected, abs=1e-4)
+            assert (row["n"], row["k"]) == (PROBLEMS, str(SAMPLES))
+    curves = token_efficiency.under_limit(table, token_efficiency.TokenEfficiencyConfig())
+    assert (curves["low"] < curves["high"]).all()
+    solved = pass_at_k.count(table).filter(pl.col("c") > 0)
+    all_of = pass_at_k.curves(solved, pass_at_k.PassAtKConfig(), SAMPLES).filter(pl.col("k") == SAMPLES)
+    for n, low, high in all_of.select("problems", "low", "high").iter_rows():
+        assert (low, high) == pytest.approx((0.025 ** (1 / n), 1))
+    failed = error_feedback.failures(error_feedback.executions(table), similar=0.5)
+    for row in error_feedback.fates(failed, error_feedback.ErrorFeedbackConfig()):
+        if row["fate"] == "cut off":
+            assert (row["low"], row["high"]) == pytest.approx((0, 1 - 0.025 ** (1 / row["n"])))
 
 
 def test_problems_without_subject_or_level_are_counted(table: pl.DataFrame) -> None:
@@ -206,13 +227,15 @@ def test_verdicts_on_errors(table: pl.DataFrame) -> None:
     cfg = error_feedback.ErrorFeedbackConfig()
     failed = error_feedback.failures(error_feedback.executions(table), similar=0.5)
     accuracy = error_feedback.by_failures(table, cfg)
-    repaired, *others = error_feedback.verdicts(failed, accuracy, [("base_code", "rl_code")], cfg)
+    asked = table.group_by("arm", "problem_id").agg(pl.len().alias("n"))
+    repaired, *others = error_feedback.verdicts(failed, accuracy, asked, [("base_code", "rl_code")], cfg)
     truth = PLANS["rl", "code"].repairs - PLANS["base", "code"].repairs
     assert repaired["low"] <= truth <= repaired["high"]
     assert repaired["sentence"].startswith("rl_code has higher repaired share than base_code by ")
+    assert repaired["sentence"].endswith("(one policy each, 80 problems x 96)")
     once = {row["arm"]: row["verdict"] for row in others if "with 1 failed" in row["arm"]}
     assert once == {"base_code with 1 failed": "none", "rl_code with 1 failed": "none"}
-    nobody = error_feedback.verdicts(failed.clear(), [], [("base_code", "rl_code")], cfg)
+    nobody = error_feedback.verdicts(failed.clear(), [], asked, [("base_code", "rl_code")], cfg)
     assert [row["verdict"] for row in nobody] == ["not measured"]
 
 
@@ -251,7 +274,59 @@ def test_a_comparison_says_when_nothing_can_be_told(table: pl.DataFrame) -> None
         for i in (0, 1)
     ]
     same = compare.compare(pl.concat(half), "half0", "half1", cfg)
-    assert "cannot be told apart" in same["verdict"]
+    assert same["verdict"].endswith("cannot be told apart with 80 problems x 48")
+
+
+def rows(arm: str, right: dict[str, list[bool]]) -> pl.DataFrame:
+    return pl.DataFrame(
+        [(arm, problem, one, False) for problem, found in right.items() for one in found],
+        ["arm", "problem_id", "correct", "straggler"], orient="row",
+    )  # fmt: skip
+
+
+def test_a_verdict_never_contradicts_the_interval_that_is_shown() -> None:
+    """One trajectory against 16: half of the problems gain 0.5, the others lose 1/16, as many as gain."""
+    first = rows("a", {f"p{i}": [i % 2 == 1] for i in range(60)})
+    second = rows(
+        "b", {f"p{i}": [True] * (15 if i % 2 else 8) + [False] * (1 if i % 2 else 8) for i in range(60)}
+    )
+    found = compare.compare(pl.concat([first, second]), "a", "b", compare.CompareConfig())
+    gain = found["difference"]
+    assert (found["better"], found["worse"], found["k"]) == (30, 30, "1 and 16")  # the sign test's p is 1
+    assert gain["low"] > 0
+    assert gain["p"] < 0.05
+    assert found["verdict"] == "b is better than a"
+
+
+def test_problems_of_one_side_are_left_out_counted_and_listed() -> None:
+    first = rows("a", {f"p{i}": [True, False] for i in range(5)})
+    second = rows("b", {f"p{i}": [True] for i in range(2, 6)})
+    found = compare.compare(pl.concat([first, second]), "a", "b", compare.CompareConfig())
+    assert (found["only_first"], found["only_second"]) == (["p0", "p1"], ["p5"])
+    assert (found["difference"]["n"], found["difference"]["value"]) == (3, 0.5)
+    assert compare.left_out(found) == "2 of a alone, 1 of b alone"
+    figure = compare.draw({"code": found}, compare.CompareConfig())
+    (label,) = figure.axes[0].get_yticklabels()
+    assert label.get_text() == "code\n3 x 2 and 1\nleft out: 2 of a alone, 1 of b alone"
+    nobody = {**found, "only_first": [], "only_second": []}
+    assert compare.left_out(nobody) == ""
+
+
+@pytest.mark.parametrize(("share", "marks"), [(0.96, 1), (0.94, 0)])
+def test_a_circle_stands_only_where_a_crossing_is_found(
+    table: pl.DataFrame, share: float, marks: int
+) -> None:
+    counts, cfg = pass_at_k.count(table), pass_at_k.PassAtKConfig()
+    curves = pass_at_k.curves(counts, cfg, SAMPLES)
+    found = pass_at_k.crossing(counts, "base_code", "rl_code", cfg, SAMPLES)
+    figure = pass_at_k.draw(curves, [replace(found, share=share)], counts, cfg.confidence)
+    circles = [line for line in figure.axes[0].get_lines() if line.get_marker() == "o"]
+    assert len(circles) == marks
+    (row,) = pass_at_k.verdicts(
+        counts, [("base_code", "rl_code")], [replace(found, share=share)], cfg, SAMPLES
+    )[-1:]
+    assert (row["verdict"] == "overtakes") == bool(marks)
+    assert figure.axes[0].get_title() == "n = 80 x 96 (problems x trajectories); 95% intervals over problems"
 
 
 def test_arms_that_are_compared(table: pl.DataFrame) -> None:

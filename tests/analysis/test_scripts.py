@@ -15,6 +15,7 @@ from analysis import report, training_curves
 from analysis.data import AnalysisError
 from experiments.analysis.synthetic import write
 from src.checks import ROOT
+from tests.wandb_file import history
 
 SCRIPTS = ("pass_at_k", "token_efficiency", "subjects", "error_feedback", "compare")
 
@@ -100,7 +101,24 @@ def test_the_report_is_one_file_with_everything_in_it(written: dict[str, Path], 
     assert page.count("data:image/png;base64,") == len(SCRIPTS)
     assert "abc123" in page
     assert not re.search(r'(?:src|href)="(?!data:|#)', page), "refers to nothing outside"
-    assert list((folder / "report" / "wandb").glob("offline-run-*")), "logged offline"
+    (logged,) = (folder / "report" / "wandb").glob("offline-run-*")
+    kinds, paths = {}, {}
+    for row in history(logged):
+        kinds |= {key.removesuffix("/_type"): one for key, one in row.items() if key.endswith("/_type")}
+        paths |= {key.removesuffix("/path"): one for key, one in row.items() if key.endswith("/path")}
+    figures = {f"out/{name}/{path.stem}" for name, out in written.items() for path in out.glob("*.png")}
+    tables = {f"out/{name}/table/{path.stem}" for name, out in written.items() for path in out.glob("*.csv")}
+    assert {key for key, one in kinds.items() if one == "image-file"} == figures
+    assert {key for key, one in kinds.items() if one == "table-file"} == tables | {
+        f"{folder.name}/run/table/accuracy"
+    }
+    assert all((logged / "files" / path).is_file() for path in paths.values())
+
+
+def test_folders_of_the_same_names_have_keys_of_their_own(tmp_path: Path) -> None:
+    folders = [analysis(tmp_path / one / "x.1" / "ablation") for one in ("a", "b")]
+    parts = [part for one in folders for part in report.parts_of(one)]
+    assert report.keys_of(parts) == ["x_1/ablation", "x_1/ablation-2"]
 
 
 def analysis(folder: Path, **results: object) -> Path:
@@ -164,14 +182,14 @@ def test_the_workspace_shows_every_figure(written: dict[str, Path], monkeypatch:
         for one in section.panels
         for key in getattr(one, "media_keys", [])
     ]
-    assert keys == [f"{number}/{name}" for number, name in enumerate(SCRIPTS)]
+    assert keys == [f"out/{name}/{name}" for name in SCRIPTS]
 
 
-def steps(folder: Path, rise: int | None = 20, jump: float = 0.3) -> Path:
+def steps(folder: Path, rise: int | None = 20, jump: float = 0.3, slope: float = 0.0) -> Path:
     folder.mkdir(parents=True)
     lines = [
         {"step": step, "attempt": 0, "budget": 2.0 + (rise is not None and step >= rise),
-         "accuracy": 0.3 + jump * (rise is not None and step >= rise) + 0.01 * (step % 3)}
+         "accuracy": 0.1 + slope * step + jump * (rise is not None and step >= rise) + 0.01 * (step % 3)}
         for step in range(40)
     ]  # fmt: skip
     (folder / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
@@ -195,6 +213,17 @@ def test_training_curves_mark_and_measure_each_rise(tmp_path: Path) -> None:
     assert (tmp_path / "out" / "changes.csv").read_text().count("\n") == 2
     with pytest.raises(AnalysisError, match=r"metrics: 'loss' is not among those of .*: accuracy, attempt"):
         training_curves.load_runs(training_curves.TrainingCurvesConfig(runs=cfg.runs, metrics=["loss"]))
+
+
+@pytest.mark.parametrize("jump", [0.0, -0.1, 0.1])
+def test_a_change_at_a_rise_is_measured_against_the_trend(tmp_path: Path, jump: float) -> None:
+    """A curve that rises by 0.01 a step anyway has not changed by 0.1 over ten steps."""
+    cfg = training_curves.TrainingCurvesConfig(
+        runs={"a": str(steps(tmp_path / "a", jump=jump, slope=0.01))}, metrics=["accuracy"]
+    )
+    (change,) = training_curves.changes(training_curves.load_runs(cfg), cfg)
+    assert change["low"] <= jump <= change["high"]
+    assert (change["low"] <= 0 <= change["high"]) == (jump == 0)
 
 
 def test_smoothing_keeps_the_ends() -> None:
