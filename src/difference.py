@@ -40,18 +40,20 @@ def git(
 
 
 def difference(root: Path) -> bytes:
-    """Return the patch of the source tree at ``root``; empty outside git, and where nothing differs."""
+    """Return the patch of the repository around ``root``; empty outside git, and where nothing differs."""
     top = git(root, "rev-parse", "--show-toplevel")
-    index = git(root, "rev-parse", "--git-path", "index")
-    unknown = git(root, "ls-files", "--others", "--exclude-standard", "--full-name", "-z")
-    if top is None or index is None or unknown is None:
+    if top is None:
         return b""
     folder = Path(os.fsdecode(top.removesuffix(b"\n")))
+    index = git(folder, "rev-parse", "--git-path", "index")
+    unknown = git(folder, "ls-files", "--others", "--exclude-standard", "-z")
+    if index is None or unknown is None:
+        return b""
     names = _split(unknown)
     left_out = {name: why for name in names if (why := _unfit(folder / name))}
     with tempfile.TemporaryDirectory() as temporary:
         copy = Path(temporary) / "index"
-        source = root / os.fsdecode(index.removesuffix(b"\n"))
+        source = folder / os.fsdecode(index.removesuffix(b"\n"))
         if source.is_file():
             shutil.copy(source, copy)
         own = {"GIT_INDEX_FILE": str(copy)}

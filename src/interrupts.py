@@ -14,7 +14,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-# A launcher hands on what the terminal, or Slurm, has sent to all processes already: one signal, not two.
+from src.ranks import world_size
+
+# The launcher of several processes hands on what the terminal, or Slurm, has sent to all of them already:
+# one signal, not two.
 _ECHO = 1.0  # seconds
 
 
@@ -71,7 +74,7 @@ class Interrupts:
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         now = time.monotonic()
-        if now - self._last < _ECHO:
+        if world_size() > 1 and now - self._last < _ECHO:
             return
         self._last = now
         if self._defers and self.asked is None:

@@ -36,6 +36,8 @@ _MAY_CHANGE = (
     *("sandbox.start_seconds", "sandbox.deadline_seconds"),
     *("sandbox.docker.", "sandbox.ray.", "sandbox.sandbox_fusion."),
 )
+# What a run settles of its policy, where these leave it open: see src/asking.py.
+_OPEN = {"model.prompt_style": "auto", "model.max_positions": None, "model.rope": None}
 _SAID_ELSEWHERE = ("model.lora.rank", "model.lora.alpha", "model.lora.targets")  # src/checks/policy.py
 
 
@@ -129,8 +131,13 @@ def differences(cfg: c.Config, run: Path) -> list[tuple[str, Any, Any]]:
     return [
         (name, old, new)
         for name, (old, new) in changes(_recorded(run, str(cfg.trainer.resume), now), now).items()
-        if name not in _OF_THE_COMMAND
+        if name not in _OF_THE_COMMAND and not _is_settled(name, old, new)
     ]
+
+
+def _is_settled(name: str, old: Any, new: Any) -> bool:
+    """Whether one of two values leaves open what the other settles."""
+    return name in _OPEN and _OPEN[name] in (old, new)
 
 
 def _is_option(given: Override) -> bool:

@@ -2,104 +2,16 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
-import time
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-from src.checks import ROOT
-
-# Python imports this module by itself; at exit it notes what else was imported.
-RECORDER = """
-import atexit, os, sys
-atexit.register(lambda: open(os.environ["MODULES"], "w").write("\\n".join(sys.modules)))
-"""
-# Stands where src/train.py stands, without what that imports inside its main function.
-PROGRAM = """
-from pathlib import Path
-
-from hydra.errors import HydraException
-
-from src.config import Config
-from src.entry import entry
-from src.schema import ConfigError
-
-
-@entry("train", Config, parallel=True)
-def main(cfg: Config, run_dir: Path) -> None:
-    print("job", cfg.trainer.seed, type(cfg).__name__, run_dir.is_dir(), run_dir)
-    if cfg.trainer.seed == 7:
-        raise HydraException("in the job")
-    if cfg.trainer.seed == 8:
-        raise ConfigError("model.dtype=float16: this processor lacks it; take float32")
-
-
-if __name__ == "__main__":
-    main()
-"""
-SECONDS = 5.0
-
-
-@dataclass
-class Ended:
-    code: int
-    out: str
-    error: str
-    seconds: float
-    modules: set[str]
-
-
-class Shop:
-    """A folder to run commands in."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        (folder / "sitecustomize.py").write_text(RECORDER)
-        (folder / "program.py").write_text(PROGRAM)
-        self.write("model/config.json", "{}")
-
-    def write(self, name: str, text: str) -> Path:
-        path = self.folder / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text)
-        return path
-
-    def run(self, *arguments: str, program: str = "src.train", **environment: str) -> Ended:
-        record = self.folder / "modules.txt"
-        record.unlink(missing_ok=True)
-        paths = f"{self.folder}{os.pathsep}{ROOT}"
-        start = time.perf_counter()
-        ended = subprocess.run(
-            [sys.executable, "-m", program, *arguments],
-            cwd=self.folder,
-            env={**os.environ, "PYTHONPATH": paths, "MODULES": str(record), **environment},
-            capture_output=True,
-            text=True,
-            timeout=60,
-        )
-        seconds = time.perf_counter() - start
-        return Ended(
-            ended.returncode, ended.stdout, ended.stderr, seconds, set(record.read_text().split("\n"))
-        )
+from tests.shop import Shop, one_message
 
 
 @pytest.fixture
 def shop(tmp_path: Path) -> Shop:
     return Shop(tmp_path)
-
-
-def one_message(ended: Ended, seconds: float = SECONDS) -> str:
-    """Return the only line that a refused command prints, after checking how it ended."""
-    assert (ended.code, ended.out) == (2, ""), ended.error
-    assert ended.error.count("\n") == 1
-    assert not {"torch", "trl", "transformers"} & ended.modules
-    assert "hydra" in ended.modules, "the recorder works"
-    assert ended.seconds < seconds
-    return ended.error
 
 
 MISTAKES = {

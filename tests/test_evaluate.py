@@ -206,8 +206,11 @@ def test_interrupting_it_leaves_whole_records_and_no_process(tmp_path: Path) -> 
         assert process.poll() is None, process.communicate()
         time.sleep(0.1)
     os.kill(process.pid, signal.SIGINT)
-    process.communicate(timeout=30)
-    assert process.returncode not in (0, None)
+    output, error = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert "Traceback" not in output + error
+    assert error.rstrip().splitlines()[-1].startswith("interrupted; it goes on with: python -m src.evaluate ")
+    assert error.rstrip().endswith(f"hydra.run.dir={tmp_path} evaluate.resume=true")
     rows: list[dict[str, Any]] = [json.loads(line) for line in records.read_text().splitlines()]
     assert rows
     assert all(row["stop_reason"] for row in rows)

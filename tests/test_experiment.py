@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -18,16 +19,36 @@ from hydra import compose, initialize_config_dir
 from src import checks
 from src.config import Config
 from src.experiment import run
-from src.records import read_metrics, read_records
+from src.records import TrajectoryRecord, read_metrics, read_records
 from src.schema import ConfigError
 
 ROOT = Path(__file__).resolve().parents[1]
 SMALL = ["+experiment=mini_debug", "data.heldout_size=6"]
 
 
-def start(run_dir: Path, *overrides: str) -> subprocess.Popen[str]:
+def start(run_dir: Path, *overrides: str, start_new_session: bool = False) -> subprocess.Popen[str]:
     command = [sys.executable, "-m", "src.train", *SMALL, f"hydra.run.dir={run_dir}", *overrides]
-    return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    return subprocess.Popen(
+        command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        start_new_session=start_new_session,
+    )  # fmt: skip
+
+
+def wait_for_steps(run_dir: Path, steps: int, process: subprocess.Popen[str]) -> None:
+    """Wait until so many steps are done, and the run goes on."""
+    deadline = time.monotonic() + 240
+    while len(read_metrics(run_dir / "metrics.jsonl")) < steps:
+        assert process.poll() is None, process.communicate()[0]
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def said_in(records: list[TrajectoryRecord]) -> list[Any]:
+    """What each trajectory says, in an order that does not depend on when it ended."""
+    return sorted(
+        (r.phase, r.mode, r.step, r.problem_id, r.sample, r.budget, "".join(s.text for s in r.segments))
+        for r in records
+    )
 
 
 def finish(process: subprocess.Popen[str]) -> str:
@@ -157,11 +178,7 @@ def test_killed_and_resumed_run_is_the_whole_run(whole: tuple[Path, str], tmp_pa
     run_dir, _ = whole
     stages = "curriculum.stages=[{step:0,budget:2},{step:2,budget:3}]"
     process = start(tmp_path / "killed", "trainer.steps=4", stages)
-    deadline = time.monotonic() + 240
-    while len(read_metrics(tmp_path / "killed" / "metrics.jsonl")) < 3:
-        assert process.poll() is None, process.communicate()[0]
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+    wait_for_steps(tmp_path / "killed", 3, process)
     orphans = children(process.pid)
     os.kill(process.pid, signal.SIGKILL)
     process.communicate()
@@ -174,17 +191,67 @@ def test_killed_and_resumed_run_is_the_whole_run(whole: tuple[Path, str], tmp_pa
     )
     assert "evaluating before" not in printed
 
-    def said(folder: Path) -> list[Any]:
-        records = read_records(folder / "trajectories.jsonl")
-        return sorted(
-            (r.phase, r.mode, r.step, r.problem_id, r.sample, r.budget, "".join(s.text for s in r.segments))
-            for r in records
-        )
-
-    assert said(tmp_path / "resumed") == said(run_dir)
-    ours, theirs = load(tmp_path / "resumed" / "summary.json"), load(run_dir / "summary.json")
+    ours, theirs = (read_records(one / "trajectories.jsonl") for one in (tmp_path / "resumed", run_dir))
+    assert said_in(ours) == said_in(theirs)
+    summary, wanted = load(tmp_path / "resumed" / "summary.json"), load(run_dir / "summary.json")
     for phase in ("before", "after"):
-        for mode, result in ours[phase].items():
-            assert result["accuracy"] == theirs[phase][mode]["accuracy"]
-    assert ours["steps"] == 4
+        for mode, result in summary[phase].items():
+            assert result["accuracy"] == wanted[phase][mode]["accuracy"]
+    assert summary["steps"] == 4
     assert len(read_metrics(tmp_path / "resumed" / "metrics.jsonl")) == 4
+
+
+@pytest.mark.long
+def test_interrupted_it_ends_with_a_checkpoint_and_the_command_that_goes_on(
+    whole: tuple[Path, str], tmp_path: Path
+) -> None:
+    """As a terminal sends Ctrl-C: to all processes of the run. The command makes it the whole run."""
+    stages = "curriculum.stages=[{step:0,budget:2},{step:2,budget:3}]"
+    run_dir = tmp_path / "run"
+    process = start(run_dir, "trainer.steps=4", stages, "tracking=none", start_new_session=True)
+    wait_for_steps(run_dir, 1, process)
+    os.killpg(process.pid, signal.SIGINT)
+    output, _ = process.communicate(timeout=120)
+    assert process.returncode == 130, output
+    done = len(read_metrics(run_dir / "metrics.jsonl"))
+    assert done in (1, 2, 3), "it was stopped in between, by the end of a step"
+    assert [path.name for path in (run_dir / "checkpoints").iterdir()] == [f"step-{done}"]
+    assert "Traceback" not in output
+    assert output.count("stopping after this step, with a checkpoint") == 1
+    last = output.rstrip().splitlines()[-1]
+    said, _, command = last.partition(" with: ")
+    assert said == f"interrupted; it goes on from step {done}"
+    assert command == f"python -m src.train trainer.resume={run_dir}"
+    assert not (run_dir / "summary.json").exists()
+    folders = {path for path in (ROOT / "runs").glob("*/*")}
+    resumed = subprocess.run(
+        [sys.executable, *shlex.split(command)[1:]], cwd=ROOT, capture_output=True, text=True, timeout=300
+    )
+    assert resumed.returncode == 0, resumed.stdout + resumed.stderr
+    assert f"resuming {run_dir} from step {done} of 4" in resumed.stdout
+    assert "it was" not in resumed.stdout, "nothing is another setting"
+    assert {path for path in (ROOT / "runs").glob("*/*")} == folders, "no other folder"
+    records = read_records(run_dir / "trajectories.jsonl")
+    assert said_in(records) == said_in(read_records(whole[0] / "trajectories.jsonl"))
+    assert load(run_dir / "config.json")["trainer"]["learning_rate"] == 3e-4
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_interrupted_before_training_it_ends_at_once(number: int, code: int, tmp_path: Path) -> None:
+    process = start(
+        tmp_path, "tracking=none", "data.heldout_size=400", "evaluate.k=9", start_new_session=True
+    )
+    deadline = time.monotonic() + 120
+    while not (tmp_path / "trajectories.jsonl").exists():
+        assert process.poll() is None, process.communicate()[0]
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    os.killpg(process.pid, number)
+    output, _ = process.communicate(timeout=30)
+    assert process.returncode == code, output
+    assert "Traceback" not in output
+    assert output.rstrip().splitlines()[-1] == (
+        "interrupted before the first checkpoint: there is nothing to go on from, start it anew"
+    )
+    assert read_metrics(tmp_path / "metrics.jsonl") == []

@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 
+from src import checkpoints
 from src.records import read_metrics
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -103,6 +106,41 @@ def test_the_job_script_runs_on_two_nodes_and_goes_on_when_queued_again(
         (1, 1),
     ]
     assert json.loads((run_dir / "summary.json").read_text())["steps"] == 2
+
+    # the time is up: SIGTERM to all processes of the step, and the launchers hand it on
+    process = subprocess.Popen(
+        ["bash", SCRIPT, "+experiment=mini_debug", "tracking=none", "data.heldout_size=2",
+         "evaluate.modes=[free]", "trainer.steps=99"],
+        env=slurm | job, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+    )  # fmt: skip
+    deadline = time.monotonic() + 200
+    while len(read_metrics(run_dir / "metrics.jsonl")) < 4:
+        assert process.poll() is None, process.communicate()[0]
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    for pid in running(process.pid, "src.train"):
+        os.kill(pid, signal.SIGTERM)
+    output, _ = process.communicate(timeout=120)
+    assert process.returncode != 0
+    done = len(read_metrics(run_dir / "metrics.jsonl"))
+    assert 4 <= done < 99
+    assert checkpoints.step_of(checkpoints.resolve(run_dir)) == done, "it was not killed within its step"
+    assert f"interrupted; it goes on from step {done} with: accelerate launch" in output
+
+
+def running(ancestor: int, what: str) -> list[int]:
+    """The descendants of a process whose command names ``what``."""
+    parents, commands = {}, {}
+    for entry in Path("/proc").glob("[0-9]*"):
+        try:
+            parents[int(entry.name)] = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
+            commands[int(entry.name)] = (entry / "cmdline").read_bytes().decode(errors="replace").split("\0")
+        except OSError:
+            continue  # it ended meanwhile
+    found = {ancestor}
+    while more := {child for child, parent in parents.items() if parent in found} - found:
+        found |= more
+    return [pid for pid in found if what in commands[pid] and Path(commands[pid][0]).name != "bash"]
 
 
 PROGRAM = """

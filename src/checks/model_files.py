@@ -131,7 +131,7 @@ def resumed_model(resume: str | None) -> Mapping[str, Any] | None:
     try:
         run = checkpoints.resolve(Path(resume).expanduser()).parent.parent
         model: dict[str, Any] = json.loads((run / "config.json").read_text())["model"]
-    except (checkpoints.CheckpointError, OSError):
+    except (checkpoints.CheckpointError, OSError, ValueError, KeyError, TypeError):
         return None  # said elsewhere
     return model
 

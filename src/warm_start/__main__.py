@@ -17,11 +17,11 @@ from src.warm_start.config import WarmStartConfig
 @entry("warm_start", WarmStartConfig, alone=True)
 def main(cfg: WarmStartConfig, run_dir: Path) -> None:
     """Run the warm start; the imports are here so that a bad configuration fails in seconds."""
+    output = Path(cfg.output)
+    folder_lock.take(output, "output")
     from src.sandbox import SandboxError
     from src.warm_start.make import make_base
 
-    output = Path(cfg.output)
-    folder_lock.take(output, "output")
     try:
         make_base(cfg, run_dir)
     except SandboxError as error:
