@@ -208,7 +208,8 @@ def test_interrupted_it_ends_with_a_checkpoint_and_the_command_that_goes_on(
     """As a terminal sends Ctrl-C: to all processes of the run. The command makes it the whole run."""
     stages = "curriculum.stages=[{step:0,budget:2},{step:2,budget:3}]"
     run_dir = tmp_path / "run"
-    process = start(run_dir, "trainer.steps=4", stages, "tracking=none", start_new_session=True)
+    few = ("trainer.checkpoint_every=0", "tracking=none")
+    process = start(run_dir, "trainer.steps=4", stages, *few, start_new_session=True)
     wait_for_steps(run_dir, 1, process)
     os.killpg(process.pid, signal.SIGINT)
     output, _ = process.communicate(timeout=120)
@@ -223,14 +224,14 @@ def test_interrupted_it_ends_with_a_checkpoint_and_the_command_that_goes_on(
     assert said == f"interrupted; it goes on from step {done}"
     assert command == f"python -m src.train trainer.resume={run_dir}"
     assert not (run_dir / "summary.json").exists()
-    folders = {path for path in (ROOT / "runs").glob("*/*")}
+    folders = set((ROOT / "runs").glob("*/*"))
     resumed = subprocess.run(
         [sys.executable, *shlex.split(command)[1:]], cwd=ROOT, capture_output=True, text=True, timeout=300
     )
     assert resumed.returncode == 0, resumed.stdout + resumed.stderr
     assert f"resuming {run_dir} from step {done} of 4" in resumed.stdout
     assert "it was" not in resumed.stdout, "nothing is another setting"
-    assert {path for path in (ROOT / "runs").glob("*/*")} == folders, "no other folder"
+    assert set((ROOT / "runs").glob("*/*")) == folders, "no other folder"
     records = read_records(run_dir / "trajectories.jsonl")
     assert said_in(records) == said_in(read_records(whole[0] / "trajectories.jsonl"))
     assert load(run_dir / "config.json")["trainer"]["learning_rate"] == 3e-4

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -29,7 +31,7 @@ def environment() -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": str(ROOT)}
 
 
-def launch(config: str, *arguments: str) -> str:
+def launcher(config: str) -> list[str]:
     command = [sys.executable, "-m", "accelerate.commands.launch", "--num_processes", "2"]
     command += [
         "--main_process_port",
@@ -37,8 +39,17 @@ def launch(config: str, *arguments: str) -> str:
         "--config_file",
         str(ROOT / "conf" / "accelerate" / f"{config}.yaml"),
     ]
+    return command
+
+
+def launch(config: str, *arguments: str) -> str:
     done = subprocess.run(
-        [*command, *arguments], cwd=ROOT, env=environment(), capture_output=True, text=True, timeout=400
+        [*launcher(config), *arguments],
+        cwd=ROOT,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=400,
     )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
@@ -232,3 +243,35 @@ def test_the_main_entry_as_two_processes(engine: str, tmp_path: Path) -> None:
         ]
         assert evaluated[0] == evaluated[1]
         assert len(evaluated[0]) == 15
+
+
+def second_of(ancestor: int) -> int:
+    """The process of rank 1 that the launcher ``ancestor`` has started."""
+    for child in Path(f"/proc/{ancestor}/task/{ancestor}/children").read_text().split():
+        if b"RANK=1" in Path(f"/proc/{child}/environ").read_bytes().split(b"\0"):
+            return int(child)
+    raise AssertionError("there is none")
+
+
+@pytest.mark.long
+def test_all_stop_after_the_same_step_where_one_is_asked_to(tmp_path: Path) -> None:
+    overrides = ["+experiment=mini_debug", "tracking=none", "data.heldout_size=2", "evaluate.modes=[free]",
+                 "trainer.steps=99", "trainer.checkpoint_every=0", f"hydra.run.dir={tmp_path}"]  # fmt: skip
+    process = subprocess.Popen(
+        [*launcher("ddp"), "-m", "src.train", *overrides],
+        cwd=ROOT, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+    )  # fmt: skip
+    deadline = time.monotonic() + 240
+    while not read_metrics(tmp_path / "metrics.jsonl"):
+        assert process.poll() is None, process.communicate()[0]
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    os.kill(second_of(process.pid), signal.SIGTERM)
+    process.communicate(timeout=120)
+    assert process.returncode != 0
+    done = len(read_metrics(tmp_path / "metrics.jsonl"))
+    assert 1 <= done < 99
+    assert checkpoints.step_of(checkpoints.resolve(tmp_path)) == done
+    assert not (tmp_path / "summary.json").exists()
+    steps = Counter(r.step for r in read_records(tmp_path / "trajectories.jsonl") if r.phase == "train")
+    assert steps == dict.fromkeys(range(done), 32), "both have made their parts of the same steps"

@@ -98,7 +98,13 @@ def test_adapters_change_the_weights_that_are_trained_and_nothing_else(
     assert adapters == whole
 
 
-@pytest.mark.parametrize(("recipe", "limit"), [("mini", 256), ("cir_qwen2.5_math_7b", 4096)])
+@pytest.mark.parametrize(
+    ("recipe", "limit"),
+    [
+        ("mini", 256),
+        *((one, 4096) for one in ("cir_qwen2.5_math_7b", "cir_qwen2.5_math_1.5b", "cir_qwen3_8b")),
+    ],
+)
 def test_the_penalty_of_dapo_is_of_the_last_fifth(recipe: str, limit: int, elsewhere: list[str]) -> None:
     cfg = composed(f"+experiment=[{recipe},dapo]", *needed(recipe, elsewhere))
     assert cfg.rollout.max_tokens == limit

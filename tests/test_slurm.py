@@ -110,7 +110,7 @@ def test_the_job_script_runs_on_two_nodes_and_goes_on_when_queued_again(
     # the time is up: SIGTERM to all processes of the step, and the launchers hand it on
     process = subprocess.Popen(
         ["bash", SCRIPT, "+experiment=mini_debug", "tracking=none", "data.heldout_size=2",
-         "evaluate.modes=[free]", "trainer.steps=99"],
+         "evaluate.modes=[free]", "trainer.steps=99", "trainer.checkpoint_every=0"],
         env=slurm | job, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
     )  # fmt: skip
     deadline = time.monotonic() + 200
