@@ -38,7 +38,8 @@ _MAY_CHANGE = (
 )
 # What a run settles of its policy, where these leave it open: see src/asking.py.
 _OPEN = {"model.prompt_style": "auto", "model.max_positions": None, "model.rope": None}
-_SAID_ELSEWHERE = ("model.lora.rank", "model.lora.alpha", "model.lora.targets")  # src/checks/policy.py
+# By src/checks/policy.py and src/checks/prompting.py.
+_SAID_ELSEWHERE = ("model.lora.rank", "model.lora.alpha", "model.lora.targets", "model.prompt_style")
 
 
 def run_of(resume: str) -> Path:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -155,9 +155,9 @@ class TestStyle:
         checkpoint = tmp_path / "checkpoints" / "step-1"
         checkpoint.mkdir(parents=True)
         (checkpoint / MARK).write_text('{"step": 1, "files": {}}')
-        model = {"prompt_style": "plain", "max_positions": 9000, "lora": {"rank": 0}}
-        (tmp_path / "config.json").write_text(json.dumps({"model": model}))
         cfg = Config(model=ModelConfig(path=chat), rollout=RolloutConfig(max_tokens=7000))
+        known = replace(cfg.model, prompt_style="plain", max_positions=9000)
+        (tmp_path / "config.json").write_text(json.dumps(asdict(replace(cfg, model=known))))
         assert "has 4096 positions" in check(cfg)[0]
         cfg.trainer.resume = str(tmp_path)
         assert check(cfg) == []

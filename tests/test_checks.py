@@ -208,7 +208,8 @@ class TestWhatAnEvaluationDoesNotHeed:
     @pytest.mark.parametrize("benchmark", ["mini", "math500", "aime24"])
     def test_no_benchmark_sets_any_of_it(self, benchmark: str, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.chdir(ROOT)
-        assert check(evaluation(f"benchmark={benchmark}", "engine=transformers")) == []
+        policy = [] if benchmark == "mini" else ["model.path=org/policy"]
+        assert check(evaluation(f"benchmark={benchmark}", "engine=transformers", *policy)) == []
 
     @pytest.mark.parametrize(
         "given", ["rollout.temperature=1.0", "+rollout.mode=free", "rollout={tools: true, max_tokens: 99}"]

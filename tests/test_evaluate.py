@@ -34,7 +34,7 @@ from tests.fakes import problem
 from tests.test_records import RECORD
 
 CONFIG = EvaluationConfig(
-    model=ModelConfig(path=str(ROOT / "experiments" / "mini_base")),
+    model=ModelConfig(path=str(ROOT / "experiments" / "mini_base"), prompt_style="mini"),
     benchmark=BenchmarkConfig(size=9),
     engine=EngineConfig(kind="transformers"),
     rollout=RolloutConfig(max_tokens=120),

@@ -239,13 +239,13 @@ class RolloutScheduler:
         earlier = last[0].token_ids if last and last[0].author is Author.POLICY else []
         live.trajectory.invented |= fills_output(self._codec.text([*earlier, *token_ids]))
         live.trajectory.dropped_tokens += len(token_ids) - kept
-        self._append_policy(live, token_ids[:kept], logprobs[:kept] if logprobs is not None else None)
+        self._append(live, Author.POLICY, token_ids[:kept], logprobs[:kept] if logprobs is not None else None)
 
     def _at_boundary(self, index: int, live: _Live, cut: Cut) -> bool:
         trajectory = live.trajectory
         over = len(trajectory.executions) >= trajectory.task.budget
         if cut.injected:
-            self._append_sandbox(live, self._codec.encode_bytes(cut.injected)[: live.left])
+            self._append(live, Author.SANDBOX, self._codec.encode_bytes(cut.injected)[: live.left])
         if over and self._cfg.over_budget == "stop":
             return self._end(live, StopReason.BUDGET)
         if live.left <= 0:
@@ -276,7 +276,7 @@ class RolloutScheduler:
     def _say(self, index: int, live: _Live, text: str) -> bool:
         """Put sandbox text into the context and go on; return whether the trajectory ended."""
         # Feedback that does not fit is cut: it carries no loss, and the trajectory ends here.
-        self._append_sandbox(live, self._codec.encode(text)[: live.left])
+        self._append(live, Author.SANDBOX, self._codec.encode(text)[: live.left])
         live.scanner = self._stopping.scanner()
         if live.left <= 0:
             return self._end(live, StopReason.LENGTH)
@@ -284,26 +284,19 @@ class RolloutScheduler:
         self._request(index, live)
         return False
 
-    def _append_policy(self, live: _Live, token_ids: list[int], logprobs: list[float] | None) -> None:
+    def _append(
+        self, live: _Live, author: Author, token_ids: list[int], logprobs: list[float] | None = None
+    ) -> None:
+        """Put tokens at the end of the trajectory; neighbours by one author are one segment."""
         segments = live.trajectory.segments
-        if segments and segments[-1].author is Author.POLICY:
+        if segments and segments[-1].author is author:
             last = segments[-1]
             last.token_ids += token_ids
             if last.logprobs is not None and logprobs is not None:
                 last.logprobs += logprobs
             last.text = self._codec.text(last.token_ids)
-        elif token_ids:
-            segments.append(Segment(Author.POLICY, list(token_ids), self._codec.text(token_ids), logprobs))
-        live.context += token_ids
-        live.left -= len(token_ids)
-
-    def _append_sandbox(self, live: _Live, token_ids: list[int]) -> None:
-        segments = live.trajectory.segments
-        if segments and segments[-1].author is Author.SANDBOX:
-            segments[-1].token_ids += token_ids
-            segments[-1].text = self._codec.text(segments[-1].token_ids)
-        else:
-            segments.append(Segment(Author.SANDBOX, list(token_ids), self._codec.text(token_ids)))
+        elif token_ids or author is Author.SANDBOX:
+            segments.append(Segment(author, list(token_ids), self._codec.text(token_ids), logprobs))
         live.context += token_ids
         live.left -= len(token_ids)
 
@@ -317,7 +310,7 @@ class RolloutScheduler:
 
     def _end(self, live: _Live, reason: StopReason) -> bool:
         if not live.trajectory.segments:  # its time was up before its first token
-            self._append_sandbox(live, [min(self._codec.eos_ids, default=self._codec.pad_id)])
+            self._append(live, Author.SANDBOX, [min(self._codec.eos_ids, default=self._codec.pad_id)])
         self.meter.turns.append(time.monotonic() - live.turn_began)
         live.trajectory.stop_reason = reason
         return True
