@@ -25,10 +25,10 @@ from analysis.measures import CHANGES, Measure, Windows
 from analysis.output import Output, show
 from analysis.stats import Floats, Mean, crossed_interval, t_interval
 from analysis.verdicts import adjusted, change, difference, numbers
-from src.console import span
-from src.entry import entry
-from src.intervals import DIFFERENCE, SHARE
-from src.schema import option
+from src.config.schema import option
+from src.launch.entry import entry
+from src.run.console import span
+from src.run.intervals import DIFFERENCE, SHARE
 
 NAME = "ablation"
 HELDOUT = "held-out accuracy"

@@ -14,7 +14,7 @@ import polars as pl
 
 from analysis.data import AnalysisError, Source, load, summary_settings
 from analysis.stats import Floats
-from src.records import RecordError, read_metrics
+from src.run.records import RecordError, read_metrics
 
 METRICS, PHASE = "metrics.jsonl", "after"
 

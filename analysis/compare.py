@@ -18,7 +18,7 @@ from analysis.data import AnalysisError, load_arms, settings
 from analysis.output import Output, percent_axis, show, subplots, where_any
 from analysis.pairs import STRAGGLERS, sampled, side_by_side
 from analysis.stats import Estimate, Mean, paired_interval
-from src.entry import entry
+from src.launch.entry import entry
 
 NAME = "compare"
 _NAMED = 10  # problems of one side that the terminal names

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from src.schema import option, seed_option
+from src.config.schema import option, seed_option
 
 
 @dataclass

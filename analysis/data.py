@@ -17,9 +17,9 @@ from typing import Any
 import polars as pl
 
 from analysis.caveats import caveats
-from src.console import console
-from src.records import SCHEMA_VERSION, RecordError, parse_record
-from src.schema import ConfigError
+from src.config.schema import ConfigError
+from src.run.console import console
+from src.run.records import SCHEMA_VERSION, RecordError, parse_record
 
 RECORDS = "trajectories.jsonl"
 _CHUNK = 64 << 20  # bytes of records that are parsed at once
@@ -278,7 +278,7 @@ def derive(table: pl.DataFrame) -> pl.DataFrame:
 
 
 def _current(table: pl.DataFrame) -> pl.DataFrame:
-    """Leave out what a later attempt has superseded, as ``src.records.read_records`` does."""
+    """Leave out what a later attempt has superseded, as ``src.run.records.read_records`` does."""
     starts = table.group_by("phase", "mode", "attempt").agg(pl.col("step").min().alias("start"))
     if starts["attempt"].n_unique() == 1:
         return table

@@ -19,9 +19,9 @@ from analysis.output import COLOURS, Output, legend_below, look, percent_axis, s
 from analysis.pairs import pairs_of, sampled, size_of
 from analysis.stats import Estimate, mean_interval, ratio_gap_interval, ratio_interval
 from analysis.verdicts import difference
-from src.entry import entry
-from src.intervals import DIFFERENCE, SHARE
-from src.schema import option
+from src.config.schema import option
+from src.launch.entry import entry
+from src.run.intervals import DIFFERENCE, SHARE
 
 NAME = "error_feedback"
 FATES = ("repaired", "failed again", "other code", "gave up", "no budget left", "cut off")

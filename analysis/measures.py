@@ -10,7 +10,7 @@ import numpy as np
 from analysis.data import AnalysisError
 from analysis.stats import Floats
 from analysis.trends import level_change, spans
-from src.intervals import DIFFERENCE, SHARE
+from src.run.intervals import DIFFERENCE, SHARE
 
 # HOW -> what it is, with the windows' lengths in steps
 HOWS = {

@@ -17,8 +17,8 @@ from matplotlib.figure import Figure
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
-from src.console import console
-from src.records import write_json
+from src.run.console import console
+from src.run.records import write_json
 
 # Okabe and Ito (2008): told apart by people who are blind to some colours; also by line style.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000", "#F0E442")

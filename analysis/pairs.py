@@ -7,7 +7,7 @@ from itertools import combinations
 import polars as pl
 
 from analysis.data import AnalysisError
-from src.console import span
+from src.run.console import span
 
 
 def pairs_of(table: pl.DataFrame, chosen: list[list[str]] | None) -> list[tuple[str, str]]:

@@ -19,9 +19,9 @@ from analysis.output import Output, legend_below, look, percent_axis, show, subp
 from analysis.pairs import STRAGGLERS, pairs_of, sampled, side_by_side, size_of
 from analysis.stats import Estimate, Floats, mean_interval, pass_at_k, percentiles, resampled
 from analysis.verdicts import crosses, difference, overtaking
-from src.entry import entry
-from src.intervals import DIFFERENCE, SHARE, mean_limits
-from src.schema import option
+from src.config.schema import option
+from src.launch.entry import entry
+from src.run.intervals import DIFFERENCE, SHARE, mean_limits
 
 NAME = "pass_at_k"
 COUNTS = ["arm", "policy", "mode", "problem_id", "subject"]

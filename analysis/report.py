@@ -19,10 +19,10 @@ import polars as pl
 from jinja2 import Environment, FileSystemLoader, select_autoescape
 
 from analysis.data import AnalysisError
-from src.console import console
-from src.dashboard import start_run
-from src.entry import entry
-from src.schema import option
+from src.config.schema import option
+from src.launch.entry import entry
+from src.run.console import console
+from src.run.dashboard import start_run
 
 NAME = "report"
 _ROWS = 200  # of a table that are shown

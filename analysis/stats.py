@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from scipy.optimize import brentq
 from scipy.special import stdtrit
 
-from src.intervals import DIFFERENCE, Floats, mean_limits, percentiles, resampled, widened
+from src.run.intervals import DIFFERENCE, Floats, mean_limits, percentiles, resampled, widened
 
 Integers = NDArray[np.int64]
 Bounds = tuple[float, float]
@@ -61,7 +61,7 @@ def mean_interval(
 ) -> Estimate:
     """Return the mean of one value per problem with its interval over problems.
 
-    See :func:`src.intervals.mean_limits`.
+    See :func:`src.run.intervals.mean_limits`.
 
     Args:
         values: of problems, (P,).
@@ -93,7 +93,7 @@ def ratio_interval(
         resamples: number of them.
         confidence: of the interval.
         seed: of the resamples.
-        bounds: what the ratio can be, if it is a share; see :func:`src.intervals.widened`.
+        bounds: what the ratio can be, if it is a share; see :func:`src.run.intervals.widened`.
     """
     top, bottom = np.asarray(above, dtype=np.float64), np.asarray(below, dtype=np.float64)
     if not bottom.sum():

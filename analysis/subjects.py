@@ -18,8 +18,8 @@ from analysis.output import Output, legend_below, look, percent_axis, show, subp
 from analysis.pairs import STRAGGLERS, pairs_of, sampled, side_by_side
 from analysis.stats import Estimate, mean_interval
 from analysis.verdicts import difference
-from src.entry import entry
-from src.intervals import DIFFERENCE, SHARE
+from src.launch.entry import entry
+from src.run.intervals import DIFFERENCE, SHARE
 
 NAME = "subjects"
 ALL = "all"

@@ -20,9 +20,9 @@ from analysis.output import Output, legend_below, look, percent_axis, show, subp
 from analysis.pairs import STRAGGLERS, pairs_of, sampled, side_by_side, size_of
 from analysis.stats import Estimate, ratio_interval
 from analysis.verdicts import multiple
-from src.entry import entry
-from src.intervals import SHARE, mean_limits
-from src.schema import option
+from src.config.schema import option
+from src.launch.entry import entry
+from src.run.intervals import SHARE, mean_limits
 
 NAME = "token_efficiency"
 MEASURES = ("policy_tokens", "feedback_tokens", "policy_chars", "executions")

@@ -16,9 +16,9 @@ import polars as pl
 from analysis.data import AnalysisError, Source
 from analysis.output import Output, legend_below, look, show, subplots
 from analysis.trends import level_change, spans
-from src.entry import entry
-from src.records import read_metrics
-from src.schema import option
+from src.config.schema import option
+from src.launch.entry import entry
+from src.run.records import read_metrics
 
 NAME = "training_curves"
 METRICS = "metrics.jsonl"

@@ -6,10 +6,10 @@ import sys
 from pathlib import Path
 from signal import SIGINT
 
-from src.command_line import command, override, shown
 from src.config import EvaluationConfig
-from src.entry import entry
-from src.interrupts import Interrupt
+from src.config.command_line import command, override, shown
+from src.launch.entry import entry
+from src.run.interrupts import Interrupt
 
 
 @entry("evaluate", EvaluationConfig, alone=True)
@@ -18,7 +18,7 @@ def main(cfg: EvaluationConfig, run_dir: Path) -> None:
     from src.rollout.engines.environment import set_environment
 
     set_environment(cfg.engine)
-    from src.benchmarking import run
+    from src.experiment.benchmark import run
     from src.problems import ProblemError
     from src.rollout.collector import PromptError
     from src.rollout.engines import EngineError

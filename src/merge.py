@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from src.entry import entry
-from src.provenance import changes
-from src.schema import ConfigError
+from src.config.schema import ConfigError
+from src.launch.entry import entry
+from src.run.provenance import changes
 
 RECORDS, SUMMARY, CONFIG = "trajectories.jsonl", "summary.json", "config.json"
 _DIFFER = ("evaluate.shard", "evaluate.resume", "engine.", "sandbox.", "reward.grade_")
@@ -31,8 +31,8 @@ def merge(folders: list[Path], out: Path) -> dict[str, Any]:
     Raises:
         ConfigError: a shard is missing, given twice, unfinished, or made with other settings.
     """
-    from src.evaluation import Results
-    from src.records import iter_records, write_json
+    from src.experiment.evaluation import Results
+    from src.run.records import iter_records, write_json
 
     faults = _faults(folders)
     if (out / RECORDS).exists():
@@ -95,8 +95,8 @@ def _faults(folders: list[Path]) -> list[str]:
 @entry("merge", MergeConfig, alone=True)
 def main(cfg: MergeConfig, run_dir: Path) -> None:
     """Merge, and show the result."""
-    from src.console import comparison, console
-    from src.records import RecordError
+    from src.run.console import comparison, console
+    from src.run.records import RecordError
 
     try:
         summary = merge([Path(one).expanduser() for one in cfg.folders], run_dir)

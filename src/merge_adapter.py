@@ -8,9 +8,9 @@ import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from src.checks.policy import ADAPTER, base_of
-from src.entry import entry
-from src.schema import ConfigError
+from src.config.schema import ConfigError
+from src.launch.checks.policy import ADAPTER, base_of
+from src.launch.entry import entry
 
 
 @dataclass
@@ -45,7 +45,7 @@ def merge(adapter: Path, output: Path) -> None:
     if faults:
         raise ConfigError(*faults)
     from src.config import ModelConfig
-    from src.policy import write_merged
+    from src.policy.loading import write_merged
 
     output.parent.mkdir(parents=True, exist_ok=True)
     partial = Path(tempfile.mkdtemp(prefix=f".{output.name}.", dir=output.parent))

@@ -7,11 +7,11 @@ from pathlib import Path
 from shlex import quote
 from signal import SIGINT
 
-from src import checkpoints
-from src.command_line import command, override, shown
 from src.config import Config
-from src.entry import entry
-from src.ranks import world_size
+from src.config.command_line import command, override, shown
+from src.launch.entry import entry
+from src.run import checkpoints
+from src.run.processes import world_size
 
 
 @entry("train", Config, parallel=True, alone=True)
@@ -24,13 +24,13 @@ def main(cfg: Config, run_dir: Path) -> None:
     from src.rollout.engines.environment import set_environment
 
     set_environment(cfg.engine)
-    from src.alarms import AlarmError
-    from src.checkpoints import CheckpointError
-    from src.experiment import run
-    from src.interrupts import Interrupt, interrupts
+    from src.experiment.training import run
     from src.problems import ProblemError
     from src.rollout.collector import PromptError
     from src.rollout.engines import EngineError
+    from src.run.alarms import AlarmError
+    from src.run.checkpoints import CheckpointError
+    from src.run.interrupts import Interrupt, interrupts
     from src.sandbox import SandboxError
     from src.trainer import InfrastructureError
 

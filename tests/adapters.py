@@ -9,7 +9,7 @@ from peft import PeftModel
 from transformers import PreTrainedModel
 
 from src.config import LoRAConfig, ModelConfig
-from src.lora import add_adapter
+from src.policy.adapters import add_adapter
 from tests import tiny
 
 

@@ -9,9 +9,10 @@ import pytest
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, OmegaConf
 
-from src.checks import ROOT, load
 from src.config import Config, EvaluationConfig
-from src.schema import ConfigError, build
+from src.config.paths import ROOT
+from src.config.schema import ConfigError, build
+from src.launch.checks import load
 
 CONF = ROOT / "conf"
 

@@ -9,9 +9,9 @@ from concurrent.futures import Future
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
+from src.policy.codec import TokenCodec
 from src.problems import Problem
 from src.rollout.engines import Finish, Generation, Request
-from src.rollout.tokens import TokenCodec
 from src.sandbox import ExecutionResult, Sandbox, Status
 
 EOS = "<|end|>"

@@ -1,7 +1,7 @@
 """One process of a tiny run whose adapted weights are shared out: ``lora_job.py FOLDER``.
 
-Writes what :func:`~src.lora.merged_parameters` yields in this process after training. Accelerate is told that
-there are GPUs, as in processes_job.py.
+Writes what :func:`~src.policy.adapters.merged_parameters` yields in this process after training. Accelerate
+is told that there are GPUs, as in processes_job.py.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ import torch
 from safetensors.torch import save_file
 
 from src.config import LoRAConfig, ModelConfig
-from src.lora import add_adapter, merged_parameters
-from src.ranks import Ranks
+from src.policy.adapters import add_adapter, merged_parameters
+from src.run.processes import Ranks
 from tests import tiny
 from tests.processes_job import share_out_on_a_cpu
 

@@ -21,10 +21,10 @@ from accelerate.state import PartialState
 from accelerate.utils import DistributedType
 
 from src.config import Config, CurriculumConfig
-from src.ranks import Ranks
 from src.rewards import Grade
 from src.rollout.engines import Finish, Generation, Request
 from src.rollout.engines.transformers import TransformersEngine
+from src.run.processes import Ranks
 from src.trainer import CIRTrainer
 from src.trainer.callbacks import AtStart, MetricsCallback
 from tests import tiny

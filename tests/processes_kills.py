@@ -16,10 +16,10 @@ from pathlib import Path
 
 import torch
 
-from src import checkpoints
 from src.config import Config, CurriculumConfig
-from src.ranks import Ranks
-from src.records import last_attempt
+from src.run import checkpoints
+from src.run.processes import Ranks
+from src.run.records import last_attempt
 from tests import tiny
 
 WORLD = 2

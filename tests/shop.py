@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
+import resource
 import subprocess
 import sys
-import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from src.checks import ROOT
+from src.config.paths import ROOT
 
 # Python imports this module by itself; at exit it notes what else was imported.
 RECORDER = """
@@ -23,8 +23,8 @@ from pathlib import Path
 from hydra.errors import HydraException
 
 from src.config import Config
-from src.entry import entry
-from src.schema import ConfigError
+from src.launch.entry import entry
+from src.config.schema import ConfigError
 
 
 @entry("train", Config, parallel=True)
@@ -46,8 +46,8 @@ from dataclasses import asdict
 from pathlib import Path
 
 from src.config import Config
-from src.entry import entry
-from src.interrupts import Interrupt, interrupts
+from src.launch.entry import entry
+from src.run.interrupts import Interrupt, interrupts
 
 
 @entry("train", Config, parallel=True, alone=True)
@@ -83,7 +83,7 @@ class Ended:
     code: int
     out: str
     error: str
-    seconds: float
+    seconds: float  # of CPU: those of a clock depend on what else the machine does
     modules: set[str]
 
 
@@ -106,10 +106,10 @@ class Shop:
     def run(self, *arguments: str, program: str = "src.train", **environment: str) -> Ended:
         record = self.folder / "modules.txt"
         record.unlink(missing_ok=True)
-        start = time.perf_counter()
+        before = _cpu_seconds()
         process = self.start(*arguments, program=program, **environment)
         out, error = process.communicate(timeout=60)
-        seconds = time.perf_counter() - start
+        seconds = _cpu_seconds() - before
         return Ended(process.returncode, out, error, seconds, set(record.read_text().split("\n")))
 
     def start(self, *arguments: str, program: str = "src.train", **environment: str) -> subprocess.Popen[str]:
@@ -123,6 +123,12 @@ class Shop:
             stderr=subprocess.PIPE,
             text=True,
         )
+
+
+def _cpu_seconds() -> float:
+    """CPU seconds of the processes that have been waited for."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def one_message(ended: Ended, seconds: float = SECONDS) -> str:

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[1]
+from src.config.paths import ROOT
+
 # three tests: in bubblewrap, in sandlock, in the one that sandbox=auto takes
 TESTS = "tests/sandbox/test_main.py::test_a_program_that_works"
 MISSING = r"the program bwrap is not installed; remedy: apt-get install bubblewrap"

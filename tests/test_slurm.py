@@ -13,10 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from src import checkpoints
-from src.records import read_metrics
+from src.config.paths import ROOT
+from src.run import checkpoints
+from src.run.records import read_metrics
 
-ROOT = Path(__file__).resolve().parents[1]
 SCRIPT = ROOT / "conf" / "accelerate" / "train.sbatch"
 
 # Runs the command once for each node, with the numbers that Slurm would give it.
@@ -147,7 +147,7 @@ PROGRAM = """
 from pathlib import Path
 
 from src.config import Config
-from src.entry import entry
+from src.launch.entry import entry
 
 
 @entry("train", Config)

@@ -2,7 +2,7 @@
 
 When an upgrade breaks one, the failure names the modules of ours to be looked at. What we rely on for
 sampling, in transformers, vLLM and TRL's use of it, is in tests/rollout/test_upstream_*.py; in PEFT, in
-tests/test_lora.py.
+tests/policy/test_adapters.py.
 """
 
 from __future__ import annotations
@@ -278,7 +278,7 @@ class TestLoop:
         assert trainer.pop_callback(PrinterCallback) is not None
         assert tiny.trainer(tiny.config(), tmp_path).pop_callback(PrinterCallback) is None
 
-    @used_by(TRAINER, "src/checkpoints.py")
+    @used_by(TRAINER, "src/run/checkpoints.py")
     def test_checkpoints_go_where_the_arguments_say_at_that_moment(self, tmp_path: Path) -> None:
         trainer = given(tmp_path / "first")
         trainer.train()
@@ -291,7 +291,7 @@ class TestLoop:
 
     @used_by(TRAINER)
     def test_resuming_without_optimizer_is_silent(self, tmp_path: Path) -> None:
-        """Which is why src/checkpoints.py refuses to."""
+        """Which is why src/run/checkpoints.py refuses to."""
         trainer = given(tmp_path, save_strategy="steps", save_steps=1, max_steps=1)
         trainer.train()
         (tmp_path / "checkpoint-1" / "optimizer.pt").unlink()

@@ -11,15 +11,15 @@ import torch
 from transformers import Qwen3Config, Qwen3ForCausalLM, TrainerCallback
 
 from src.config import Config, CurriculumConfig, StageConfig, TrainerConfig
-from src.curriculum import build_curriculum
-from src.ranks import Ranks
-from src.records import RankWriter
 from src.rewards import Grade
 from src.rollout.collector import Collector
 from src.rollout.engines import Engine, Generation
 from src.rollout.engines.transformers import TransformersEngine
+from src.run.processes import Ranks
+from src.run.records import RankWriter
 from src.sandbox import Sandbox
 from src.trainer import CIRTrainer
+from src.trainer.curriculum import build_curriculum
 from tests.fakes import BPE, FakeSandbox, problem
 
 
@@ -88,7 +88,7 @@ class CodingEngine(TransformersEngine):
 
 
 class AfterStep(TrainerCallback):
-    """Does something after each logged step, as src.experiment does."""
+    """Does something after each logged step, as src.experiment.training does."""
 
     def __init__(self, what: Callable[[], None]) -> None:
         self._what = what

@@ -13,10 +13,9 @@ from datasets import Dataset
 from transformers import PreTrainedModel
 from trl import GRPOConfig, GRPOTrainer
 
+from src.config.paths import ROOT
 from tests import tiny
 from tests.fakes import BPE
-
-ROOT = Path(__file__).resolve().parents[1]
 
 COMPLETIONS = [[5] * length for length in (3, 1, 4, 2, 8, 5, 6, 7)]
 REWARDS = [1.0, -1.0, 1.0, 0.0, 0.5, 0.5, 0.5, -1.0]

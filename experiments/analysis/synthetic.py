@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from src.records import ExecutionRecord, RecordWriter, SegmentRecord, TrajectoryRecord
+from src.run.records import ExecutionRecord, RecordWriter, SegmentRecord, TrajectoryRecord
 
 SUBJECTS = ("Algebra", "Combinatorics", "Geometry", "Number Theory")
 ERRORS = (

@@ -16,7 +16,14 @@ from typing import Any
 import numpy as np
 from numpy.random import Generator
 
-from src.records import ExecutionRecord, LineWriter, RecordWriter, SegmentRecord, TrajectoryRecord, write_json
+from src.run.records import (
+    ExecutionRecord,
+    LineWriter,
+    RecordWriter,
+    SegmentRecord,
+    TrajectoryRecord,
+    write_json,
+)
 
 STEPS = 60
 RISES = (20, 40)

@@ -12,7 +12,7 @@ import json
 import sys
 from pathlib import Path
 
-from src.records import read_metrics
+from src.run.records import read_metrics
 
 
 def faults(run: Path, accuracy: float, difference: float) -> list[str]:

@@ -15,8 +15,9 @@ from pathlib import Path
 
 from hydra import compose, initialize_config_dir
 
-from src.checks import ROOT, load
 from src.config import EvaluationConfig
+from src.config.paths import ROOT
+from src.launch.checks import load
 from src.problems import ProblemError, load_benchmark
 
 FILES = {  # file: benchmark, number of problems, fields whose names differ from the hub's

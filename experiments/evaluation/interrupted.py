@@ -22,8 +22,8 @@ from pathlib import Path
 import numpy as np
 from scipy.stats import bootstrap
 
-from src.checks import ROOT
-from src.records import TrajectoryRecord, iter_records
+from src.config.paths import ROOT
+from src.run.records import TrajectoryRecord, iter_records
 
 RECORDS, SUMMARY = "trajectories.jsonl", "summary.json"
 Key = tuple[str, str, int]

@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from experiments.analysis.synthetic import write
-from src.console import console, progress
-from src.provenance import commit
+from src.run.console import console, progress
+from src.run.provenance import commit
 
 LOAD = """
 import sys

@@ -28,16 +28,16 @@ from rich.table import Table
 from experiments.performance.figures import save
 from experiments.performance.rollout_arms import EXECUTIONS, LONG, Insisting, Lockstep, SleepingSandbox
 from src.config import Config, ModelConfig, RolloutConfig, SandboxConfig
-from src.console import console, progress
-from src.policy import load_codec
+from src.policy.codec import TokenCodec
+from src.policy.loading import load_codec
 from src.problems import Problem, load_problems
 from src.problems.prompts import build_prompt
-from src.provenance import commit
 from src.rollout.engines import Engine
 from src.rollout.engines.environment import set_environment
 from src.rollout.scheduler import RolloutScheduler
-from src.rollout.tokens import TokenCodec
 from src.rollout.trajectory import Author, Task, Trajectory
+from src.run.console import console, progress
+from src.run.provenance import commit
 from src.sandbox import Sandbox, build_sandbox
 
 if TYPE_CHECKING:

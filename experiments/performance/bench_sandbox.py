@@ -31,8 +31,8 @@ from experiments.performance.figures import bench_figure
 from experiments.performance.load import closed_loop, one_by_one, share
 from experiments.sandbox.processes import below, memory
 from src.config import SandboxConfig
-from src.console import console, progress
-from src.provenance import commit
+from src.run.console import console, progress
+from src.run.provenance import commit
 from src.sandbox import Sandbox, build_sandbox
 from src.sandbox.pool import WorkerPool
 

@@ -23,13 +23,13 @@ import matplotlib.pyplot as plt
 
 from experiments.performance.figures import save
 from src.config import ModelConfig, RolloutConfig
-from src.policy import load_codec
+from src.policy.codec import TokenCodec
+from src.policy.loading import load_codec
 from src.problems import Problem
-from src.provenance import commit
 from src.rollout.engines import Finish, Generation, Request
 from src.rollout.scheduler import RolloutScheduler
-from src.rollout.tokens import TokenCodec
 from src.rollout.trajectory import Task
+from src.run.provenance import commit
 from src.sandbox import ExecutionResult, Sandbox, Status
 
 TURNS = 5

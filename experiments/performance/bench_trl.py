@@ -34,17 +34,17 @@ from trl import GRPOTrainer
 
 from experiments.performance.figures import save
 from src.config import Config, DataConfig
-from src.console import console, progress
-from src.curriculum import build_curriculum
-from src.policy import load_codec, load_model
+from src.policy.loading import load_codec, load_model
 from src.problems import load_problems
-from src.provenance import commit
 from src.rewards import Grader
 from src.rollout.adapter import to_trl
 from src.rollout.collector import Collected, Collector
 from src.rollout.engines.transformers import TransformersEngine
+from src.run.console import console, progress
+from src.run.provenance import commit
 from src.sandbox import build_sandbox
 from src.trainer import CIRTrainer
+from src.trainer.curriculum import build_curriculum
 from src.trainer.grpo_settings import grpo_config
 
 TRL, OURS, UNTRIMMED = "TRL", "ours", "ours, untrimmed"

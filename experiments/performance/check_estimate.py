@@ -19,10 +19,11 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 from transformers import AutoModelForCausalLM, AutoTokenizer, Qwen3Config
 
-from src.checks import ROOT, load
 from src.config import Config
-from src.console import console
+from src.config.paths import ROOT
 from src.estimate import estimate
+from src.launch.checks import load
+from src.run.console import console
 
 WITHIN = 0.15
 BASE = ROOT / "experiments" / "mini_base"  # its tokenizer
@@ -59,7 +60,7 @@ def make_model(folder: Path) -> None:
 
 def measure(cfg: Config, folder: Path) -> int:
     """Return the most bytes that torch had allocated at once while ``cfg`` ran."""
-    from src.experiment import run
+    from src.experiment.training import run
 
     torch.cuda.empty_cache()
     torch.cuda.reset_peak_memory_stats()

@@ -12,8 +12,8 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import replace
 
+from src.policy.codec import TokenCodec
 from src.rollout.engines import Engine, Generation, Request
-from src.rollout.tokens import TokenCodec
 from src.sandbox import ExecutionResult, Sandbox, Status
 
 SHORT, MIDDLE, LONG = 0.03, 0.5, 3.0  # seconds that programs take

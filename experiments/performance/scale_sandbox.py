@@ -27,8 +27,8 @@ from experiments.performance.figures import scale_figure
 from experiments.performance.load import closed_loop
 from experiments.sandbox.processes import memory
 from src.config import SandboxConfig
-from src.console import console, progress
-from src.provenance import commit
+from src.run.console import console, progress
+from src.run.provenance import commit
 from src.sandbox import ExecutionResult, Sandbox, Status, build_sandbox
 
 MEMORY_MB = 1024.0

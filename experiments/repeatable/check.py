@@ -17,7 +17,7 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from src.records import RecordError, TrajectoryRecord, read_metrics, read_records
+from src.run.records import RecordError, TrajectoryRecord, read_metrics, read_records
 
 _PHASES = ("before", "train", "after")
 # Times, and what depends on them: how many sequences were under way, how long programs waited.

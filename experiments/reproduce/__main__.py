@@ -16,8 +16,8 @@ from experiments.reproduce.pace import span
 from experiments.reproduce.plan import KINDS, Plan, make_plan
 from experiments.reproduce.publish import publish
 from experiments.reproduce.run import CommandError, Runner
-from src.console import console
-from src.entry import entry
+from src.launch.entry import entry
+from src.run.console import console
 
 _GOES_ON = "the same command goes on from here"
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from src.schema import ConfigError, build, option, seed_option, wrong_choice
+from src.config.schema import ConfigError, build, option, seed_option, wrong_choice
 
 FILE = "experiment.yaml"
 MODES = ("free", "text", "code")

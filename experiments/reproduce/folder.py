@@ -14,10 +14,10 @@ from typing import Any, Self
 
 from experiments.reproduce.names import text
 from experiments.reproduce.plan import EVALUATE, REPORT, TRAIN, Command
-from src import checkpoints, provenance
 from src.config import Config, EvaluationConfig
-from src.records import write_json
-from src.schema import ConfigError, build, show
+from src.config.schema import ConfigError, build, show
+from src.run import checkpoints, provenance
+from src.run.records import write_json
 
 LOCK, DURATIONS, BASE, SUMMARY, LOG = "lock", "durations.json", "base.json", "summary.json", "log.txt"
 _WAIT = 10.0  # seconds in which what a killed runner had started has ended

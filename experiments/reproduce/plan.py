@@ -16,11 +16,11 @@ from typing import Any, get_type_hints
 from analysis.measures import Measure
 from experiments.reproduce.config import Experiment, SourceConfig, SuiteConfig
 from experiments.reproduce.names import slug, text
-from src.checks import ROOT
 from src.config import Config
 from src.config import EvaluationConfig as PolicyEvaluationConfig
-from src.entry import composed
-from src.schema import ConfigError, wrong_choice
+from src.config.paths import ROOT
+from src.config.schema import ConfigError, wrong_choice
+from src.launch.entry import composed
 
 TRAIN, EVALUATE, ANALYSIS, REPORT = "train", "evaluate", "analysis", "report"
 KINDS = (TRAIN, EVALUATE, ANALYSIS, REPORT)

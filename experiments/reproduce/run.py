@@ -21,8 +21,8 @@ from experiments.reproduce.folder import LOG, SUMMARY, Durations, Folder
 from experiments.reproduce.names import text
 from experiments.reproduce.pace import Pace, priorities, span
 from experiments.reproduce.plan import EVALUATE, TRAIN, Command, Plan
-from src.console import console
-from src.records import write_json
+from src.run.console import console
+from src.run.records import write_json
 
 ABOUT = "about.json"
 _POLL = 0.2  # seconds

@@ -31,8 +31,8 @@ from experiments.sandbox.figures import soak_figure
 from experiments.sandbox.processes import below, descriptors, leftovers, memory, workers
 from experiments.sandbox.programs import Program, make
 from src.config import SandboxConfig
-from src.console import console, progress
-from src.provenance import commit
+from src.run.console import console, progress
+from src.run.provenance import commit
 from src.sandbox import ExecutionResult, Sandbox, Status, build_sandbox
 from src.sandbox.pool import WorkerPool
 

@@ -1,7 +1,7 @@
 """Typed view of the composed configuration: every key of ``conf/`` is a field here.
 
-A field's type, and through :func:`~src.schema.option` the values that it may take, are checked by
-:mod:`src.checks` before anything expensive. This module imports neither torch nor TRL.
+A field's type, and through :func:`~src.config.schema.option` the values that it may take, are checked by
+:mod:`src.launch.checks` before anything expensive. This module imports neither torch nor TRL.
 """
 
 from __future__ import annotations

@@ -8,10 +8,11 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
+from src.config.paths import CONF
 from src.config.problems import BenchmarkConfig
-from src.schema import ConfigError, build, wrong_choice
+from src.config.schema import ConfigError, build, wrong_choice
 
-_OPTIONS = Path(__file__).resolve().parents[2] / "conf" / "benchmark"
+_OPTIONS = CONF / "benchmark"
 _FILES = (".jsonl", ".parquet")
 
 

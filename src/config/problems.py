@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from src.schema import option, seed_option
+from src.config.schema import option, seed_option
 
 SUBJECTS = (
     "Algebra",
@@ -35,7 +35,7 @@ class ModelConfig:
     path: str = "experiments/mini_base"  # a folder or a hub id
     revision: str | None = None
     dtype: str = option("float32", choices=("float32", "bfloat16", "float16"))  # of the weights
-    # auto: as it was trained (src/checks/model_files.py), else its chat template, else plain
+    # auto: as it was trained (src/launch/checks/model_files.py), else its chat template, else plain
     prompt_style: str = option("auto", choices=("auto", "mini", "plain", "chat", "chat_without_thinking"))
     force_prompt_style: bool = False  # ask it otherwise than it was trained to be
     # put in place of max_position_embeddings, and into the rope parameters, of its config.json

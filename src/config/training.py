@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from src.schema import option, seed_option
+from src.config.schema import option, seed_option
 
 
 @dataclass
@@ -87,7 +87,7 @@ class TrainerConfig:
     max_infrastructure: float = option(0.05, at_least=0, at_most=1)  # share of a step's trajectories
     checkpoint_every: int = option(50, at_least=0)  # rollout steps; 0: only at the end
     keep_checkpoints: int = option(2, at_least=1)
-    resume: str | None = None  # a run's folder, or one of its checkpoints; see src/resumption.py
+    resume: str | None = None  # a run's folder, or one of its checkpoints; see src/launch/resumption.py
     resume_force: bool = False  # even with other settings than the run has
     seed: int = seed_option(0)
 

@@ -9,17 +9,17 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from src.checks import prompting
 from src.config import Config
-from src.console import console
+from src.config.schema import ConfigError
 from src.estimate.advice import advise, splits_evenly
 from src.estimate.hours import count_hours
 from src.estimate.machine import find_machine
 from src.estimate.memory import Estimator
 from src.estimate.report import Estimate, show_estimate
-from src.ranks import rank
-from src.records import write_json
-from src.schema import ConfigError
+from src.launch.checks import prompting
+from src.run.console import console
+from src.run.processes import rank
+from src.run.records import write_json
 
 DOES_NOT_FIT = 3  # exit code
 FILE = "estimate.json"

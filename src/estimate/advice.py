@@ -8,9 +8,9 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from src.config import Config
+from src.config.schema import show
 from src.estimate.machine import Machine
 from src.estimate.memory import Estimator, Memory, engine_kind
-from src.schema import show
 
 _LORA_RANK = 16
 _MOST_GPUS = 64

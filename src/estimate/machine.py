@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import torch
 
 from src.config import HardwareConfig
-from src.ranks import local_world_size, world_size
-from src.schema import ConfigError
+from src.config.schema import ConfigError
+from src.run.processes import local_world_size, world_size
 
 _FLOAT32_SHARE = 1 / 16  # of a GPU's bfloat16 rate, without TF32 (H100: 67 of 989, A100: 19.5 of 312)
 _TRIALS = 5

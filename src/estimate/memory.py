@@ -11,14 +11,14 @@ from collections.abc import Callable, Hashable
 from dataclasses import dataclass, replace
 from typing import Any
 
-from src.checks.positions import too_long
 from src.config import Config, ModelConfig
+from src.config.schema import ConfigError
 from src.estimate import passes
 from src.estimate.head import head_bytes
 from src.estimate.machine import Machine
 from src.estimate.policy import Parameters, count, read_config
 from src.estimate.vllm import VLLM
-from src.schema import ConfigError
+from src.launch.checks.positions import too_long
 
 BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
 _CHOICE = 3 * 4  # bytes per row and word of the vocabulary while a token is chosen: logits, scores, shares

@@ -22,9 +22,9 @@ from torch.utils._pytree import tree_leaves
 from transformers import PreTrainedConfig, PreTrainedModel, masking_utils
 
 from src.config import ModelConfig
+from src.config.schema import ConfigError
 from src.estimate.policy import build, causal
 from src.rollout.engines.cache import build_cache
-from src.schema import ConfigError
 
 _TRACED = 2  # layers, and one more; what holds per layer is the difference
 

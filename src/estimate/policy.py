@@ -11,10 +11,10 @@ from peft import PeftModel
 from torch import nn
 from transformers import AutoModelForCausalLM, PreTrainedConfig, PreTrainedModel
 
-from src import positions
 from src.config import ModelConfig
-from src.lora import add_adapter
-from src.schema import ConfigError
+from src.config.schema import ConfigError
+from src.policy import positions
+from src.policy.adapters import add_adapter
 
 
 @dataclass(frozen=True)

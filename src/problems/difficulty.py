@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from src.problems.problem import Problem, ProblemError
-from src.records import TrajectoryRecord
+from src.run.records import TrajectoryRecord
 
 
 @dataclass

@@ -15,17 +15,17 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from src.checks.problems import benchmark as benchmark_faults
 from src.config import BenchmarkConfig
-from src.entry import entry
+from src.config.schema import ConfigError, build, either, option, wrong_choice
+from src.launch.checks.problems import benchmark as benchmark_faults
+from src.launch.entry import entry
 from src.problems.benchmarks import load_benchmark
 from src.problems.difficulty import by_subject, histogram, tally, verdict, wilson
 from src.problems.files import write_problems
 from src.problems.problem import ProblemError
 from src.problems.training import digest
-from src.provenance import changes, commit
-from src.records import RecordError, TrajectoryRecord, iter_records, write_json
-from src.schema import ConfigError, build, either, option, wrong_choice
+from src.run.provenance import changes, commit
+from src.run.records import RecordError, TrajectoryRecord, iter_records, write_json
 
 RECORDS, CONFIG, SUMMARY = "trajectories.jsonl", "config.json", "summary.json"
 PROBLEMS, REPORT, FIGURE = "problems.jsonl", "filter.json", "pass_rates"
@@ -207,7 +207,7 @@ def _shown(counts: Counter[str]) -> str:
 @entry("filter", FilterConfig)
 def main(cfg: FilterConfig, run_dir: Path) -> None:
     """Filter, and say how many problems were kept."""
-    from src.console import console
+    from src.run.console import console
 
     try:
         report = run(cfg, run_dir)

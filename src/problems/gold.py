@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
-from src.boxes import last_box
 from src.config import FieldsConfig
+from src.problems.boxes import last_box
 from src.problems.problem import ProblemError
 
 SHOWN = 3  # offending answers in an error

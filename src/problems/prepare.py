@@ -11,11 +11,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from src.config import DataConfig
-from src.entry import entry
+from src.launch.entry import entry
 from src.problems.files import write_problems
 from src.problems.problem import ProblemError
 from src.problems.training import load_data
-from src.records import write_json
+from src.run.records import write_json
 
 
 @dataclass
@@ -28,7 +28,7 @@ class PrepareConfig:
 @entry("prepare", PrepareConfig)
 def main(cfg: PrepareConfig, run_dir: Path) -> None:
     """Load, clean and write the training problems."""
-    from src.console import console
+    from src.run.console import console
 
     try:
         data = load_data(cfg.data)

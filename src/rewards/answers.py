@@ -9,8 +9,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 
-from src.boxes import last_box
-from src.fences import code_spans
+from src.formats.fences import code_spans
+from src.problems.boxes import last_box
 from src.rewards.grader import Grade, Grader, GraderError
 
 __all__ = ["Grade", "Grader", "GraderError", "extract_answer", "last_integer"]

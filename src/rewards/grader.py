@@ -22,13 +22,12 @@ from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
-from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from src.config.paths import ROOT
 from src.rewards.literals import plain_number
 
-_ROOT = Path(__file__).parents[2]
 _PASSED_ON = ("PATH", "PYTHONPATH", "LD_LIBRARY_PATH", "LANG", "LC_ALL")
 _START_SECONDS = 60.0
 _ALARM_MARGIN = 2.0  # seconds after which a child whose parent no longer watches kills itself
@@ -79,7 +78,7 @@ class _Child:
                 stdout=subprocess.PIPE,
                 stderr=self._errors,
                 env=environment,
-                cwd=_ROOT,
+                cwd=ROOT,
                 bufsize=0,
                 start_new_session=True,  # Ctrl-C at a terminal is for the caller alone
             )

@@ -1,6 +1,6 @@
 """Where a code block ends in a stream of tokens (invariant 3).
 
-The rule is that of ``src.fences``: a block opens with a line of at least three backticks and a
+The rule is that of ``src.formats.fences``: a block opens with a line of at least three backticks and a
 Python label, and closes at the next line start with at least as many backticks, whatever follows.
 The boundary lies right after the last of those backticks or, when the same token also carries the
 newline that ends the fence's line, and nothing more, after that newline.
@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from itertools import accumulate
 from typing import Protocol, Self
 
-from src.fences import OPENING
-from src.rollout.tokens import TokenCodec
+from src.formats.fences import OPENING
+from src.policy.codec import TokenCodec
 
 _LONGEST_LINE = 200  # an opening line that is longer does not count, so that memory stays bounded
 _INDENT = 3  # most spaces before a closing fence

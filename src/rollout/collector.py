@@ -10,16 +10,16 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from src.config import RewardConfig, RolloutConfig
+from src.policy.codec import TokenCodec
+from src.policy.prompts import prompt_ids
 from src.problems import Problem
-from src.records import ExecutionRecord, RecordWriter, SegmentRecord, TrajectoryRecord
 from src.rewards import Grade, Grader, GraderError, Outcome, compose, extract_answer, last_integer
 from src.rollout.engines import Engine
 from src.rollout.meter import Meter
-from src.rollout.prompts import prompt_ids
 from src.rollout.scheduler import RolloutScheduler
 from src.rollout.streams import derive_seed
-from src.rollout.tokens import TokenCodec
 from src.rollout.trajectory import StopReason, Task, Trajectory
+from src.run.records import ExecutionRecord, RecordWriter, SegmentRecord, TrajectoryRecord
 from src.sandbox import Sandbox
 
 _WRITE_SECONDS = 1.0  # finished trajectories wait at most that long for the disk

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 
-from src.ranks import Ranks
-from src.records import TrajectoryRecord
+from src.run.processes import Ranks
+from src.run.records import TrajectoryRecord
 
 STOP_REASONS = ("answered", "no_answer", "length", "budget", "void", "infrastructure")
 _NOT_FAILED = ("ok", "infrastructure")

@@ -14,7 +14,8 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 
 from src.config import RolloutConfig
-from src.fences import code_spans, fills_output
+from src.formats.fences import code_spans, fills_output
+from src.policy.codec import TokenCodec
 from src.rewards.answers import extract_answer
 from src.rollout.boundary import Cut, Scanner
 from src.rollout.engines import Engine, Finish, Generation, Request
@@ -22,7 +23,6 @@ from src.rollout.feedback import feedback, notice
 from src.rollout.meter import Meter
 from src.rollout.stopping import build_stopping
 from src.rollout.streams import derive_seed
-from src.rollout.tokens import TokenCodec
 from src.rollout.trajectory import Author, Execution, Segment, StopReason, Task, Trajectory
 from src.sandbox import ExecutionResult, Sandbox, Status
 

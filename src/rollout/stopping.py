@@ -12,9 +12,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Protocol
 
+from src.policy.codec import TokenCodec
 from src.rollout.boundary import Cut, FenceScanner, Scanner, find_boundary
 from src.rollout.engines import Watch
-from src.rollout.tokens import TokenCodec
 
 OUTPUT_OPENING = "```output"
 

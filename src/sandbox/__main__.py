@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 from src.config import ExecuteConfig
-from src.entry import entry
+from src.launch.entry import entry
 
 
 @entry("execute", ExecuteConfig)

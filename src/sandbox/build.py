@@ -6,7 +6,7 @@ import logging
 from dataclasses import replace
 
 from src.config import SandboxConfig
-from src.ranks import cores
+from src.run.processes import cores
 from src.sandbox.api import Sandbox, SandboxError
 from src.sandbox.client import Worker
 from src.sandbox.jails import AUTOMATIC, JAILS

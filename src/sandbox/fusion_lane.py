@@ -27,7 +27,7 @@ import urllib3
 from urllib3.exceptions import HTTPError, ReadTimeoutError
 
 from src.config import SandboxConfig
-from src.ranks import cores
+from src.run.processes import cores
 from src.sandbox.api import ExecutionResult, SandboxError, Status
 from src.sandbox.fusion_program import Question
 from src.sandbox.lane import Lane, LaneFailure, Order

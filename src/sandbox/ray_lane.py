@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from src.config import SandboxConfig
-from src.ranks import world_size
+from src.run.processes import world_size
 from src.sandbox.api import ExecutionResult, SandboxError
 from src.sandbox.client import GRACE
 from src.sandbox.lane import Lane, LaneFailure, Order

@@ -25,25 +25,25 @@ from transformers.integrations import is_deepspeed_zero3_enabled
 from transformers.trainer_callback import PrinterCallback
 from trl import GRPOTrainer
 
-from src import checkpoints
-from src.checks.model_files import Notes, write_notes
 from src.config import Config
-from src.curriculum import Curriculum
-from src.lora import forget_reference
+from src.config.schema import ConfigError
+from src.launch.checks.model_files import Notes, write_notes
+from src.policy.adapters import forget_reference
 from src.problems import Problem, ProblemError
 from src.problems.prompts import build_prompt
-from src.ranks import Ranks
-from src.records import TrajectoryRecord, write_json
 from src.rollout.adapter import to_trl
 from src.rollout.collector import Collected, Collector
 from src.rollout.engines.colocated import llm_settings, mend, trl_makes_llm_with
 from src.rollout.meter import Meter
 from src.rollout.metrics import over_ranks, summarise
 from src.rollout.trajectory import StopReason
-from src.schema import ConfigError
+from src.run import checkpoints
+from src.run.processes import Ranks
+from src.run.records import TrajectoryRecord, write_json
 from src.trainer.advantages import ADVANTAGES, group_members
 from src.trainer.batches import Passes, trim
 from src.trainer.callbacks import OURS
+from src.trainer.curriculum import Curriculum
 from src.trainer.dynamic_sampling import Asked, fill_up
 from src.trainer.grpo_settings import grpo_config
 

@@ -11,8 +11,8 @@ import random
 from collections.abc import Callable, Sequence
 
 from src.problems import Problem
-from src.ranks import Ranks
 from src.rollout.collector import Collected
+from src.run.processes import Ranks
 
 Asked = Sequence[tuple[Problem, int]]  # problems with sample indices
 

@@ -9,7 +9,7 @@ import torch
 from trl import GRPOConfig
 
 from src.config import Config
-from src.ranks import world_size
+from src.run.processes import world_size
 from src.trainer.advantages import scale_rewards
 
 # What TRL calls a metric, and what it is called here; its other metrics are ours under other names.

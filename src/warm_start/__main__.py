@@ -9,8 +9,8 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from src import folder_lock
-from src.entry import entry
+from src.launch.entry import entry
+from src.run import folder_lock
 from src.warm_start.config import WarmStartConfig
 
 

@@ -11,8 +11,6 @@ from typing import Any
 import torch
 from transformers import GenerationConfig, PreTrainedTokenizerFast, Qwen3ForCausalLM
 
-from src import provenance
-from src.checks.model_files import Notes, write_notes
 from src.config import (
     SUBJECTS,
     DataConfig,
@@ -21,13 +19,15 @@ from src.config import (
     RolloutConfig,
     SandboxConfig,
 )
-from src.evaluation import evaluate
+from src.experiment.evaluation import evaluate
+from src.launch.checks.model_files import Notes, write_notes
+from src.policy.codec import TokenCodec
 from src.problems import load_problems
-from src.records import RecordWriter
 from src.rewards import Grader
 from src.rollout.collector import Collector
 from src.rollout.engines.transformers import TransformersEngine
-from src.rollout.tokens import TokenCodec
+from src.run import provenance
+from src.run.records import RecordWriter
 from src.sandbox import build_sandbox
 from src.warm_start.config import WarmStartConfig
 from src.warm_start.corpus import HABITS

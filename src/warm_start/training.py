@@ -11,7 +11,7 @@ from torch.optim import AdamW, Muon, Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 from transformers import PreTrainedTokenizerFast, Qwen3ForCausalLM
 
-from src.console import console, progress
+from src.run.console import console, progress
 from src.warm_start.config import WarmStartConfig
 from src.warm_start.corpus import batches
 

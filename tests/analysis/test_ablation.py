@@ -18,7 +18,7 @@ from analysis.arms import Run, load_heldout, load_runs
 from analysis.data import AnalysisError
 from analysis.measures import HOWS, Measure, Windows
 from experiments.analysis.synthetic_runs import PLANS, STEPS, RunPlan, metrics, write, write_run
-from src.records import RecordWriter, read_metrics, read_records
+from src.run.records import RecordWriter, read_metrics, read_records
 from tests.analysis.test_scripts import run
 
 MEASURES = ["accuracy:last", "reward:drop", "accuracy:gain", "accuracy:rise", "repair_rate:all"]

@@ -8,14 +8,14 @@ from pathlib import Path
 
 import polars as pl
 import pytest
+from tests.test_records import RECORD
 
 from analysis import data
 from analysis.config import AnalysisConfig
 from analysis.data import AnalysisError, Source, load, load_arms
 from experiments.analysis import synthetic
-from src.records import ExecutionRecord, RecordError, RecordWriter, SegmentRecord, read_records
-from src.schema import ConfigError, build
-from tests.test_records import RECORD
+from src.config.schema import ConfigError, build
+from src.run.records import ExecutionRecord, RecordError, RecordWriter, SegmentRecord, read_records
 
 
 @pytest.fixture

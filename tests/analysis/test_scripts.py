@@ -14,7 +14,7 @@ import pytest
 from analysis import report, training_curves
 from analysis.data import AnalysisError
 from experiments.analysis.synthetic import write
-from src.checks import ROOT
+from src.config.paths import ROOT
 from tests.wandb_file import history
 
 SCRIPTS = ("pass_at_k", "token_efficiency", "subjects", "error_feedback", "compare")

@@ -20,7 +20,7 @@ from analysis.stats import (
     ratio_interval,
     t_interval,
 )
-from src.intervals import DIFFERENCE, SHARE, mean_limits, resampled
+from src.run.intervals import DIFFERENCE, SHARE, mean_limits, resampled
 
 
 def exact(n: int, c: int, k: int) -> Fraction:

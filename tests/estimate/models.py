@@ -13,7 +13,7 @@ from torch.profiler import ProfilerActivity, profile, record_function
 from transformers import AutoModelForCausalLM, PreTrainedConfig, Qwen2Config, Qwen3Config
 
 from src.config import Config, LoRAConfig, ModelConfig
-from src.lora import add_adapter
+from src.policy.adapters import add_adapter
 
 SMALL: dict[str, PreTrainedConfig] = {
     "qwen2": Qwen2Config(

@@ -14,13 +14,13 @@ import torch
 from omegaconf import OmegaConf
 from transformers import Gemma2Config, Qwen2Config
 
-from src.checks import ROOT
 from src.config import Config, HardwareConfig
+from src.config.paths import ROOT
+from src.config.schema import ConfigError
 from src.estimate import DOES_NOT_FIT, FILE, estimate, run
 from src.estimate.advice import changed
 from src.estimate.machine import find_machine
 from src.estimate.memory import Estimator, Memory
-from src.schema import ConfigError
 from tests.estimate.models import SMALL, config, folder
 
 MIDDLE = Qwen2Config(

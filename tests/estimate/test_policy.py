@@ -8,8 +8,8 @@ import pytest
 from transformers import PreTrainedConfig, Qwen2Config, Qwen3Config
 
 from src.config import LoRAConfig, ModelConfig
+from src.config.schema import ConfigError
 from src.estimate.policy import count, read_config
-from src.schema import ConfigError
 from tests.estimate.models import ADAPTERS, SMALL, folder, real
 
 

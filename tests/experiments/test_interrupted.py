@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from src.checks import ROOT
+from src.config.paths import ROOT
 
 
 @pytest.mark.parametrize(

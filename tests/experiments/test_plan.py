@@ -19,11 +19,11 @@ from experiments.reproduce.config import (
 from experiments.reproduce.names import slug, text
 from experiments.reproduce.pace import priorities
 from experiments.reproduce.plan import ANALYSIS, EVALUATE, REPORT, TRAIN, Plan, make_plan
-from src import checks
-from src.checks import ROOT
 from src.config import Config
-from src.entry import composed
-from src.schema import ConfigError
+from src.config.paths import ROOT
+from src.config.schema import ConfigError
+from src.launch import checks
+from src.launch.entry import composed
 
 SUITE = SuiteConfig(
     name="tried",

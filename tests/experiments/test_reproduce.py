@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from src.checks import ROOT
-from src.records import read_metrics
+from src.config.paths import ROOT
+from src.run.records import read_metrics
 from tests.experiments.job import starts
 from tests.experiments.test_plan import TEN
 from tests.experiments.test_run import working_in

@@ -19,10 +19,10 @@ from experiments.reproduce.pace import Pace, span
 from experiments.reproduce.plan import TRAIN, Command, Plan
 from experiments.reproduce.publish import publish
 from experiments.reproduce.run import CommandError, Runner, cores
-from src.checks import ROOT
 from src.config import Config
-from src.provenance import save
-from src.schema import ConfigError
+from src.config.paths import ROOT
+from src.config.schema import ConfigError
+from src.run.provenance import save
 from tests.experiments.job import command, plan, run, starts
 
 

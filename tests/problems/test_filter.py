@@ -16,15 +16,15 @@ from xml.etree import ElementTree
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.test_records import RECORD
 
-from src.checks import ROOT
 from src.config import BenchmarkConfig, DataConfig, EvaluateConfig, FieldsConfig, HeldoutConfig, ModelConfig
+from src.config.paths import ROOT
+from src.config.schema import ConfigError
 from src.problems import Problem, ProblemError, load_problems
 from src.problems.difficulty import Tally, histogram, tally, verdict, wilson
 from src.problems.filter import FilterConfig, run
-from src.records import RecordWriter, TrajectoryRecord
-from src.schema import ConfigError
-from tests.test_records import RECORD
+from src.run.records import RecordWriter, TrajectoryRecord
 
 K = 8
 # correct of K trajectories, by problem; the last two lack some

@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
-from src.checks.problems import benchmark as benchmark_faults
-from src.checks.problems import data as data_faults
 from src.config import BenchmarkConfig, DataConfig, FieldsConfig, HeldoutConfig
+from src.launch.checks.problems import benchmark as benchmark_faults
+from src.launch.checks.problems import data as data_faults
 from src.problems import ProblemError, load_benchmark, load_data
 from src.problems.files import read_problems, read_rows
 from src.problems.gold import bare_answer, unreadable

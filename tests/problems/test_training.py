@@ -14,12 +14,13 @@ import polars
 import pytest
 from hydra import compose, initialize_config_dir
 
-from src.checks import ROOT, check, load
 from src.config import CleanConfig, DataConfig, FieldsConfig, HeldoutConfig, named_benchmark
+from src.config.paths import ROOT
+from src.config.schema import ConfigError
+from src.launch.checks import check, load
 from src.problems import ProblemError, load_data, load_problems
 from src.problems.files import read_problems
 from src.problems.prepare import PrepareConfig
-from src.schema import ConfigError
 
 ASK = "Solve the following problem. Put the answer in a box.\n"
 END = "\n\nRemember the box."

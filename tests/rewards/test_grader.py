@@ -13,10 +13,10 @@ from pathlib import Path
 
 import pytest
 
+from src.config.paths import ROOT
 from src.rewards import grader as grader_module
 from src.rewards.grader import Grade, Grader, GraderError
 
-ROOT = Path(__file__).parents[2]
 ENDLESS = ("x", "9^{9^{9}}")  # computed in C, where no signal handler of Python's runs
 EASY = [(r"\sqrt{8}", r"2\sqrt{2}"), (r"\sqrt{8}", r"3\sqrt{2}"), ("x^2", "x x"), ("(1,2)", "(2,1)")]
 EASY_GRADES = [Grade(True), Grade(False), Grade(True), Grade(False)]

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
+from src.config.paths import ROOT
+
 ANSWERS = [
     r"\frac{1}{2}",
     "10",

@@ -13,8 +13,8 @@ import torch
 from aiohttp import web
 from transformers import PreTrainedModel
 
+from src.policy.codec import TokenCodec
 from src.rollout.engines import Generation, Request
-from src.rollout.tokens import TokenCodec
 
 
 def next_tokens(log: Iterable[tuple[Request, list[int], Generation]]) -> dict[tuple[int, ...], int]:

@@ -1,4 +1,4 @@
-"""Where a block ends, over random segmentations; the second method is ``src.fences`` on whole text."""
+"""Where a block ends, over random segmentations; the second method is src.formats.fences on whole text."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from src.fences import code_spans
+from src.formats.fences import code_spans
 from src.rollout.boundary import FenceScanner, find_boundary
 from src.rollout.stopping import FenceStopping
 from tests.fakes import BPE, BYTES

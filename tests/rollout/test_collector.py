@@ -13,12 +13,12 @@ from typing import Any
 import pytest
 
 from src.config import RewardConfig, RolloutConfig
-from src.evaluation import summary as summarise_records
+from src.experiment.evaluation import summary as summarise_records
 from src.problems import Problem
-from src.records import RecordWriter
 from src.rewards import Grade, GraderError
 from src.rollout.collector import Collector, PromptError
 from src.rollout.engines import EngineError
+from src.run.records import RecordWriter
 from src.sandbox import ExecutionResult, SandboxError, Status
 from tests.fakes import BPE, FakeSandbox, ScriptedEngine, problem
 from tests.rollout.test_scheduler import script

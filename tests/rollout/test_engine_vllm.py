@@ -15,8 +15,6 @@ import pytest
 import torch
 from transformers import PreTrainedModel
 
-from src import benchmarking
-from src.checks import ROOT
 from src.config import (
     BenchmarkConfig,
     Config,
@@ -30,12 +28,13 @@ from src.config import (
     RolloutConfig,
     SandboxConfig,
 )
-from src.curriculum import build_curriculum
-from src.lora import add_adapter
-from src.policy import load_codec, load_model
+from src.config.paths import ROOT
+from src.experiment.training import benchmark as benchmarking
+from src.policy.adapters import add_adapter
+from src.policy.codec import TokenCodec
+from src.policy.loading import load_codec, load_model
 from src.problems import load_problems
 from src.problems.prompts import build_prompt
-from src.records import iter_records
 from src.rollout.engines import EngineError, Finish, Generation, Request
 from src.rollout.engines.colocated import SleepingVLLM, mend, synchronise_on_cpu
 from src.rollout.engines.environment import set_environment
@@ -43,9 +42,10 @@ from src.rollout.engines.transformers import TransformersEngine
 from src.rollout.engines.vllm import VLLMEngine
 from src.rollout.scheduler import RolloutScheduler
 from src.rollout.stopping import FenceStopping, StringStopping
-from src.rollout.tokens import TokenCodec
 from src.rollout.trajectory import Task
+from src.run.records import iter_records
 from src.sandbox import build_sandbox
+from src.trainer.curriculum import build_curriculum
 from tests.fakes import FakeSandbox
 from tests.rollout.answers import policy_tokens, ties
 

@@ -21,8 +21,8 @@ import torch
 from aiohttp import web
 
 from src.config import DataConfig, EngineConfig, ModelConfig, RolloutConfig, SandboxConfig, VLLMConfig
-from src.curriculum import build_curriculum
-from src.policy import load_codec, load_model
+from src.config.schema import ConfigError
+from src.policy.loading import load_codec, load_model
 from src.problems import Problem, load_problems
 from src.problems.prompts import build_prompt
 from src.rollout.collector import Collector
@@ -33,8 +33,8 @@ from src.rollout.engines.vllm_server import VLLMServerEngine
 from src.rollout.scheduler import RolloutScheduler
 from src.rollout.trajectory import Task, Trajectory
 from src.sandbox import build_sandbox
-from src.schema import ConfigError
 from src.trainer import CIRTrainer
+from src.trainer.curriculum import build_curriculum
 from tests import tiny
 from tests.fakes import BPE, FakeSandbox, ScriptedEngine, problem
 from tests.rollout.answers import policy_tokens, shape, ties

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from src.fences import code_spans
+from src.formats.fences import code_spans
 from src.rollout.boundary import Cut
 from src.rollout.feedback import feedback, message, notice, shorten
 from src.sandbox import ExecutionResult, Status

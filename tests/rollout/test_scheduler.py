@@ -16,10 +16,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from src.config import RolloutConfig
-from src.fences import code_spans
+from src.formats.fences import code_spans
+from src.policy.codec import TokenCodec
 from src.rewards.answers import extract_answer
 from src.rollout.scheduler import RolloutScheduler
-from src.rollout.tokens import TokenCodec
 from src.rollout.trajectory import Author, StopReason, Task, Trajectory
 from src.sandbox import ExecutionResult, Status
 from tests.fakes import BPE, BYTES, FakeSandbox, ScriptedEngine, printed, problem

@@ -9,10 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from src.config import RolloutConfig
+from src.policy.codec import TokenCodec
 from src.rollout.engines import Finish, Generation, Request
 from src.rollout.scheduler import RolloutScheduler
 from src.rollout.stopping import build_stopping
-from src.rollout.tokens import TokenCodec
 from src.rollout.trajectory import StopReason, Task
 from src.sandbox import ExecutionResult, Status
 from tests.fakes import BPE, BYTES, FakeSandbox, ScriptedEngine, problem

@@ -51,7 +51,7 @@ class TestColocated:
         assert generation.llm is llm.return_value
         assert (generation.mode, generation._llm_weights_sleeping) == ("colocate", False)
 
-    @used_by(COLOCATED, "src/lora.py")
+    @used_by(COLOCATED, "src/policy/adapters.py")
     def test_weights_are_pushed_one_by_one_under_the_names_of_the_model(
         self, tmp_path: Path, llm: MagicMock
     ) -> None:

@@ -79,7 +79,7 @@ def test_a_cache_made_for_a_model_shows_its_kinds_of_layers() -> None:
     ]
 
 
-@used_by("src/policy.py")
+@used_by("src/policy/loading.py")
 def test_a_folder_without_generation_settings_is_an_oserror(tmp_path: Path) -> None:
     with pytest.raises(OSError, match=r"generation_config\.json"):
         GenerationConfig.from_pretrained(str(tmp_path))

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from src.config import Config, ModelConfig
-from src.policy import load_codec, load_model
+from src.policy.loading import load_codec, load_model
 from src.rollout.engines import Request
 from src.rollout.engines.colocated import llm_settings, load_llm
 from src.rollout.engines.environment import set_environment

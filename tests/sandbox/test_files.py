@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
+from src.config.paths import ROOT
 from src.sandbox import ExecutionResult, Status
 
 Attack = Callable[[str], ExecutionResult]
-ROOT = Path(__file__).resolve().parents[2]
 
 
 PLACES = {"home": Path.home(), "tmp": Path(tempfile.gettempdir()), "repository": ROOT}

@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
+from src.config.paths import ROOT
 from tests.jails import JAILS, in_jail
 
-ROOT = Path(__file__).resolve().parents[2]
 COLD = "sandbox.warm=[]"
 
 

@@ -21,13 +21,12 @@ import ray
 from ray.cluster_utils import Cluster
 
 from src.config import RayConfig, SandboxConfig
+from src.config.paths import ROOT
 from src.sandbox import ExecutionResult, SandboxError, Status, build_sandbox
 from src.sandbox.ray_lane import RayLane, RayPool
 from tests.sandbox.helpers import descendants, eventually
 
 pytestmark = pytest.mark.ray
-
-ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture(scope="module")

@@ -9,10 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from src.problems import Problem
-from src.ranks import Ranks
-from src.records import TrajectoryRecord
 from src.rollout.collector import Collected
 from src.rollout.trajectory import Task, Trajectory
+from src.run.processes import Ranks
+from src.run.records import TrajectoryRecord
 from src.trainer.dynamic_sampling import Asked, fill_up, teaches
 from tests.fakes import problem
 

@@ -13,11 +13,11 @@ import pytest
 import torch
 from trl import GRPOTrainer
 
-from src import checkpoints
-from src.checkpoints import CheckpointError
 from src.config import CurriculumConfig
-from src.records import read_records
 from src.rollout.trajectory import Author
+from src.run import checkpoints
+from src.run.checkpoints import CheckpointError
+from src.run.records import read_records
 from src.sandbox import ExecutionResult, Status
 from src.trainer import CIRTrainer, InfrastructureError
 from src.trainer.batches import trim

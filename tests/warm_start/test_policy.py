@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerFast
 
-from src.rollout.tokens import TokenCodec
+from src.policy.codec import TokenCodec
 from src.warm_start.config import WarmStartConfig
 from src.warm_start.corpus import solutions
 from src.warm_start.policy import END, FENCE, PAD, build_model, build_tokenizer

@@ -9,12 +9,12 @@ import torch
 from transformers import PreTrainedModel
 
 from src.config import EngineConfig, RolloutConfig
-from src.ranks import Ranks
+from src.config.schema import ConfigError
+from src.policy.codec import TokenCodec
 from src.rollout.engines.base import Engine
 from src.rollout.engines.transformers import TransformersEngine
 from src.rollout.engines.vllm import Power, VLLMEngine
-from src.rollout.tokens import TokenCodec
-from src.schema import ConfigError
+from src.run.processes import Ranks
 
 if TYPE_CHECKING:
     from vllm import LLM

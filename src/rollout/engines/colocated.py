@@ -4,7 +4,7 @@ TRL 1.16 makes its colocated LLM without the trainer's dtype (on a CPU it would 
 fp32 trainer, which hides stale weights) and without the model's revision. On vLLM's CPU build its weight
 synchronisation fails, since linear layers are repacked once loaded; vLLM's own reload works, except for an
 output head that is tied to the embedding, which keeps its packed copy of the old weights. Of a policy with
-adapters TRL's changes the base a little each time; src/lora.py has it exact.
+adapters TRL's changes the base a little each time; src/policy/adapters.py has it exact.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ import torch
 from peft import PeftModel
 
 from src.config import EngineConfig, ModelConfig, RolloutConfig
-from src.lora import merged_parameters
-from src.positions import hf_overrides
-from src.schema import ConfigError
+from src.config.schema import ConfigError
+from src.policy.adapters import merged_parameters
+from src.policy.positions import hf_overrides
 
 if TYPE_CHECKING:
     from trl.generation.vllm_generation import VLLMGeneration

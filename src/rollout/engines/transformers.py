@@ -21,11 +21,11 @@ from transformers import (
     StoppingCriteriaList,
 )
 
-from src.ranks import Ranks
+from src.policy.codec import TokenCodec
 from src.rollout.engines.base import Finish, Generation, Request
 from src.rollout.engines.cache import build_cache
 from src.rollout.streams import stream_processors
-from src.rollout.tokens import TokenCodec
+from src.run.processes import Ranks
 
 
 class _RowLimits(StoppingCriteria):

@@ -10,9 +10,9 @@ import itertools
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
+from src.policy.codec import TokenCodec
 from src.rollout.engines.base import EngineError, Finish, Generation, Request
 from src.rollout.streams import derive_seed
-from src.rollout.tokens import TokenCodec
 
 if TYPE_CHECKING:
     from vllm import LLM, RequestOutput

@@ -18,9 +18,9 @@ from typing import Any, TypeVar
 
 import aiohttp
 
+from src.policy.codec import TokenCodec
 from src.rollout.engines.base import EngineError, Finish, Generation, Request
 from src.rollout.engines.vllm import Progress
-from src.rollout.tokens import TokenCodec
 
 T = TypeVar("T")
 

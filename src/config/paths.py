@@ -1,0 +1,8 @@
+"""Where the project lies; relative paths in ``conf/`` start there."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+CONF = ROOT / "conf"

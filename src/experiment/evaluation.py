@@ -1,0 +1,156 @@
+"""Evaluation of a policy on held-out problems, with intervals."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence, Set
+from typing import Any
+
+import numpy as np
+import torch
+
+from src.config import EvaluateConfig
+from src.problems import Problem
+from src.rollout.collector import Collector
+from src.rollout.metrics import Tally
+from src.run.intervals import SHARE, mean_limits, widened, wilson
+from src.run.records import TrajectoryRecord
+
+
+def accuracy_interval(outcomes: Sequence[Sequence[bool]], seed: int = 0) -> tuple[float, float]:
+    """Return the 95 % interval of a mean accuracy.
+
+    With one trajectory per problem, Wilson's (1927), with the exact limits (Clopper and Pearson 1934) where
+    none or all are correct, where Wilson's are too narrow. With more, trajectories of one problem are not
+    independent: that of the mean over problems, see :func:`src.run.intervals.mean_limits`.
+
+    Args:
+        outcomes: for every problem, whether each of its trajectories is correct.
+        seed: of the bootstrap.
+    """
+    if not outcomes:
+        return SHARE
+    if max(map(len, outcomes)) == 1:
+        right, n = sum(value for (value,) in outcomes), len(outcomes)
+        low, high = widened(right / n, *wilson(right, n, 0.95), n, SHARE, 0.95)
+    else:
+        low, high = mean_limits([np.mean(values) for values in outcomes], SHARE, 9999, 0.95, seed)
+    return (float(low), float(high))
+
+
+class Results:
+    """Accuracy, over all and by subject, and the metrics of records that are counted one by one.
+
+    A problem's trajectories are kept as outcomes only, so that an evaluation may be of any size.
+    """
+
+    def __init__(self) -> None:
+        self._tally = Tally()
+        self._outcomes: dict[str, dict[str, list[bool]]] = {}  # by subject and problem
+        self._stragglers = self._spoilt = 0
+
+    def add(self, record: TrajectoryRecord) -> None:
+        """Count one more record."""
+        self._tally.add(record)
+        self._stragglers += bool(record.straggler)
+        self._spoilt += record.stop_reason == "infrastructure"
+        outcomes = self._outcomes.setdefault(record.subject or "none", {})
+        if record.stop_reason != "infrastructure":
+            outcomes.setdefault(record.problem_id, []).append(record.correct)
+
+    def merge(self, other: Results) -> None:
+        """Count what another has counted, too."""
+        self._tally.merge(other._tally)
+        self._stragglers += other._stragglers
+        self._spoilt += other._spoilt
+        for subject, problems in other._outcomes.items():
+            ours = self._outcomes.setdefault(subject, {})
+            for name, values in problems.items():
+                ours.setdefault(name, []).extend(values)
+
+    def summary(self) -> dict[str, Any]:
+        """Return accuracy over all and by subject, and every metric of the rollouts.
+
+        ``stragglers`` are trajectories that ``rollout.max_seconds`` ended, counted as they were; those that
+        ``infrastructure`` spoilt are not in the accuracy. Both hit long trajectories more often than short
+        ones, so that an accuracy beside such a count is biased.
+        """
+        metrics = self._tally.metrics()
+        everywhere = [values for problems in self._outcomes.values() for values in problems.values()]
+        summary = {
+            **_accuracy(everywhere),
+            "stragglers": self._stragglers,
+            "infrastructure": self._spoilt,
+            "by_subject": {
+                subject: _accuracy(list(problems.values()))
+                for subject, problems in sorted(self._outcomes.items())
+            },
+            "metrics": {name: value for name, value in metrics.items() if not name.startswith("accuracy")},
+        }
+        if "accuracy_lenient" in metrics:
+            summary["accuracy_lenient"] = metrics["accuracy_lenient"]
+        return summary
+
+
+def _accuracy(outcomes: Sequence[Sequence[bool]]) -> dict[str, Any]:
+    """Return accuracy (a problem counts once), interval, and of how many problems and trajectories."""
+    known = [values for values in outcomes if values]
+    sizes = [len(values) for values in known] or [0]
+    return {
+        "accuracy": float(np.mean([np.mean(values) for values in known])) if known else None,
+        "interval": list(accuracy_interval(known)),
+        "n": sum(sizes),
+        "problems": len(known),
+        "k": [min(sizes), max(sizes)],  # trajectories of a problem, fewest and most
+    }
+
+
+def summary(records: Iterable[TrajectoryRecord]) -> dict[str, Any]:
+    """Return the summary of records; see :meth:`Results.summary`."""
+    results = Results()
+    for record in records:
+        results.add(record)
+    return results.summary()
+
+
+def evaluate(
+    collector: Collector,
+    problems: Sequence[Problem],
+    mode: str,
+    cfg: EvaluateConfig,
+    *,
+    phase: str,
+    step: int,
+    attempt: int = 0,
+    on_finish: Callable[[], None] | None = None,
+    done: Set[tuple[str, int]] = frozenset(),
+    results: Results | None = None,
+) -> dict[str, Any]:
+    """Sample ``cfg.k`` trajectories per problem in ``mode``, record them, return their summary.
+
+    Each trajectory's random stream follows from ``cfg.seed``, problem, mode and sample alone. The global
+    random state is left as it was: an evaluation does not change a training run.
+
+    Args:
+        collector: with the engine, the limits and the records to use.
+        problems: held out.
+        mode: free, text or code.
+        cfg: k, budget and seed.
+        phase: ``before``, ``after``, ...; for the records, as are ``step`` and ``attempt``.
+        step: rollout steps behind the policy.
+        attempt: how often the run was resumed.
+        on_finish: called as each trajectory is graded.
+        done: problem id and sample of what an earlier process has recorded already.
+        results: that holds what is ``done``.
+    """
+    asked = [(problem, sample) for problem in problems for sample in range(cfg.k)]
+    asked = [one for one in asked if (one[0].id, one[1]) not in done]
+    devices = [torch.cuda.current_device()] if torch.cuda.is_available() else []
+    results = results or Results()
+    with torch.random.fork_rng(devices):
+        for graded in collector.stream(
+            asked, mode, cfg.budget, phase=phase, step=step, attempt=attempt, seed=cfg.seed
+        ):
+            results.add(graded.record)
+            if on_finish is not None:
+                on_finish()
+    return results.summary()

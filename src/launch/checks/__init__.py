@@ -1,0 +1,315 @@
+"""Checks across fields, before anything expensive: combinations that cannot run, paths that lead nowhere.
+
+:func:`load` is what entry points call. The checks of a group belong to its dataclass, so that any entry
+point whose schema contains the group gets them. Neither torch nor TRL is imported.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import fields, is_dataclass
+from importlib.util import find_spec
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, TypeVar
+
+from omegaconf import DictConfig
+
+from src import config as c
+from src.config.schema import ConfigError, build, show
+from src.launch import resumption
+from src.launch.checks import policy, positions, problems, prompting, sampling
+from src.run import checkpoints
+from src.run.processes import world_size
+
+C = TypeVar("C")
+
+
+def load(schema: type[C], config: DictConfig | dict[str, Any], given: Iterable[str] = ()) -> C:
+    """Return the typed and wholly checked configuration.
+
+    Args:
+        schema: dataclass of the whole configuration.
+        config: as composed.
+        given: dotted names of what the command line gives: none may be a value that is not heeded.
+
+    Raises:
+        ConfigError: every fault found; combinations are looked at only where each value fits by itself.
+    """
+    typed = build(schema, config)
+    faults = sampling.overridden(schema, given) or check(typed)
+    if faults:
+        raise ConfigError(*faults)
+    return typed
+
+
+def check(node: Any, path: str = "") -> list[str]:
+    """Return the faults of ``node`` and of the dataclasses in it; ``path`` is its dotted name."""
+    faults: list[str] = []
+    for one in fields(node):
+        value = getattr(node, one.name)
+        if is_dataclass(value):
+            faults += check(value, f"{path}{one.name}.")
+    if type(node) in _CHECKS:
+        faults += _CHECKS[type(node)](node, path)
+    return faults
+
+
+def _rollout(cfg: c.RolloutConfig, at: str) -> list[str]:
+    if cfg.mode == "code" and not cfg.tools:
+        return [
+            f"{at}tools=false: {at}mode=code forces code that would never run; set {at}tools=true, or "
+            f"{at}mode=text"
+        ]
+    return []
+
+
+def _engine(cfg: c.EngineConfig, at: str) -> list[str]:
+    faults = []
+    if cfg.kind == "vllm_server" and not re.match(r"https?://[^/]", cfg.server.url):
+        faults.append(
+            f"{at}server.url={cfg.server.url}: expected the address of a vLLM server, such as "
+            "http://localhost:8000"
+        )
+    return faults
+
+
+def _installed(cfg: c.Config | c.EvaluationConfig, at: str) -> list[str]:
+    if cfg.engine.kind == "vllm" and find_spec("vllm") is None:
+        return [
+            f"{at}engine.kind=vllm: vLLM is not installed; install it with make setup-vllm, or choose "
+            "engine=transformers"
+        ]
+    return []
+
+
+def _sandbox(cfg: c.SandboxConfig, at: str) -> list[str]:
+    faults = []
+    cpus = cfg.ray.cpus_per_worker
+    if cfg.backend == "ray" and cpus > 1 and cpus != int(cpus):
+        faults.append(
+            f"{at}ray.cpus_per_worker={cpus:g}: Ray gives out shares of one CPU, or whole ones; give "
+            f"{int(cpus)} or {int(cpus) + 1}"
+        )
+    if cfg.backend != "sandbox_fusion":
+        return faults
+    url = cfg.sandbox_fusion.url
+    if url is None:
+        faults.append(
+            f"{at}sandbox_fusion.url=null: {at}backend=sandbox_fusion needs it; give "
+            f"{at}sandbox_fusion.url=http://HOST:PORT"
+        )
+    elif not re.fullmatch(r"https?://[^\s/?#]+(/[^\s?#]*)?", url):
+        faults.append(
+            f"{at}sandbox_fusion.url={show(url)}: this is not the address of a service; give http://HOST:PORT"
+        )
+    if cfg.state == "session":
+        faults.append(
+            f"{at}state=session: {at}backend=sandbox_fusion keeps no process alive between programs; choose "
+            f"{at}state=replay"
+        )
+    if cfg.jail != "auto":
+        faults.append(
+            f"{at}jail={cfg.jail}: with {at}backend=sandbox_fusion programs run as the service runs them; "
+            f"leave {at}jail=auto"
+        )
+    return faults
+
+
+def _curriculum(cfg: c.CurriculumConfig, at: str) -> list[str]:
+    if cfg.kind == "adaptive" and cfg.start > cfg.budget:
+        return [
+            f"{at}start={cfg.start}: an adaptive budget only rises, and {at}budget={cfg.budget} is the "
+            f"largest; give {at}start={cfg.budget} at most"
+        ]
+    if cfg.kind != "staged":
+        return []
+    steps = [stage.step for stage in cfg.stages]
+    shown = f"{at}stages=[{', '.join(f'{stage.budget} at {stage.step}' for stage in cfg.stages)}]"
+    if not steps or steps[0] != 0:
+        return [f"{shown}: the budget at step 0 is not given; let the first stage have step 0"]
+    if any(later <= earlier for earlier, later in pairwise(steps)):
+        ordered = sorted(set(steps))
+        return [f"{shown}: steps must rise from stage to stage; give each step once, in order {ordered}"]
+    return []
+
+
+def _alarm(cfg: c.AlarmConfig, at: str) -> list[str]:
+    faults = []
+    for index, rule in enumerate(cfg.rules):
+        if (rule.above is None) == (rule.below is None):
+            faults.append(
+                f"{at}rules[{index}] ({rule.name}): above={show(rule.above)}, below={show(rule.below)}; give "
+                "one of the two"
+            )
+    names = [rule.name for rule in cfg.rules]
+    for name in sorted({name for name in names if names.count(name) > 1}):
+        faults.append(f"{at}rules: {name} is the name of more than one; give each its own")
+    return faults
+
+
+def _trainer(cfg: c.TrainerConfig, at: str) -> list[str]:
+    faults = []
+    batch, samples, minis, micro = (
+        cfg.batch_size,
+        cfg.samples_per_prompt,
+        cfg.minibatches,
+        cfg.micro_batch_size,
+    )
+    world = world_size()
+    if batch % samples:
+        nearest = _multiples_near(batch, math.lcm(samples, minis * micro * world))
+        faults.append(
+            f"{at}batch_size={batch}: not divisible by {at}samples_per_prompt={samples}; nearest: {nearest}"
+        )
+    elif batch % minis:
+        faults.append(
+            f"{at}minibatches={minis}: {at}batch_size={batch} cannot be split into that many equal parts; "
+            f"nearest: {_divisors_near(minis, batch)}"
+        )
+    elif batch // minis % world:
+        faults.append(
+            f"{at}batch_size={batch}: a mini-batch of {batch // minis} trajectories ({at}minibatches="
+            f"{minis}) cannot be shared out among {world} processes; nearest: "
+            f"{_multiples_near(batch, minis * world * samples)}"
+        )
+    elif (batch // minis // world) % micro:
+        part = batch // minis // world
+        of = f" / {world} processes" if world > 1 else ""
+        faults.append(
+            f"{at}micro_batch_size={micro}: a mini-batch of {part} trajectories ({at}batch_size="
+            f"{batch} / {at}minibatches={minis}{of}) cannot be split into parts of that size; nearest: "
+            f"{_divisors_near(micro, part)}"
+        )
+    elif cfg.dynamic_sampling and batch // world % samples:
+        faults.append(
+            f"{at}dynamic_sampling={cfg.dynamic_sampling}: it replaces whole groups, and each of {world} "
+            f"processes has {batch // world} trajectories, no multiple of {at}samples_per_prompt={samples}; "
+            f"nearest {at}batch_size: {_multiples_near(batch, samples * world * minis * micro)}"
+        )
+    if cfg.dual_clip is not None and cfg.dual_clip < 1 + cfg.clip_high:
+        faults.append(
+            f"{at}dual_clip={cfg.dual_clip:g}: TRL would clip positive advantages there too, below 1 + "
+            f"{at}clip_high={cfg.clip_high:g}; give more, or null"
+        )
+    if cfg.warmup_steps >= cfg.steps * minis:
+        faults.append(
+            f"{at}warmup_steps={cfg.warmup_steps}: the run has only {cfg.steps * minis} optimizer steps "
+            f"({at}steps={cfg.steps} x {at}minibatches={minis}); give fewer"
+        )
+    return faults + _resume(cfg.resume)
+
+
+def _resume(resume: str | None) -> list[str]:
+    if resume is not None:
+        try:
+            checkpoints.resolve(Path(resume).expanduser())
+        except checkpoints.CheckpointError as error:
+            return [str(error)]
+    return []
+
+
+def _evaluate(cfg: c.EvaluateConfig, at: str) -> list[str]:
+    faults = []
+    if len(set(cfg.modes)) < len(cfg.modes):
+        faults.append(f"{at}modes={show(cfg.modes)}: give each mode once")
+    if len(set(cfg.phases)) < len(cfg.phases):
+        faults.append(f"{at}phases={show(cfg.phases)}: give each phase once")
+    if not cfg.phases:
+        faults.append(f"{at}phases=[]: a run without an evaluation says nothing; give {at}phases=[after]")
+    if cfg.k > 1 and cfg.temperature == 0:
+        faults.append(
+            f"{at}k={cfg.k}: with {at}temperature=0 all of a problem's trajectories are the same; set "
+            f"{at}k=1, or a temperature above 0"
+        )
+    if cfg.shard is not None:
+        match = re.fullmatch(r"(\d+)/(\d+)", cfg.shard)
+        if not match or int(match[1]) >= int(match[2]):
+            faults.append(
+                f"{at}shard={cfg.shard}: expected I/N with 0 <= I < N, such as 0/4, 1/4, 2/4 and 3/4"
+            )
+    return faults
+
+
+def _evaluation(cfg: c.EvaluationConfig, at: str) -> list[str]:
+    faults = _installed(cfg, at) + policy.evaluation(cfg, at) + prompting.run(cfg, None, at)
+    faults += sampling.evaluation(cfg, at) + sampling.overlong(cfg, at)
+    if cfg.evaluate.phases != c.EvaluateConfig().phases:
+        faults.append(
+            f"{at}evaluate.phases={show(cfg.evaluate.phases)}: only a training run has phases; leave it out"
+        )
+    return faults
+
+
+def _run(cfg: c.Config, at: str) -> list[str]:
+    faults = []
+    prompts = cfg.trainer.batch_size // cfg.trainer.samples_per_prompt
+    if cfg.data.kind == "mini" and prompts > cfg.data.train_size:
+        faults.append(
+            f"{at}data.train_size={cfg.data.train_size}: one rollout step takes {prompts} problems "
+            f"({at}trainer.batch_size={cfg.trainer.batch_size} / {at}trainer.samples_per_prompt="
+            f"{cfg.trainer.samples_per_prompt}); give at least as many"
+        )
+    if cfg.data.kind == "file" and cfg.data.train_path is None:
+        faults.append(f"{at}data.train_path=null: training needs it; give {at}data.train_path=FILE")
+    if cfg.evaluate.shard is not None:
+        faults.append(
+            f"{at}evaluate.shard={cfg.evaluate.shard}: the evaluations of a training run are whole; leave it "
+            "null, and evaluate the checkpoint in shards with python -m src.evaluate"
+        )
+    if cfg.evaluate.resume:
+        faults.append(
+            f"{at}evaluate.resume=true: is of python -m src.evaluate; go on with a training run by "
+            f"{at}trainer.resume=RUN"
+        )
+    if not cfg.estimate:
+        faults += _installed(cfg, at)
+    faults += sampling.training(cfg, at) + sampling.overlong(cfg, at) + resumption.faults(cfg, at)
+    faults += prompting.run(cfg, cfg.trainer.resume, at)
+    return faults + _colocated(cfg, at) + policy.training(cfg, at)
+
+
+def _colocated(cfg: c.Config, at: str) -> list[str]:
+    vllm = cfg.engine.vllm
+    if cfg.engine.kind in ("vllm", "auto") and vllm.tensor_parallel_size > 1:
+        return [
+            f"{at}engine.vllm.tensor_parallel_size={vllm.tensor_parallel_size}: beside a trainer every rank "
+            "would have to issue the same requests in the same order, which rollouts that overlap with "
+            f"programs do not; set it to 1, or start a vLLM server with that many GPUs and choose "
+            "engine=vllm_server"
+        ]
+    return []
+
+
+_CHECKS: dict[type, Callable[[Any, str], list[str]]] = {
+    c.ModelConfig: lambda cfg, at: policy.model(cfg, at) + positions.rope(cfg, at),
+    c.LoRAConfig: policy.lora,
+    c.DataConfig: problems.data,
+    c.BenchmarkConfig: problems.benchmark,
+    c.EngineConfig: _engine,
+    c.RolloutConfig: _rollout,
+    c.SandboxConfig: _sandbox,
+    c.CurriculumConfig: _curriculum,
+    c.RewardConfig: sampling.reward,
+    c.TrainerConfig: _trainer,
+    c.AlarmConfig: _alarm,
+    c.EvaluateConfig: _evaluate,
+    c.Config: _run,
+    c.EvaluationConfig: _evaluation,
+}
+
+
+def _multiples_near(value: int, unit: int) -> str:
+    """Return the multiples of ``unit`` around ``value``, as text."""
+    low = value - value % unit
+    return " or ".join(str(size) for size in (low, low + unit) if size)
+
+
+def _divisors_near(value: int, total: int) -> str:
+    """Return the divisors of ``total`` just below and just above ``value``, as text."""
+    divisors = [n for n in range(1, total + 1) if total % n == 0]
+    below = [n for n in divisors if n < value][-1:]
+    above = [n for n in divisors if n > value][:1]
+    return " or ".join(map(str, below + above))

@@ -1,0 +1,143 @@
+"""What the files of a model say, read as JSON: transformers is not imported, and nothing downloaded.
+
+Beside the ``config.json`` of every policy that the project writes lies a ``cir.json``: how the policy was
+asked while it was trained, and of an adapter also the positions of its base, whose ``config.json`` it lacks.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from src.config.schema import ConfigError
+from src.run import checkpoints
+
+CONFIG, TOKENIZER, NOTES = "config.json", "tokenizer_config.json", "cir.json"
+STYLES = ("mini", "plain", "chat", "chat_without_thinking")
+MINI_PAD, MINI_END = "<|pad|>", "<|end|>"  # the tokens 0 and 1 of every mini policy
+_TEMPLATES = ("chat_template.jinja", "chat_template.json")
+
+
+@dataclass(frozen=True)
+class Notes:
+    """What is known of a policy beside its ``config.json``; None: nothing.
+
+    Attributes:
+        prompt_style: how it was asked while it was trained.
+        max_positions: of an adapter: ``model.max_positions`` of its base.
+        rope: of an adapter: ``model.rope`` of its base.
+    """
+
+    prompt_style: str | None = None
+    max_positions: int | None = None
+    rope: dict[str, Any] | None = None
+
+
+def write_notes(folder: Path, notes: Notes) -> None:
+    """Write ``cir.json`` into a model's folder; nothing where nothing is known."""
+    known = {name: value for name, value in asdict(notes).items() if value is not None}
+    if known:
+        (folder / NOTES).write_text(json.dumps(known, indent=2) + "\n")
+
+
+def read_notes(path: str, file: Path | None) -> Notes:
+    """Return the notes in ``file`` on the model ``path``; empty ones without a file.
+
+    Raises:
+        ConfigError: the file is damaged, or names a style that there is not.
+    """
+    if file is None:
+        return Notes()
+    try:
+        notes = Notes(**json.loads(file.read_text()))
+    except (ValueError, TypeError):
+        raise ConfigError(f"model.path={path}: its {NOTES} is damaged; take another checkpoint") from None
+    if notes.prompt_style not in (*STYLES, None):
+        raise ConfigError(
+            f"model.path={path}: its {NOTES} says prompt_style={notes.prompt_style!r}, which is none of "
+            f"{', '.join(STYLES)}; use the commit that wrote it"
+        )
+    return notes
+
+
+def notes_of(path: str, revision: str | None) -> Notes:
+    """Return the notes of a model's folder, or of a hub id in the local cache. Raises ConfigError."""
+    return read_notes(path, find(path, NOTES, revision))
+
+
+def config_of(path: str, revision: str | None) -> dict[str, Any] | None:
+    """Return the ``config.json`` of a model's folder, or of a hub id in the local cache; None: not there.
+
+    Raises:
+        ConfigError: it is no JSON object.
+    """
+    file = find(path, CONFIG, revision)
+    if file is None:
+        return None
+    try:
+        return dict(json.loads(file.read_text()))
+    except (ValueError, TypeError):
+        raise ConfigError(f"model.path={path}: its {CONFIG} is damaged; take another copy") from None
+
+
+def has_template(path: str, revision: str | None) -> bool | None:
+    """Return whether its tokenizer has a chat template; None: its tokenizer is not there."""
+    file = find(path, TOKENIZER, revision)
+    if file is None:
+        return None
+    return "chat_template" in _json(file) or any(find(path, name, revision) for name in _TEMPLATES)
+
+
+def is_mini(path: str, revision: str | None) -> bool:
+    """Return whether it is of the mini family by its tokenizer: those made before they had notes."""
+    file, config = find(path, TOKENIZER, revision), find(path, CONFIG, revision)
+    if file is None or config is None or has_template(path, revision):
+        return False
+    tokens, ids = _json(file), _json(config)
+    return has_mini_tokens(
+        tokens.get("pad_token"), tokens.get("eos_token"), ids.get("pad_token_id"), ids.get("eos_token_id")
+    )
+
+
+def has_mini_tokens(pad: Any, end: Any, pad_id: Any, end_id: Any) -> bool:
+    """Return whether padding and end of text are those of the mini family."""
+    return (pad, end, pad_id, end_id) == (MINI_PAD, MINI_END, 0, 1)
+
+
+def find(path: str, name: str, revision: str | None) -> Path | None:
+    """Return a file of a model's folder, or of a hub id in the local cache; None: it is not there."""
+    if not path:
+        return None
+    folder = Path(path).expanduser()
+    if folder.is_dir():
+        return folder / name if (folder / name).is_file() else None
+    from huggingface_hub import try_to_load_from_cache  # a quarter of a second; for hub ids only
+    from huggingface_hub.errors import HFValidationError
+
+    try:
+        found = try_to_load_from_cache(path, name, revision=revision)
+    except HFValidationError:
+        return None
+    return Path(found) if isinstance(found, str) else None
+
+
+def resumed_model(resume: str | None) -> Mapping[str, Any] | None:
+    """Return the group ``model``, settled, of the run that ``trainer.resume`` names; None: there is none."""
+    if resume is None:
+        return None
+    try:
+        run = checkpoints.resolve(Path(resume).expanduser()).parent.parent
+        model: dict[str, Any] = json.loads((run / "config.json").read_text())["model"]
+    except (checkpoints.CheckpointError, OSError, ValueError, KeyError, TypeError):
+        return None  # said elsewhere
+    return model
+
+
+def _json(file: Path) -> dict[str, Any]:
+    try:
+        return dict(json.loads(file.read_text()))
+    except (ValueError, TypeError):
+        return {}  # transformers says so when it loads it

@@ -1,0 +1,156 @@
+"""Checks of the policy and its adapters; and what an adapter's folder says of itself."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from src import config as c
+from src.config.paths import ROOT
+from src.config.schema import ConfigError, show
+from src.launch.checks.model_files import resumed_model
+from src.launch.checks.problems import nearby
+
+ADAPTER = "adapter_config.json"
+ALL_LINEAR = "all-linear"
+_HEADS = (
+    "embed_tokens",
+    "lm_head",
+)  # as most models call them; src/policy/adapters.py refuses others once it sees them
+# A weight of 0.02 in bfloat16 changes in steps of 2^-8 of it; smaller updates than half of one are lost.
+_VISIBLE = 4e-5
+_FIXED = ("rank", "alpha", "targets")  # what a resumed run cannot change
+
+
+@dataclass(frozen=True)
+class Base:
+    """The model that an adapter was trained on: a folder or hub id, and its revision."""
+
+    path: str  # empty: the adapter does not say
+    revision: str | None
+
+
+def base_of(path: str) -> Base | None:
+    """Return the base of the adapter in the folder ``path``, or None if no adapter is there.
+
+    Raises:
+        ConfigError: the adapter does not describe itself.
+    """
+    file = Path(path).expanduser() / ADAPTER
+    if not file.is_file():
+        return None
+    try:
+        says = json.loads(file.read_text())
+        return Base(says.get("base_model_name_or_path") or "", says.get("revision"))
+    except (ValueError, AttributeError):
+        raise ConfigError(f"model.path={path}: its {ADAPTER} is damaged; take another checkpoint") from None
+
+
+def base_fault(path: str, base: Base, at: str) -> str:
+    """Return the fault of an adapter whose base is not there."""
+    return (
+        f"{at}path={path}: this adapter's base model is not there: {show(base.path)} (paths start from "
+        f"{Path.cwd()}); put it there, or mend base_model_name_or_path in {path}/{ADAPTER}"
+    )
+
+
+def model(cfg: c.ModelConfig, at: str) -> list[str]:
+    """Return why there is no model at ``cfg.path``."""
+    base = base_of(cfg.path)
+    if base is not None:
+        missing = model(replace(cfg, path=base.path), at)
+        return [base_fault(cfg.path, base, at)] if missing else []
+    folder = Path(cfg.path).expanduser()
+    parent_exists = bool(folder.parent.name) and ((ROOT / folder.parent).is_dir() or folder.parent.is_dir())
+    hub_like = len(folder.parts) <= 2 and not cfg.path.startswith(("/", ".", "~")) and not parent_exists
+    if cfg.path and folder.is_dir():
+        if not (folder / "config.json").is_file():
+            return [
+                f"{at}path={cfg.path}: this folder has no config.json, so it is no model; give the folder "
+                "that save_pretrained wrote, or a hub id"
+            ]
+        return []
+    if cfg.path and hub_like:
+        return []
+    return [
+        f"{at}path={cfg.path}: there is no such folder (paths start from {Path.cwd()}); "
+        + (nearby(folder) or "give a folder with a model, or a hub id such as Qwen/Qwen2.5-Math-7B")
+    ]
+
+
+def lora(cfg: c.LoRAConfig, at: str) -> list[str]:
+    """Return the faults that can be seen before a model is loaded."""
+    if cfg.rank == 0:
+        return []
+    shown = f"{at}targets={show(cfg.targets)}"
+    if not cfg.targets:
+        return [f"{shown}: no module would have an adapter; give [{ALL_LINEAR}], or names such as q_proj"]
+    if ALL_LINEAR in cfg.targets and len(cfg.targets) > 1:
+        return [f"{shown}: {ALL_LINEAR} means them all; give it alone, or name modules"]
+    heads = [target for target in cfg.targets if target.rpartition(".")[2] in _HEADS]
+    return [head_fault(shown, head) for head in heads]
+
+
+def head_fault(shown: str, target: str) -> str:
+    """Return the fault of a target that is the embedding or the output head."""
+    return (
+        f"{shown}: {target} is the embedding or the output head; TRL multiplies by the head's own weight, so "
+        f"that an adapter there would not be trained; name layers between them, or [{ALL_LINEAR}]"
+    )
+
+
+def training(cfg: c.Config, at: str) -> list[str]:
+    """Return why the policy cannot be trained so."""
+    return _precision(cfg, at) + _adapter(cfg, at)
+
+
+def _precision(cfg: c.Config, at: str) -> list[str]:
+    dtype, rate = cfg.model.dtype, cfg.trainer.learning_rate
+    if dtype == "float32" or cfg.model.lora.rank or rate >= _VISIBLE:
+        return []
+    return [
+        f"{at}model.dtype={dtype}: updates of {at}trainer.learning_rate={rate:g} are smaller than what "
+        f"weights of 16 bits can show, and would be lost; keep them in float32 and compute with "
+        f"{at}trainer.autocast={dtype}, or train adapters ({at}model.lora.rank=64)"
+    ]
+
+
+def _adapter(cfg: c.Config, at: str) -> list[str]:
+    if base_of(cfg.model.path) is not None:
+        return [
+            f"{at}model.path={cfg.model.path}: this is an adapter, and training starts from a whole model; "
+            f"go on with its run by {at}trainer.resume=RUN, or write the whole model with python -m "
+            f"src.merge_adapter model.path={cfg.model.path} output=FOLDER and start from that"
+        ]
+    earlier = _resumed(cfg.trainer.resume)
+    if earlier is None or not (cfg.model.lora.rank or earlier["rank"]):
+        return []
+    now = asdict(cfg.model.lora)
+    return [
+        f"{at}model.lora.{name}={show(now[name])}: the run that is resumed has {show(earlier[name])}; resume "
+        "it with that, or start anew"
+        for name in _FIXED
+        if now[name] != earlier[name]
+    ]
+
+
+def _resumed(resume: str | None) -> dict[str, Any] | None:
+    """Return ``model.lora`` of the run that is resumed, if any."""
+    earlier = resumed_model(resume)
+    if earlier is None:
+        return None
+    lora: dict[str, Any] = asdict(c.LoRAConfig()) | earlier.get("lora", {})
+    return lora
+
+
+def evaluation(cfg: c.EvaluationConfig, at: str) -> list[str]:
+    """Return the faults of an evaluation."""
+    rank = cfg.model.lora.rank
+    if rank == 0:
+        return []
+    return [
+        f"{at}model.lora.rank={rank}: an evaluation trains no adapter, and takes one from {at}model.path if "
+        f"that is an adapter's folder; leave {at}model.lora.rank=0"
+    ]

@@ -1,0 +1,146 @@
+"""Checks of where problems come from."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from pathlib import Path
+from typing import Any
+
+from src import config as c
+from src.config.schema import ConfigError, show, wrong_choice
+
+
+def data(cfg: c.DataConfig, at: str) -> list[str]:
+    """Return the faults of training and held-out problems."""
+    paths = {f"{at}train_path": cfg.train_path, f"{at}heldout_path": cfg.heldout_path}
+    held = {
+        f"{at}heldout_path": cfg.heldout_path,
+        f"{at}heldout.benchmark": cfg.heldout.benchmark,
+        f"{at}heldout.dataset": cfg.heldout.dataset,
+    }
+    faults = []
+    if cfg.kind == "mini":
+        faults += [
+            f"{name}={path}: problem files are read with {at}kind=file only; choose data=file, or leave "
+            f"{name} null"
+            for name, path in paths.items()
+            if path is not None
+        ]
+        faults += [
+            f"{name}={value}: the mini family is generated; choose data=hub, or leave {name} null"
+            for name, value in (held | {f"{at}dataset": cfg.dataset}).items()
+            if value is not None and name not in paths
+        ]
+        faults += _choices(f"{at}subjects", cfg.subjects, c.SUBJECTS)
+        faults += _choices(f"{at}levels", cfg.levels, c.LEVELS)
+        return faults + _named(cfg, at)
+    for name, path in paths.items():
+        if path is not None:
+            faults += _problem_file(name, path)
+    given = [name for name, value in held.items() if value is not None]
+    if not given:
+        faults.append(
+            f"{at}heldout_path=null: {at}kind={cfg.kind} needs it; give {at}heldout_path=FILE, JSON Lines or "
+            f"Parquet, {at}heldout.benchmark=math500, or {at}heldout.dataset=ID of the hub"
+        )
+    if len(given) > 1:
+        faults.append(f"{' and '.join(given)}: each names the held-out problems; leave all but one null")
+    if cfg.kind == "file" and cfg.dataset is not None:
+        faults.append(f"{at}dataset={cfg.dataset}: it is read with {at}kind=hub only; choose data=hub")
+    if cfg.kind == "hub" and cfg.dataset is None and cfg.train_path is None:
+        faults.append(f"{at}dataset=null: {at}kind=hub needs a data set's id, or {at}train_path=FILE")
+    faults += _pattern(cfg.fields, f"{at}fields.") + _pattern(cfg.heldout.fields, f"{at}heldout.fields.")
+    return faults + _named(cfg, at) + _mini_only(cfg, at, "data.kind=mini")
+
+
+def _pattern(fields: c.FieldsConfig, at: str) -> list[str]:
+    """Return the fault of a pattern of answers: it must have one group, the answer."""
+    if fields.answer_pattern is None:
+        return []
+    try:
+        groups = re.compile(fields.answer_pattern).groups
+    except re.error as error:
+        fault = f"no regular expression of Python ({error})"
+    else:
+        if groups == 1:
+            return []
+        fault = f"it has {groups} groups"
+    return [
+        f"{at}answer_pattern={show(fields.answer_pattern)}: {fault}; give one with one group around the "
+        "answer, such as 'Answer: (.+)', or null"
+    ]
+
+
+def _named(cfg: c.DataConfig, at: str) -> list[str]:
+    """Return the faults of the benchmarks that are named: held out, or cleaned against."""
+    names = {f"{at}clean.against[{index}]": text for index, text in enumerate(cfg.clean.against)}
+    if cfg.heldout.benchmark is not None:
+        names[f"{at}heldout.benchmark"] = cfg.heldout.benchmark
+    faults = []
+    for name, text in names.items():
+        try:
+            found = c.named_benchmark(text)
+        except ConfigError as error:
+            faults.append(error.faults[0].replace("benchmark=", f"{name}=", 1))
+            continue
+        if found.path is not None and found.kind == "mini":
+            faults.append(f"{name}={text}: the mini family is generated; leave out @{found.path}")
+        elif found.path is not None:
+            faults += _problem_file(name, found.path)
+        elif found.kind != "mini" and found.dataset is None:
+            faults.append(f"{name}={text}: this option names no problems by itself; give {text}@FILE")
+    return faults
+
+
+def benchmark(cfg: c.BenchmarkConfig, at: str) -> list[str]:
+    """Return the faults of a benchmark."""
+    faults = []
+    if cfg.kind == "file" and cfg.path is None:
+        faults.append(f"{at}path=null: benchmark=file needs it; give {at}path=FILE, JSON Lines or Parquet")
+    elif cfg.path is not None:
+        faults += _problem_file(f"{at}path", cfg.path)
+    if cfg.kind == "hub" and not (cfg.dataset or cfg.path):
+        faults.append(f"{at}dataset=null: {at}kind=hub needs a data set's id, or {at}path=FILE")
+    if cfg.kind == "mini" and cfg.path is not None:
+        faults.append(f"{at}path={cfg.path}: the mini family is generated; choose benchmark=file")
+    if cfg.kind == "mini":
+        faults += _choices(f"{at}subjects", cfg.subjects, c.SUBJECTS)
+        faults += _choices(f"{at}levels", cfg.levels, c.LEVELS)
+    else:
+        faults += _mini_only(cfg, at, "benchmark=mini")
+    return faults + _pattern(cfg.fields, f"{at}fields.")
+
+
+def _problem_file(name: str, path: str) -> list[str]:
+    file = Path(path).expanduser()
+    if file.is_file():
+        return []
+    remedy = nearby(file) or "give a JSON Lines or Parquet file"
+    return [f"{name}={path}: there is no such file (paths start from {Path.cwd()}); {remedy}"]
+
+
+def _mini_only(cfg: c.DataConfig | c.BenchmarkConfig, at: str, taker: str) -> list[str]:
+    return [
+        f"{at}{name}={show(chosen)}: only {taker} takes it; leave it null"
+        for name, chosen in {"subjects": cfg.subjects, "levels": cfg.levels}.items()
+        if chosen is not None
+    ]
+
+
+def _choices(name: str, chosen: list[Any] | None, choices: Any) -> list[str]:
+    """Return the faults of a list of the mini family's subjects or levels."""
+    if chosen == []:
+        return [f"{name}=[]: no problem is left; name some, or null for all"]
+    return [
+        wrong_choice(f"{name}[{index}]", one, choices)
+        for index, one in enumerate(chosen or [])
+        if one not in choices
+    ]
+
+
+def nearby(path: Path) -> str:
+    """Return ``did you mean PATH?`` for a similar name beside ``path``, or nothing."""
+    names = [one.name for one in path.parent.iterdir()] if path.parent.is_dir() else []
+    near = difflib.get_close_matches(path.name, names, n=1)
+    return f"did you mean {path.parent / near[0]}?" if near else ""

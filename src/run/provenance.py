@@ -1,0 +1,82 @@
+"""Where numbers come from: commit, difference, versions and settings (invariant 10)."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import platform
+from dataclasses import asdict
+from importlib.metadata import distributions
+from pathlib import Path
+from typing import Any
+
+from src.config import Config, EvaluationConfig
+from src.config.paths import ROOT
+from src.run.records import write_json
+from src.run.source_patch import difference, git
+
+
+def commit() -> str | None:
+    """Return the commit of the source tree, with ``-dirty`` when it differs; None outside git."""
+    head = git(ROOT, "rev-parse", "HEAD")
+    if head is None:  # an unpacked archive has no history; the summary then says null
+        return None
+    return head.decode().strip() + ("-dirty" if git(ROOT, "status", "--porcelain") else "")
+
+
+def config_hash(cfg: Config | EvaluationConfig) -> str:
+    """Return 12 hex digits that identify the resolved configuration."""
+    return hashlib.sha256(json.dumps(asdict(cfg), sort_keys=True).encode()).hexdigest()[:12]
+
+
+def settings(cfg: Config | EvaluationConfig) -> dict[str, Any]:
+    """Return what every summary and figure carries."""
+    if isinstance(cfg, Config):
+        benchmark = cfg.data.heldout_name
+        data_seed = cfg.data.seed
+    else:
+        benchmark, data_seed = cfg.benchmark.name, cfg.benchmark.seed
+    return {
+        "commit": commit(),
+        "config_hash": config_hash(cfg),
+        "model": cfg.model.path,
+        "prompt_style": cfg.model.prompt_style,
+        "benchmark": benchmark,
+        **(_origin(cfg) if isinstance(cfg, EvaluationConfig) else {}),
+        "shard": cfg.evaluate.shard,
+        "k": cfg.evaluate.k,
+        "temperature": cfg.evaluate.temperature,
+        "top_p": cfg.evaluate.top_p,
+        "budget": cfg.evaluate.budget,
+        "max_tokens": cfg.rollout.max_tokens,
+        "max_prompt_tokens": cfg.rollout.max_prompt_tokens,
+        "seed": cfg.trainer.seed if isinstance(cfg, Config) else None,
+        "evaluation_seed": cfg.evaluate.seed,
+        "data_seed": data_seed,
+    }
+
+
+def _origin(cfg: EvaluationConfig) -> dict[str, Any]:
+    origin = cfg.benchmark
+    return {"dataset": origin.dataset, "revision": origin.revision, "benchmark_path": origin.path}
+
+
+def changes(old: Any, new: Any, path: str = "") -> dict[str, tuple[Any, Any]]:
+    """Return the leaves that differ between two nested dictionaries, by dotted name: old and new value."""
+    if isinstance(old, dict) and isinstance(new, dict):
+        found: dict[str, tuple[Any, Any]] = {}
+        for key in sorted(old.keys() | new.keys()):
+            found |= changes(old.get(key), new.get(key), f"{path}.{key}".strip("."))
+        return found
+    return {path: (old, new)} if old != new else {}
+
+
+def save(cfg: Config | EvaluationConfig, run_dir: Path) -> None:
+    """Write config.json, packages.txt, difference.patch and machine.json into ``run_dir``."""
+    run_dir.mkdir(parents=True, exist_ok=True)
+    write_json(run_dir / "config.json", asdict(cfg))
+    names = {f"{item.name}=={item.version}" for item in distributions()}
+    (run_dir / "packages.txt").write_text("\n".join(sorted(names, key=str.lower)) + "\n")
+    (run_dir / "difference.patch").write_bytes(difference(ROOT))
+    machine = {"python": platform.python_version(), "system": platform.platform(), "commit": commit()}
+    write_json(run_dir / "machine.json", machine)

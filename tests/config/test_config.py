@@ -1,0 +1,185 @@
+"""The composed configuration: conf against the schema, and what a refusal of a value says."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import fields, is_dataclass, replace
+from typing import Any, get_args, get_origin, get_type_hints
+
+import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+from omegaconf import OmegaConf
+
+from src.config import Config
+from src.config.schema import ConfigError, build, key_names
+from tests.compositions import CONF, changed, refusal, values
+
+EXPERIMENTS = sorted(path.stem for path in (CONF / "experiment").glob("*.yaml"))
+OPTIONS = sorted(
+    f"{path.parent.name}={path.stem}"
+    for path in CONF.glob("*/*.yaml")
+    if path.parent.name not in {"experiment", "hydra", "analysis", "benchmark", "accelerate", "suite"}
+)
+
+
+def leaves(schema: type, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for one in fields(schema):
+        hint = get_type_hints(schema)[one.name]
+        if is_dataclass(hint):
+            yield from leaves(hint, f"{prefix}{one.name}.")
+        else:
+            yield prefix + one.name, hint
+
+
+LEAVES = dict(leaves(Config))
+
+
+def overriding(defaults: list[str | dict[str, str]]) -> list[str]:
+    """Return an experiment's defaults as overrides."""
+    experiments = [one for one in defaults if isinstance(one, str)]
+    choices = [pair for one in defaults if isinstance(one, dict) for pair in one.items()]
+    return [
+        f"+experiment=[{','.join(experiments)}]",
+        *(f"{group.removeprefix('override /')}={choice}" for group, choice in choices),
+    ]
+
+
+class TestComposition:
+    def test_the_schema_defaults_are_those_of_conf(self) -> None:
+        """But for the rules of alarms, of which conf alone has a list."""
+        built = build(Config, values())
+        assert built.alarm.rules
+        assert replace(built, alarm=Config().alarm) == Config()
+
+    def test_every_key_of_the_schema_can_be_set_by_some_option(self) -> None:
+        def dotted(node: dict[str, Any], prefix: str = "") -> Iterator[str]:
+            for key, value in node.items():
+                yield prefix + key
+                if isinstance(value, dict):
+                    yield from dotted(value, f"{prefix}{key}.")
+
+        given = {key for option in OPTIONS for key in dotted(values(option))}
+        assert given == set(key_names(Config))
+
+    @pytest.mark.parametrize("experiment", EXPERIMENTS)
+    def test_an_experiment_holds_differences_only(self, experiment: str) -> None:
+        own = OmegaConf.to_container(OmegaConf.load(CONF / "experiment" / f"{experiment}.yaml"))
+        base = values(*overriding(own.pop("defaults", [])))
+
+        def repeated(node: dict[str, Any], other: dict[str, Any], prefix: str = "") -> Iterator[str]:
+            for key, value in node.items():
+                if isinstance(value, dict):
+                    yield from repeated(value, other[key], f"{prefix}{key}.")
+                elif value == other[key]:
+                    yield prefix + key
+
+        assert list(repeated(own, base)) == []
+
+    @pytest.mark.parametrize("option", OPTIONS)
+    def test_every_group_option_fits_the_schema(self, option: str) -> None:
+        config = values(option)
+        faults: tuple[str, ...] = ()
+        try:
+            build(Config, config)
+        except ConfigError as error:
+            faults = error.faults
+        assert all("this value is mandatory" in fault for fault in faults)
+        assert len(faults) == str(config).count("???")
+
+
+WRONG = {
+    bool: st.integers() | st.text() | st.floats() | st.lists(st.booleans()),
+    int: st.text() | st.booleans() | st.floats() | st.lists(st.integers()),
+    float: st.text() | st.booleans() | st.sampled_from([float("nan"), float("inf"), -float("inf")]),
+    str: st.booleans()
+    | st.lists(st.text())
+    | st.dictionaries(st.sampled_from("ab"), st.integers(), min_size=1),
+    dict: st.text() | st.integers() | st.booleans() | st.lists(st.integers()),
+    list: st.text() | st.integers() | st.booleans() | st.dictionaries(st.sampled_from("ab"), st.integers()),
+}
+
+
+class TestTypes:
+    @staticmethod
+    def kind(path: str) -> tuple[type, bool]:
+        hint = LEAVES[path]
+        optional = type(None) in get_args(hint)
+        if optional:
+            (hint,) = (one for one in get_args(hint) if one is not type(None))
+        return get_origin(hint) or hint, optional
+
+    @settings(max_examples=5, deadline=None)
+    @given(data=st.data())
+    @pytest.mark.parametrize("path", sorted(LEAVES))
+    def test_a_wrong_type_is_refused_by_name(self, path: str, data: st.DataObject) -> None:
+        kind, optional = self.kind(path)
+        strategy = WRONG[kind] if optional else WRONG[kind] | st.none()
+        message = refusal(changed(path, data.draw(strategy)))
+        assert path in message
+        assert message.count("\n") == 0, "one fault, one line"
+
+    @pytest.mark.parametrize(
+        ("path", "value", "typed"),
+        [
+            ("tracking.name", 2024, "2024"),
+            ("trainer.learning_rate", 1, 1.0),
+            ("trainer.dual_clip", None, None),
+            ("tracking.tags", ["a", 1], ["a", "1"]),
+        ],
+    )
+    def test_harmless_differences_are_converted(self, path: str, value: Any, typed: Any) -> None:
+        group, leaf = path.split(".")
+        result = getattr(getattr(build(Config, changed(path, value)), group), leaf)
+        assert (type(result), result) == (type(typed), typed)
+
+    @settings(max_examples=50, deadline=None)
+    @given(
+        group=st.sampled_from(["", *{path.rpartition(".")[0] for path in LEAVES}]),
+        name=st.from_regex(r"[a-z_]+", fullmatch=True),
+    )
+    def test_an_unknown_key_is_refused_by_name(self, group: str, name: str) -> None:
+        path = f"{group}.{name}".strip(".")
+        assume(path not in set(key_names(Config)))
+        assert f"{path}=5: there is no such key" in refusal(changed(path, 5))
+
+    def test_all_faults_come_in_one_message(self) -> None:
+        config = changed("trainer.steps", "abc")
+        config["rollout"]["tool"] = True
+        config["data"]["kind"] = "fil"
+        with pytest.raises(ConfigError) as caught:
+            build(Config, config)
+        assert len(caught.value.faults) == 3
+        assert str(caught.value).count("\n") == 3
+
+    @pytest.mark.parametrize(
+        ("path", "value", "says"),
+        [
+            ("trainer.learning_rat", 1, "did you mean trainer.learning_rate?"),
+            ("learning_rate", 1, "did you mean trainer.learning_rate?"),
+            ("trainer.max_tokens", 1, "did you mean rollout.max_tokens?"),
+            ("seed", 1, "did you mean data.seed, trainer.seed or evaluate.seed?"),
+            ("trianer", {"steps": 5}, "did you mean trainer?"),
+            ("engine.zzz", 1, "the keys of engine are kind, batch_size"),
+            ("zzz", 1, "the groups are model, data, engine"),
+            ("data.kind", "fil", "choose mini, file or hub; did you mean file?"),
+            ("evaluate.modes", ["free", "cod"], "choose free, text or code; did you mean code?"),
+            ("trainer.steps", 45.0, "write 45"),
+            ("trainer.steps", 0, "must be at least 1"),
+            ("trainer.clip_low", 1.0, "must be above 0 and below 1"),
+            ("trainer.steps", "???", "trainer.steps: this value is mandatory; give it with trainer.steps=1"),
+            ("trainer", None, "trainer=null: expected the keys steps, batch_size"),
+            ("trainer.steps", "${trainer.nope}", "Interpolation key 'trainer.nope' not found"),
+            ("curriculum.stages", [{"step": 0, "bugdet": 2}], "curriculum.stages[0].bugdet=2: there is no"),
+            ("curriculum.stages", [{"step": 0, "budget": -1}], "stages[0].budget=-1: must be at least 0"),
+        ],
+    )  # fmt: skip
+    def test_the_remedy_is_named(self, path: str, value: Any, says: str) -> None:
+        message = refusal(changed(path, value))
+        assert says in message
+        assert path.split(".")[0] in message
+
+    def test_a_missing_group_is_not_filled_in_silence(self) -> None:
+        config = values()
+        del config["trainer"]
+        assert "trainer: this group is missing" in refusal(config)

@@ -1,0 +1,417 @@
+"""A policy is asked as it was trained to be, and about what fits into its prompts, before it is loaded."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from src.config import (
+    BenchmarkConfig,
+    Config,
+    DataConfig,
+    EngineConfig,
+    EvaluateConfig,
+    EvaluationConfig,
+    LoRAConfig,
+    ModelConfig,
+    RolloutConfig,
+    SandboxConfig,
+    TrainerConfig,
+)
+from src.config.paths import ROOT
+from src.config.schema import ConfigError
+from src.experiment.training import benchmark as benchmarking
+from src.experiment.training import run as train
+from src.launch.checks import check
+from src.launch.checks.model_files import NOTES, Notes, notes_of, write_notes
+from src.merge import merge
+from src.merge_adapter import merge as merge_adapter
+from src.policy.loading import prompting as asking
+from src.policy.prompting import fit_benchmark, fit_data, settle
+from src.problems import Problem, load_data
+from src.problems.training import digest
+from src.rollout.collector import Collector
+from src.run.checkpoints import MARK
+from src.run.processes import Ranks
+from src.run.records import iter_records
+from tests import chat_model, tiny
+from tests.fakes import BPE
+
+MINI = str(ROOT / "experiments" / "mini_base")
+
+
+@pytest.fixture(scope="module")
+def chat(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return chat_model.write(tmp_path_factory.mktemp("chat"))
+
+
+@pytest.fixture
+def printed(monkeypatch: pytest.MonkeyPatch) -> Console:
+    console = Console(record=True, width=400, quiet=False)
+    monkeypatch.setattr(asking, "console", console)
+    return console
+
+
+def evaluation(path: str, **model: Any) -> EvaluationConfig:
+    return EvaluationConfig(model=ModelConfig(path=path, **model))
+
+
+def style(path: str, **model: Any) -> str:
+    return settle(evaluation(path, **model))[0].model.prompt_style
+
+
+def copy_without(path: str, to: Path, name: str) -> str:
+    shutil.copytree(path, to)
+    (to / name).unlink()
+    return str(to)
+
+
+class TestStyle:
+    def test_of_the_mini_base_its_own(self) -> None:
+        assert style(MINI) == "mini"
+
+    def test_of_a_mini_policy_that_is_older_than_the_notes_its_tokenizers(self, tmp_path: Path) -> None:
+        assert style(copy_without(MINI, tmp_path / "old", NOTES)) == "mini"
+
+    def test_of_others_the_templates(self, chat: str) -> None:
+        assert style(chat) == "chat"
+
+    def test_of_others_without_a_template_plain(self, tmp_path: Path) -> None:
+        assert style(chat_model.write(tmp_path, None)) == "plain"
+
+    @pytest.mark.parametrize("chosen", ["plain", "chat_without_thinking"])
+    def test_of_a_model_that_was_trained_with_none_of_ours_what_is_asked_for(
+        self, chat: str, chosen: str
+    ) -> None:
+        assert check(evaluation(chat, prompt_style=chosen)) == []
+        assert style(chat, prompt_style=chosen) == chosen
+
+    def test_of_an_adapter_its_own_or_its_bases(self, chat: str, tmp_path: Path) -> None:
+        for name, base in (("a", chat), ("b", MINI)):
+            (tmp_path / name).mkdir()
+            says = {"base_model_name_or_path": base}
+            (tmp_path / name / "adapter_config.json").write_text(json.dumps(says))
+        assert style(str(tmp_path / "a")) == "chat"
+        assert style(str(tmp_path / "b")) == "mini"
+        write_notes(tmp_path / "a", Notes("plain"))
+        assert style(str(tmp_path / "a")) == "plain"
+
+    @pytest.mark.parametrize(
+        ("policy", "chosen", "says"),
+        [
+            ("chat", "mini", "model.prompt_style=mini: model.path={} is not of the mini family"),
+            ("mini", "plain", "=plain: model.path={} was trained with mini (cir.json), and"),
+            ("old", "plain", "=plain: model.path={} was trained with mini (its tokenizer)"),
+            ("trained", "chat", "=chat: model.path={} was trained with plain (cir.json), and"),
+            ("mini", "chat", "the tokenizer of model.path={} has no chat template; give model."),
+        ],
+    )  # fmt: skip
+    def test_another_is_refused_with_the_remedy(
+        self, chat: str, tmp_path: Path, policy: str, chosen: str, says: str
+    ) -> None:
+        """By files alone, before torch is imported; and again by what is loaded, of a model of the hub."""
+        trained = tmp_path / "trained"
+        shutil.copytree(chat, trained)
+        write_notes(trained, Notes("plain"))
+        old = copy_without(MINI, tmp_path / "old", NOTES)
+        path = {"chat": chat, "mini": MINI, "old": old, "trained": str(trained)}[policy]
+        cfg = evaluation(path, prompt_style=chosen)
+        for faults in (check(cfg), check(Config(model=cfg.model))):
+            assert [says.format(path) in fault for fault in faults] == [True]
+        with pytest.raises(ConfigError) as caught:
+            settle(cfg)
+        (fault,) = caught.value.faults
+        assert says.format(path) in fault
+        forced = replace(cfg, model=replace(cfg.model, force_prompt_style=True))
+        if chosen == "chat" and policy == "mini":
+            assert "has no chat template" in check(forced)[0]
+            return
+        assert "model.prompt_style=auto, or ask it so nevertheless by model.force_prompt_style=true" in fault
+        assert check(forced) == []
+        assert settle(forced)[0].model.prompt_style == chosen
+
+    @pytest.mark.parametrize(
+        ("content", "says"),
+        [
+            ("{", "its cir.json is damaged"),
+            ('{"a": 1}', "damaged"),
+            ('{"prompt_style": "x"}', "none of mini,"),
+        ],
+    )
+    def test_damaged_notes(self, tmp_path: Path, content: str, says: str) -> None:
+        (tmp_path / "config.json").write_text("{}")
+        (tmp_path / NOTES).write_text(content)
+        with pytest.raises(ConfigError, match=says):
+            check(evaluation(str(tmp_path)))
+
+    def test_a_model_that_is_nowhere_fails_as_it_did(self) -> None:
+        assert check(evaluation("org/not-there", prompt_style="mini")) == []
+
+    def test_a_resumed_run_goes_on_as_it_was_asked(self, chat: str, tmp_path: Path) -> None:
+        checkpoint = tmp_path / "checkpoints" / "step-1"
+        checkpoint.mkdir(parents=True)
+        (checkpoint / MARK).write_text('{"step": 1, "files": {}}')
+        cfg = Config(model=ModelConfig(path=chat), rollout=RolloutConfig(max_tokens=7000))
+        known = replace(cfg.model, prompt_style="plain", max_positions=9000)
+        (tmp_path / "config.json").write_text(json.dumps(asdict(replace(cfg, model=known))))
+        assert "has 4096 positions" in check(cfg)[0]
+        cfg.trainer.resume = str(tmp_path)
+        assert check(cfg) == []
+        settled = settle(cfg)[0].model
+        assert (settled.prompt_style, settled.max_positions) == ("plain", 9000)
+        cfg.model.prompt_style = "chat"
+        (fault,) = check(cfg)
+        assert f"was trained with plain (trainer.resume={tmp_path})" in fault
+
+
+def small(model: ModelConfig) -> Config:
+    """A run of one step of eight trajectories, evaluated before and after on six problems."""
+    return Config(
+        model=model,
+        data=DataConfig(train_size=8, heldout_size=6),
+        rollout=RolloutConfig(max_tokens=24, max_prompt_tokens=500),
+        sandbox=SandboxConfig(workers=1),
+        trainer=TrainerConfig(
+            steps=1, batch_size=8, samples_per_prompt=4, minibatches=1, micro_batch_size=4, learning_rate=1e-3
+        ),
+        evaluate=EvaluateConfig(modes=["free"], phases=["after"]),
+    )
+
+
+@pytest.mark.parametrize("rank", [0, 4])
+def test_a_checkpoint_alone_is_asked_as_in_its_training(
+    rank: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A chat model of 512 positions, trained with 600; whole weights, and an adapter, merged, too."""
+    asked: list[tuple[str, str, list[int]]] = []
+    ask = Collector.prompt_ids
+
+    def prompt_ids(self: Collector, problem: Problem, mode: str) -> list[int]:
+        asked.append((problem.id, mode, ask(self, problem, mode)))
+        return asked[-1][-1]
+
+    monkeypatch.setattr(Collector, "prompt_ids", prompt_ids)
+    base = chat_model.write(tmp_path / "base", max_position_embeddings=512)
+    cfg = small(ModelConfig(base, max_positions=600, lora=LoRAConfig(rank=rank)))
+    cfg.tracking.mode = "none"
+    summary = train(cfg, tmp_path / "run")
+    heldout = {problem.id for problem in load_data(cfg.data).heldout}
+    in_training = sorted(one for one in asked if one[0] in heldout)
+    assert len(in_training) == 6
+    assert summary["settings"]["prompt_style"] == "chat"
+    assert summary["prompt"]["text"].startswith("<|im_start|>system\nSolve the problem step by step")
+    assert summary["prompt"]["text"].endswith("<|im_end|>\n<|im_start|>assistant\n")
+    assert json.loads((tmp_path / "run" / "config.json").read_text())["model"]["prompt_style"] == "chat"
+    assert {one.prompt_style for one in iter_records(tmp_path / "run" / "trajectories.jsonl")} == {"chat"}
+
+    paths = [tmp_path / "run" / "checkpoints" / "step-1"]
+    assert notes_of(str(paths[0]), None) == (Notes("chat", 600) if rank else Notes("chat"))
+    if rank:
+        paths.append(tmp_path / "merged")
+        merge_adapter(paths[0], paths[1])
+        assert notes_of(str(paths[1]), None) == Notes("chat")
+    for path in paths:
+        asked.clear()
+        again = EvaluationConfig(
+            model=ModelConfig(path=str(path)),
+            benchmark=BenchmarkConfig(size=6),
+            engine=EngineConfig(kind="transformers"),
+            rollout=cfg.rollout,
+            sandbox=cfg.sandbox,
+            evaluate=EvaluateConfig(modes=["free"]),
+        )
+        assert check(again) == []
+        summary = benchmarking.run(again, tmp_path / f"evaluation-{path.name}")
+        assert sorted(asked) == in_training
+        assert summary["settings"]["prompt_style"] == "chat"
+
+
+PLENTY = 1000
+
+
+def long_config(limit: int, **trainer: Any) -> Config:
+    """Settled, of the mini family: prompts have 28 to 104 tokens or so."""
+    cfg = tiny.config(**trainer)
+    cfg.data = DataConfig(train_size=64, heldout_size=12)
+    cfg.rollout.max_prompt_tokens = limit
+    return cfg
+
+
+def mini_tokenizer() -> Any:
+    return settle(evaluation(MINI))[1].tokenizer
+
+
+class Other(Ranks):
+    """A second process, to which the first one says ``said``."""
+
+    first = False
+
+    def __init__(self, said: Any) -> None:
+        super().__init__()
+        self.said = said
+
+    def of_first(self, value: Any) -> Any:
+        return self.said
+
+
+class Recording(Ranks):
+    """The first process; ``said`` is what it tells the others."""
+
+    def of_first(self, value: Any) -> Any:
+        self.said = value
+        return value
+
+
+class TestLongPrompts:
+    def limit(self, name: str = "train") -> tuple[int, int]:
+        """A limit that some problems are over, and the longest prompt."""
+        cfg = long_config(PLENTY)
+        problems = getattr(load_data(cfg.data), name)
+        modes = [cfg.rollout.mode] if name == "train" else cfg.evaluate.modes
+        lengths = sorted(asking.prompt_lengths(mini_tokenizer(), problems, modes, "mini"))
+        assert lengths[0] < lengths[len(lengths) // 2] < lengths[-1]
+        return lengths[len(lengths) // 2], lengths[-1]
+
+    def test_where_all_fit_nothing_changes(self, printed: Console) -> None:
+        cfg = long_config(PLENTY)
+        data = load_data(cfg.data)
+        fitted = fit_data(data, cfg, mini_tokenizer(), Ranks())
+        assert (fitted.train, fitted.heldout, fitted.line) == (data.train, data.heldout, data.line)
+        nothing = {"count": 0, "of": 64, "max_prompt_tokens": PLENTY, "problems": []}
+        assert fitted.report["train"] == data.report["train"] | {"long_prompts": nothing}
+        assert printed.export_text() == ""
+
+    def test_dropped_they_are_counted_and_named_and_the_order_stays(self, printed: Console) -> None:
+        limit, longest = self.limit()
+        cfg = long_config(limit)
+        cfg.data.heldout.long_prompts = "drop"
+        data = load_data(cfg.data)
+        first = Recording()
+        fitted = fit_data(data, cfg, mini_tokenizer(), first)
+        left_out = fitted.report["train"]["long_prompts"]
+        names = [one["id"] for one in left_out["problems"]]
+        assert left_out["problems"][0]["tokens"] == longest
+        assert 0 < left_out["count"] == len(names) < left_out["of"] == 64
+        assert all(one["tokens"] > limit for one in left_out["problems"])
+        assert fitted.train == [one for one in data.train if one.id not in names]
+        assert len(fitted.train) == 64 - len(names)
+        assert fitted.report["train"]["used"] == len(fitted.train)
+        assert fitted.report["train"]["digest"] == digest(fitted.train) != digest(data.train)
+        said = printed.export_text().splitlines()
+        assert said[0].startswith(
+            f"{len(fitted.train)} problems to train on: the prompts of {len(names)} of 64"
+        )
+        assert f"more than rollout.max_prompt_tokens={limit} tokens; the longest, {names[0]!r}" in said[0]
+        assert len(said) == 2, "one line for each of the two"
+        assert fitted == fit_data(data, cfg, None, Other(first.said)), "others do as the first says"
+
+    def test_refused_they_are_one_error(self) -> None:
+        limit, longest = self.limit()
+        cfg = long_config(limit)
+        cfg.data.long_prompts = "refuse"
+        with pytest.raises(ConfigError) as caught:
+            fit_data(load_data(cfg.data), cfg, mini_tokenizer(), Ranks())
+        trained, held = caught.value.faults
+        assert trained.startswith("data.long_prompts=refuse: the prompts of ")
+        assert (
+            f"give rollout.max_prompt_tokens={longest}, or leave them out by data.long_prompts=drop"
+            in trained
+        )
+        assert held.startswith("data.heldout.long_prompts=refuse: the prompts of ")
+
+    def test_a_run_does_not_go_without_its_held_out_problems_unless_it_is_told_to(self) -> None:
+        limit, _ = self.limit("heldout")
+        cfg = long_config(limit)
+        with pytest.raises(ConfigError, match=r"data\.heldout\.long_prompts=refuse: the prompts") as caught:
+            fit_data(load_data(cfg.data), cfg, mini_tokenizer(), Ranks())
+        assert len(caught.value.faults) == 1
+
+    def test_too_few_are_left(self) -> None:
+        limit, _ = self.limit()
+        cfg = long_config(limit, batch_size=256, micro_batch_size=4)  # 64 problems
+        cfg.data.heldout.long_prompts = "drop"
+        with pytest.raises(
+            ConfigError, match=r"are left, fewer than the 64 of one rollout step; give rollout\."
+        ):
+            fit_data(load_data(cfg.data), cfg, mini_tokenizer(), Ranks())
+        cfg.rollout.max_prompt_tokens = 3
+        with pytest.raises(ConfigError) as caught:
+            fit_data(load_data(cfg.data), cfg, mini_tokenizer(), Ranks())
+        trained, held = caught.value.faults
+        assert "; 0 are left, fewer than" in trained
+        assert "; 0 are left, none;" in held
+
+    def test_a_mode_of_the_evaluation_counts(self) -> None:
+        """What is too long in one mode is left out in all, so that arms have the same problems."""
+        tokenizer = chat_model.tokenizer()
+        cfg = EvaluationConfig(
+            model=ModelConfig(prompt_style="plain"), benchmark=BenchmarkConfig(long_prompts="drop")
+        )
+        of = {
+            mode: list(asking.prompt_lengths(tokenizer, chat_model.PROBLEMS, [mode], "plain"))
+            for mode in ("text", "code")
+        }
+        limit = max(of["text"])
+        assert limit < max(of["code"])
+        cfg.rollout.max_prompt_tokens = limit
+        cfg.evaluate.modes = ["text", "code"]
+        kept, found = fit_benchmark(chat_model.PROBLEMS, cfg, tokenizer)
+        assert [one.id for one in kept] == [
+            one.id for one, length in zip(chat_model.PROBLEMS, of["code"], strict=True) if length <= limit
+        ]
+        assert set(found.tokens.values()) == {length for length in of["code"] if length > limit}
+        cfg.evaluate.modes = ["text"]
+        assert fit_benchmark(chat_model.PROBLEMS, cfg, tokenizer)[0] == chat_model.PROBLEMS
+
+
+def test_an_evaluation_says_what_it_leaves_out_in_every_shard(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, printed: Console
+) -> None:
+    cfg = EvaluationConfig(
+        model=ModelConfig(path=MINI),
+        benchmark=BenchmarkConfig(size=9),
+        engine=EngineConfig(kind="transformers"),
+        sandbox=SandboxConfig(workers=1),
+        rollout=RolloutConfig(max_tokens=24, max_prompt_tokens=45),
+        evaluate=EvaluateConfig(modes=["code"], temperature=0.0),
+    )
+    with monkeypatch.context() as patch:
+        patch.setattr(benchmarking, "load_model", lambda cfg: pytest.fail("the model is loaded"))
+        for part in ("0/2", "1/2"):
+            refused = replace(cfg, evaluate=replace(cfg.evaluate, shard=part))
+            with pytest.raises(ConfigError, match=r"benchmark\.long_prompts=refuse: the prompts of . of 9"):
+                benchmarking.run(refused, tmp_path / "refused")
+    cfg.benchmark.long_prompts = "drop"
+    summaries = []
+    for part in ("0/2", "1/2"):
+        shard = replace(cfg, evaluate=replace(cfg.evaluate, shard=part))
+        summaries.append(benchmarking.run(shard, tmp_path / part[0]))
+    merged = merge([tmp_path / "0", tmp_path / "1"], tmp_path / "merged")
+    left_out = merged["left_out"]
+    assert 0 < left_out["count"] < left_out["of"] == 9
+    assert merged["results"]["code"]["n"] == 9 - left_out["count"]
+    assert [one["left_out"] for one in summaries] == [left_out] * 2
+    assert f"the prompts of {left_out['count']} of 9 problems have more than" in printed.export_text()
+
+
+def test_a_run_whose_prompts_are_refused_loads_no_model(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("src.experiment.training.load_model", lambda cfg: pytest.fail("the model is loaded"))
+    cfg = small(ModelConfig(MINI))
+    cfg.tracking.mode = "none"
+    cfg.rollout.max_prompt_tokens = 45
+    with pytest.raises(ConfigError, match=r"data\.heldout\.long_prompts=refuse: the prompts of . of 6"):
+        train(cfg, tmp_path)
+
+
+def test_the_tests_tokenizer_is_not_taken_for_the_mini_familys(tmp_path: Path) -> None:
+    tiny.model().save_pretrained(tmp_path)
+    BPE.tokenizer.save_pretrained(tmp_path)
+    assert style(str(tmp_path)) == "plain"
