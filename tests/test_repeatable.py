@@ -7,10 +7,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from tests.test_records import RECORD, write
 
 from experiments.repeatable.check import compare, main
 from src.run.records import ExecutionRecord, LineWriter, RecordError, SegmentRecord, TrajectoryRecord
+from tests.run.test_records import RECORD, write
 
 SEGMENTS = [SegmentRecord("policy", "so\n```python\nx\n```", 5), SegmentRecord("sandbox", "NameError", 3)]
 ERROR = ExecutionRecord("error", 0.1, "NameError")

@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.test_records import RECORD
 
 from analysis.caveats import caveats
 from analysis.data import Source, load, load_arms
 from src.experiment.evaluation import Results
 from src.run.console import comparison
 from src.run.records import ExecutionRecord, RecordWriter, SegmentRecord, TrajectoryRecord
+from tests.run.test_records import RECORD
 
 RAN = ExecutionRecord("ok", 0.1, None)
 WHOLE = [

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import polars as pl
 import pytest
-from tests.test_records import RECORD
 
 from analysis import data
 from analysis.config import AnalysisConfig
@@ -16,6 +15,7 @@ from analysis.data import AnalysisError, Source, load, load_arms
 from experiments.analysis import synthetic
 from src.config.schema import ConfigError, build
 from src.run.records import ExecutionRecord, RecordError, RecordWriter, SegmentRecord, read_records
+from tests.run.test_records import RECORD
 
 
 @pytest.fixture

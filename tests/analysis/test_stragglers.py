@@ -8,10 +8,10 @@ from pathlib import Path
 
 import polars as pl
 import pytest
-from tests.test_records import RECORD
 
 from src.run.records import RecordWriter
 from tests.analysis.test_scripts import run
+from tests.run.test_records import RECORD
 
 LATE = {"base": [("p0", 0), ("p0", 2), ("p3", 1)], "rl": []}
 

@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.test_records import RECORD
 
 from src.config import (
     BenchmarkConfig,
@@ -32,6 +31,7 @@ from src.merge import merge
 from src.problems import load_benchmark
 from src.run.records import iter_records
 from tests.fakes import problem
+from tests.run.test_records import RECORD
 
 CONFIG = EvaluationConfig(
     model=ModelConfig(path=str(ROOT / "experiments" / "mini_base"), prompt_style="mini"),

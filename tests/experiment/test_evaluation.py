@@ -6,10 +6,10 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from tests.test_records import RECORD
 
 from src.experiment.evaluation import accuracy_interval, summary
 from src.run.console import comparison, size
+from tests.run.test_records import RECORD
 
 
 def wilson(right: int, n: int) -> tuple[float, float]:

@@ -10,7 +10,6 @@ import pytest
 import torch
 from peft import PeftModel
 from safetensors.torch import load_file
-from tests.test_processes import launch
 
 from src.config import Config, EvaluationConfig, LoRAConfig, ModelConfig
 from src.config.schema import ConfigError
@@ -20,6 +19,7 @@ from src.run import checkpoints
 from src.run.records import read_records
 from tests import tiny
 from tests.adapters import base_of, changed
+from tests.experiment.test_several_processes import launch
 
 
 @pytest.fixture

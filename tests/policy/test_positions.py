@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 import torch
-from tests.test_entry import Shop, one_message
 from transformers import AutoConfig, GPT2Config
 
 from src.config import Config, EngineConfig, EvaluationConfig, ModelConfig, RolloutConfig
@@ -22,6 +21,7 @@ from src.rollout.engines.colocated import llm_settings
 from tests import chat_model
 from tests.compositions import composed, evaluation, refusal, values
 from tests.fakes import BPE
+from tests.launch.test_entry import Shop, one_message
 from tests.rollout.server import TableServer
 from tests.rollout.test_engine_vllm_server import client
 

@@ -16,7 +16,6 @@ from xml.etree import ElementTree
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.test_records import RECORD
 
 from src.config import BenchmarkConfig, DataConfig, EvaluateConfig, FieldsConfig, HeldoutConfig, ModelConfig
 from src.config.paths import ROOT
@@ -25,6 +24,7 @@ from src.problems import Problem, ProblemError, load_problems
 from src.problems.difficulty import Tally, histogram, tally, verdict, wilson
 from src.problems.filter import FilterConfig, run
 from src.run.records import RecordWriter, TrajectoryRecord
+from tests.run.test_records import RECORD
 
 K = 8
 # correct of K trajectories, by problem; the last two lack some

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from tests.test_records import RECORD
 
 from src.rollout.metrics import summarise
 from src.run.records import ExecutionRecord
+from tests.run.test_records import RECORD
 
 OK, ERROR, LOST = (ExecutionRecord(status, 0.1, None) for status in ("ok", "error", "infrastructure"))
 

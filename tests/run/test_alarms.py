@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 from hydra import compose, initialize_config_dir
-from tests.test_records import RECORD
 
 from src.config import AlarmConfig, Config, RuleConfig
 from src.config.paths import ROOT
@@ -13,6 +12,7 @@ from src.launch.checks import check
 from src.rollout.metrics import summarise
 from src.run.alarms import AlarmError, Alarms, build_alarms, stop_if_asked
 from src.trainer.grpo_settings import TRL_METRICS
+from tests.run.test_records import RECORD
 
 LOW = RuleConfig(name="low", metric="x", below=0.1, steps=3, says="look at x")
 HIGH = RuleConfig(name="high", metric="y", above=1.0, action="stop", says="look at y")

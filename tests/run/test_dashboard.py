@@ -10,11 +10,11 @@ import sys
 from pathlib import Path
 
 import pytest
-from tests.test_experiment import SMALL
 
 from src.config import Config, TrackingConfig
 from src.config.paths import ROOT
 from src.run.tracking import Tracker
+from tests.experiment.test_training import SMALL
 from tests.wandb_file import history
 
 # one training step, and one evaluation of two problems
