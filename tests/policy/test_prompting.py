@@ -26,13 +26,13 @@ from src.config import (
 )
 from src.config.paths import ROOT
 from src.config.schema import ConfigError
-from src.experiment.training import benchmark as benchmarking
+from src.experiment import benchmark as benchmarking
 from src.experiment.training import run as train
 from src.launch.checks import check
 from src.launch.checks.model_files import NOTES, Notes, notes_of, write_notes
 from src.merge import merge
 from src.merge_adapter import merge as merge_adapter
-from src.policy.loading import prompting as asking
+from src.policy import prompting as asking
 from src.policy.prompting import fit_benchmark, fit_data, settle
 from src.problems import Problem, load_data
 from src.problems.training import digest

@@ -8,7 +8,7 @@ import pytest
 from transformers import AutoTokenizer
 
 from src.config.paths import ROOT
-from src.policy.loading import prompts
+from src.policy import prompts
 from src.policy.prompts import prompt_ids, prompt_lengths
 from src.problems.prompts import MODES, build_prompt
 from tests import chat_model

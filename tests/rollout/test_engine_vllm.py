@@ -29,7 +29,7 @@ from src.config import (
     SandboxConfig,
 )
 from src.config.paths import ROOT
-from src.experiment.training import benchmark as benchmarking
+from src.experiment import benchmark as benchmarking
 from src.policy.adapters import add_adapter
 from src.policy.codec import TokenCodec
 from src.policy.loading import load_codec, load_model
