@@ -207,7 +207,7 @@ def test_closing_ends_the_processes_and_what_they_do() -> None:
 def test_a_process_that_cannot_start_is_an_error_that_says_why(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(grader_module, "_ROOT", tmp_path)
+    monkeypatch.setattr(grader_module, "ROOT", tmp_path)
     with Grader(1, 5.0) as grader, pytest.raises(GraderError, match="No module named 'src'"):
         grader.grade([("x", "y")])
 
