@@ -253,7 +253,7 @@ def derive(table: pl.DataFrame) -> pl.DataFrame:
     """
     segment, execution = pl.element().struct, pl.element().struct
     mine = pl.col("segments").list.filter(segment.field("author") == "policy")
-    theirs = pl.col("segments").list.filter(segment.field("author") == "sandbox")
+    theirs = pl.col("segments").list.filter(segment.field("author") != "policy")
     statuses = pl.col("executions").list.eval(execution.field("status"))
     programs = mine.list.eval(segment.field("text").str.extract(_CODE, 1)).list.head(
         pl.col("executions").list.len()

@@ -7,6 +7,7 @@ A field's type, and through :func:`~src.config.schema.option` the values that it
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 from src.config.hardware import HardwareConfig
 from src.config.named import named_benchmark
@@ -24,6 +25,7 @@ from src.config.problems import (
 )
 from src.config.rollout import EngineConfig, RolloutConfig, VLLMConfig, VLLMServerConfig
 from src.config.sandbox import DockerConfig, RayConfig, SandboxConfig, SandboxFusionConfig
+from src.config.tools import default_format, default_tools
 from src.config.training import (
     AlarmConfig,
     CurriculumConfig,
@@ -77,6 +79,8 @@ class Config:
     model: ModelConfig = field(default_factory=ModelConfig)
     data: DataConfig = field(default_factory=DataConfig)
     engine: EngineConfig = field(default_factory=EngineConfig)
+    tools: dict[str, Any] = field(default_factory=default_tools)
+    format: dict[str, Any] = field(default_factory=default_format)
     rollout: RolloutConfig = field(default_factory=RolloutConfig)
     sandbox: SandboxConfig = field(default_factory=SandboxConfig)
     curriculum: CurriculumConfig = field(default_factory=CurriculumConfig)
@@ -96,6 +100,8 @@ class EvaluationConfig:
     model: ModelConfig = field(default_factory=ModelConfig)
     benchmark: BenchmarkConfig = field(default_factory=BenchmarkConfig)
     engine: EngineConfig = field(default_factory=EngineConfig)
+    tools: dict[str, Any] = field(default_factory=default_tools)
+    format: dict[str, Any] = field(default_factory=default_format)
     rollout: RolloutConfig = field(default_factory=RolloutConfig)
     sandbox: SandboxConfig = field(default_factory=SandboxConfig)
     reward: RewardConfig = field(default_factory=RewardConfig)

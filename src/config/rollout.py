@@ -51,7 +51,7 @@ class RolloutConfig:
     max_prompt_tokens: int = option(1024, at_least=1)
     temperature: float = option(1.0, above=0)
     top_p: float = option(1.0, above=0, at_most=1)
-    boundary: str = option("fence", choices=("fence", "post_hoc", "stop_string"))  # src/rollout/stopping.py
+    boundary: str = option("exact", choices=("exact", "post_hoc", "stop_string"))  # boundary_rule.py
     mask: str = option("exact", choices=("exact", "none"))  # none: feedback is trained on too
     over_budget: str = option("continue", choices=("continue", "stop", "notice"))
     feedback_chars: int = option(400, at_least=16)

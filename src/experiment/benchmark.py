@@ -6,6 +6,7 @@ import json
 import time
 from collections import Counter, defaultdict
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
@@ -17,6 +18,7 @@ from rich.markup import escape
 from src.config import EvaluationConfig
 from src.config.schema import ConfigError, build, show
 from src.experiment.evaluation import Results, evaluate
+from src.formats.build import build_format
 from src.policy.loading import load_model, whole_model
 from src.policy.prompting import first_prompt, fit_benchmark, settle
 from src.problems import Problem, answers_taken, load_benchmark
@@ -29,6 +31,7 @@ from src.run import provenance
 from src.run.console import comparison, console, progress
 from src.run.records import RecordWriter, iter_records, write_json
 from src.sandbox import build_sandbox
+from src.tools.build import build_tools
 
 PHASE = "evaluate"
 RECORDS, SUMMARY = "trajectories.jsonl", "summary.json"
@@ -87,31 +90,33 @@ def run(cfg: EvaluationConfig, run_dir: Path) -> dict[str, Any]:
         console.print(escape(answers_taken(taken)))
     if cfg.benchmark.kind != "mini":
         refuse_unreadable(problems, cfg.benchmark.fields, "benchmark", cfg.reward.grade_seconds)
-    # of all, in every shard: each leaves out the same, or refuses at once
-    problems, left_out = fit_benchmark(problems, cfg, codec.tokenizer)
-    prompt = first_prompt(codec, problems[0], cfg.evaluate.modes, cfg.model)
-    problems = shard(problems, cfg.evaluate.shard)
-    provenance.save(cfg, run_dir)
-    llm, model = None, None
-    if kind == "vllm":
-        with whole_model(cfg.model, run_dir) as whole:
-            llm = load_llm(cfg.engine, whole, cfg.rollout, cfg.evaluate.seed)
-    elif kind == "transformers":
-        model = load_model(cfg.model).to("cuda" if torch.cuda.is_available() else "cpu")
-    results = {}
-    with (
-        build_sandbox(cfg.sandbox) as sandbox,
-        Grader(cfg.reward.grade_workers, cfg.reward.grade_seconds) as grader,
-        RecordWriter(run_dir / RECORDS) as writer,
-        Engines(kind, cfg.engine, cfg.rollout, codec, model=model, llm=llm) as engines,
-        progress() as bar,
-    ):
+    with ExitStack() as stack:
+        sandbox = stack.enter_context(build_sandbox(cfg.sandbox))
         console.print(f"sandbox: {sandbox.jail}, {sandbox.workers} workers; engine: {kind}")
+        tools = build_tools(cfg.tools, sandbox)
+        stack.callback(tools.close)
+        form = build_format(cfg.format, list(tools), codec.tokenizer, cfg.model.prompt_style)
+        # of all, in every shard: each leaves out the same, or refuses at once
+        problems, left_out = fit_benchmark(problems, cfg, codec.tokenizer, form)
+        prompt = first_prompt(codec, problems[0], cfg.evaluate.modes, cfg.model, form)
+        problems = shard(problems, cfg.evaluate.shard)
+        provenance.save(cfg, run_dir)
+        llm, model = None, None
+        if kind == "vllm":
+            with whole_model(cfg.model, run_dir) as whole:
+                llm = load_llm(cfg.engine, whole, cfg.rollout, cfg.evaluate.seed)
+        elif kind == "transformers":
+            model = load_model(cfg.model).to("cuda" if torch.cuda.is_available() else "cpu")
+        grader = stack.enter_context(Grader(cfg.reward.grade_workers, cfg.reward.grade_seconds))
+        writer = stack.enter_context(RecordWriter(run_dir / RECORDS))
+        engines = stack.enter_context(Engines(kind, cfg.engine, cfg.rollout, codec, model=model, llm=llm))
+        bar = stack.enter_context(progress())
         engine = engines.make(cfg.evaluate.temperature, cfg.evaluate.top_p)
+        results = {}
         for mode in cfg.evaluate.modes:
             rollout = replace(cfg.rollout, tools=mode != "text")
             style = cfg.model.prompt_style
-            collector = Collector(engine, sandbox, grader, codec, rollout, cfg.reward, style, writer)
+            collector = Collector(engine, tools, form, grader, codec, rollout, cfg.reward, style, writer)
             done = earlier.done[mode]
             total = len(problems) * cfg.evaluate.k
             task = bar.add_task(f"evaluating, {mode}", total=total, completed=len(done), meter=collector)

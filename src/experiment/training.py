@@ -19,6 +19,7 @@ from src.config import Config
 from src.config.command_line import shown
 from src.config.schema import ConfigError, show
 from src.experiment.evaluation import Results, evaluate
+from src.formats.build import build_format
 from src.launch import resumption
 from src.policy.loading import load_model
 from src.policy.prompting import first_prompt, fit_data, settle
@@ -36,6 +37,7 @@ from src.run.processes import Ranks
 from src.run.records import LineWriter, RankWriter, last_attempt, read_metrics, write_json
 from src.run.tracking import Tracker
 from src.sandbox import build_sandbox
+from src.tools.build import build_tools
 from src.trainer import CIRTrainer
 from src.trainer.callbacks import AtStart, MetricsCallback, StopCallback
 from src.trainer.curriculum import build_curriculum
@@ -76,12 +78,15 @@ def run(cfg: Config, run_dir: Path) -> dict[str, Any]:
         console.print(data.line)
         if ranks.first:
             refuse_unreadable_data(data, cfg.data, cfg.reward.grade_seconds)
-        data = fit_data(data, cfg, codec.tokenizer, ranks)
-        prompt = first_prompt(codec, data.train[0], [cfg.rollout.mode], cfg.model)
-        if ranks.first:
-            write_json(run_dir / DATA, data.report)
         sandbox = stack.enter_context(build_sandbox(cfg.sandbox))
         console.print(f"sandbox: {sandbox.jail}, {sandbox.workers} workers")
+        tools = build_tools(cfg.tools, sandbox)
+        stack.callback(tools.close)
+        form = build_format(cfg.format, list(tools), codec.tokenizer, cfg.model.prompt_style)
+        data = fit_data(data, cfg, codec.tokenizer, form, ranks)
+        prompt = first_prompt(codec, data.train[0], [cfg.rollout.mode], cfg.model, form)
+        if ranks.first:
+            write_json(run_dir / DATA, data.report)
         grader = stack.enter_context(Grader(cfg.reward.grade_workers, cfg.reward.grade_seconds))
         writer = stack.enter_context(RankWriter(run_dir / RECORDS, ranks))
         metrics_file = stack.enter_context(LineWriter(run_dir / METRICS)) if ranks.first else None
@@ -128,7 +133,7 @@ def run(cfg: Config, run_dir: Path) -> dict[str, Any]:
             rollout = cfg.rollout if mode is None else replace(cfg.rollout, tools=mode != "text")
             engine = engines.make(sampling.temperature, sampling.top_p)
             style = cfg.model.prompt_style
-            return Collector(engine, sandbox, grader, codec, rollout, cfg.reward, style, writer)
+            return Collector(engine, tools, form, grader, codec, rollout, cfg.reward, style, writer)
 
         trainer = CIRTrainer(
             cfg,

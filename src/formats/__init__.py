@@ -1,0 +1,8 @@
+"""How calls of tools and their results look in text; one module a format (docs/formats.md)."""
+
+from src.formats.base import Format, Piece, RawCall, Scanner, Span
+from src.formats.fence import FenceFormat
+from src.formats.hermes import HermesFormat
+from src.formats.tags import TagFormat
+
+__all__ = ["FenceFormat", "Format", "HermesFormat", "Piece", "RawCall", "Scanner", "Span", "TagFormat"]

@@ -6,6 +6,8 @@ import copy
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
+from src.formats.base import Piece
+
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
@@ -97,6 +99,12 @@ class TokenCodec:
             return ids
         # A normaliser changed the text, or the tokenizer put in a leading space.
         return self._encode_singly(data)
+
+    def encode_piece(self, piece: Piece) -> list[int]:
+        """Ids of a piece of a result; control tokens in it are such if the format means them to be."""
+        if not piece.control:
+            return self.encode(piece.text)
+        return list(self.tokenizer.encode(piece.text, add_special_tokens=False))
 
     def encode_bytes(self, data: bytes) -> list[int]:
         """Ids that stand for exactly ``data``, which need not be valid UTF-8.

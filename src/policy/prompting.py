@@ -14,6 +14,7 @@ from transformers.utils import cached_file
 
 from src.config import Config, EvaluationConfig, ModelConfig
 from src.config.schema import ConfigError
+from src.formats.base import Format
 from src.launch.checks import prompting
 from src.launch.checks.model_files import NOTES, Notes, has_mini_tokens, read_notes
 from src.launch.checks.policy import base_of
@@ -96,11 +97,15 @@ class LeftOut:
 
 
 def measure(
-    problems: Sequence[Problem], modes: Sequence[str], cfg: Config | EvaluationConfig, tokenizer: Any
+    problems: Sequence[Problem],
+    modes: Sequence[str],
+    cfg: Config | EvaluationConfig,
+    tokenizer: Any,
+    form: Format,
 ) -> LeftOut:
     """Measure the prompts of ``problems`` in all ``modes``; what is too long in one of them is left out."""
     limit = cfg.rollout.max_prompt_tokens
-    lengths = list(prompt_lengths(tokenizer, problems, modes, cfg.model.prompt_style)) if modes else []
+    lengths = list(prompt_lengths(tokenizer, problems, modes, cfg.model.prompt_style, form)) if modes else []
     found = {one.id: length for one, length in zip(problems, lengths, strict=bool(modes)) if length > limit}
     return LeftOut(found, len(problems), limit)
 
@@ -110,7 +115,7 @@ def fitting(problems: Sequence[Problem], found: LeftOut) -> list[Problem]:
     return [problem for problem in problems if problem.id not in found.tokens]
 
 
-def fit_data(data: Data, cfg: Config, tokenizer: Any, ranks: Ranks) -> Data:
+def fit_data(data: Data, cfg: Config, tokenizer: Any, form: Format, ranks: Ranks) -> Data:
     """Return the problems of a run whose prompts fit, the same in all processes; says what is left out.
 
     Raises:
@@ -119,7 +124,7 @@ def fit_data(data: Data, cfg: Config, tokenizer: Any, ranks: Ranks) -> Data:
     asked = {"train": (data.train, [cfg.rollout.mode]), "heldout": (data.heldout, cfg.evaluate.modes)}
     # the first process says what the others leave out: a step must mean the same problems to all
     found = ranks.of_first(
-        {name: measure(*one, cfg, tokenizer) for name, one in asked.items()} if ranks.first else {}
+        {name: measure(*one, cfg, tokenizer, form) for name, one in asked.items()} if ranks.first else {}
     )
     train, heldout = fitting(data.train, found["train"]), fitting(data.heldout, found["heldout"])
     prompts = cfg.trainer.batch_size // cfg.trainer.samples_per_prompt
@@ -137,14 +142,14 @@ def fit_data(data: Data, cfg: Config, tokenizer: Any, ranks: Ranks) -> Data:
 
 
 def fit_benchmark(
-    problems: Sequence[Problem], cfg: EvaluationConfig, tokenizer: Any
+    problems: Sequence[Problem], cfg: EvaluationConfig, tokenizer: Any, form: Format
 ) -> tuple[list[Problem], LeftOut]:
     """Return the problems of a benchmark whose prompts fit in every mode, and what is left out.
 
     Raises:
         ConfigError: ``benchmark.long_prompts`` refuses them, or none is left.
     """
-    found = measure(problems, cfg.evaluate.modes, cfg, tokenizer)
+    found = measure(problems, cfg.evaluate.modes, cfg, tokenizer, form)
     kept = fitting(problems, found)
     _refuse(*_faults("benchmark.long_prompts", cfg.benchmark.long_prompts, found, len(kept)))
     if found.tokens:
@@ -179,13 +184,13 @@ def _say(line: str) -> None:
 
 
 def first_prompt(
-    codec: TokenCodec, problem: Problem, modes: Sequence[str], cfg: ModelConfig
+    codec: TokenCodec, problem: Problem, modes: Sequence[str], cfg: ModelConfig, form: Format
 ) -> dict[str, Any] | None:
     """Print a problem's prompt in the first mode as the policy reads it, control tokens too; return it."""
     if not modes:
         return None
     mode = modes[0]
-    (ids,) = prompt_ids(codec.tokenizer, [problem], mode, cfg.prompt_style)
+    (ids,) = prompt_ids(codec.tokenizer, [problem], mode, cfg.prompt_style, form)
     text = b"".join(map(codec.bytes_of, ids)).decode("utf-8", errors="replace")
     console.print(
         f"first prompt (model.prompt_style={cfg.prompt_style}, mode {mode}, {len(ids)} tokens):",

@@ -1,15 +1,16 @@
 r"""Answers of the policy: how they are found in its text. ``Grader`` compares them with the gold answer.
 
 This package is the only place that extracts and grades answers (invariant 6 of the design): what counts is
-the last ``\boxed`` or ``\fbox`` that the policy wrote outside its Python and output blocks.
+the last ``\boxed`` or ``\fbox`` that the policy wrote outside its calls and results.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
-from src.formats.fences import code_spans
+from src.formats.base import Span
+from src.formats.fence_grammar import fence_spans
 from src.problems.boxes import last_box
 from src.rewards.grader import Grade, Grader, GraderError
 
@@ -18,19 +19,22 @@ __all__ = ["Grade", "Grader", "GraderError", "extract_answer", "last_integer"]
 _INTEGER = re.compile(r"(?<![\w.])-?\d+(?:,\d{3})*(?![\w]|\.\d)")
 
 
-def extract_answer(policy_texts: Sequence[str]) -> str | None:
-    r"""Return the content of the last box in ``policy_texts`` outside fenced blocks, or None.
+def extract_answer(
+    policy_texts: Sequence[str], spans: Callable[[str], Sequence[Span]] = fence_spans
+) -> str | None:
+    r"""Return the content of the last box in ``policy_texts`` outside calls and results, or None.
 
     The last ``\boxed`` or ``\fbox`` decides: if it is empty, or its braces never close (the text was cut),
     there is no answer, whatever was boxed before. Of nested boxes the outermost is the answer. ``\boxed 7``
-    and ``\boxed\frac12`` count, up to the end of the formula. A box may not reach across a fenced block or
+    and ``\boxed\frac12`` count, up to the end of the formula. A box may not reach across a block or
     from one text to the next. Takes time linear in the length of the texts.
 
     Args:
-        policy_texts: texts of the policy's segments, in order; each starts outside any fenced block.
+        policy_texts: texts of the policy's segments, in order; each starts outside any block.
+        spans: the blocks of a text, of the format that it is written in.
     """
     for text in reversed(policy_texts):
-        for piece in reversed(list(_outside_blocks(text))):
+        for piece in reversed(list(_outside_blocks(text, spans))):
             if "boxed" in piece or "fbox" in piece:
                 found, answer = last_box(piece)
                 if found:
@@ -48,9 +52,9 @@ def last_integer(policy_texts: Sequence[str]) -> str | None:
     return numbers[-1].replace(",", "") if numbers else None
 
 
-def _outside_blocks(text: str) -> Iterator[str]:
+def _outside_blocks(text: str, spans: Callable[[str], Sequence[Span]]) -> Iterator[str]:
     position = 0
-    for span in code_spans(text):
+    for span in spans(text):
         yield text[position : span.start]
         position = span.end
     yield text[position:]

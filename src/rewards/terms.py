@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 
 from src.config import RewardConfig
+from src.problems import Problem
 
 
 @dataclass(frozen=True)
@@ -20,6 +21,9 @@ class Outcome:
     Attributes:
         correct: the answer is equivalent to the gold answer.
         answer: what the policy boxed, or None.
+        problem: its text, gold answer, subject, level.
+        programs: what was called, in order: programs, or the arguments of other tools.
+        outputs: what each of them said, in order.
         policy_texts: texts of the policy's segments, in order.
         statuses: execution statuses, in order.
         stop_reason: why the trajectory ended.
@@ -34,6 +38,9 @@ class Outcome:
     stop_reason: str
     tokens: int = 0
     max_tokens: int = 0
+    problem: Problem | None = None
+    programs: tuple[str, ...] = ()
+    outputs: tuple[str, ...] = ()
 
 
 def correctness(outcome: Outcome, cfg: RewardConfig) -> float:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from src.config import RewardConfig, RolloutConfig
+from src.formats.base import Format
 from src.policy.codec import TokenCodec
 from src.policy.prompts import prompt_ids
 from src.problems import Problem
@@ -20,7 +21,7 @@ from src.rollout.scheduler import RolloutScheduler
 from src.rollout.streams import derive_seed
 from src.rollout.trajectory import StopReason, Task, Trajectory
 from src.run.records import ExecutionRecord, RecordWriter, SegmentRecord, TrajectoryRecord
-from src.sandbox import Sandbox
+from src.tools.base import Toolbox
 
 _WRITE_SECONDS = 1.0  # finished trajectories wait at most that long for the disk
 
@@ -51,13 +52,15 @@ class Collected:
         return [record.rewards["total"] if record.rewards else None for record in self.records]
 
 
-def encode_prompt(tokenizer: Any, problem: Problem, mode: str, style: str, limit: int) -> list[int]:
+def encode_prompt(
+    tokenizer: Any, problem: Problem, mode: str, style: str, limit: int, form: Format
+) -> list[int]:
     """Return a problem's prompt ids.
 
     Raises:
         PromptError: there are more than ``limit``; a cut prompt would be another problem.
     """
-    (ids,) = prompt_ids(tokenizer, [problem], mode, style)
+    (ids,) = prompt_ids(tokenizer, [problem], mode, style, form)
     if len(ids) > limit:
         raise PromptError(
             f"rollout.max_prompt_tokens is {limit}, but the prompt of problem {problem.id!r} has {len(ids)} "
@@ -71,7 +74,8 @@ class Collector:
 
     Args:
         engine: samples tokens.
-        sandbox: runs code blocks.
+        tools: that can be called.
+        form: how calls and results look.
         grader: compares answers, while others are still sampled.
         codec: bytes and text of token ids.
         rollout: limits and options.
@@ -83,7 +87,8 @@ class Collector:
     def __init__(
         self,
         engine: Engine,
-        sandbox: Sandbox,
+        tools: Toolbox,
+        form: Format,
         grader: Grader,
         codec: TokenCodec,
         rollout: RolloutConfig,
@@ -91,9 +96,9 @@ class Collector:
         prompt_style: str,
         writer: RecordWriter | None = None,
     ) -> None:
-        self._codec, self._grader, self._sandbox, self._writer = codec, grader, sandbox, writer
-        self._rollout, self._reward, self._style = rollout, reward, prompt_style
-        self._scheduler = RolloutScheduler(engine, sandbox, codec, rollout)
+        self._codec, self._grader, self._tools, self._writer = codec, grader, tools, writer
+        self._rollout, self._reward, self._style, self._format = rollout, reward, prompt_style, form
+        self._scheduler = RolloutScheduler(engine, tools, form, codec, rollout)
         self._grading = 0.0
 
     @property
@@ -107,17 +112,17 @@ class Collector:
         return {f"seconds/{name}": value for name, value in seconds.items()}
 
     def metrics(self) -> dict[str, float]:
-        """Where the last rollout's time went, and what engine and sandbox did."""
+        """Where the last rollout's time went, and what engine and tools did."""
         return {
             **self.seconds(),
             **{f"engine/{name}": value for name, value in self.meter.metrics().items()},
-            **{f"sandbox/{name}": value for name, value in self._sandbox.stats().items()},
+            **self._tools.stats(),
         }
 
     def prompt_ids(self, problem: Problem, mode: str) -> list[int]:
         """Prompt ids of a problem posed in ``mode``."""
         return encode_prompt(
-            self._codec.tokenizer, problem, mode, self._style, self._rollout.max_prompt_tokens
+            self._codec.tokenizer, problem, mode, self._style, self._rollout.max_prompt_tokens, self._format
         )
 
     def collect(
@@ -190,7 +195,7 @@ class Collector:
 
         try:
             for index, trajectory in self._scheduler.stream(tasks):
-                answer = extract_answer(trajectory.policy_texts)
+                answer = extract_answer(trajectory.policy_texts, self._format.spans)
                 grade = self._grader.submit(trajectory.task.problem.answer, answer)
                 waiting.append(_Answered(index, trajectory, answer, grade))
                 yield from settle()
@@ -244,6 +249,9 @@ def _outcome(trajectory: Trajectory, answer: str | None, correct: bool, max_toke
     return Outcome(
         correct=correct,
         answer=answer,
+        problem=trajectory.task.problem,
+        programs=tuple(execution.code for execution in trajectory.executions),
+        outputs=tuple(execution.result.output for execution in trajectory.executions),
         policy_texts=tuple(trajectory.policy_texts),
         statuses=tuple(str(execution.result.status) for execution in trajectory.executions),
         stop_reason=str(trajectory.stop_reason),
@@ -277,9 +285,11 @@ def _record(
         source=problem.source,
         budget=task.budget,
         prompt_tokens=len(task.prompt_ids),
-        segments=[SegmentRecord(str(s.author), s.text, len(s.token_ids)) for s in trajectory.segments],
+        segments=[
+            SegmentRecord(str(s.author), s.text, len(s.token_ids), s.tool) for s in trajectory.segments
+        ],
         executions=[
-            ExecutionRecord(str(e.result.status), e.result.seconds, e.result.error)
+            ExecutionRecord(str(e.result.status), e.result.seconds, e.result.error, e.call.tool, e.code)
             for e in trajectory.executions
         ],
         stop_reason=str(trajectory.stop_reason),

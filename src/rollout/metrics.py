@@ -54,7 +54,7 @@ class Tally:
         if failed(record):
             self._mean("repair_rate", record.correct)
         self._mean("tokens/policy", policy)
-        self._mean("tokens/feedback", record.tokens("sandbox"))
+        self._mean("tokens/feedback", record.tokens("tool"))
         self._mean("tokens/dropped", record.dropped_tokens)
         self._sampled += policy + record.dropped_tokens
         self._dropped += record.dropped_tokens

@@ -1,4 +1,4 @@
-"""The loop of a rollout: finished generations go to the sandbox, finished executions to the engine.
+"""The loop of a rollout: finished generations go to the tools, finished calls back to the engine.
 
 One scheduler serves training and evaluation, and every engine. With a streaming engine, generation
 and execution overlap; with a batch-synchronous one, every turn waits for its executions.
@@ -14,43 +14,45 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 
 from src.config import RolloutConfig
-from src.formats.fences import code_spans, fills_output
+from src.formats.base import Format, Piece, Scanner
 from src.policy.codec import TokenCodec
 from src.rewards.answers import extract_answer
-from src.rollout.boundary import Cut, Scanner
+from src.rollout.boundary import Boundary
+from src.rollout.boundary_rule import build_boundary_rule
 from src.rollout.engines import Engine, Finish, Generation, Request
-from src.rollout.feedback import feedback, notice
 from src.rollout.meter import Meter
-from src.rollout.stopping import build_stopping
+from src.rollout.observation import SPENT, message, observation
 from src.rollout.streams import derive_seed
 from src.rollout.trajectory import Author, Execution, Segment, StopReason, Task, Trajectory
-from src.sandbox import ExecutionResult, Sandbox, Status
+from src.sandbox import Status
+from src.tools.base import Call, CallError, Toolbox, ToolResult
 
-_numbers = itertools.count()  # one sandbox may serve several rollouts
+_numbers = itertools.count()  # one toolbox may serve several rollouts
 
 
 @dataclass(slots=True)
-class _Live:
+class InFlight:
     """A trajectory on its way."""
 
     trajectory: Trajectory
     context: list[int]
     scanner: Scanner
-    left: int  # completion tokens that still fit
+    remaining_tokens: int  # of the completion, that still fit
     noticed: bool = False
     turn_began: float = 0.0
     requests: int = 0  # to the engine, so far
-    running: Future[ExecutionResult] | None = None
-    name: str = field(default_factory=lambda: f"trajectory-{next(_numbers)}")  # what the sandbox knows it by
+    running: tuple[str, Future[ToolResult]] | None = None  # the tool, and what comes of the call
+    name: str = field(default_factory=lambda: f"trajectory-{next(_numbers)}")  # what tools know it by
 
 
 @dataclass(frozen=True, slots=True)
-class _Executed:
-    """A finished execution and whose it is."""
+class _Called:
+    """A finished call and whose it is."""
 
     id: int
-    cut: Cut
-    future: Future[ExecutionResult]
+    boundary: Boundary
+    call: Call
+    future: Future[ToolResult]
 
 
 class RolloutScheduler:
@@ -58,7 +60,8 @@ class RolloutScheduler:
 
     Args:
         engine: samples tokens.
-        sandbox: runs code blocks; may be None when ``cfg.tools`` is false.
+        tools: that can be called; may be None when ``cfg.tools`` is false.
+        form: how calls and results look.
         codec: bytes and text of token ids.
         cfg: limits and options.
 
@@ -66,23 +69,23 @@ class RolloutScheduler:
         meter: numbers of the rollout under way, or of the last one.
 
     Raises:
-        ValueError: tools are on and there is no sandbox.
+        ValueError: tools are on and there is none, or ``cfg.boundary`` cannot be used with the format.
     """
 
     def __init__(
-        self, engine: Engine, sandbox: Sandbox | None, codec: TokenCodec, cfg: RolloutConfig
+        self, engine: Engine, tools: Toolbox | None, form: Format, codec: TokenCodec, cfg: RolloutConfig
     ) -> None:
-        if cfg.tools and sandbox is None:
+        if cfg.tools and tools is None:
             raise ValueError(
-                "rollout.tools is true but there is no sandbox; set rollout.tools=false or give one"
+                "rollout.tools is true but there is no tool; set rollout.tools=false or give one"
             )
-        self._engine, self._sandbox, self._codec, self._cfg = engine, sandbox, codec, cfg
-        self._stopping = build_stopping(cfg.boundary, codec)
+        self._engine, self._tools, self._format, self._codec, self._cfg = engine, tools, form, codec, cfg
+        self._rule = build_boundary_rule(cfg.boundary, form, codec)
         self._tasks: Iterator[tuple[int, Task]] = iter(())
-        self._live: dict[int, _Live] = {}
+        self._live: dict[int, InFlight] = {}
         self._running = 0
         # finished executions, and None where a background engine has finished something
-        self._events: queue.SimpleQueue[_Executed | None] = queue.SimpleQueue()
+        self._events: queue.SimpleQueue[_Called | None] = queue.SimpleQueue()
         self.meter = Meter()
 
     def run(self, tasks: Sequence[Task]) -> list[Trajectory]:
@@ -98,7 +101,7 @@ class RolloutScheduler:
 
         Raises:
             EngineError: sampling failed for good; what was yielded before is whole.
-            SandboxError: the sandbox is closed.
+            SandboxError: a tool is gone.
         """
         self.meter = Meter()
         events = self._events = queue.SimpleQueue()  # nothing of a cancelled rollout arrives in this one
@@ -128,8 +131,8 @@ class RolloutScheduler:
             index, task = next(self._tasks, (None, None))
             if index is None or task is None:
                 break
-            live = _Live(
-                Trajectory(task), list(task.prompt_ids), self._stopping.scanner(), self._cfg.max_tokens
+            live = InFlight(
+                Trajectory(task), list(task.prompt_ids), self._rule.scanner(), self._cfg.max_tokens
             )
             self._live[index] = live
             self._request(index, live)
@@ -153,15 +156,15 @@ class RolloutScheduler:
             generations = engine.poll() if engine.background else []
         self.meter.waited(time.monotonic() - began, sampling)
         ended = [generation.id for generation in generations if self._sampled(generation)]
-        return ended + [executed.id for executed in events if self._executed(executed)]
+        return ended + [executed.id for executed in events if self._called(executed)]
 
-    def _drain(self, *, block: bool, timeout: float | None) -> list[_Executed]:
+    def _drain(self, *, block: bool, timeout: float | None) -> list[_Called]:
         """Return the executions that have finished; with ``block`` at least one event is waited for.
 
         A batch-synchronous engine has use for them only once all have.
         """
         until = None if timeout is None else time.monotonic() + timeout
-        executed: list[_Executed] = []
+        executed: list[_Called] = []
         wanted = 1 if self._engine.streaming else self._running
         while True:
             try:
@@ -178,8 +181,8 @@ class RolloutScheduler:
         for generation in self._engine.abort():
             live = self._live[generation.id]
             token_ids, logprobs = generation.token_ids, generation.logprobs
-            cut = self._stopping.cut(live.scanner, token_ids) if self._stops(live) else None
-            self._keep(live, token_ids, logprobs, len(token_ids) if cut is None else cut.kept)
+            boundary = self._rule.find(live.scanner, token_ids) if self._stops(live) else None
+            self._keep(live, token_ids, logprobs, len(token_ids) if boundary is None else boundary.kept)
         for live in self._live.values():
             self._cancel(live)
             live.trajectory.straggler = True
@@ -189,27 +192,27 @@ class RolloutScheduler:
         self.meter.stragglers += len(self._live)
         return list(self._live)
 
-    def _cancel(self, live: _Live) -> None:
+    def _cancel(self, live: InFlight) -> None:
         if live.running is not None:
-            assert self._sandbox is not None
-            self._sandbox.cancel(live.running)
+            assert self._tools is not None
+            self._tools.cancel(*live.running)
 
-    def _forget(self, live: _Live) -> None:
-        """The sandbox need no longer keep what the trajectory's programs left behind."""
-        if self._sandbox is not None and (live.trajectory.executions or live.running):
-            self._sandbox.end(live.name)
+    def _forget(self, live: InFlight) -> None:
+        """The tools need no longer keep what the trajectory's calls left behind."""
+        if self._tools is not None and (live.trajectory.executions or live.running):
+            self._tools.end(live.name)
 
-    def _request(self, index: int, live: _Live) -> None:
+    def _request(self, index: int, live: InFlight) -> None:
         """Ask the engine to continue."""
-        watch = self._stopping.watch(live.scanner) if self._stops(live) else None
+        stop = self._rule.stop_condition(live.scanner) if self._stops(live) else None
         live.turn_began = time.monotonic()
         own = live.trajectory.task.seed
         seed = None if own is None else derive_seed(own, live.requests)
         live.requests += 1
-        self._engine.submit(Request(index, live.context, live.left, watch, seed))
+        self._engine.submit(Request(index, live.context, live.remaining_tokens, stop, seed))
 
-    def _stops(self, live: _Live) -> bool:
-        """Whether a further code block is of interest."""
+    def _stops(self, live: InFlight) -> bool:
+        """Whether a further call is of interest."""
         if not self._cfg.tools:
             return False
         if len(live.trajectory.executions) < live.trajectory.task.budget:
@@ -220,72 +223,92 @@ class RolloutScheduler:
         """Take in sampled tokens; return whether the trajectory ended."""
         live = self._live[generation.id]
         token_ids = generation.token_ids
-        cut = self._stopping.cut(live.scanner, token_ids) if self._stops(live) else None
-        self._keep(live, token_ids, generation.logprobs, len(token_ids) if cut is None else cut.kept)
-        if cut is not None:
-            return self._at_boundary(generation.id, live, cut)
+        boundary = self._rule.find(live.scanner, token_ids) if self._stops(live) else None
+        self._keep(
+            live, token_ids, generation.logprobs, len(token_ids) if boundary is None else boundary.kept
+        )
+        if boundary is not None:
+            return self._at_boundary(generation.id, live, boundary)
         if token_ids and token_ids[-1] in self._codec.eos_ids:
             return self._end(live, self._conclusion(live))
-        if generation.finish is Finish.LENGTH or live.left <= 0:
+        if generation.finish is Finish.LENGTH or live.remaining_tokens <= 0:
             return self._end(live, StopReason.LENGTH)
-        # The engine stopped at something that ends no Python block: go on at once.
+        # The engine stopped at something that ends no call: go on at once.
         self._request(generation.id, live)
         return False
 
-    def _keep(self, live: _Live, token_ids: list[int], logprobs: list[float] | None, kept: int) -> None:
+    def _keep(self, live: InFlight, token_ids: list[int], logprobs: list[float] | None, kept: int) -> None:
         """Append the sampled tokens that survive, and count the others."""
         self.meter.sampled += len(token_ids)
         last = live.trajectory.segments[-1:]
         earlier = last[0].token_ids if last and last[0].author is Author.POLICY else []
-        live.trajectory.invented |= fills_output(self._codec.text([*earlier, *token_ids]))
+        live.trajectory.invented |= self._format.fabricates(self._codec.text([*earlier, *token_ids]))
         live.trajectory.dropped_tokens += len(token_ids) - kept
         self._append(live, Author.POLICY, token_ids[:kept], logprobs[:kept] if logprobs is not None else None)
 
-    def _at_boundary(self, index: int, live: _Live, cut: Cut) -> bool:
+    def _at_boundary(self, index: int, live: InFlight, boundary: Boundary) -> bool:
+        """Begin the call; return whether the trajectory ended."""
         trajectory = live.trajectory
         over = len(trajectory.executions) >= trajectory.task.budget
-        if cut.injected:
-            self._append(live, Author.SANDBOX, self._codec.encode_bytes(cut.injected)[: live.left])
+        if boundary.injected:
+            injected = self._codec.encode_bytes(boundary.injected)
+            self._append(live, Author.TOOL, injected[: live.remaining_tokens])
         if over and self._cfg.over_budget == "stop":
             return self._end(live, StopReason.BUDGET)
-        if live.left <= 0:
+        if live.remaining_tokens <= 0:
             return self._end(live, StopReason.LENGTH)
         if over:
             live.noticed = True
-            return self._say(index, live, notice(cut))
-        assert self._sandbox is not None
-        live.running = self._sandbox.submit(cut.code, trajectory=live.name)
+            return self._append_observation(index, live, observation(SPENT, boundary, self._format))
+        assert self._tools is not None
+        try:
+            call = self._format.parse(boundary.call)
+            future = self._tools.submit(call, trajectory=live.name)
+        except CallError as error:
+            call = Call(boundary.call.tool or "", {"text": boundary.call.body})
+            future = Future()
+            future.set_result(ToolResult(Status.ERROR, "", f"CallError: {error}", 0.0))
+        live.running = (call.tool, future)
         self._running += 1
-        events, executed = self._events, _Executed(index, cut, live.running)
-        live.running.add_done_callback(lambda _: events.put(executed))
+        events, called = self._events, _Called(index, boundary, call, future)
+        future.add_done_callback(lambda _: events.put(called))
         return False
 
-    def _executed(self, executed: _Executed) -> bool:
-        """Take in a finished execution; return whether the trajectory ended."""
-        live = self._live[executed.id]
+    def _called(self, called: _Called) -> bool:
+        """Take in a finished call; return whether the trajectory ended."""
+        live = self._live[called.id]
         live.running = None
         self._running -= 1
         self.meter.executions += 1
-        result = executed.future.result()
-        live.trajectory.executions.append(Execution(executed.cut.code, result))
+        result = called.future.result()
+        live.trajectory.executions.append(Execution(called.call, result))
         if result.status is Status.INFRASTRUCTURE:
             return self._end(live, StopReason.INFRASTRUCTURE)
-        said = feedback(result, self._cfg.feedback_chars, executed.cut, self._cfg.errors)
-        return self._say(executed.id, live, said)
+        text = message(result, self._cfg.feedback_chars, self._format, self._cfg.errors)
+        pieces = observation(text, called.boundary, self._format)
+        return self._append_observation(called.id, live, pieces, called.call.tool)
 
-    def _say(self, index: int, live: _Live, text: str) -> bool:
-        """Put sandbox text into the context and go on; return whether the trajectory ended."""
-        # Feedback that does not fit is cut: it carries no loss, and the trajectory ends here.
-        self._append(live, Author.SANDBOX, self._codec.encode(text)[: live.left])
-        live.scanner = self._stopping.scanner()
-        if live.left <= 0:
+    def _append_observation(
+        self, index: int, live: InFlight, pieces: list[Piece], tool: str | None = None
+    ) -> bool:
+        """Put what the policy is to read into the context and go on; return whether the trajectory ended."""
+        token_ids = [token_id for piece in pieces for token_id in self._codec.encode_piece(piece)]
+        # What does not fit is cut: it carries no loss, and the trajectory ends here.
+        self._append(live, Author.TOOL, token_ids[: live.remaining_tokens], tool=tool)
+        live.scanner = self._rule.scanner()
+        if live.remaining_tokens <= 0:
             return self._end(live, StopReason.LENGTH)
         self.meter.turns.append(time.monotonic() - live.turn_began)
         self._request(index, live)
         return False
 
     def _append(
-        self, live: _Live, author: Author, token_ids: list[int], logprobs: list[float] | None = None
+        self,
+        live: InFlight,
+        author: Author,
+        token_ids: list[int],
+        logprobs: list[float] | None = None,
+        tool: str | None = None,
     ) -> None:
         """Put tokens at the end of the trajectory; neighbours by one author are one segment."""
         segments = live.trajectory.segments
@@ -295,22 +318,24 @@ class RolloutScheduler:
             if last.logprobs is not None and logprobs is not None:
                 last.logprobs += logprobs
             last.text = self._codec.text(last.token_ids)
-        elif token_ids or author is Author.SANDBOX:
-            segments.append(Segment(author, list(token_ids), self._codec.text(token_ids), logprobs))
+            last.tool = last.tool or tool
+        elif token_ids or author is Author.TOOL:
+            segments.append(Segment(author, list(token_ids), self._codec.text(token_ids), logprobs, tool))
         live.context += token_ids
-        live.left -= len(token_ids)
+        live.remaining_tokens -= len(token_ids)
 
-    def _conclusion(self, live: _Live) -> StopReason:
+    def _conclusion(self, live: InFlight) -> StopReason:
         """What a text that the policy itself has ended comes to."""
         last = live.trajectory.segments[-1].text
-        if extract_answer([last]) is None and not code_spans(last):
+        spans = self._format.spans
+        if extract_answer([last], spans) is None and not spans(last):
             return StopReason.VOID
-        answer = extract_answer(live.trajectory.policy_texts)
+        answer = extract_answer(live.trajectory.policy_texts, spans)
         return StopReason.NO_ANSWER if answer is None else StopReason.ANSWERED
 
-    def _end(self, live: _Live, reason: StopReason) -> bool:
+    def _end(self, live: InFlight, reason: StopReason) -> bool:
         if not live.trajectory.segments:  # its time was up before its first token
-            self._append(live, Author.SANDBOX, [min(self._codec.eos_ids, default=self._codec.pad_id)])
+            self._append(live, Author.TOOL, [min(self._codec.eos_ids, default=self._codec.pad_id)])
         self.meter.turns.append(time.monotonic() - live.turn_began)
         live.trajectory.stop_reason = reason
         return True

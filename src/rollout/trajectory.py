@@ -2,28 +2,30 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, field
 from enum import StrEnum
 
 from src.problems import Problem
-from src.sandbox import ExecutionResult, Status
+from src.sandbox import Status
+from src.tools.base import Call, ToolResult
 
 
 class Author(StrEnum):
     """Who wrote a segment."""
 
     POLICY = "policy"
-    SANDBOX = "sandbox"
+    TOOL = "tool"
 
 
 class StopReason(StrEnum):
     """Why a trajectory ended."""
 
     ANSWERED = "answered"  # the policy ended its text, and there is an answer in it
-    NO_ANSWER = "no_answer"  # ended with a code block in the last segment, and an answer nowhere
+    NO_ANSWER = "no_answer"  # ended with a block in the last segment, and an answer nowhere
     LENGTH = "length"  # the token limit
-    BUDGET = "budget"  # a further code block, with over_budget=stop
-    VOID = "void"  # ended with neither a code block nor an answer in the last segment
+    BUDGET = "budget"  # a further call, with over_budget=stop
+    VOID = "void"  # ended with neither a block nor an answer in the last segment
     INFRASTRUCTURE = "infrastructure"  # not the policy's fault
 
 
@@ -50,20 +52,37 @@ class Task:
 
 @dataclass(slots=True)
 class Segment:
-    """A run of tokens with one author; ``logprobs`` has one entry per token, or is None."""
+    """A run of tokens with one author.
+
+    Attributes:
+        author: who wrote it.
+        token_ids: in order.
+        text: of them.
+        logprobs: one per token, or None.
+        tool: whose result it holds.
+    """
 
     author: Author
     token_ids: list[int]
     text: str
     logprobs: list[float] | None = None
+    tool: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Execution:
-    """One code block that was run."""
+    """One call of a tool, valid or not."""
 
-    code: str
-    result: ExecutionResult
+    call: Call
+    result: ToolResult
+
+    @property
+    def code(self) -> str:
+        """What was called, as text: the only argument if it is a text, else all as JSON."""
+        values = list(self.call.arguments.values())
+        if len(values) == 1 and isinstance(values[0], str):
+            return values[0]
+        return json.dumps(dict(self.call.arguments), ensure_ascii=False)
 
     @property
     def failed(self) -> bool:
@@ -80,7 +99,7 @@ class Trajectory:
     executions: list[Execution] = field(default_factory=list)
     stop_reason: StopReason | None = None  # None while it is live
     dropped_tokens: int = 0  # sampled, then cut at a boundary
-    invented: bool = False  # the policy sampled an output block's content itself, be it cut then
+    invented: bool = False  # the policy sampled a result itself, be it cut then
     straggler: bool = False  # ``rollout.max_seconds`` ended it
 
     @property

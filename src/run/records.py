@@ -26,20 +26,30 @@ class RecordError(ValueError):
 
 @dataclass(frozen=True)
 class SegmentRecord:
-    """A run of tokens with one author (``policy`` or ``sandbox``); ``tokens`` is their number."""
+    """A run of tokens with one author (``policy`` or ``tool``); ``tokens`` is their number.
+
+    ``tool`` names whose result it holds. In older records the author of a result is ``sandbox``; what reads
+    records makes ``tool`` of it.
+    """
 
     author: str
     text: str
     tokens: int
+    tool: str | None = None
 
 
 @dataclass(frozen=True)
 class ExecutionRecord:
-    """One execution: its status, wall seconds and last error line."""
+    """One call: its status, wall seconds, last error line, its tool, and what was called.
+
+    ``code`` is the program, or the arguments of another tool; None: the record is older than the field.
+    """
 
     status: str
     seconds: float
     error: str | None
+    tool: str = "python"
+    code: str | None = None
 
 
 @dataclass(frozen=True)
@@ -218,11 +228,15 @@ def parse_record(line: str, where: str) -> TrajectoryRecord:
             "use the commit named in the run's settings"
         )
     try:
-        data["segments"] = [SegmentRecord(**segment) for segment in data["segments"]]
+        data["segments"] = [SegmentRecord(**_current_author(segment)) for segment in data["segments"]]
         data["executions"] = [ExecutionRecord(**execution) for execution in data["executions"]]
         return TrajectoryRecord(**data)
     except (KeyError, TypeError) as error:
         raise RecordError(f"{where}: not a trajectory record ({error})") from None
+
+
+def _current_author(segment: dict[str, Any]) -> dict[str, Any]:
+    return {**segment, "author": "tool"} if segment["author"] == "sandbox" else segment
 
 
 def read_records(path: Path) -> list[TrajectoryRecord]:

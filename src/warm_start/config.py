@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 from src.config.schema import option, seed_option
+from src.config.tools import default_format
 
 
 @dataclass
@@ -12,6 +14,7 @@ class WarmStartConfig:
     """``python -m src.warm_start``: the supervised start that makes the mini base policy."""
 
     output: str = "experiments/mini_base"
+    format: dict[str, Any] = field(default_factory=default_format)
     seed: int = seed_option(0)
     threads: int = option(0, at_least=0)  # 0: torch's default
     vocab_size: int = option(512, at_least=300)  # 256 bytes, 2 special tokens, merges

@@ -10,10 +10,11 @@ import torch
 from transformers import PreTrainedTokenizerFast
 
 from src.config import LEVELS, SUBJECTS
+from src.formats.base import Format
 from src.problems.mini.family import stream
 from src.problems.mini.solutions import Habits, Segment, write_solution
 from src.problems.prompts import build_prompt
-from src.rollout.feedback import CLOSE, OPEN, neutralise
+from src.tools.base import Call
 from src.warm_start.config import WarmStartConfig
 
 CHUNK = 16  # batches that are sorted by length together, so that little is padded
@@ -48,17 +49,17 @@ class Batch:
         return replace(self, **tensors)
 
 
-def rendered(segments: list[Segment]) -> list[Segment]:
-    """The segments with what the interpreter said put between the fences of the rollout."""
+def rendered(segments: list[Segment], form: Format) -> list[Segment]:
+    """The segments with what the interpreter said rendered as in a rollout."""
     return [
         segment
         if segment.author == "policy"
-        else Segment("sandbox", f"\n{OPEN}{neutralise(segment.text)}{CLOSE}")
+        else Segment("tool", "".join(piece.text for piece in form.render(form.neutralise(segment.text))))
         for segment in segments
     ]
 
 
-def solutions(cfg: WarmStartConfig, purpose: str) -> Iterator[tuple[str, list[Segment]]]:
+def solutions(cfg: WarmStartConfig, form: Format, purpose: str) -> Iterator[tuple[str, list[Segment]]]:
     """Endless prompts with solutions to training problems; never to held-out ones."""
     rng = random.Random(f"{purpose}-{cfg.seed}")
     everything = stream(f"{purpose}-all-{cfg.seed}", "train", SUBJECTS, LEVELS)
@@ -73,7 +74,10 @@ def solutions(cfg: WarmStartConfig, purpose: str) -> Iterator[tuple[str, list[Se
         problem = instance.problem(rng.randrange(len(instance.exercise.wordings)))
         prompt = build_prompt(problem, mode, "mini")
         assert isinstance(prompt, str)
-        yield prompt, rendered(write_solution(instance, mode, rng, HABITS))
+        segments = write_solution(
+            instance, mode, rng, HABITS, lambda code: form.write(Call("python", {"code": code}))
+        )
+        yield prompt, rendered(segments, form)
 
 
 def encode(
@@ -81,7 +85,7 @@ def encode(
 ) -> Example:
     """Tokenize every segment on its own, as a rollout does, and end the last one.
 
-    With ``feedback`` what the sandbox says is learnt, too: a model that was pretrained on solutions with code
+    With ``feedback`` what the tool says is learnt, too: a model that was pretrained on solutions with code
     has seen output blocks, and goes on to invent them unless it is stopped.
     """
     ids = tokenizer.encode(prompt, add_special_tokens=False)
@@ -93,9 +97,9 @@ def encode(
     return Example([*ids, tokenizer.eos_token_id], [*mask, 1])
 
 
-def batches(cfg: WarmStartConfig, tokenizer: PreTrainedTokenizerFast) -> Iterator[Batch]:
+def batches(cfg: WarmStartConfig, form: Format, tokenizer: PreTrainedTokenizerFast) -> Iterator[Batch]:
     """Endless batches of like length, in mixed order."""
-    source = solutions(cfg, "train")
+    source = solutions(cfg, form, "train")
     rng = random.Random(f"order-{cfg.seed}")
     while True:
         examples = [

@@ -20,6 +20,8 @@ from src.config import (
     SandboxConfig,
 )
 from src.experiment.evaluation import evaluate
+from src.formats.base import Format
+from src.formats.build import build_format
 from src.launch.checks.model_files import Notes, write_notes
 from src.policy.codec import TokenCodec
 from src.problems import load_problems
@@ -29,6 +31,7 @@ from src.rollout.engines.transformers import TransformersEngine
 from src.run import provenance
 from src.run.records import RecordWriter
 from src.sandbox import build_sandbox
+from src.tools import PythonTool, Toolbox
 from src.warm_start.config import WarmStartConfig
 from src.warm_start.corpus import HABITS
 from src.warm_start.policy import build_model, build_tokenizer
@@ -46,11 +49,12 @@ def make_base(cfg: WarmStartConfig, run_dir: Path) -> dict[str, Any]:
     if cfg.threads:
         torch.set_num_threads(cfg.threads)
     torch.manual_seed(cfg.seed)
-    tokenizer = build_tokenizer(cfg)
+    form = build_format(cfg.format, [PythonTool(None)], None, "mini")
+    tokenizer = build_tokenizer(cfg, form)
     model = build_model(cfg, tokenizer)
     if torch.cuda.is_available():
         model.to("cuda")
-    loss = train(cfg, model, tokenizer)
+    loss = train(cfg, form, model, tokenizer)
     seconds = time.perf_counter() - start
     model.generation_config = GenerationConfig(
         eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id, do_sample=True
@@ -71,7 +75,7 @@ def make_base(cfg: WarmStartConfig, run_dir: Path) -> dict[str, Any]:
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
         "loss": loss,
         "train_seconds": seconds,
-        "base": measure(cfg, model, tokenizer, run_dir),
+        "base": measure(cfg, form, model, tokenizer, run_dir),
     }
     (output / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")
     (output / "README.md").write_text(readme(summary))
@@ -79,7 +83,11 @@ def make_base(cfg: WarmStartConfig, run_dir: Path) -> dict[str, Any]:
 
 
 def measure(
-    cfg: WarmStartConfig, model: Qwen3ForCausalLM, tokenizer: PreTrainedTokenizerFast, run_dir: Path
+    cfg: WarmStartConfig,
+    form: Format,
+    model: Qwen3ForCausalLM,
+    tokenizer: PreTrainedTokenizerFast,
+    run_dir: Path,
 ) -> dict[str, Any]:
     """Evaluate the policy in every mode as ``src.train`` does before training."""
     sampling, rollout, reward = EvaluateConfig(), RolloutConfig(), RewardConfig()
@@ -96,7 +104,8 @@ def measure(
     ):
         for mode in sampling.modes:
             limits = replace(rollout, tools=mode != "text")
-            collector = Collector(engine, sandbox, grader, codec, limits, reward, "mini", writer)
+            tools = Toolbox([PythonTool(sandbox)])
+            collector = Collector(engine, tools, form, grader, codec, limits, reward, "mini", writer)
             results[mode] = evaluate(collector, problems, mode, sampling, phase="base", step=0)
     return results
 

@@ -5,16 +5,17 @@ from __future__ import annotations
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM
 
+from src.formats.base import Format
 from src.launch.checks.model_files import MINI_END, MINI_PAD
 from src.warm_start.config import WarmStartConfig
 from src.warm_start.corpus import solutions
 
-PAD, END, FENCE = MINI_PAD, MINI_END, "```"
+PAD, END = MINI_PAD, MINI_END
 POSITIONS = 2048
 
 
-def build_tokenizer(cfg: WarmStartConfig) -> PreTrainedTokenizerFast:
-    """Learn a byte-level BPE in which digits and signs stand alone and a fence is one token of its own.
+def build_tokenizer(cfg: WarmStartConfig, form: Format) -> PreTrainedTokenizerFast:
+    """Learn a byte-level BPE in which digits, signs and the format's markup stand alone.
 
     Merges may cross spaces but not lines, so that set phrases cost one token; what has to be copied is
     the same tokens in the problem, in code and in output.
@@ -22,14 +23,14 @@ def build_tokenizer(cfg: WarmStartConfig) -> PreTrainedTokenizerFast:
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
         [
-            pre_tokenizers.Split(FENCE, "isolated"),
+            *(pre_tokenizers.Split(mark, "isolated") for mark in form.markup),
             pre_tokenizers.Split(Regex(r"[0-9]| [+\-] |-"), "isolated"),
             pre_tokenizers.Split(Regex(r"[^\n]+\n*|\n+"), "isolated"),
             pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
         ]
     )
     tokenizer.decoder = decoders.ByteLevel()
-    source = solutions(cfg, "tokenizer")
+    source = solutions(cfg, form, "tokenizer")
     texts: list[str] = []
     for _ in range(cfg.tokenizer_samples):
         prompt, segments = next(source)

@@ -11,6 +11,7 @@ from torch.optim import AdamW, Muon, Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 from transformers import PreTrainedTokenizerFast, Qwen3ForCausalLM
 
+from src.formats.base import Format
 from src.run.console import console, progress
 from src.warm_start.config import WarmStartConfig
 from src.warm_start.corpus import batches
@@ -38,11 +39,13 @@ def build_optimizers(cfg: WarmStartConfig, model: Qwen3ForCausalLM) -> list[Opti
     ]
 
 
-def train(cfg: WarmStartConfig, model: Qwen3ForCausalLM, tokenizer: PreTrainedTokenizerFast) -> float:
+def train(
+    cfg: WarmStartConfig, form: Format, model: Qwen3ForCausalLM, tokenizer: PreTrainedTokenizerFast
+) -> float:
     """Train in place; returns the mean loss per learnt token over the last steps, in nats."""
     optimizers = build_optimizers(cfg, model)
     schedules = [LambdaLR(optimizer, partial(rate_factor, cfg)) for optimizer in optimizers]
-    source = batches(cfg, tokenizer)
+    source = batches(cfg, form, tokenizer)
     losses: list[float] = []
     model.train()
     with progress() as bar:

@@ -1,11 +1,13 @@
 """Writes solutions as a beginner would: by hand or with code, mistakes and repairs included.
 
-A solution is a list of segments by ``policy`` and ``sandbox``; the text of a sandbox segment is only what
-the interpreter said, without the fences that the rollout puts around it.
+A solution is a list of segments by ``policy`` and ``tool``; the text of a tool segment is only what the
+interpreter said, without the markup that the format puts around it. ``call`` writes a program as the format
+does.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from random import Random
 
@@ -19,7 +21,7 @@ SKIP_LINE, UNCLOSED = "skip line", "unclosed"
 
 @dataclass(frozen=True)
 class Segment:
-    """A run of text with one author, ``policy`` or ``sandbox``."""
+    """A run of text with one author, ``policy`` or ``tool``."""
 
     author: str
     text: str
@@ -84,7 +86,14 @@ def write_text(instance: Instance) -> list[Segment]:
     return [Segment("policy", f"{exercise.steps} {_final(exercise.answer)}")]
 
 
-def write_code(instance: Instance, rng: Random, habits: Habits) -> list[Segment]:
+def fenced(code: str) -> str:
+    """A program in a fenced block."""
+    return f"```python\n{code}\n```"
+
+
+def write_code(
+    instance: Instance, rng: Random, habits: Habits, call: Callable[[str], str] = fenced
+) -> list[Segment]:
     """A solution with code: programs with mistakes, what the interpreter says, repairs or a guess."""
     exercise = instance.exercise
     step_by_step = exercise.links and rng.random() >= habits.at_once
@@ -94,7 +103,7 @@ def write_code(instance: Instance, rng: Random, habits: Habits) -> list[Segment]
     while programs and len(segments) < 2 * MAX_BLOCKS:
         code = _written(rng, programs[0], instance.level, habits).replace(LAST, last)
         said = run_own(code)
-        segments += [Segment("policy", f"{lead}```python\n{code}\n```"), Segment("sandbox", said.text)]
+        segments += [Segment("policy", lead + call(code)), Segment("tool", said.text)]
         if said.ok:
             lead, last = "", said.text
             programs.pop(0)
@@ -107,7 +116,9 @@ def write_code(instance: Instance, rng: Random, habits: Habits) -> list[Segment]
     return [*segments, Segment("policy", f"I can only guess. {_final(str(rng.randint(1, 9)))}")]
 
 
-def write_solution(instance: Instance, mode: str, rng: Random, habits: Habits) -> list[Segment]:
+def write_solution(
+    instance: Instance, mode: str, rng: Random, habits: Habits, call: Callable[[str], str] = fenced
+) -> list[Segment]:
     """A solution in the given mode: ``text``, ``code``, in ``free`` one of them whatever the subject."""
     code = mode == "code" or (mode == "free" and rng.random() < habits.code_in_free)
-    return write_code(instance, rng, habits) if code else write_text(instance)
+    return write_code(instance, rng, habits, call) if code else write_text(instance)

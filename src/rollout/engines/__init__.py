@@ -1,5 +1,5 @@
 """What samples tokens: one interface, one file per engine."""
 
-from src.rollout.engines.base import Engine, EngineError, Finish, Generation, Request, Watch
+from src.rollout.engines.base import Engine, EngineError, Finish, Generation, Request, StopCondition
 
-__all__ = ["Engine", "EngineError", "Finish", "Generation", "Request", "Watch"]
+__all__ = ["Engine", "EngineError", "Finish", "Generation", "Request", "StopCondition"]

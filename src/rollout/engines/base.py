@@ -15,15 +15,15 @@ class EngineError(RuntimeError):
 class Finish(StrEnum):
     """Why an engine stopped sampling one sequence."""
 
-    STOP = "stop"  # end of text, or the watch said so
+    STOP = "stop"  # end of text, or the condition said so
     LENGTH = "length"  # the request's limit, or the rollout was ended
 
 
-class Watch(Protocol):
+class StopCondition(Protocol):
     """Follows one sequence and says where sampling may stop.
 
     An engine that cannot ask after every token may let sampling stop at any of ``stop_ids`` or after any
-    of ``stop_strings``, ask then, and go on if the answer is no: a watch fires nowhere else.
+    of ``stop_strings``, ask then, and go on if the answer is no: a condition holds nowhere else.
     """
 
     stop_ids: frozenset[int]
@@ -41,8 +41,8 @@ class Request:
         id: the scheduler's handle; comes back in the :class:`Generation`.
         token_ids: everything so far, prompt included, exactly as it must be fed.
         max_tokens: most tokens to sample, at least 1.
-        watch: where sampling may stop. An engine may stop later than that (the scheduler cuts), never
-            earlier without cause. None: sample to the end of text or the limit.
+        stop_condition: where sampling may stop. An engine may stop later than that (the scheduler cuts),
+            never earlier without cause. None: sample to the end of text or the limit.
         seed: of the random stream that is sampled from, whatever else is sampled beside it; None: the
             engine's own. Of the requests that an engine has at once, all have one or none has.
     """
@@ -50,7 +50,7 @@ class Request:
     id: int
     token_ids: Sequence[int]
     max_tokens: int
-    watch: Watch | None = None
+    stop_condition: StopCondition | None = None
     seed: int | None = None
 
 

@@ -29,7 +29,7 @@ from src.run.processes import Ranks
 
 
 class _RowLimits(StoppingCriteria):
-    """Stops each row at its own limit, at the end of text, or where its watch says so.
+    """Stops each row at its own limit, at the end of text, or where its stop_condition says so.
 
     Args:
         requests: one per row.
@@ -53,7 +53,9 @@ class _RowLimits(StoppingCriteria):
                 continue
             request, tokens = self._requests[row], self.sampled[row]
             tokens.append(token_id)
-            closed = token_id in self._eos_ids or (request.watch is not None and request.watch(token_id))
+            closed = token_id in self._eos_ids or (
+                request.stop_condition is not None and request.stop_condition(token_id)
+            )
             if closed:
                 self.finish[row] = Finish.STOP
             elif len(tokens) >= request.max_tokens:
@@ -154,7 +156,7 @@ class TransformersEngine:
                     request.id,
                     [*request.token_ids, *tokens],
                     request.max_tokens - len(tokens),
-                    request.watch,
+                    request.stop_condition,
                     request.seed,
                 )
                 self._pending.append(rest)

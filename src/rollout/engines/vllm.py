@@ -31,7 +31,8 @@ class Power(Protocol):
 class Progress:
     """One request on its way through vLLM, in one or several pieces.
 
-    vLLM stops at every token or string that may end a segment; whether it does, the request's watch knows.
+    vLLM stops at every token or string that may end a segment; whether it does, the request's
+    condition knows.
 
     Attributes:
         request: what the scheduler asked for.
@@ -66,9 +67,13 @@ class Progress:
         """Add a piece that vLLM finished; return the whole if it is complete, None to go on."""
         self.token_ids += token_ids
         self.logprobs += logprobs
-        watch = self.request.watch
-        # no short cut: the watch must see every token
-        fired = [watch(token_id) for token_id in token_ids if token_id not in eos_ids] if watch else []
+        stop_condition = self.request.stop_condition
+        # no short cut: the stop_condition must see every token
+        fired = (
+            [stop_condition(token_id) for token_id in token_ids if token_id not in eos_ids]
+            if stop_condition
+            else []
+        )
         if any(fired) or (token_ids and token_ids[-1] in eos_ids):
             return self.finish(Finish.STOP)
         if self.left <= 0:
@@ -165,13 +170,17 @@ class VLLMEngine:
     def _add(self, progress: Progress) -> None:
         from vllm import SamplingParams
 
-        watch = None if self._follow else progress.request.watch  # who follows asks after every token
-        strings = list(watch.stop_strings) if watch else []
+        stop_condition = (
+            None if self._follow else progress.request.stop_condition
+        )  # who follows asks after every token
+        strings = list(stop_condition.stop_strings) if stop_condition else []
         params = SamplingParams(
             **self._sampling,
             max_tokens=progress.left,
             seed=progress.seed,
-            stop_token_ids=sorted(self._eos_ids | watch.stop_ids if watch else self._eos_ids),
+            stop_token_ids=sorted(
+                self._eos_ids | stop_condition.stop_ids if stop_condition else self._eos_ids
+            ),
             stop=strings,
             include_stop_str_in_output=True,
             detokenize=bool(strings),

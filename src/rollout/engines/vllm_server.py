@@ -285,15 +285,19 @@ class VLLMServerEngine:
                         yield message["choices"][0]
 
     def _body(self, progress: Progress) -> dict[str, Any]:
-        watch = None if self._follow else progress.request.watch  # who follows asks after every token
+        stop_condition = (
+            None if self._follow else progress.request.stop_condition
+        )  # who follows asks after every token
         return {
             **self._sampling,
             "model": self._model,
             "prompt": progress.context,
             "max_tokens": progress.left,
             "seed": progress.seed,
-            "stop_token_ids": sorted(self._eos_ids | watch.stop_ids if watch else self._eos_ids),
-            "stop": list(watch.stop_strings) if watch else [],
+            "stop_token_ids": sorted(
+                self._eos_ids | stop_condition.stop_ids if stop_condition else self._eos_ids
+            ),
+            "stop": list(stop_condition.stop_strings) if stop_condition else [],
             "include_stop_str_in_output": True,
             "return_token_ids": True,
             "return_tokens_as_token_ids": True,

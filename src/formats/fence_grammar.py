@@ -1,0 +1,49 @@
+"""Where fenced blocks lie in policy-written text: the one rule, for rollouts, rewards and analyses.
+
+A block opens with a line of up to three spaces, three to 64 backticks and a label in any case: ``python``,
+``py``, ``output`` or the name of another tool. It closes at the next line start (again after up to three
+spaces) with at least as many backticks, whatever follows them on the line; the rest of that line neither
+belongs to the block nor opens another. A block that is never closed extends to the end of the text.
+"""
+
+from __future__ import annotations
+
+import re
+from functools import cache
+
+from src.formats.base import CALL, RESULT, Span
+
+OUTPUT = "output"
+PYTHON = ("python", "py")  # a program is no answer, whether or not it can be run
+
+
+@cache
+def opening(labels: tuple[str, ...] = PYTHON) -> re.Pattern[str]:
+    """Return the pattern of an opening line; ``labels`` beside that of a result."""
+    # Bounded repetitions keep an opening line short, so that a scanner of streamed bytes can drop long lines.
+    known = "|".join(map(re.escape, sorted({*labels, *PYTHON, OUTPUT}, key=len, reverse=True)))
+    return re.compile(
+        rf"^ {{0,3}}(?P<fence>`{{3,64}})[ \t]{{0,8}}(?P<label>{known})[ \t\r]{{0,8}}$",
+        re.IGNORECASE | re.MULTILINE,
+    )
+
+
+def fence_spans(text: str, labels: tuple[str, ...] = PYTHON) -> list[Span]:
+    """Return the fenced blocks of ``text`` in order; the text starts outside a block. Linear time."""
+    spans: list[Span] = []
+    position = 0
+    pattern = opening(labels)
+    while found := pattern.search(text, position):
+        closing = re.compile(rf"^ {{0,3}}`{{{len(found['fence'])}}}", re.MULTILINE).search(text, found.end())
+        position = closing.end() if closing else len(text)
+        kind = RESULT if found["label"].lower() == OUTPUT else CALL
+        spans.append(Span(found.start(), position, kind))
+    return spans
+
+
+def fills_output(text: str) -> bool:
+    """Whether an output block of ``text`` holds anything; one that is only opened does not count."""
+    if OUTPUT not in text.lower():  # of most texts that is all that has to be looked at
+        return False
+    results = (text[span.start : span.end] for span in fence_spans(text) if span.kind == RESULT)
+    return any(block.partition("\n")[2].strip("` \t\r\n") for block in results)

@@ -1,0 +1,171 @@
+"""Calls as JSON between ``<tool_call>`` tags, as Qwen2.5 and Qwen3 are trained to write them.
+
+Results come in the tool's turn of the chat template, between control tokens that this format alone places;
+in a policy without a template they follow as text. Where a template knows tools it describes them in the
+prompt itself. The rest is as in src.formats.tags: a call ends at the next ``</tool_call>``.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any, Self
+
+from src.formats.base import CALL, RESULT, Call, CallError, Format, Piece, RawCall, Span, Tool, json_object
+from src.formats.tags import Tags, TagScanner, ends_in, neutralise_tags, tag_spans
+
+_CALL = Tags("<tool_call>", "</tool_call>", CALL)
+_RESULT = Tags("<tool_response>", "</tool_response>", RESULT)
+_BLOCKS = (_CALL, _RESULT)
+# A result must not end the policy's thinking either.
+_TAGS = [tag for block in _BLOCKS for tag in (block.open, block.close)] + ["<think>", "</think>"]
+_MARK = "RESULT-OF-THE-TOOL"
+
+
+class HermesFormat(Format):
+    """See src.formats.base.Format."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._before, self._after = f"\n{_RESULT.open}\n", f"\n{_RESULT.close}\n"
+        self._chat = self._template_knows_tools = False
+        self.markup = tuple(tag for block in _BLOCKS for tag in (block.open, block.close))
+        self.result_opening = _RESULT.open
+
+    def prepare(self, tools: Sequence[Tool], tokenizer: Any, style: str) -> Self:
+        """See Format."""
+        super().prepare(tools, tokenizer, style)
+        self._chat = style.startswith("chat")
+        if self._chat:
+            options = {"enable_thinking": False} if style == "chat_without_thinking" else {}
+            self._before, self._after = _turn(tokenizer, options)
+            self._template_knows_tools = _describes_tools(tokenizer)
+            self.result_opening = None
+        return self
+
+    def instructions(self, mode: str) -> str:
+        """See Format."""
+        if mode == "text" or not self._template_knows_tools:
+            return super().instructions(mode)
+        return (
+            "Where it helps, call a tool."
+            if mode == "free"
+            else "Call a tool. Base the answer on its output."
+        )
+
+    def template_tools(self, mode: str) -> list[dict[str, Any]] | None:
+        """See Format."""
+        if mode == "text" or not self._template_knows_tools:
+            return None
+        return [_schema(tool) for tool in self.tools.values()]
+
+    def explain(self, tool: Tool) -> str:
+        """See Format."""
+        return (
+            f'to call {tool.name}, write {{"name": "{tool.name}", "arguments": {{...}}}} between '
+            f"{_CALL.open} and {_CALL.close}, and its result is shown to you between {_RESULT.open} and "
+            f"{_RESULT.close}. {tool.description} JSON schema of its arguments: {json.dumps(tool.parameters)}"
+        )
+
+    def scanner(self) -> TagScanner:
+        """See Format."""
+        return TagScanner(_BLOCKS)
+
+    def may_close(self, token: bytes) -> bool:
+        """See Format."""
+        return ends_in(token, _CALL.close.encode())
+
+    def parse(self, raw: RawCall) -> Call:
+        """See Format."""
+        found = json_object(raw.body, "the name and arguments of a call")
+        name, arguments = found.get("name"), found.get("arguments", {})
+        if not isinstance(name, str):
+            raise CallError('a call needs the name of a tool: {"name": ..., "arguments": {...}}')
+        if not isinstance(arguments, dict):
+            raise CallError(f"the arguments of {name} are no JSON object")
+        return Call(name, arguments)
+
+    def write(self, call: Call) -> str:
+        """See Format."""
+        body = json.dumps({"name": call.tool, "arguments": dict(call.arguments)}, ensure_ascii=False)
+        return f"{_CALL.open}\n{body.replace('</', '<' + chr(92) + '/')}\n{_CALL.close}"
+
+    def spans(self, text: str) -> list[Span]:
+        """See Format."""
+        return tag_spans(text, _BLOCKS)
+
+    def fabricates(self, text: str) -> bool:
+        """See Format."""
+        return _RESULT.open in text and any(
+            text[span.start + len(_RESULT.open) : span.end].removesuffix(_RESULT.close).strip()
+            for span in self.spans(text)
+            if span.kind == RESULT
+        )
+
+    def neutralise(self, text: str) -> str:
+        """See Format: a blank behind the first character of each tag."""
+        return neutralise_tags(text, _TAGS)
+
+    def render(self, text: str, *, after_newline: bool = False, opened: bool = False) -> list[Piece]:
+        """See Format."""
+        if self._chat:
+            return [Piece(self._before, control=True), Piece(text), Piece(self._after, control=True)]
+        before = self._before.removeprefix("\n") if after_newline else self._before
+        if opened:
+            before = before.removesuffix(f"{_RESULT.open}\n")
+        return [Piece(before + text + self._after)]
+
+
+def _schema(tool: Tool) -> dict[str, Any]:
+    function = {"name": tool.name, "description": tool.description, "parameters": dict(tool.parameters)}
+    return {"type": "function", "function": function}
+
+
+def _describes_tools(tokenizer: Any) -> bool:
+    """Whether the chat template puts tools that it is given into the prompt."""
+    tool = {"name": "zebra_tool", "description": "zebra", "parameters": {"type": "object", "properties": {}}}
+    text = tokenizer.apply_chat_template(
+        [{"role": "user", "content": "?"}], tools=[{"type": "function", "function": tool}], tokenize=False
+    )
+    return "zebra_tool" in text
+
+
+def _turn(tokenizer: Any, options: dict[str, Any]) -> tuple[str, str]:
+    """Return the template's text between the end of a call and its result, and from there to the next turn.
+
+    Raises:
+        ValueError: the template cannot render a result.
+    """
+    call = {"type": "function", "function": {"name": "python", "arguments": {"code": "1"}}}
+    asked = [{"role": "user", "content": "?"}]
+    ways: list[tuple[list[dict[str, Any]], str]] = [
+        (
+            [
+                *asked,
+                {"role": "assistant", "content": "", "tool_calls": [call]},
+                {"role": "tool", "name": "python", "content": _MARK},
+            ],
+            _CALL.close,
+        ),
+        # A template that does not know tools: the result is a turn of the user, as Qwen renders it, too.
+        (
+            [
+                *asked,
+                {"role": "assistant", "content": _CALL.close},
+                {"role": "user", "content": f"{_RESULT.open}\n{_MARK}\n{_RESULT.close}"},
+            ],
+            _CALL.close,
+        ),
+    ]
+    for messages, end in ways:
+        try:
+            text = tokenizer.apply_chat_template(
+                messages, add_generation_prompt=True, tokenize=False, **options
+            )
+        except Exception:  # jinja's, or whatever a template raises of a role that it does not know
+            continue
+        head, mark, after = text.rpartition(_MARK)
+        _, call_end, before = head.rpartition(end)
+        if mark and call_end and _RESULT.open in before:
+            return before, after
+    raise ValueError("format=hermes: the chat template renders no result of a tool; use format=fence or tags")

@@ -1,0 +1,238 @@
+"""Calls and results between tags, ``<code>...</code>`` and ``<interpreter>...</interpreter>``, say.
+
+A call opens with its tool's tag, anywhere outside of another block, and closes at the next closing tag of
+the same tool. There is no nesting and no escaping. A block that is never closed extends to the end.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Self
+
+from src.formats.base import (
+    CALL,
+    RESULT,
+    Call,
+    Format,
+    Piece,
+    RawCall,
+    Span,
+    Tool,
+    parse_body,
+    text_parameter,
+    write_body,
+)
+
+
+@dataclass(frozen=True)
+class Tags:
+    """The tags of one kind of block; ``tool`` is whose call it is, None for a result or for any tool."""
+
+    open: str
+    close: str
+    kind: str
+    tool: str | None = None
+
+
+class TagFormat(Format):
+    """See src.formats.base.Format.
+
+    Args:
+        call: opening and closing tag of a call, ``{name}`` standing for the tool's.
+        result: opening and closing tag of a result.
+        names: what a tool is called in its tags, where it is not its own name.
+
+    Raises:
+        ValueError: a tag is empty or holds white space, or one is the beginning of another.
+    """
+
+    def __init__(
+        self,
+        call: Sequence[str] = ("<{name}>", "</{name}>"),
+        result: Sequence[str] = ("<result>", "</result>"),
+        names: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__()
+        for key, pair in (("call", call), ("result", result)):
+            if isinstance(pair, str) or len(pair) != 2:
+                raise ValueError(f"{key}={pair!r}: give two tags, [opening, closing]")
+        self._call, self._names = tuple(call), dict(names or {})
+        self._result = Tags(result[0], result[1], RESULT)
+        self.result_opening = result[0]
+        self._blocks: list[Tags] = [self._result]
+        self._check()
+
+    def prepare(self, tools: Sequence[Tool], tokenizer: Any, style: str) -> Self:
+        """See Format."""
+        super().prepare(tools, tokenizer, style)
+        self._blocks = [self._tags(tool.name) for tool in tools] + [self._result]
+        self._check()
+        self.markup = tuple(tag for block in self._blocks for tag in (block.open, block.close))
+        return self
+
+    def _tags(self, tool: str) -> Tags:
+        first, last = (tag.replace("{name}", self._names.get(tool, tool)) for tag in self._call)
+        return Tags(first, last, CALL, tool)
+
+    def _check(self) -> None:
+        tags = [tag for block in self._blocks for tag in (block.open, block.close)]
+        for tag in tags:
+            if len(tag) < 2 or re.search(r"\s", tag):
+                raise ValueError(f"the tag {tag!r}: give at least two characters, none of them white space")
+            clash = [other for other in tags if other != tag and other.startswith(tag)]
+            if clash or tags.count(tag) > 1:
+                raise ValueError(f"the tag {tag!r} begins {(clash or [tag])[0]!r}, too: give others")
+
+    def explain(self, tool: Tool) -> str:
+        """See Format."""
+        tags = self._tags(tool.name)
+        shown = f"shown to you between {self._result.open} and {self._result.close}."
+        if tool.name == "python":
+            return (
+                f"write a Python program between {tags.open} and {tags.close} that prints what you need: it "
+                f"is run and its output is {shown}"
+            )
+        body = "a text" if text_parameter(tool) else "a JSON object of its arguments"
+        return (
+            f"to call {tool.name}, write {body} between {tags.open} and {tags.close}, and its result is "
+            f"{shown} {tool.description}"
+        )
+
+    def scanner(self) -> TagScanner:
+        """See Format."""
+        return TagScanner(self._blocks)
+
+    def may_close(self, token: bytes) -> bool:
+        """See Format."""
+        return any(ends_in(token, block.close.encode()) for block in self._blocks if block.kind == CALL)
+
+    def parse(self, raw: RawCall) -> Call:
+        """See Format. A line break after the opening tag does not belong to the body."""
+        assert raw.tool is not None
+        return parse_body(self.tools[raw.tool], raw.body.removeprefix("\n"))
+
+    def write(self, call: Call) -> str:
+        """See Format.
+
+        Raises:
+            ValueError: the body holds the closing tag.
+        """
+        tags, body = self._tags(call.tool), write_body(self.tools[call.tool], call.arguments)
+        if tags.close in body:
+            raise ValueError(f"a call of {call.tool} cannot hold {tags.close}")
+        return f"{tags.open}\n{body.removesuffix(chr(10))}\n{tags.close}"
+
+    def spans(self, text: str) -> list[Span]:
+        """See Format."""
+        return tag_spans(text, self._blocks)
+
+    def fabricates(self, text: str) -> bool:
+        """See Format."""
+        result = self._result
+        return result.open in text and any(
+            text[span.start + len(result.open) : span.end].removesuffix(result.close).strip()
+            for span in self.spans(text)
+            if span.kind == RESULT
+        )
+
+    def neutralise(self, text: str) -> str:
+        """See Format: a blank behind the first character of each tag."""
+        return neutralise_tags(text, [tag for block in self._blocks for tag in (block.open, block.close)])
+
+    def render(self, text: str, *, after_newline: bool = False, opened: bool = False) -> list[Piece]:
+        """See Format."""
+        begin = ("" if after_newline else "\n") + ("" if opened else self._result.open)
+        return [Piece(f"{begin}\n{text}\n{self._result.close}\n")]
+
+
+def ends_in(token: bytes, tag: bytes) -> bool:
+    """Whether ``tag``, whose beginning may stand before ``token``, can end within it."""
+    return tag in token or any(token.startswith(tag[start:]) for start in range(1, len(tag)))
+
+
+def neutralise_tags(text: str, tags: Sequence[str]) -> str:
+    """Return ``text`` with a blank behind the first character of each tag in it."""
+    pattern = "|".join(map(re.escape, sorted(tags, key=len, reverse=True)))
+    # Tags hold no white space, so that a blank cannot complete one. They may overlap.
+    return re.sub(f"(?={pattern})(.)", r"\1 ", text, flags=re.DOTALL)
+
+
+def tag_spans(text: str, blocks: Sequence[Tags]) -> list[Span]:
+    """Return the blocks of ``text`` in order; the text starts outside a block. Linear time."""
+    by_tag = {block.open: block for block in blocks}
+    pattern = re.compile("|".join(map(re.escape, by_tag)))
+    spans: list[Span] = []
+    position = 0
+    while found := pattern.search(text, position):
+        block = by_tag[found.group()]
+        closing = text.find(block.close, found.end())
+        position = len(text) if closing < 0 else closing + len(block.close)
+        spans.append(Span(found.start(), position, block.kind))
+    return spans
+
+
+class TagScanner:
+    """Follows the blocks of one policy segment, fed byte by byte in pieces of any size.
+
+    Args:
+        blocks: the kinds of block that there are.
+    """
+
+    def __init__(self, blocks: Sequence[Tags]) -> None:
+        self._blocks = blocks
+        self._opens = [(block.open.encode(), block.close.encode(), block) for block in blocks]
+        self._longest = max(len(opening) for opening, _, _ in self._opens)
+        self._open: Tags | None = None
+        self._close = b""
+        self._seen = bytearray()  # outside: the last bytes; inside: the body
+        self.call = RawCall(None, "")
+
+    @property
+    def inside(self) -> bool:
+        """See Scanner."""
+        return self._open is not None and self._open.kind == CALL
+
+    def copy(self) -> TagScanner:
+        """See Scanner."""
+        other = TagScanner(self._blocks)
+        other._open, other._close = self._open, self._close
+        other._seen, other.call = self._seen.copy(), self.call
+        return other
+
+    def feed(self, data: bytes) -> int | None:
+        """See Scanner."""
+        at = 0
+        while at < len(data):
+            known = len(self._seen)
+            self._seen += data[at:]
+            if self._open is None:
+                found = self._first_opening()
+                if found is None:
+                    del self._seen[: 1 - self._longest]
+                    return None
+                end, self._close, self._open = found
+                self._seen.clear()
+                at += end - known
+                continue
+            start = self._seen.find(self._close, max(0, known - len(self._close) + 1))
+            if start < 0:
+                return None
+            block, self._open = self._open, None
+            body = self._seen[:start].decode("utf-8", errors="replace")
+            self._seen.clear()
+            at += start + len(self._close) - known
+            if block.kind == CALL:
+                self.call = RawCall(block.tool, body)
+                return at
+        return None
+
+    def _first_opening(self) -> tuple[int, bytes, Tags] | None:
+        """Return where the first opening tag ends, its closing tag and its block."""
+        places = [
+            (start, start + len(opening), closing, block)
+            for opening, closing, block in self._opens
+            if (start := self._seen.find(opening)) >= 0
+        ]
+        return min(places, key=lambda place: place[0])[1:] if places else None

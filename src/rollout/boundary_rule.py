@@ -1,0 +1,124 @@
+"""When sampling stops for a call: the choices of ``rollout.boundary``.
+
+``exact`` (the default) stops while sampling, right where a call is complete. ``post_hoc`` is the paper's:
+sample on to the end of text or the limit, then cut at the first complete call and throw the rest away.
+``stop_string`` is ToRL's (arXiv 2503.23383): sample on until the policy itself opens a result, then run the
+last complete call before it; what the policy wrote in between stays.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from typing import Protocol
+
+from src.formats.base import Format, ResultScanner, Scanner
+from src.policy.codec import TokenCodec
+from src.rollout.boundary import Boundary, find_boundary
+from src.rollout.engines import StopCondition
+
+
+class BoundaryRule(Protocol):
+    """One way to find where a policy segment ends and its call runs."""
+
+    def scanner(self) -> Scanner:
+        """A scanner for a new segment."""
+
+    def stop_condition(self, scanner: Scanner) -> StopCondition | None:
+        """What an engine may stop at, from ``scanner``'s state on; None: nothing but the end of text."""
+
+    def find(self, scanner: Scanner, token_ids: Sequence[int]) -> Boundary | None:
+        """Feed sampled tokens to ``scanner``; where they end, or None."""
+
+
+def build_boundary_rule(boundary: str, form: Format, codec: TokenCodec) -> BoundaryRule:
+    """Return what ``rollout.boundary`` names.
+
+    Raises:
+        ValueError: ``stop_string`` with a format whose results the policy cannot open.
+    """
+    kinds: dict[str, type[ExactRule | PostHocRule | StopStringRule]] = {
+        "exact": ExactRule,
+        "post_hoc": PostHocRule,
+        "stop_string": StopStringRule,
+    }
+    return kinds[boundary](form, codec)
+
+
+class ExactRule:
+    """Stops right after the end of a call."""
+
+    def __init__(self, form: Format, codec: TokenCodec) -> None:
+        self._format, self._codec = form, codec
+        self._stop_ids = frozenset(_may_close(form, codec))
+
+    def scanner(self) -> Scanner:
+        """See BoundaryRule."""
+        return self._format.scanner()
+
+    def stop_condition(self, scanner: Scanner) -> StopCondition | None:
+        """See BoundaryRule."""
+        return _ScannerCondition(scanner, self._codec, stop_ids=self._stop_ids)
+
+    def find(self, scanner: Scanner, token_ids: Sequence[int]) -> Boundary | None:
+        """See BoundaryRule."""
+        return find_boundary(scanner, token_ids, self._codec)
+
+
+class PostHocRule(ExactRule):
+    """Cuts where ExactRule does, but only after sampling to the end."""
+
+    def stop_condition(self, scanner: Scanner) -> StopCondition | None:
+        """See BoundaryRule."""
+        return None
+
+
+class StopStringRule:
+    """Stops after the opening of a result that follows a complete call."""
+
+    def __init__(self, form: Format, codec: TokenCodec) -> None:
+        if form.result_opening is None:
+            raise ValueError(
+                "rollout.boundary=stop_string: with this format results begin with control tokens, which the "
+                "policy does not write; choose rollout.boundary=exact"
+            )
+        self._format, self._codec, self._opening = form, codec, form.result_opening
+
+    def scanner(self) -> Scanner:
+        """See BoundaryRule."""
+        return ResultScanner(
+            self._format.scanner(), self._opening.encode(), at_line_start=self._format.result_opens_a_line
+        )
+
+    def stop_condition(self, scanner: Scanner) -> StopCondition | None:
+        """See BoundaryRule."""
+        return _ScannerCondition(scanner, self._codec, stop_strings=(self._opening,))
+
+    def find(self, scanner: Scanner, token_ids: Sequence[int]) -> Boundary | None:
+        """See BoundaryRule."""
+        found = find_boundary(scanner, token_ids, self._codec)
+        return None if found is None else replace(found, opened=True)
+
+
+class _ScannerCondition:
+    """A scanner's view of one request."""
+
+    def __init__(
+        self,
+        scanner: Scanner,
+        codec: TokenCodec,
+        *,
+        stop_ids: frozenset[int] = frozenset(),
+        stop_strings: tuple[str, ...] = (),
+    ) -> None:
+        self._scanner, self._codec = scanner.copy(), codec
+        self.stop_ids, self.stop_strings = stop_ids, stop_strings
+
+    def __call__(self, token_id: int) -> bool:
+        """See StopCondition."""
+        return self._scanner.feed(self._codec.bytes_of(token_id)) is not None
+
+
+def _may_close(form: Format, codec: TokenCodec) -> Iterable[int]:
+    """Every token that can hold the last byte of a call."""
+    return (token_id for token_id in range(len(codec)) if form.may_close(codec.bytes_of(token_id)))

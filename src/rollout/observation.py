@@ -1,0 +1,41 @@
+"""What the policy reads after a call: the text of a ``tool`` segment."""
+
+from __future__ import annotations
+
+from src.formats.base import Format, Piece
+from src.rollout.boundary import Boundary
+from src.sandbox import Status
+from src.tools.base import ToolResult
+
+BARE = "error"
+SPENT = "The budget of code executions is spent: code no longer runs."
+
+
+def shorten(text: str, limit: int) -> str:
+    """Cut ``text`` to at most ``limit`` characters, keeping its head and its tail."""
+    if len(text) <= limit:
+        return text
+    mark = "\n...\n"
+    head = (limit - len(mark) + 1) // 2
+    tail = limit - len(mark) - head
+    return text[:head] + mark + text[len(text) - tail :]
+
+
+def message(result: ToolResult, limit: int, form: Format, errors: str = "message") -> str:
+    """Return what one call says: its output, or the last line of its exception, safe to be put in anywhere.
+
+    Args:
+        result: of the call.
+        limit: most characters.
+        form: whose calls and results it must not contain.
+        errors: ``rollout.errors``; with ``bare`` a failure of any kind says that it is one and no more.
+    """
+    if errors == "bare" and result.status is not Status.OK:
+        return BARE
+    # Cutting can join two halves of a tag, so markup is neutralised afterwards.
+    return form.neutralise(shorten(result.output, limit))
+
+
+def observation(text: str, boundary: Boundary, form: Format) -> list[Piece]:
+    """Return the segment that follows a boundary, of :func:`message` or :data:`SPENT`."""
+    return form.render(text, after_newline=boundary.after_newline, opened=boundary.opened)

@@ -1,0 +1,6 @@
+"""What a policy can call. A tool of one's own is a class anywhere, named by ``_target_`` (docs/tools.md)."""
+
+from src.tools.base import Call, CallError, FunctionTool, Tool, Toolbox, ToolResult
+from src.tools.python import PythonTool
+
+__all__ = ["Call", "CallError", "FunctionTool", "PythonTool", "Tool", "ToolResult", "Toolbox"]
