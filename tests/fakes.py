@@ -5,14 +5,21 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
+from typing import Any
 
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
+from src.config import RewardConfig, RolloutConfig
+from src.formats import FenceFormat, Format, HermesFormat, TagFormat
 from src.policy.codec import TokenCodec
 from src.problems import Problem
-from src.rollout.engines import Finish, Generation, Request
+from src.rollout.collector import Collector
+from src.rollout.engines import Engine, Finish, Generation, Request
+from src.rollout.scheduler import RolloutScheduler
+from src.run.records import RecordWriter
 from src.sandbox import ExecutionResult, Sandbox, Status
+from src.tools import PythonTool, Tool, Toolbox
 
 EOS = "<|end|>"
 
@@ -111,7 +118,7 @@ class ScriptedEngine:
             if token == self._filler:
                 finish = Finish.STOP
                 break
-            if left is None and request.watch is not None and request.watch(token):
+            if left is None and request.stop_condition is not None and request.stop_condition(token):
                 finish, left = Finish.STOP, self._overrun
         logprobs = [-float(start + i) for i in range(len(tokens))] if self._logprobs else None
         generation = Generation(request.id, tokens, logprobs, finish)
@@ -154,3 +161,46 @@ class FakeSandbox(Sandbox):
 def printed(text: str) -> Callable[[str], ExecutionResult]:
     """A reply for :class:`FakeSandbox`: every program prints ``text``."""
     return lambda code: ExecutionResult(Status.OK, text, None, 0.0)
+
+
+FORMATS: dict[str, Callable[[], Format]] = {
+    "fence": FenceFormat,
+    "code_interpreter": lambda: TagFormat(
+        result=("<interpreter>", "</interpreter>"), names={"python": "code"}
+    ),
+    "python_result": TagFormat,
+    "hermes": HermesFormat,
+}
+
+
+def a_format(name: str = "fence", tools: Sequence[Tool] = (), codec: TokenCodec = BPE) -> Format:
+    """A format that knows Python, and ``tools``."""
+    return FORMATS[name]().prepare([PythonTool(None), *tools], codec.tokenizer, "mini")
+
+
+def rollout_scheduler(
+    engine: Engine,
+    sandbox: Sandbox | None,
+    codec: TokenCodec,
+    cfg: RolloutConfig,
+    form: str = "fence",
+    tools: Sequence[Tool] = (),
+) -> RolloutScheduler:
+    """A scheduler whose only tool is the sandbox, but for ``tools``."""
+    box = None if sandbox is None else Toolbox([PythonTool(sandbox), *tools])
+    return RolloutScheduler(engine, box, a_format(form, tools, codec), codec, cfg)
+
+
+def rollout_collector(
+    engine: Engine,
+    sandbox: Sandbox,
+    grader: Any,
+    codec: TokenCodec,
+    rollout: RolloutConfig,
+    reward: RewardConfig,
+    prompt_style: str,
+    writer: RecordWriter | None = None,
+) -> Collector:
+    """A collector whose only tool is the sandbox."""
+    box = Toolbox([PythonTool(sandbox)])
+    return Collector(engine, box, a_format(), grader, codec, rollout, reward, prompt_style, writer)

@@ -22,7 +22,7 @@ CODE = ("src", "analysis", "experiments", "tests")
 # A folder imports from those before it.
 LAYERS = (
     *({"config"}, {"run"}, {"launch"}),
-    *({"problems"}, {"formats", "sandbox"}, {"rewards", "policy"}),
+    *({"problems"}, {"sandbox"}, {"tools"}, {"formats"}, {"rewards", "policy"}),
     *({"rollout"}, {"trainer"}, {"experiment"}, {"estimate", "warm_start"}),
     {"train", "evaluate", "merge", "merge_adapter"},
 )

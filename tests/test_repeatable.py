@@ -12,7 +12,7 @@ from experiments.repeatable.check import compare, main
 from src.run.records import ExecutionRecord, LineWriter, RecordError, SegmentRecord, TrajectoryRecord
 from tests.run.test_records import RECORD, write
 
-SEGMENTS = [SegmentRecord("policy", "so\n```python\nx\n```", 5), SegmentRecord("sandbox", "NameError", 3)]
+SEGMENTS = [SegmentRecord("policy", "so\n```python\nx\n```", 5), SegmentRecord("tool", "NameError", 3)]
 ERROR = ExecutionRecord("error", 0.1, "NameError")
 RUN = [
     replace(RECORD, phase=phase, step=step, sample=sample, segments=SEGMENTS, executions=[ERROR])

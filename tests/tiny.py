@@ -12,7 +12,6 @@ from transformers import Qwen3Config, Qwen3ForCausalLM, TrainerCallback
 
 from src.config import Config, CurriculumConfig, StageConfig, TrainerConfig
 from src.rewards import Grade
-from src.rollout.collector import Collector
 from src.rollout.engines import Engine, Generation
 from src.rollout.engines.transformers import TransformersEngine
 from src.run.processes import Ranks
@@ -20,7 +19,7 @@ from src.run.records import RankWriter
 from src.sandbox import Sandbox
 from src.trainer import CIRTrainer
 from src.trainer.curriculum import build_curriculum
-from tests.fakes import BPE, FakeSandbox, problem
+from tests.fakes import BPE, FakeSandbox, problem, rollout_collector
 
 
 def model(seed: int = 0) -> Qwen3ForCausalLM:
@@ -113,7 +112,7 @@ def trainer(
     policy = model(cfg.trainer.seed)
     sampler = engine(policy, BPE, temperature=1.0, top_p=1.0, batch_size=64)
     writer = RankWriter(run_dir / "trajectories.jsonl", ranks or Ranks())
-    collector = Collector(
+    collector = rollout_collector(
         sampler,
         sandbox or FakeSandbox(),
         grader or FakeGrader(),

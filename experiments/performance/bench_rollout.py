@@ -131,7 +131,7 @@ def waste(bench: Bench, number: int) -> dict[str, dict[str, float]]:
     """What each boundary throws away and costs, sampling at temperature 1 with true programs."""
     found = {}
     with build_sandbox(SandboxConfig()) as sandbox:
-        for boundary in ("fence", "post_hoc", "stop_string"):
+        for boundary in ("exact", "post_hoc", "stop_string"):
             engine = bench.engine(temperature=1.0)
             measured, trajectories = bench.rollout(engine, sandbox, number, mode="free", boundary=boundary)
             kept = sum(t.tokens(Author.POLICY) for t in trajectories)
@@ -177,7 +177,7 @@ def missed(result: dict[str, Any]) -> list[str]:
     # by invariant 3, at most the one token that closes a block
     if fence["dropped"] > fence["executions"]:
         found.append(
-            f"the fence boundary dropped {fence['dropped']} tokens at {fence['executions']} executions"
+            f"the exact boundary dropped {fence['dropped']} tokens at {fence['executions']} executions"
         )
     return found
 

@@ -89,9 +89,10 @@ def difference(one: TrajectoryRecord | None, two: TrajectoryRecord | None) -> st
 
 
 def _said(record: TrajectoryRecord) -> dict[str, Any]:
-    """Everything but times and the attempt; what was sampled comes first."""
+    """Everything but times, the attempt and what older records lack; what was sampled comes first."""
     data = {"segments": None, "executions": None} | asdict(record)
     del data["attempt"], data["version"]
+    data["segments"] = [(one.author, one.text, one.tokens) for one in record.segments]
     data["executions"] = [(one.status, one.error) for one in record.executions]
     return data
 

@@ -6,43 +6,25 @@ and execution overlap; with a batch-synchronous one, every turn waits for its ex
 
 from __future__ import annotations
 
-import itertools
 import queue
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from src.config import RolloutConfig
-from src.formats.base import Format, Piece, Scanner
+from src.formats.base import Format, Piece
 from src.policy.codec import TokenCodec
-from src.rewards.answers import extract_answer
 from src.rollout.boundary import Boundary
 from src.rollout.boundary_rule import build_boundary_rule
 from src.rollout.engines import Engine, Finish, Generation, Request
+from src.rollout.in_flight import InFlight, conclusion
 from src.rollout.meter import Meter
 from src.rollout.observation import SPENT, message, observation
 from src.rollout.streams import derive_seed
-from src.rollout.trajectory import Author, Execution, Segment, StopReason, Task, Trajectory
+from src.rollout.trajectory import Author, Execution, StopReason, Task, Trajectory
 from src.sandbox import Status
 from src.tools.base import Call, CallError, Toolbox, ToolResult
-
-_numbers = itertools.count()  # one toolbox may serve several rollouts
-
-
-@dataclass(slots=True)
-class InFlight:
-    """A trajectory on its way."""
-
-    trajectory: Trajectory
-    context: list[int]
-    scanner: Scanner
-    remaining_tokens: int  # of the completion, that still fit
-    noticed: bool = False
-    turn_began: float = 0.0
-    requests: int = 0  # to the engine, so far
-    running: tuple[str, Future[ToolResult]] | None = None  # the tool, and what comes of the call
-    name: str = field(default_factory=lambda: f"trajectory-{next(_numbers)}")  # what tools know it by
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,7 +212,7 @@ class RolloutScheduler:
         if boundary is not None:
             return self._at_boundary(generation.id, live, boundary)
         if token_ids and token_ids[-1] in self._codec.eos_ids:
-            return self._end(live, self._conclusion(live))
+            return self._end(live, conclusion(live.trajectory, self._format))
         if generation.finish is Finish.LENGTH or live.remaining_tokens <= 0:
             return self._end(live, StopReason.LENGTH)
         # The engine stopped at something that ends no call: go on at once.
@@ -244,7 +226,9 @@ class RolloutScheduler:
         earlier = last[0].token_ids if last and last[0].author is Author.POLICY else []
         live.trajectory.invented |= self._format.fabricates(self._codec.text([*earlier, *token_ids]))
         live.trajectory.dropped_tokens += len(token_ids) - kept
-        self._append(live, Author.POLICY, token_ids[:kept], logprobs[:kept] if logprobs is not None else None)
+        live.append(
+            self._codec, Author.POLICY, token_ids[:kept], logprobs[:kept] if logprobs is not None else None
+        )
 
     def _at_boundary(self, index: int, live: InFlight, boundary: Boundary) -> bool:
         """Begin the call; return whether the trajectory ended."""
@@ -252,7 +236,7 @@ class RolloutScheduler:
         over = len(trajectory.executions) >= trajectory.task.budget
         if boundary.injected:
             injected = self._codec.encode_bytes(boundary.injected)
-            self._append(live, Author.TOOL, injected[: live.remaining_tokens])
+            live.append(self._codec, Author.TOOL, injected[: live.remaining_tokens])
         if over and self._cfg.over_budget == "stop":
             return self._end(live, StopReason.BUDGET)
         if live.remaining_tokens <= 0:
@@ -294,7 +278,7 @@ class RolloutScheduler:
         """Put what the policy is to read into the context and go on; return whether the trajectory ended."""
         token_ids = [token_id for piece in pieces for token_id in self._codec.encode_piece(piece)]
         # What does not fit is cut: it carries no loss, and the trajectory ends here.
-        self._append(live, Author.TOOL, token_ids[: live.remaining_tokens], tool=tool)
+        live.append(self._codec, Author.TOOL, token_ids[: live.remaining_tokens], tool=tool)
         live.scanner = self._rule.scanner()
         if live.remaining_tokens <= 0:
             return self._end(live, StopReason.LENGTH)
@@ -302,40 +286,9 @@ class RolloutScheduler:
         self._request(index, live)
         return False
 
-    def _append(
-        self,
-        live: InFlight,
-        author: Author,
-        token_ids: list[int],
-        logprobs: list[float] | None = None,
-        tool: str | None = None,
-    ) -> None:
-        """Put tokens at the end of the trajectory; neighbours by one author are one segment."""
-        segments = live.trajectory.segments
-        if segments and segments[-1].author is author:
-            last = segments[-1]
-            last.token_ids += token_ids
-            if last.logprobs is not None and logprobs is not None:
-                last.logprobs += logprobs
-            last.text = self._codec.text(last.token_ids)
-            last.tool = last.tool or tool
-        elif token_ids or author is Author.TOOL:
-            segments.append(Segment(author, list(token_ids), self._codec.text(token_ids), logprobs, tool))
-        live.context += token_ids
-        live.remaining_tokens -= len(token_ids)
-
-    def _conclusion(self, live: InFlight) -> StopReason:
-        """What a text that the policy itself has ended comes to."""
-        last = live.trajectory.segments[-1].text
-        spans = self._format.spans
-        if extract_answer([last], spans) is None and not spans(last):
-            return StopReason.VOID
-        answer = extract_answer(live.trajectory.policy_texts, spans)
-        return StopReason.NO_ANSWER if answer is None else StopReason.ANSWERED
-
     def _end(self, live: InFlight, reason: StopReason) -> bool:
         if not live.trajectory.segments:  # its time was up before its first token
-            self._append(live, Author.TOOL, [min(self._codec.eos_ids, default=self._codec.pad_id)])
+            live.append(self._codec, Author.TOOL, [min(self._codec.eos_ids, default=self._codec.pad_id)])
         self.meter.turns.append(time.monotonic() - live.turn_began)
         live.trajectory.stop_reason = reason
         return True

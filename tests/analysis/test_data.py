@@ -35,7 +35,7 @@ def test_the_table_says_what_the_records_say(file: Path) -> None:
     for row in table.iter_rows(named=True):
         record = records[row["mode"], row["problem_id"], row["sample"]]
         assert row["policy_tokens"] == record.tokens("policy")
-        assert row["feedback_tokens"] == record.tokens("sandbox")
+        assert row["feedback_tokens"] == record.tokens("tool")
         assert row["policy_chars"] == sum(len(s.text) for s in record.segments if s.author == "policy")
         assert row["statuses"] == [e.status for e in record.executions]
         assert row["errors"] == [e.error for e in record.executions]
@@ -58,7 +58,7 @@ def test_the_table_says_what_the_records_say(file: Path) -> None:
 def test_the_code_is_the_last_block_of_the_segment(tmp_path: Path, text: str, code: str) -> None:
     record = replace(
         RECORD,
-        segments=[SegmentRecord("policy", text, 9), SegmentRecord("sandbox", "\n```output\n1\n```\n", 4),
+        segments=[SegmentRecord("policy", text, 9), SegmentRecord("tool", "\n```output\n1\n```\n", 4),
                   SegmentRecord("policy", "```python\nnot run\n``` \\boxed{1}", 5)],
         executions=[ExecutionRecord("ok", 0.1, None)],
     )  # fmt: skip

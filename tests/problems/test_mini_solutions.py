@@ -22,7 +22,7 @@ from src.problems.mini.solutions import (
 )
 from src.problems.mini.template import LAST, Template
 from src.rewards import extract_answer
-from src.rollout.feedback import message
+from src.rollout.observation import message
 from src.sandbox import ExecutionResult, build_sandbox
 
 CAREFUL = Habits(error=(0, 0), blunder=(0, 0), at_once=1)
@@ -79,7 +79,7 @@ def test_step_by_step_a_chain_takes_an_execution_for_each_link() -> None:
     for template in CHAINS:
         instance = draw(random.Random(0), template, 5, "train")
         *segments, answer = write_code(instance, random.Random(0), STEPWISE)
-        assert [segment.author for segment in segments] == ["policy", "sandbox"] * 3
+        assert [segment.author for segment in segments] == ["policy", "tool"] * 3
         assert extract_answer([answer.text]) == instance.exercise.answer
         for before, program in zip(segments[1::2], segments[2::2], strict=False):
             assert f"= {before.text}\n" in program.text  # what it goes on with is what the sandbox said
@@ -110,14 +110,14 @@ def test_careful_code_runs_once_and_its_output_is_boxed() -> None:
     for instance in some(60):
         program, said, answer = write_code(instance, random.Random(0), CAREFUL)
         assert program.text == f"```python\n{instance.exercise.code}\n```"
-        assert said.author == "sandbox"
+        assert said.author == "tool"
         assert extract_answer([program.text, answer.text]) == said.text
 
 
 def test_the_hopeless_try_until_they_guess() -> None:
     instance = next(some(1))
     segments = write_code(instance, random.Random(0), HOPELESS)
-    assert [segment.author for segment in segments] == ["policy", "sandbox"] * MAX_BLOCKS + ["policy"]
+    assert [segment.author for segment in segments] == ["policy", "tool"] * MAX_BLOCKS + ["policy"]
     assert "guess" in segments[-1].text
     assert segments[2].text.startswith("Let me fix that.\n```python\n")
 

@@ -16,7 +16,7 @@ def trajectory(reason: StopReason = StopReason.ANSWERED, logprobs: list[float] |
         Task(problem(), "free", 0, [1, 2], 2),
         [
             Segment(Author.POLICY, [3, 4], "ab", logprobs),
-            Segment(Author.SANDBOX, [5], "c"),
+            Segment(Author.TOOL, [5], "c"),
             Segment(Author.POLICY, [6], "d", logprobs[:1] if logprobs else None),
         ],
         stop_reason=reason,

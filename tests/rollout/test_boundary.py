@@ -1,4 +1,4 @@
-"""Where a block ends, over random segmentations; the second method is src.formats.fences on whole text."""
+"""Where a block ends, over random segmentations; the second method is the grammar on whole text."""
 
 from __future__ import annotations
 
@@ -8,15 +8,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from src.formats.fences import code_spans
-from src.rollout.boundary import FenceScanner, find_boundary
-from src.rollout.stopping import FenceStopping
-from tests.fakes import BPE, BYTES
+from src.formats.fence_grammar import fence_spans
+from src.rollout.boundary import find_boundary
+from src.rollout.boundary_rule import ExactRule
+from tests.fakes import BPE, BYTES, a_format
 
 FRAGMENTS = st.sampled_from(
     ["```python\n", "```py\n", "```output\n", "```", "````", "`", "``", "\n", " ", "   ", "    ", "x = 1",
      "print('```')", "\u00e9\u4e2d", "\\boxed{1}", "python", "````python\n", "```Python \n", "```js\n"]
 )  # fmt: skip
+FENCE = a_format()
 TEXTS = st.lists(FRAGMENTS, max_size=30).map("".join)
 
 
@@ -28,9 +29,9 @@ def pieces(text: str, cuts: list[int]) -> list[bytes]:
 
 def reference(text: str) -> tuple[str, int] | None:
     """Code and end, in bytes, of the first closed Python block, by whole-text matching."""
-    for start, end, kind in code_spans(text):
+    for start, end, kind in fence_spans(text):
         block = text[start:end]
-        if kind == "python" and "\n" in block:
+        if kind == "call" and "\n" in block:
             opening, body = block.split("\n", 1)
             fence = len(opening.strip(" ")) - len(opening.strip(" ").lstrip("`"))
             lines = body.split("\n")
@@ -41,11 +42,11 @@ def reference(text: str) -> tuple[str, int] | None:
 
 @given(TEXTS, st.lists(st.integers(0, 10_000), max_size=60))
 def test_scanner_agrees_with_whole_text_matching_however_the_bytes_arrive(text: str, cuts: list[int]) -> None:
-    scanner, at, found = FenceScanner(), 0, None
+    scanner, at, found = FENCE.scanner(), 0, None
     for piece in pieces(text, cuts):
         end = scanner.feed(piece)
         if end is not None:
-            found = (scanner.code, at + end)
+            found = (scanner.call.body, at + end)
             break
         at += len(piece)
     assert found == reference(text)
@@ -56,7 +57,7 @@ def test_cut_keeps_sampled_tokens_up_to_the_fence_and_accounts_for_the_rest(text
     """Kept tokens, then injected bytes, spell the text up to the boundary; nothing beyond survives."""
     for codec in (BYTES, BPE):
         ids = codec.encode(text)
-        cut = find_boundary(FenceScanner(), ids, codec)
+        cut = find_boundary(FENCE.scanner(), ids, codec)
         expected = reference(text)
         if expected is None:
             assert cut is None
@@ -65,8 +66,7 @@ def test_cut_keeps_sampled_tokens_up_to_the_fence_and_accounts_for_the_rest(text
         code, end = expected
         kept = b"".join(map(codec.bytes_of, ids[: cut.kept])) + cut.injected
         assert kept == text.encode()[:end] + (b"\n" if cut.after_newline else b"")
-        assert cut.kept + cut.dropped == len(ids)
-        assert cut.code == code
+        assert cut.call.body == code
 
 
 @pytest.mark.parametrize(
@@ -83,25 +83,25 @@ def test_the_closing_token(closing: list[str], kept: int, injected: bytes, after
     start = BPE.encode("```python\nprint(1)" + ("" if closing[0].startswith("\n") else "\n"))
     ids = [BPE.tokenizer.convert_tokens_to_ids(token.replace("\n", "\u010a")) for token in closing]
     assert None not in ids
-    cut = find_boundary(FenceScanner(), [*start, *ids], BPE)
+    cut = find_boundary(FENCE.scanner(), [*start, *ids], BPE)
     assert cut is not None
     assert (cut.kept - len(start), cut.injected, cut.after_newline) == (kept, injected, after_newline)
-    assert cut.code == "print(1)\n"
+    assert cut.call.body == "print(1)\n"
 
 
 def test_code_that_prints_a_fence_is_not_cut_short() -> None:
     """The reference system ends the block at the first three backticks anywhere."""
     code = "print('```')\nx = '''\n  a ```\n'''\n"
-    cut = find_boundary(FenceScanner(), BYTES.encode(f"```python\n{code}```"), BYTES)
+    cut = find_boundary(FENCE.scanner(), BYTES.encode(f"```python\n{code}```"), BYTES)
     assert cut is not None
-    assert cut.code == code
+    assert cut.call.body == code
 
 
-def test_watch_does_not_move_the_scanner_it_was_made_from() -> None:
-    scanner = FenceScanner()
+def test_a_condition_does_not_move_the_scanner_it_was_made_from() -> None:
+    scanner = FENCE.scanner()
     scanner.feed(b"```python\npass\n")
-    watch = FenceStopping(BYTES).watch(scanner)
-    assert watch is not None
-    assert [watch(i) for i in BYTES.encode("```")] == [False, False, True]
+    stop = ExactRule(FENCE, BYTES).stop_condition(scanner)
+    assert stop is not None
+    assert [stop(i) for i in BYTES.encode("```")] == [False, False, True]
     assert scanner.inside
     assert scanner.feed(b"```") == 3

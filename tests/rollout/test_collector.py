@@ -20,7 +20,7 @@ from src.rollout.collector import Collector, PromptError
 from src.rollout.engines import EngineError
 from src.run.records import RecordWriter
 from src.sandbox import ExecutionResult, SandboxError, Status
-from tests.fakes import BPE, FakeSandbox, ScriptedEngine, problem
+from tests.fakes import BPE, FakeSandbox, ScriptedEngine, problem, rollout_collector
 from tests.rollout.test_scheduler import script
 from tests.rollout.test_streaming import Failing, echo
 
@@ -54,7 +54,7 @@ def collector(path: Path | None, **parts: Any) -> Collector:
         "rollout": CONFIG, "reward": RewardConfig(), "prompt_style": "mini",
         "writer": RecordWriter(path) if path else None,
     }  # fmt: skip
-    return Collector(**(given | parts))
+    return rollout_collector(**(given | parts))
 
 
 def collect(one: Collector, asked: list[tuple[Problem, int]] = ASKED) -> Any:

@@ -35,18 +35,17 @@ from src.policy.codec import TokenCodec
 from src.policy.loading import load_codec, load_model
 from src.problems import load_problems
 from src.problems.prompts import build_prompt
+from src.rollout.boundary_rule import ExactRule, StopStringRule
 from src.rollout.engines import EngineError, Finish, Generation, Request
 from src.rollout.engines.colocated import SleepingVLLM, mend, synchronise_on_cpu
 from src.rollout.engines.environment import set_environment
 from src.rollout.engines.transformers import TransformersEngine
 from src.rollout.engines.vllm import VLLMEngine
-from src.rollout.scheduler import RolloutScheduler
-from src.rollout.stopping import FenceStopping, StringStopping
 from src.rollout.trajectory import Task
 from src.run.records import iter_records
 from src.sandbox import build_sandbox
 from src.trainer.curriculum import build_curriculum
-from tests.fakes import FakeSandbox
+from tests.fakes import FakeSandbox, a_format, rollout_collector, rollout_scheduler
 from tests.rollout.answers import policy_tokens, ties
 
 pytestmark = pytest.mark.vllm
@@ -264,9 +263,9 @@ def test_trls_own_synchronisation_is_still_not_enough(trainer: Any, model: PreTr
 
 @pytest.mark.parametrize("follow", [False, True])
 def test_sampling_stops_right_at_the_fence(trainer: Any, model: PreTrainedModel, follow: bool) -> None:
-    stopping = FenceStopping(CODEC)
+    stopping = ExactRule(a_format(), CODEC)
     requests = [
-        Request(index, task.prompt_ids, 160, stopping.watch(stopping.scanner()))
+        Request(index, task.prompt_ids, 160, stopping.stop_condition(stopping.scanner()))
         for index, task in enumerate(tasks(60))
     ]
     generations = sample(engine(trainer, follow=follow), requests)
@@ -284,11 +283,11 @@ def test_sampling_stops_right_at_the_fence(trainer: Any, model: PreTrainedModel,
 
 def test_stop_strings_stop_where_the_watch_fires(trainer: Any, model: PreTrainedModel) -> None:
     """The policy is made to speak: its context already opens an output block behind a code block."""
-    stopping = StringStopping(CODEC)
+    stopping = StopStringRule(a_format(), CODEC)
     said = CODEC.encode("```python\nprint(1)\n```\n``")
     scanner = stopping.scanner()
     assert stopping.cut(scanner, said) is None
-    request = Request(0, tasks(1)[0].prompt_ids + said, 30, stopping.watch(scanner))
+    request = Request(0, tasks(1)[0].prompt_ids + said, 30, stopping.stop_condition(scanner))
     (generation,) = sample(engine(trainer), [request])
     cut = stopping.cut(scanner, generation.token_ids)
     assert cut is None or cut.kept + cut.dropped == len(generation.token_ids)
@@ -301,9 +300,9 @@ def test_answers_are_those_of_transformers(
     limits = RolloutConfig(max_tokens=160)
     local = TransformersEngine(model, CODEC, temperature=0.0, top_p=1.0, batch_size=128)
     with build_sandbox(SandboxConfig()) as sandbox:
-        ours = RolloutScheduler(local, sandbox, CODEC, limits).run(tasks(200, "free"))
+        ours = rollout_scheduler(local, sandbox, CODEC, limits).run(tasks(200, "free"))
         streaming = engine(trainer, temperature=0.0)
-        theirs = RolloutScheduler(streaming, sandbox, CODEC, limits).run(tasks(200, "free"))
+        theirs = rollout_scheduler(streaming, sandbox, CODEC, limits).run(tasks(200, "free"))
     found, faults = ties(model, ours, theirs)
     record_property("ties", [str(tie) for tie in found])
     print(f"{policy_tokens(ours)} tokens, ties: {found}")
@@ -318,7 +317,7 @@ def test_a_rollout_that_is_cut_short_leaves_nothing(
 ) -> None:
     limits = RolloutConfig(max_tokens=160, max_seconds=0.3)
     streaming = engine(trainer, follow=follow)
-    scheduler = RolloutScheduler(streaming, FakeSandbox(delay=0.05), CODEC, limits)
+    scheduler = rollout_scheduler(streaming, FakeSandbox(delay=0.05), CODEC, limits)
     trajectories = scheduler.run(tasks(120))
     assert scheduler.meter.stragglers > 0
     assert all(trajectory.completion_ids for trajectory in trajectories)
@@ -344,10 +343,10 @@ def test_an_engine_that_fails_says_so_and_the_next_rollout_is_clean(
     with monkeypatch.context() as patch:
         patch.setattr(llm_engine, "step", failing)
         with pytest.raises(EngineError, match="out of memory"):
-            RolloutScheduler(streaming, FakeSandbox(), CODEC, RolloutConfig(max_tokens=60)).run(tasks(8))
+            rollout_scheduler(streaming, FakeSandbox(), CODEC, RolloutConfig(max_tokens=60)).run(tasks(8))
     assert streaming.pending == 0
     assert not llm_engine.has_unfinished_requests()
-    done = RolloutScheduler(streaming, FakeSandbox(), CODEC, RolloutConfig(max_tokens=60)).run(tasks(8))
+    done = rollout_scheduler(streaming, FakeSandbox(), CODEC, RolloutConfig(max_tokens=60)).run(tasks(8))
     assert all(trajectory.stop_reason for trajectory in done)
 
 
@@ -379,18 +378,17 @@ def test_one_wake_and_one_sleep_a_rollout(trainer: Any, model: PreTrainedModel) 
     generation = Generation()
     streaming = engine(trainer, power=SleepingVLLM(generation))  # type: ignore[arg-type]
     for _ in range(2):
-        RolloutScheduler(streaming, FakeSandbox(), CODEC, RolloutConfig(max_tokens=60)).run(tasks(8))
+        rollout_scheduler(streaming, FakeSandbox(), CODEC, RolloutConfig(max_tokens=60)).run(tasks(8))
     assert generation.log == ["weights", "wake ['kv_cache']", "sleep 2"] * 2
 
 
 def test_a_whole_training_step(trainer: Any, model: PreTrainedModel) -> None:
     """TRL's own importance ratios are those of equal weights: 1, but for the last digits."""
-    from src.rollout.collector import Collector
     from tests.tiny import FakeGrader
 
     cfg = trainer._cfg
     streaming = engine(trainer)
-    trainer._collector = Collector(
+    trainer._collector = rollout_collector(
         streaming, FakeSandbox(), FakeGrader(), CODEC, cfg.rollout, cfg.reward, "mini"  # type: ignore[arg-type]
     )  # fmt: skip
     trainer.train()

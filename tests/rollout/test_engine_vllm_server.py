@@ -25,7 +25,6 @@ from src.config.schema import ConfigError
 from src.policy.loading import load_codec, load_model
 from src.problems import Problem, load_problems
 from src.problems.prompts import build_prompt
-from src.rollout.collector import Collector
 from src.rollout.engines import EngineError
 from src.rollout.engines.build import refuse_training
 from src.rollout.engines.transformers import TransformersEngine
@@ -36,7 +35,7 @@ from src.sandbox import build_sandbox
 from src.trainer import CIRTrainer
 from src.trainer.curriculum import build_curriculum
 from tests import tiny
-from tests.fakes import BPE, FakeSandbox, ScriptedEngine, problem
+from tests.fakes import BPE, FakeSandbox, ScriptedEngine, problem, rollout_collector, rollout_scheduler
 from tests.rollout.answers import policy_tokens, shape, ties
 from tests.rollout.server import ModelServer, TableServer, next_tokens
 
@@ -52,7 +51,7 @@ TEXTS = (
 
 
 def scheduled(engine: Any, cfg: RolloutConfig = CONFIG, number: int = len(TEXTS)) -> RolloutScheduler:
-    return RolloutScheduler(engine, FakeSandbox(delay=0.002), BPE, cfg)
+    return rollout_scheduler(engine, FakeSandbox(delay=0.002), BPE, cfg)
 
 
 def tasks(number: int = len(TEXTS)) -> list[Task]:
@@ -79,7 +78,7 @@ def pauses(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("follow", [False, True])
-@pytest.mark.parametrize("boundary", ["fence", "post_hoc", "stop_string"])
+@pytest.mark.parametrize("boundary", ["exact", "post_hoc", "stop_string"])
 def test_trajectories_are_those_of_the_scripts(follow: bool, boundary: str) -> None:
     """Every context is fed as it is (the table knows no other), and every logprob is its token's."""
     cfg = replace(CONFIG, boundary=boundary)
@@ -236,7 +235,7 @@ def wired(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[tuple[CIR
 
         monkeypatch.setattr(vllm_client, "packed_nccl_broadcast_producer", send)
         monkeypatch.setattr(vllm_client.VLLMClient, "init_communicator", lambda self, device: None)
-        collector = Collector(
+        collector = rollout_collector(
             engine, FakeSandbox(), tiny.FakeGrader(), BPE, cfg.rollout, cfg.reward, "mini"  # type: ignore[arg-type]
         )  # fmt: skip
         problems = [problem(name=f"p{i}") for i in range(16)]
@@ -348,8 +347,8 @@ def test_the_true_server_answers_as_transformers_does(
         build_sandbox(SandboxConfig()) as sandbox,
         VLLMServerEngine(url, codec, temperature=0.0, top_p=1.0, follow=follow) as engine,
     ):
-        ours = RolloutScheduler(local, sandbox, codec, limits).run(asked)
-        theirs = RolloutScheduler(engine, sandbox, codec, limits).run(asked)
+        ours = rollout_scheduler(local, sandbox, codec, limits).run(asked)
+        theirs = rollout_scheduler(engine, sandbox, codec, limits).run(asked)
     found, faults = ties(model, ours, theirs)
     print(f"{policy_tokens(ours)} tokens, ties: {found}")
     assert faults == []
@@ -366,7 +365,7 @@ def test_the_true_servers_logprobs_are_those_of_the_policy(
     model, codec = load_model(ModelConfig()), load_codec(ModelConfig())
     with VLLMServerEngine(url, codec, temperature=0.7, top_p=1.0) as engine:
         limits = RolloutConfig(max_tokens=160)
-        scheduler = RolloutScheduler(engine, FakeSandbox(), codec, limits)
+        scheduler = rollout_scheduler(engine, FakeSandbox(), codec, limits)
         trajectories = scheduler.run(mini_tasks(codec, 16, "code"))
     for trajectory in trajectories:
         ids, first = trajectory.task.prompt_ids + trajectory.completion_ids, len(trajectory.task.prompt_ids)
@@ -407,7 +406,7 @@ def test_a_server_that_is_killed_ends_the_rollout(
     codec = load_codec(ModelConfig())
     finished = []
     with VLLMServerEngine(url, codec, temperature=1.0, top_p=1.0) as engine:
-        stream = RolloutScheduler(engine, FakeSandbox(), codec, RolloutConfig(max_tokens=160)).stream(
+        stream = rollout_scheduler(engine, FakeSandbox(), codec, RolloutConfig(max_tokens=160)).stream(
             mini_tasks(codec, 200)
         )
         for _, trajectory in itertools.islice(stream, 5):

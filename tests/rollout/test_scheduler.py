@@ -16,13 +16,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from src.config import RolloutConfig
-from src.formats.fences import code_spans
+from src.formats.fence_grammar import fence_spans
 from src.policy.codec import TokenCodec
 from src.rewards.answers import extract_answer
-from src.rollout.scheduler import RolloutScheduler
 from src.rollout.trajectory import Author, StopReason, Task, Trajectory
 from src.sandbox import ExecutionResult, Status
-from tests.fakes import BPE, BYTES, FakeSandbox, ScriptedEngine, printed, problem
+from tests.fakes import BPE, BYTES, FakeSandbox, ScriptedEngine, printed, problem, rollout_scheduler
 
 CONFIG = RolloutConfig(max_tokens=400)
 CODE = "```python\nprint(6*7)\n```"
@@ -60,7 +59,7 @@ def run(
     (eos,) = codec.eos_ids
     scripted = ScriptedEngine(texts, eos, **engine)  # type: ignore[arg-type]
     tasks = [Task(problem(), "free", i, codec.encode(f"Q{i}\n"), budget) for i in range(len(texts))]
-    scheduler = RolloutScheduler(scripted, sandbox or FakeSandbox(), codec, cfg)
+    scheduler = rollout_scheduler(scripted, sandbox or FakeSandbox(), codec, cfg)
     return scheduler.run(tasks), scripted
 
 
@@ -138,7 +137,7 @@ def test_invariants(
         # 4. Budget, and one feedback for each execution (the last may be cut by the token limit).
         assert len(trajectory.executions) <= budget
         cut = trajectory.stop_reason is StopReason.LENGTH and not mask[-1]
-        said = [s.text for s in trajectory.segments if s.author is Author.SANDBOX]
+        said = [s.text for s in trajectory.segments if s.author is Author.TOOL]
         whole_feedback = [text for text in (said[:-1] if cut else said) if "```output" in text]
         notices = sum("budget" in text for text in whole_feedback)
         assert notices <= (over_budget == "notice")
@@ -146,7 +145,7 @@ def test_invariants(
         # 5. Fence safety: outside the injected head, a whole sandbox segment is one output block.
         for text in whole_feedback:
             block = text[text.index("```output") :]
-            assert code_spans(block) == [(0, len(block) - 1, "output")]
+            assert fence_spans(block) == [(0, len(block) - 1, "result")]
         # 6. The program printed \boxed{1}; the policy only ever wrote \boxed{7}.
         assert extract_answer(trajectory.policy_texts) in (None, "7")
         assert trajectory.stop_reason is not None
@@ -158,7 +157,7 @@ def test_one_execution(codec: TokenCodec) -> None:
     trajectory = one(f"So\n{CODE}\\boxed{{42}}<|end|>", codec=codec, sandbox=sandbox)
     assert shape(trajectory) == [
         ("policy", f"So\n{CODE}"),
-        ("sandbox", "\n```output\n42\n```\n"),
+        ("tool", "\n```output\n42\n```\n"),
         ("policy", "\\boxed{42}"),
     ]
     assert sandbox.ran == ["print(6*7)\n"]
@@ -173,7 +172,7 @@ def test_token_that_carries_text_beyond_the_fence_is_replaced_by_masked_tokens()
     (trajectory,), _ = run([ids], BPE, overrun=3)
     assert shape(trajectory)[:2] == [
         ("policy", "```python\nprint(1"),
-        ("sandbox", "\n```\n```output\n42\n```\n"),
+        ("tool", "\n```\n```output\n42\n```\n"),
     ]
     assert shape(trajectory)[2] == ("policy", "\\boxed{42}")
     assert trajectory.dropped_tokens == 4  # the closing token, and three of the overrun
@@ -209,7 +208,7 @@ def test_over_budget_notice_says_so_once() -> None:
     trajectory = one(
         f"{CODE}{CODE}\n{CODE}\n\\boxed{{42}}<|end|>", replace(CONFIG, over_budget="notice"), budget=1
     )
-    said = [text for author, text in shape(trajectory) if author == "sandbox"]
+    said = [text for author, text in shape(trajectory) if author == "tool"]
     assert ["budget" in text for text in said] == [False, True]
     assert len(trajectory.executions) == 1
 
@@ -252,7 +251,7 @@ def test_feedback_that_does_not_fit_is_cut_and_the_trajectory_ends() -> None:
     trajectory = one(f"{CODE}more", replace(CONFIG, max_tokens=30), codec=BYTES)
     assert trajectory.stop_reason is StopReason.LENGTH
     assert len(trajectory.completion_ids) == 30
-    assert shape(trajectory)[1] == ("sandbox", "\n```output\n"[: 30 - len(CODE)])
+    assert shape(trajectory)[1] == ("tool", "\n```output\n"[: 30 - len(CODE)])
 
 
 def test_infrastructure_failure_ends_the_trajectory_and_is_no_execution_of_the_model() -> None:
@@ -285,7 +284,7 @@ def test_sequence_after_an_error_of_the_sandbox_leaves_nothing_behind() -> None:
 
     (eos,) = BPE.eos_ids
     engine = ScriptedEngine([script(BLOCKS, BPE, []), script("x" * 300, BPE, [])], eos, per_poll=1)
-    scheduler = RolloutScheduler(engine, Broken(), BPE, CONFIG)
+    scheduler = rollout_scheduler(engine, Broken(), BPE, CONFIG)
     tasks = [Task(problem(), "free", i, BPE.encode("Q"), 2) for i in range(2)]
     with pytest.raises(RuntimeError, match="closed"):
         scheduler.run(tasks)
@@ -294,4 +293,4 @@ def test_sequence_after_an_error_of_the_sandbox_leaves_nothing_behind() -> None:
 
 def test_tools_need_a_sandbox() -> None:
     with pytest.raises(ValueError, match=r"rollout\.tools"):
-        RolloutScheduler(ScriptedEngine([], 0), None, BPE, CONFIG)
+        rollout_scheduler(ScriptedEngine([], 0), None, BPE, CONFIG)

@@ -17,10 +17,9 @@ import pytest
 
 from src.config import RolloutConfig
 from src.rollout.engines import EngineError, Finish, Generation, Request
-from src.rollout.scheduler import RolloutScheduler
 from src.rollout.trajectory import StopReason, Task
 from src.sandbox import ExecutionResult, SandboxError, Status
-from tests.fakes import BPE, FakeSandbox, ScriptedEngine, problem
+from tests.fakes import BPE, FakeSandbox, ScriptedEngine, problem, rollout_scheduler
 from tests.rollout.test_scheduler import script
 
 CONFIG = RolloutConfig(max_tokens=400)
@@ -96,7 +95,7 @@ def test_trajectories_come_as_they_finish_and_feedback_goes_to_its_own(kind: typ
             return super().submit(code, **options)
 
     engine = kind([script(text(i), BPE, []) for i in range(20)], EOS, streaming=True, per_poll=1)
-    scheduler = RolloutScheduler(engine, Sandbox(echo), BPE, CONFIG)
+    scheduler = rollout_scheduler(engine, Sandbox(echo), BPE, CONFIG)
     began = time.monotonic()
     finished = []
     for index, trajectory in scheduler.stream(tasks(20)):
@@ -117,7 +116,7 @@ def test_at_most_max_live_are_under_way_and_tasks_are_taken_when_there_is_room()
             taken[0] += 1
             yield task
 
-    scheduler = RolloutScheduler(
+    scheduler = rollout_scheduler(
         scripted(50), FakeSandbox(echo, delay=0.002), BPE, replace(CONFIG, max_live=7)
     )
     finished = 0
@@ -131,7 +130,7 @@ def test_at_most_max_live_are_under_way_and_tasks_are_taken_when_there_is_room()
 @pytest.mark.long
 def test_nothing_is_kept_of_what_was_yielded() -> None:
     """Prompts of very different length: memory goes with what is live."""
-    scheduler = RolloutScheduler(scripted(12), FakeSandbox(echo), BPE, replace(CONFIG, max_live=3))
+    scheduler = rollout_scheduler(scripted(12), FakeSandbox(echo), BPE, replace(CONFIG, max_live=3))
     seen: list[weakref.ref[Any]] = []
     for _, trajectory in scheduler.stream(
         Task(problem(), "free", i, BPE.encode("Q" * (1 + 400 * (i % 3))), 2) for i in range(12)
@@ -153,7 +152,7 @@ def test_time_that_is_up_ends_what_is_live_as_length(streaming: bool) -> None:
             super().cancel(future)
 
     engine = scripted(8, streaming=streaming, per_poll=8)
-    scheduler = RolloutScheduler(engine, Hanging(echo, delay=60), BPE, replace(CONFIG, max_seconds=0.2))
+    scheduler = rollout_scheduler(engine, Hanging(echo, delay=60), BPE, replace(CONFIG, max_seconds=0.2))
     trajectories = scheduler.run(list(tasks(8)))
     assert [t.stop_reason for t in trajectories] == [StopReason.LENGTH] * 8
     assert [len(t.executions) for t in trajectories] == [0] * 8
@@ -173,7 +172,7 @@ def test_time_that_is_up_before_the_first_token_leaves_a_trajectory_that_counts_
             time.sleep(max(0.0, until - time.monotonic()))
             return []
 
-    scheduler = RolloutScheduler(Stuck([[]], EOS), FakeSandbox(), BPE, replace(CONFIG, max_seconds=0.05))
+    scheduler = rollout_scheduler(Stuck([[]], EOS), FakeSandbox(), BPE, replace(CONFIG, max_seconds=0.05))
     (trajectory,) = scheduler.run(list(tasks(1)))
     assert trajectory.mask == [0]
     assert trajectory.stop_reason is StopReason.LENGTH
@@ -211,7 +210,7 @@ def test_whatever_ends_a_rollout_leaves_nothing_running(fault: str) -> None:
     kind = Failing if fault == "engine" else ScriptedEngine
     engine = kind([script(text(i), BPE, []) for i in range(20)], EOS, streaming=True, per_poll=1)
     sandbox = Sandbox(echo, delay=0.02)
-    scheduler = RolloutScheduler(engine, sandbox, BPE, replace(CONFIG, max_live=4))
+    scheduler = rollout_scheduler(engine, sandbox, BPE, replace(CONFIG, max_live=4))
     stream, finished = scheduler.stream(tasks(20)), []
     if fault == "caller":
         finished.append(next(stream))
@@ -226,7 +225,7 @@ def test_whatever_ends_a_rollout_leaves_nothing_running(fault: str) -> None:
     assert finished
     # the scheduler is as good as new
     again = scripted(5)
-    scheduler = RolloutScheduler(again, FakeSandbox(echo), BPE, CONFIG)
+    scheduler = rollout_scheduler(again, FakeSandbox(echo), BPE, CONFIG)
     assert all(t.stop_reason is StopReason.ANSWERED for t in scheduler.run(list(tasks(5))))
 
 
@@ -235,7 +234,7 @@ def test_what_a_cancelled_rollout_left_under_way_does_not_reach_the_next() -> No
     texts = [script(text(i), BPE, []) for i in range(6)]
     engine = ScriptedEngine(texts, EOS, streaming=True, per_poll=1)
     sandbox = FakeSandbox(lambda code: ExecutionResult(Status.OK, "old", None, 0.0), delay=0.1)
-    scheduler = RolloutScheduler(engine, sandbox, BPE, CONFIG)
+    scheduler = rollout_scheduler(engine, sandbox, BPE, CONFIG)
     stream = scheduler.stream(tasks(6))
     next(stream)
     stream.close()
@@ -255,7 +254,7 @@ def test_an_engine_that_stops_at_nothing_is_asked_to_go_on(finish: Finish) -> No
             return replace(one, finish=finish if one.token_ids[-1] != EOS else Finish.STOP)
 
     engine = Halting([script(text(0), BPE, [])], EOS)
-    (trajectory,) = RolloutScheduler(engine, FakeSandbox(echo), BPE, CONFIG).run(list(tasks(1)))
+    (trajectory,) = rollout_scheduler(engine, FakeSandbox(echo), BPE, CONFIG).run(list(tasks(1)))
     if finish is Finish.LENGTH:
         assert trajectory.stop_reason is StopReason.LENGTH
         assert len(trajectory.completion_ids) == 1
@@ -282,7 +281,7 @@ def test_memory_goes_with_what_is_live_however_long_and_many() -> None:
 
     def peak(number: int) -> int:
         cfg = RolloutConfig(max_tokens=20_000, max_live=4)
-        scheduler = RolloutScheduler(LongWinded(), FakeSandbox(), BPE, cfg)
+        scheduler = rollout_scheduler(LongWinded(), FakeSandbox(), BPE, cfg)
         prompts = (BPE.encode("Q") * (1 if i % 2 else 2000) for i in range(number))
         asked = (Task(problem(), "free", i, ids, 10) for i, ids in enumerate(prompts))
         tracemalloc.start()

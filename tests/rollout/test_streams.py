@@ -12,10 +12,9 @@ from scipy.stats import chisquare, kstest
 from src.config import RolloutConfig
 from src.rollout.engines import Finish, Generation, Request
 from src.rollout.engines.vllm import Progress
-from src.rollout.scheduler import RolloutScheduler
 from src.rollout.streams import StreamSampler, derive_seed, stream_processors, uniforms
 from src.rollout.trajectory import Task
-from tests.fakes import BPE, FakeSandbox, problem
+from tests.fakes import BPE, FakeSandbox, problem, rollout_scheduler
 
 LOGITS = torch.tensor([0.0, 2.0, -1.0, float("-inf"), 1.0, -3.0])
 
@@ -101,7 +100,7 @@ def test_each_turn_of_a_trajectory_goes_on_with_other_numbers() -> None:
     def seeds(seed: int | None) -> list[int | None]:
         engine = Asked()
         task = Task(problem(), "free", 0, [1, 2], 4, seed)
-        RolloutScheduler(engine, FakeSandbox(), BPE, RolloutConfig()).run([task])  # type: ignore[arg-type]
+        rollout_scheduler(engine, FakeSandbox(), BPE, RolloutConfig()).run([task])  # type: ignore[arg-type]
         assert len(engine.requests) == 3
         return [request.seed for request in engine.requests]
 

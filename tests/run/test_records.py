@@ -34,7 +34,7 @@ RECORD = TrajectoryRecord(
     source="fake",
     budget=2,
     prompt_tokens=5,
-    segments=[SegmentRecord("policy", "\u4e2d\n\u2028 text", 3), SegmentRecord("sandbox", "\udcff", 2)],
+    segments=[SegmentRecord("policy", "\u4e2d\n\u2028 text", 3), SegmentRecord("tool", "\udcff", 2)],
     executions=[ExecutionRecord("ok", 0.1, None)],
     stop_reason="answered",
     dropped_tokens=0,
@@ -52,7 +52,7 @@ def write(path: Path, *records: TrajectoryRecord) -> None:
 def test_records_come_back_as_they_were_but_for_what_utf8_cannot_say(tmp_path: Path) -> None:
     path = tmp_path / "r.jsonl"
     write(path, RECORD)
-    said = [RECORD.segments[0], SegmentRecord("sandbox", "?", 2)]
+    said = [RECORD.segments[0], SegmentRecord("tool", "?", 2)]
     assert read_records(path) == [replace(RECORD, segments=said)]
     assert RECORD.tokens("policy") == 3
 

@@ -45,7 +45,7 @@ def test_what_reaches_the_loss(tmp_path: Path) -> None:
     trainer = tiny.trainer(tiny.config(), tmp_path)
     trainer.train()
     for collected, output in trainer.handed:
-        assert any(t.tokens(Author.SANDBOX) for t in collected.trajectories)
+        assert any(t.tokens(Author.TOOL) for t in collected.trajectories)
         policy = output["completion_mask"] * output["tool_mask"]
         for row, trajectory in enumerate(collected.trajectories):
             length = len(trajectory.completion_ids)

@@ -9,17 +9,19 @@ import pytest
 import torch
 
 from src.config import DataConfig
+from src.formats.base import RawCall
 from src.problems import load_problems
 from src.problems.mini.solutions import Segment
 from src.problems.prompts import MODES
-from src.rollout.boundary import Cut
-from src.rollout.feedback import feedback
+from src.rollout.boundary import Boundary
+from src.rollout.observation import message, observation
 from src.sandbox import ExecutionResult, Status
 from src.warm_start.config import WarmStartConfig
 from src.warm_start.corpus import CHUNK, batches, encode, rendered, solutions
-from tests.fakes import BPE
+from tests.fakes import BPE, a_format
 
-TOKENIZER = BPE.tokenizer
+FENCE = a_format()
+FENCE, TOKENIZER = a_format(), BPE.tokenizer
 CFG = WarmStartConfig(batch_size=4)
 
 
@@ -31,15 +33,17 @@ CFG = WarmStartConfig(batch_size=4)
     ],
 )
 def test_what_the_interpreter_said_is_put_as_a_rollout_puts_it(said: str, result: ExecutionResult) -> None:
-    policy, sandbox = rendered([Segment("policy", "x"), Segment("sandbox", said)])
+    policy, sandbox = rendered([Segment("policy", "x"), Segment("tool", said)], FENCE)
     assert policy.text == "x"
-    assert sandbox.text == feedback(result, 400, Cut(1, b"", 0, "", after_newline=False))
+    boundary = Boundary(1, b"", RawCall("python", ""), after_newline=False)
+    expected = observation(message(result, 400, FENCE), boundary, FENCE)
+    assert sandbox.text == "".join(piece.text for piece in expected)
 
 
 def test_only_what_the_policy_wrote_and_the_end_count() -> None:
     """prompt 0 0 ... | policy 1 1 ... | sandbox 0 0 ... | policy 1 1 ... end 1."""
     parts = ["Problem: ?\n\n", "```python\nprint(1)\n```", "\n```output\n1\n```\n", "It is 1."]
-    authors = ["prompt", "policy", "sandbox", "policy"]
+    authors = ["prompt", "policy", "tool", "policy"]
     segments = [Segment(author, text) for author, text in zip(authors[1:], parts[1:], strict=True)]
     example = encode(parts[0], segments, TOKENIZER)
     expected_ids, expected_mask = [], []
@@ -57,7 +61,7 @@ def test_only_what_the_policy_wrote_and_the_end_count() -> None:
 def test_feedback_is_learnt_in_a_share_of_the_solutions_with_code() -> None:
     texts = [
         (TOKENIZER.decode(row[row != TOKENIZER.pad_token_id]), TOKENIZER.decode(label[label != -100]))
-        for batch in islice(batches(replace(CFG, feedback_share=0.4), TOKENIZER), 3 * CHUNK)
+        for batch in islice(batches(replace(CFG, feedback_share=0.4), FENCE, TOKENIZER), 3 * CHUNK)
         for row, label in zip(batch.ids, batch.labels, strict=True)
     ]
     learnt = ["```output" in label for text, label in texts if "```output" in text]
@@ -66,7 +70,7 @@ def test_feedback_is_learnt_in_a_share_of_the_solutions_with_code() -> None:
 
 def test_batches_label_policy_tokens_only() -> None:
     counts = []
-    for batch in islice(batches(replace(CFG, feedback_share=0.0), TOKENIZER), CHUNK):
+    for batch in islice(batches(replace(CFG, feedback_share=0.0), FENCE, TOKENIZER), CHUNK):
         ids, attention, labels = batch.ids, batch.attention, batch.labels
         assert ids.shape == attention.shape == labels.shape
         assert len(ids) == CFG.batch_size
@@ -86,21 +90,21 @@ def test_batches_label_policy_tokens_only() -> None:
 
 
 def test_the_stream_depends_on_purpose_and_seed_only() -> None:
-    first = list(islice(solutions(CFG, "train"), 20))
-    assert first == list(islice(solutions(WarmStartConfig(steps=7), "train"), 20))
-    assert first != list(islice(solutions(CFG, "tokenizer"), 20))
-    assert first != list(islice(solutions(WarmStartConfig(seed=1), "train"), 20))
+    first = list(islice(solutions(CFG, FENCE, "train"), 20))
+    assert first == list(islice(solutions(WarmStartConfig(steps=7), FENCE, "train"), 20))
+    assert first != list(islice(solutions(CFG, FENCE, "tokenizer"), 20))
+    assert first != list(islice(solutions(WarmStartConfig(seed=1), FENCE, "train"), 20))
 
 
 def test_no_heldout_problem_is_taught() -> None:
     heldout = {problem.text for problem in load_problems(DataConfig(), "heldout")}
-    taught = {prompt for prompt, _ in islice(solutions(CFG, "train"), 3000)}
+    taught = {prompt for prompt, _ in islice(solutions(CFG, FENCE, "train"), 3000)}
     assert not {f"Problem: {text}\nMode: {mode}\n\n" for text in heldout for mode in MODES} & taught
 
 
 def test_modes_are_mixed_as_set() -> None:
     cfg = WarmStartConfig(text_share=0.25, code_share=0.25)
-    prompts = [prompt for prompt, _ in islice(solutions(cfg, "train"), 1200)]
+    prompts = [prompt for prompt, _ in islice(solutions(cfg, FENCE, "train"), 1200)]
     shares = [
         sum(f"Mode: {mode}\n" in prompt for prompt in prompts) / 1200 for mode in ("free", "text", "code")
     ]

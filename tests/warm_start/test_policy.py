@@ -14,8 +14,10 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenize
 from src.policy.codec import TokenCodec
 from src.warm_start.config import WarmStartConfig
 from src.warm_start.corpus import solutions
-from src.warm_start.policy import END, FENCE, PAD, build_model, build_tokenizer
+from src.warm_start.policy import END, PAD, build_model, build_tokenizer
+from tests.fakes import a_format
 
+FENCE = "```"
 BASE = Path(__file__).resolve().parents[2] / "experiments" / "mini_base"
 SMALL = WarmStartConfig(
     tokenizer_samples=300, hidden_size=32, layers=2, heads=2, head_dim=16, intermediate_size=64
@@ -24,12 +26,14 @@ SMALL = WarmStartConfig(
 
 @cache
 def tokenizer() -> PreTrainedTokenizerFast:
-    return build_tokenizer(SMALL)
+    return build_tokenizer(SMALL, a_format())
 
 
 def shipped_config() -> WarmStartConfig:
     settings = json.loads((BASE / "summary.json").read_text())["settings"]
-    return WarmStartConfig(**{name: settings[name] for name in WarmStartConfig.__dataclass_fields__})
+    return WarmStartConfig(
+        **{name: settings[name] for name in WarmStartConfig.__dataclass_fields__ if name in settings}
+    )
 
 
 def test_a_fence_is_one_token_and_part_of_no_other() -> None:
@@ -96,14 +100,14 @@ def test_the_shipped_base_policy_is_whole_and_small() -> None:
 def test_the_shipped_tokenizer_comes_from_the_family_as_it_is() -> None:
     """If templates change, the base policy has to be made again."""
     shipped = AutoTokenizer.from_pretrained(BASE)
-    assert build_tokenizer(shipped_config()).get_vocab() == shipped.get_vocab()
+    assert build_tokenizer(shipped_config(), a_format()).get_vocab() == shipped.get_vocab()
 
 
 def test_solutions_fit_the_main_jobs_token_limit() -> None:
     shipped = AutoTokenizer.from_pretrained(BASE)
     lengths = [
         sum(len(shipped.encode(segment.text)) for segment in segments)
-        for _, segments in islice(solutions(shipped_config(), "train"), 500)
+        for _, segments in islice(solutions(shipped_config(), a_format(), "train"), 500)
     ]
     assert max(lengths) < 256
     assert sum(lengths) / len(lengths) < 90

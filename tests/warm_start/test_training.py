@@ -13,6 +13,7 @@ from src.warm_start.config import WarmStartConfig
 from src.warm_start.make import make_base
 from src.warm_start.policy import build_model, build_tokenizer
 from src.warm_start.training import rate_factor, train
+from tests.fakes import a_format
 
 TINY = WarmStartConfig(
     tokenizer_samples=200,
@@ -41,12 +42,12 @@ def test_the_rate_warms_up_and_falls_to_zero() -> None:
 
 
 def test_training_learns_and_is_repeatable() -> None:
-    tokenizer = build_tokenizer(TINY)
+    tokenizer = build_tokenizer(TINY, a_format())
     losses, weights = [], []
     for _ in range(2):
         torch.manual_seed(TINY.seed)
         model = build_model(TINY, tokenizer)
-        losses.append(train(TINY, model, tokenizer))
+        losses.append(train(TINY, a_format(), model, tokenizer))
         weights.append(torch.cat([parameter.detach().flatten() for parameter in model.parameters()]))
     assert torch.equal(weights[0], weights[1])
     assert losses[0] == losses[1] < 6.0  # log(512) is 6.24

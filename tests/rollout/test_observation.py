@@ -6,18 +6,30 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from src.formats.fences import code_spans
-from src.rollout.boundary import Cut
-from src.rollout.feedback import feedback, message, notice, shorten
+from src.formats.base import RawCall
+from src.formats.fence_grammar import fence_spans
+from src.rollout.boundary import Boundary
+from src.rollout.observation import SPENT, message, observation, shorten
 from src.sandbox import ExecutionResult, Status
-from tests.fakes import BPE, EOS
+from tests.fakes import BPE, EOS, a_format
 
 HOSTILE = st.lists(
     st.sampled_from(["```", "`", "``", "````python\n", "\n", "x", "```output\n", "\r", "\u2028", "\x00", " "])
 ).map("".join)
 
 
-OPEN_LINE, ENDED_LINE = (Cut(1, b"", 0, "", after_newline) for after_newline in (False, True))
+FENCE = a_format()
+OPEN_LINE, ENDED_LINE = (
+    Boundary(1, b"", RawCall("python", ""), after_newline) for after_newline in (False, True)
+)
+
+
+def feedback(result: ExecutionResult, limit: int, at: Boundary, errors: str = "message") -> str:
+    return "".join(piece.text for piece in observation(message(result, limit, FENCE, errors), at, FENCE))
+
+
+def notice(at: Boundary) -> str:
+    return "".join(piece.text for piece in observation(SPENT, at, FENCE))
 
 
 def ok(stdout: str) -> ExecutionResult:
@@ -26,14 +38,14 @@ def ok(stdout: str) -> ExecutionResult:
 
 @given(HOSTILE, st.integers(16, 60), st.booleans())
 def test_feedback_is_exactly_one_output_block(printed: str, limit: int, after_newline: bool) -> None:
-    text = feedback(ok(printed), limit, Cut(1, b"", 0, "", after_newline))
+    text = feedback(ok(printed), limit, ENDED_LINE if after_newline else OPEN_LINE)
     start = 0 if after_newline else 1
-    assert code_spans(text) == [(start, len(text) - 1, "output")]
+    assert fence_spans(text) == [(start, len(text) - 1, "result")]
 
 
 @given(st.text(), st.integers(16, 60))
 def test_message_is_no_longer_than_the_limit_and_keeps_head_and_tail(printed: str, limit: int) -> None:
-    said = message(ok(printed), limit)
+    said = message(ok(printed), limit, FENCE)
     assert len(said) <= limit
     assert "```" not in said
 
@@ -54,7 +66,7 @@ def test_shorten_keeps_both_ends() -> None:
     ],
 )  # fmt: skip
 def test_message(result: ExecutionResult, said: str) -> None:
-    assert message(result, 400) == said
+    assert message(result, 400, FENCE) == said
 
 
 @pytest.mark.parametrize("status", [status for status in Status if status is not Status.OK])

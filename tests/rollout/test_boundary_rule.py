@@ -10,12 +10,11 @@ from hypothesis import strategies as st
 
 from src.config import RolloutConfig
 from src.policy.codec import TokenCodec
+from src.rollout.boundary_rule import build_boundary_rule
 from src.rollout.engines import Finish, Generation, Request
-from src.rollout.scheduler import RolloutScheduler
-from src.rollout.stopping import build_stopping
 from src.rollout.trajectory import StopReason, Task
 from src.sandbox import ExecutionResult, Status
-from tests.fakes import BPE, BYTES, FakeSandbox, ScriptedEngine, problem
+from tests.fakes import BPE, BYTES, FakeSandbox, ScriptedEngine, a_format, problem, rollout_scheduler
 from tests.rollout.test_scheduler import FRAGMENTS, one, run, script, shape
 
 CONFIG = RolloutConfig(max_tokens=400)
@@ -26,24 +25,23 @@ TEXTS = st.lists(FRAGMENTS, min_size=1, max_size=30).map("".join)
 
 @settings(max_examples=300, deadline=None)
 @given(TEXTS, st.lists(st.integers(0, 8), max_size=7), st.sampled_from([BYTES, BPE]),
-       st.sampled_from(["fence", "stop_string"]))  # fmt: skip
+       st.sampled_from(["exact", "stop_string"]))  # fmt: skip
 def test_watch_fires_where_the_cut_is_and_engines_know_where_it_may(
     text: str, chunks: list[int], codec: TokenCodec, boundary: str
 ) -> None:
     """An engine that asks only at ``stop_ids`` and behind ``stop_strings`` misses no boundary."""
-    stopping = build_stopping(boundary, codec)
+    rule = build_boundary_rule(boundary, a_format(codec=codec), codec)
     ids = [token for token in script(text, codec, chunks) if token not in codec.eos_ids]
-    watch = stopping.watch(stopping.scanner())
-    assert watch is not None
-    fired = next((at for at, token in enumerate(ids) if watch(token)), None)
-    cut = stopping.cut(stopping.scanner(), ids)
+    stop = rule.stop_condition(rule.scanner())
+    assert stop is not None
+    fired = next((at for at, token in enumerate(ids) if stop(token)), None)
+    cut = rule.find(rule.scanner(), ids)
     assert (fired is None) == (cut is None)
     if fired is None or cut is None:
         return
-    assert cut.kept + cut.dropped == len(ids)
     assert fired in (cut.kept, cut.kept - 1)
     said = b"".join(map(codec.bytes_of, ids[: fired + 1])).decode(errors="replace")
-    assert ids[fired] in watch.stop_ids or any(string in said for string in watch.stop_strings)
+    assert ids[fired] in stop.stop_ids or any(string in said for string in stop.stop_strings)
 
 
 @settings(max_examples=200, deadline=None)
@@ -57,7 +55,7 @@ def test_post_hoc_gives_what_fence_gives_up_to_the_first_execution(
     first = ours.segments[0]
     assert theirs.segments[0] == first
     assert [e.code for e in theirs.executions[:1]] == [e.code for e in ours.executions[:1]]
-    assert all(request.watch is None for request, _, _ in engine.log)
+    assert all(request.stop_condition is None for request, _, _ in engine.log)
     sampled = sum(len(generation.token_ids) for _, _, generation in engine.log)
     assert theirs.dropped_tokens == sampled - sum(theirs.mask)
 
@@ -66,7 +64,7 @@ def test_post_hoc_throws_away_what_was_sampled_behind_the_block() -> None:
     trajectory = one(f"{CODE} I guess \\boxed{{41}}<|end|>\\boxed{{42}}<|end|>", POST_HOC)
     assert shape(trajectory) == [
         ("policy", CODE),
-        ("sandbox", "\n```output\n42\n```\n"),
+        ("tool", "\n```output\n42\n```\n"),
         ("policy", "\\boxed{42}"),
     ]
     assert trajectory.dropped_tokens == len(" I guess \\boxed{41}") + 1
@@ -81,7 +79,7 @@ def test_stop_string_runs_the_last_block_when_the_policy_opens_its_output(codec:
     assert sandbox.ran == ["print(6*7)\n"]
     assert shape(trajectory) == [
         ("policy", f"```python\nx = 1\n```\nand then\n{CODE}\nIt prints\n```output"),
-        ("sandbox", "\n42\n```\n"),
+        ("tool", "\n42\n```\n"),
         ("policy", "\\boxed{42}"),
     ]
     assert trajectory.dropped_tokens == 0
@@ -114,7 +112,7 @@ def test_stop_string_feedback_of_several_turns_stays_well_formed() -> None:
     sandbox = FakeSandbox(lambda code: ExecutionResult(Status.OK, "```\nsly\n```output\n", None, 0.0))
     text = f"{CODE}\n```output{CODE}\n```output\\boxed{{42}}<|end|>"
     trajectory = one(text, STOP_STRING, sandbox=sandbox, budget=3)
-    said = [text for author, text in shape(trajectory) if author == "sandbox"]
+    said = [text for author, text in shape(trajectory) if author == "tool"]
     assert len(said) == len(trajectory.executions) == 2
     for one_said in said:
         lines = one_said.split("\n")
@@ -131,11 +129,11 @@ REST = "\\boxed{42}<|end|>"
 @pytest.mark.parametrize(
     ("boundary", "budget", "text", "invented"),
     [
-        ("fence", 1, CODE + REST, False),  # the rest is sampled after the feedback
-        ("fence", 1, f"{CODE}\n{INVENTED}", True),  # the second block is beyond the budget
-        ("fence", 2, f"{CODE}\n```output\n41\n```\n{REST}", True),  # an output without a program
-        ("fence", 0, f"{CODE}\n```output\n```\n{REST}", False),
-        ("fence", 0, f"{CODE}\n```output", False),
+        ("exact", 1, CODE + REST, False),  # the rest is sampled after the feedback
+        ("exact", 1, f"{CODE}\n{INVENTED}", True),  # the second block is beyond the budget
+        ("exact", 2, f"{CODE}\n```output\n41\n```\n{REST}", True),  # an output without a program
+        ("exact", 0, f"{CODE}\n```output\n```\n{REST}", False),
+        ("exact", 0, f"{CODE}\n```output", False),
         ("post_hoc", 1, INVENTED + REST, True),  # thrown away
         ("post_hoc", 1, f"{CODE}\nI guess \\boxed{{41}}<|end|>{REST}", False),
         ("post_hoc", 1, f"{CODE}\n```output\n<|end|>{REST}", False),
@@ -163,20 +161,20 @@ def test_what_is_invented_in_parts_is_seen() -> None:
     (eos,) = BYTES.eos_ids
     scripts = [script(text, BYTES, []) for text in ("```output\n41\n", "```output\n")]
     tasks = [Task(problem(), "free", index, BYTES.encode("Q"), 1) for index in range(2)]
-    trajectories = RolloutScheduler(Halting(scripts, eos), FakeSandbox(), BYTES, CONFIG).run(tasks)
+    trajectories = rollout_scheduler(Halting(scripts, eos), FakeSandbox(), BYTES, CONFIG).run(tasks)
     assert [trajectory.invented for trajectory in trajectories] == [True, False]
 
 
 def test_a_bare_error_is_what_the_policy_reads_and_the_record_keeps_the_message() -> None:
     failed = ExecutionResult(Status.ERROR, "", "NameError: name 'x' is not defined", 0.0)
     trajectory = one(CODE + REST, replace(CONFIG, errors="bare"), sandbox=FakeSandbox(lambda code: failed))
-    assert shape(trajectory)[1] == ("sandbox", "\n```output\nerror\n```\n")
+    assert shape(trajectory)[1] == ("tool", "\n```output\nerror\n```\n")
     assert trajectory.executions[0].result.error == failed.error
 
 
 @pytest.mark.parametrize(
     ("boundary", "text"),
-    [("fence", f"{CODE}\n"), ("post_hoc", f"{CODE} so<|end|>"), ("stop_string", f"{CODE}\n```output")],
+    [("exact", f"{CODE}\n"), ("post_hoc", f"{CODE} so<|end|>"), ("stop_string", f"{CODE}\n```output")],
 )
 def test_budget_holds_whatever_the_boundary(boundary: str, text: str) -> None:
     cfg = replace(CONFIG, boundary=boundary)

@@ -1,0 +1,218 @@
+"""What holds in every format: parse undoes write, scanner and grammar agree, results stay results."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from src.formats import Format
+from src.formats.base import CALL
+from src.formats.tags import TagFormat, Tags, TagScanner, neutralise_tags
+from src.rewards.answers import extract_answer
+from src.rollout.boundary import find_boundary
+from src.rollout.boundary_rule import build_boundary_rule
+from src.tools import Call, CallError, Toolbox
+from tests.fakes import BPE, BYTES, FORMATS, a_format
+from tests.tools.examples import Calculator, Lookup
+
+NAMES = sorted(FORMATS)
+LOOKUP = Lookup(str(Path(__file__)))
+ALL = {name: a_format(name, [Calculator(), LOOKUP]) for name in NAMES}
+MARKUP = [
+    *("```python\n", "```output\n", "```calculator\n", "\n```", "```", "`", "<code>", "</code>", "<python>"),
+    *(
+        "</python>",
+        "<calculator>",
+        "</calculator>",
+        "<interpreter>",
+        "</interpreter>",
+        "<result>",
+        "</result>",
+    ),
+    *("<tool_call>", "</tool_call>", "<tool_response>", "</tool_response>", "<think>", "</think>", "<", "</"),
+    *(">", "code>", "tool_call>", "\n", "x", " ", "{", '{"name": "python", "arguments": {"code": "1"}}'),
+    *("\\boxed{7}", "\u4e2d", "<|end|>"),
+]
+TEXTS = st.lists(st.sampled_from(MARKUP), max_size=24).map("".join)
+CUTS = st.lists(st.integers(0, 10_000), max_size=40)
+FORMAT = st.sampled_from(NAMES)
+
+
+def pieces(data: bytes, cuts: list[int]) -> list[bytes]:
+    places = sorted({0, len(data), *(cut % (len(data) + 1) for cut in cuts)})
+    return [data[a:b] for a, b in pairwise(places)]
+
+
+def first_call(form: Format, text: str, cuts: list[int]) -> int | None:
+    """Offset in bytes just past the first call, as a scanner finds it."""
+    scanner, at = form.scanner(), 0
+    for piece in pieces(text.encode(), cuts):
+        end = scanner.copy().feed(piece)  # a copy is independent ...
+        assert end == scanner.feed(piece)
+        if end is not None:
+            return at + end
+        at += len(piece)
+    return None
+
+
+@settings(max_examples=400, deadline=None)
+@given(FORMAT, TEXTS, CUTS)
+def test_the_scanner_finds_the_first_closed_call(name: str, text: str, cuts: list[int]) -> None:
+    form = ALL[name]
+    calls = [span for span in form.spans(text) if span.kind == CALL]
+    found = first_call(form, text, cuts)
+    ends = [len(text[: span.end].encode()) for span in calls]
+    if found is not None:
+        assert found in ends
+        calls = [span for span, end in zip(calls, ends, strict=True) if end < found]
+    open_ended = [span for span in calls if span.end < len(text)]
+    if name == "fence":  # a block of the grammar may be a label without a tool
+        return
+    assert open_ended == [], "a closed call was passed over"
+
+
+BODIES = st.text(st.characters(codec="utf-8", exclude_categories=["Cs"]), min_size=1).filter(
+    lambda body: "\r" not in body
+)
+
+
+@settings(max_examples=200, deadline=None)
+@given(FORMAT, BODIES, st.sampled_from([BYTES, BPE]))
+def test_what_is_written_is_found_and_read_again(name: str, body: str, codec: object) -> None:
+    form = ALL[name]
+    call = Call("python", {"code": body})
+    try:
+        text = form.write(call)
+    except ValueError:
+        assert any(tag in body for tag in form.markup)
+        return
+    boundary = find_boundary(form.scanner(), BPE.encode(f"so\n{text} and more"), BPE)
+    assert boundary is not None
+    read = form.parse(boundary.call)
+    assert read.tool == "python"
+    assert str(read.arguments["code"]).removesuffix("\n") == body.removesuffix("\n")
+    assert form.spans(text)[0] == (0, len(text), CALL)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_several_tools_and_several_arguments(name: str) -> None:
+    form = ALL[name]
+    for call in (
+        Call("calculator", {"formula": "1+2"}),
+        Call("lookup", {"word": "x", "lines": 3}),
+        Call("python", {"code": "print(1)"}),
+    ):
+        boundary = find_boundary(form.scanner(), BYTES.encode(form.write(call)), BYTES)
+        assert boundary is not None
+        read = form.parse(boundary.call)
+        # Of a block the last newline is the text's.
+        arguments = {k: v.strip() if isinstance(v, str) else v for k, v in read.arguments.items()}
+        assert (read.tool, arguments) == (call.tool, call.arguments)
+
+
+@settings(max_examples=400, deadline=None)
+@given(FORMAT, TEXTS, TEXTS)
+def test_a_result_is_one_result_whatever_a_tool_prints(name: str, printed: str, before: str) -> None:
+    """Invariant 5: nothing that is printed opens a call, closes the result, or opens another."""
+    form = ALL[name]
+    said = form.neutralise(printed)
+    text = "".join(piece.text for piece in form.render(said))
+    spans = form.spans(text)
+    assert [span.kind for span in spans] == ["result"]
+    assert text[spans[0].end :] == "\n"
+    assert first_call(form, text, []) is None
+    assert form.neutralise(said) == said
+    assert extract_answer([text], form.spans) is None
+
+
+@settings(max_examples=300, deadline=None)
+@given(FORMAT, TEXTS, st.sampled_from([BYTES, BPE]), st.sampled_from(["exact", "stop_string"]))
+def test_an_engine_that_asks_at_its_stops_only_misses_no_boundary(
+    name: str, text: str, codec: object, boundary: str
+) -> None:
+    rule = build_boundary_rule(boundary, ALL[name], BPE)
+    ids = [token for token in BPE.encode(text) if token not in BPE.eos_ids]
+    stop = rule.stop_condition(rule.scanner())
+    assert stop is not None
+    fired = next((at for at, token in enumerate(ids) if stop(token)), None)
+    found = rule.find(rule.scanner(), ids)
+    assert (fired is None) == (found is None)
+    if fired is None or found is None:
+        return
+    assert fired in (found.kept, found.kept - 1)
+    seen = b"".join(map(BPE.bytes_of, ids[: fired + 1])).decode(errors="replace")
+    assert ids[fired] in stop.stop_ids or any(string in seen for string in stop.stop_strings)
+
+
+@settings(max_examples=300, deadline=None)
+@given(FORMAT, TEXTS)
+def test_answers_stand_outside_calls_and_results(name: str, text: str) -> None:
+    form = ALL[name]
+    outside, at = [], 0
+    for span in form.spans(text):
+        outside.append(text[at : span.start])
+        at = span.end
+    outside.append(text[at:])
+    expected = any("\\boxed{7}" in piece for piece in outside)
+    assert (extract_answer([text], form.spans) == "7") == expected
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_result_that_the_policy_makes_up_is_told(name: str) -> None:
+    form = ALL[name]
+    text = "".join(piece.text for piece in form.render("41"))
+    assert form.fabricates(text)
+    assert not form.fabricates("".join(piece.text for piece in form.render("")))
+    assert not form.fabricates(form.write(Call("python", {"code": "print(1)"})))
+
+
+class TestHermes:
+    @pytest.mark.parametrize(
+        ("body", "says"),
+        [
+            ("{", "no valid JSON"),
+            ("[1]", "no JSON object"),
+            ('{"arguments": {}}', "the name of a tool"),
+            ('{"name": "python", "arguments": [1]}', "no JSON object"),
+            ('{"name": "bash", "arguments": {}}', "there is no tool 'bash'; there is calculator, lookup"),
+            ('{"name": "calculator", "arguments": {}}', "'formula' is a required property"),
+            ('{"name": "lookup", "arguments": {"word": "x", "lines": "3"}}', "'3' is not of type 'integer'"),
+            ('{"name": "calculator", "arguments": {"formula": "1", "base": 2}}', "'base' was unexpected"),
+            ("[" * 100_000, "no valid JSON"),
+        ],
+    )
+    def test_a_call_that_cannot_be_made_is_told(self, body: str, says: str) -> None:
+        form = ALL["hermes"]
+        scanner = form.scanner()
+        assert scanner.feed(f"<tool_call>{body}</tool_call>".encode()) is not None
+        with pytest.raises(CallError, match=says.replace("[", "\\[")):
+            Toolbox([Calculator(), LOOKUP]).submit(form.parse(scanner.call), trajectory="1")
+
+
+class TestTags:
+    @pytest.mark.parametrize(
+        ("options", "says"),
+        [
+            ({"result": ["<result>", ""]}, "at least two characters"),
+            ({"result": ["< r>", "</r>"]}, "white space"),
+            ({"result": ["<a>", "<a>b"]}, "begins"),
+            ({"result": "<a>"}, "give two tags"),
+        ],
+    )
+    def test_tags_that_cannot_be_told_apart(self, options: dict[str, object], says: str) -> None:
+        with pytest.raises(ValueError, match=says):
+            TagFormat(**options)  # type: ignore[arg-type]
+
+    def test_overlapping_tags_are_neutralised(self) -> None:
+        assert neutralise_tags("<<code>code></code>", ["<code>", "</code>"]) == "<< code>code>< /code>"
+
+    def test_a_body_of_any_length_is_read_in_linear_time(self) -> None:
+        scanner = TagScanner([Tags("<a>", "</a>", CALL, "a")])
+        scanner.feed(b"<a>")
+        fed = sum(scanner.feed(b"x") is not None for _ in range(200_000))
+        assert (fed, scanner.feed(b"</a>")) == (0, 4)
+        assert len(scanner.call.body) == 200_000
