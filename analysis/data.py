@@ -27,7 +27,9 @@ _CACHE = ".cache"
 _MODES = ("free", "text", "code")
 
 _SEGMENT = pl.Struct({"author": pl.String, "text": pl.String, "tokens": pl.Int64})
-_EXECUTION = pl.Struct({"status": pl.String, "seconds": pl.Float64, "error": pl.String})
+_EXECUTION = pl.Struct(
+    {"status": pl.String, "seconds": pl.Float64, "error": pl.String, "code": pl.String}
+)
 _SCHEMA = pl.Schema(
     {
         "version": pl.Int64,
@@ -54,8 +56,8 @@ _SCHEMA = pl.Schema(
     }
 )
 _OPTIONAL = ("subject", "level", "answer", "seed", "straggler", "rewards")
-# The last block that a segment opens is the one that ran; its closing fence ends the segment, or may
-# already be the sandbox's.
+# Older records do not hold the programs. The last block that a segment opens is the one that ran; its closing
+# fence ends the segment, or may already be the sandbox's.
 _CODE = r"(?is)^.*```[ \t]*py(?:thon)?[0-9]*[ \t]*\n(.*?)\n?[ \t]*`*\s*$"
 
 
@@ -255,7 +257,8 @@ def derive(table: pl.DataFrame) -> pl.DataFrame:
     mine = pl.col("segments").list.filter(segment.field("author") == "policy")
     theirs = pl.col("segments").list.filter(segment.field("author") != "policy")
     statuses = pl.col("executions").list.eval(execution.field("status"))
-    programs = mine.list.eval(segment.field("text").str.extract(_CODE, 1)).list.head(
+    recorded = pl.col("executions").list.eval(execution.field("code"))
+    parsed = mine.list.eval(segment.field("text").str.extract(_CODE, 1)).list.head(
         pl.col("executions").list.len()
     )
     return table.select(
@@ -271,7 +274,8 @@ def derive(table: pl.DataFrame) -> pl.DataFrame:
         statuses.alias("statuses"),
         pl.col("executions").list.eval(execution.field("error")).alias("errors"),
         pl.col("executions").list.eval(execution.field("seconds")).alias("seconds"),
-        programs.alias("code"),
+        pl.when(recorded.list.drop_nulls().list.len() == recorded.list.len())
+        .then(recorded).otherwise(parsed).alias("code"),
         "stop_reason", "answer", "correct", "seed", "straggler",
         pl.col("rewards").struct.field("total").alias("reward"),
     )  # fmt: skip
