@@ -23,7 +23,7 @@ from trl.distributed import DistributedBackend
 from trl.trainer import grpo_trainer
 from trl.trainer.utils import RepeatSampler
 
-from src.trainer.batches import Passes
+from src.trainer.batches import MultiEpochSampler
 from src.trainer.grpo_settings import TRL_METRICS
 from tests import tiny
 from tests.upstream import COMPLETIONS, REWARDS, given, plain, rollout, rows_of, score, used_by
@@ -114,7 +114,7 @@ class TestSampler:
         sampler = RepeatSampler(**options, seed=1)
         passes = [list(sampler), list(sampler)]
         assert passes[0] != passes[1]
-        assert list(Passes(2, **options, seed=1)) == passes[0] + passes[1]
+        assert list(MultiEpochSampler(2, **options, seed=1)) == passes[0] + passes[1]
 
     @used_by(TRAINER, "src/trainer/batches.py")
     def test_trainers_ask_one_method_for_theirs(self, tmp_path: Path) -> None:

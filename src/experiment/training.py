@@ -64,14 +64,14 @@ def run(cfg: Config, run_dir: Path) -> dict[str, Any]:
     refuse_training(kind, cfg.engine)
     with ExitStack() as stack:
         ranks = stack.enter_context(Ranks(cfg.trainer.rank_timeout))
-        run_dir = ranks.of_first(run_dir.resolve())
+        run_dir = ranks.broadcast(run_dir.resolve())
         console.quiet = not ranks.first
         cfg, codec = settle(cfg)
         checkpoint = _take_over(cfg, run_dir, ranks)
         if ranks.first:
             provenance.save(cfg, run_dir)
         state = _read_state(run_dir) if checkpoint else {}
-        attempt = ranks.of_first(last_attempt(run_dir / RECORDS) + 1)
+        attempt = ranks.broadcast(last_attempt(run_dir / RECORDS) + 1)
         data = load_data(cfg.data)
         console.print(data.line)
         if ranks.first:
@@ -152,7 +152,7 @@ def run(cfg: Config, run_dir: Path) -> dict[str, Any]:
         def evaluations(phase: str, step: int) -> dict[str, Any]:
             summaries = {}
             trainer.push_weights()
-            part = ranks.part(data.heldout)
+            part = ranks.shard(data.heldout)
             for mode in cfg.evaluate.modes:
                 evaluator, results = collector(trainer, mode), Results()
                 total = len(part) * cfg.evaluate.k
@@ -238,7 +238,7 @@ def _take_over(cfg: Config, run_dir: Path, ranks: Ranks) -> Path | None:
             )
         return None
     # the first one says which: it may be deleting older ones while the others look
-    checkpoint = ranks.of_first(checkpoints.resolve(Path(cfg.trainer.resume).expanduser()).resolve())
+    checkpoint = ranks.broadcast(checkpoints.resolve(Path(cfg.trainer.resume).expanduser()).resolve())
     origin = checkpoint.parent.parent
     if "before" in cfg.evaluate.phases and "before" not in _read_state(origin):
         raise ConfigError(

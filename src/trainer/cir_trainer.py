@@ -33,18 +33,18 @@ from src.problems import Problem, ProblemError
 from src.problems.prompts import build_prompt
 from src.rollout.adapter import to_trl
 from src.rollout.collector import Collected, Collector
-from src.rollout.engines.colocated import llm_settings, mend, trl_makes_llm_with
+from src.rollout.engines.colocated import llm_settings, patch_weight_sync, trl_makes_llm_with
 from src.rollout.meter import Meter
 from src.rollout.metrics import over_ranks, summarise
 from src.rollout.trajectory import StopReason
 from src.run import checkpoints
 from src.run.processes import Ranks
 from src.run.records import TrajectoryRecord, write_json
-from src.trainer.advantages import ADVANTAGES, group_members
-from src.trainer.batches import Passes, trim
+from src.trainer.advantages import ADVANTAGES, group_sizes
+from src.trainer.batches import MultiEpochSampler, trim
 from src.trainer.callbacks import OURS
 from src.trainer.curriculum import Curriculum
-from src.trainer.dynamic_sampling import Asked, fill_up
+from src.trainer.dynamic_sampling import Asked, resample_uniform_groups
 from src.trainer.grpo_settings import grpo_config
 
 CURRICULUM = "curriculum.json"  # in a checkpoint
@@ -120,7 +120,7 @@ class CIRTrainer(GRPOTrainer):
             )
         forget_reference(self.model)
         if self.use_vllm:
-            mend(self.vllm_generation)
+            patch_weight_sync(self.vllm_generation)
         self.remove_callback(PrinterCallback)  # prints raw dictionaries
         self._refuse_engine(kind)
         self._collector = make_collector(self)
@@ -170,7 +170,7 @@ class CIRTrainer(GRPOTrainer):
         """
         cfg = self._cfg.trainer
         prompts = cfg.batch_size // cfg.samples_per_prompt
-        return Passes(
+        return MultiEpochSampler(
             -(-cfg.steps // (len(self._problems) // prompts)),
             data_source=self._problems,
             mini_repeat_count=cfg.samples_per_prompt,
@@ -198,7 +198,7 @@ class CIRTrainer(GRPOTrainer):
         tokens = (output["completion_mask"] * output["tool_mask"]).sum(dim=1)
         counts = torch.tensor([reward is not None for reward in self.collected.rewards], device=tokens.device)
         # a group may begin in one process and end in the next
-        members = group_members(self.accelerator.gather(counts), self._cfg.trainer.samples_per_prompt)
+        members = group_sizes(self.accelerator.gather(counts), self._cfg.trainer.samples_per_prompt)
         output["advantages"] = ADVANTAGES[self._cfg.trainer.advantage](
             output["advantages"],
             tokens,
@@ -235,7 +235,9 @@ class CIRTrainer(GRPOTrainer):
         if cfg.dynamic_sampling:
             rounds, draw = cfg.dynamic_sampling, f"{cfg.seed}-{step}"
             size = cfg.samples_per_prompt
-            collected, metrics = fill_up(collected, collect, self._problems, size, rounds, draw, self._ranks)
+            collected, metrics = resample_uniform_groups(
+                collected, collect, self._problems, size, rounds, draw, self._ranks
+            )
         metrics |= summarise(self.records, self._ranks) | {"budget": float(budget)}
         metrics |= over_ranks(self._ranks.gather(self._collector.metrics() | seconds))
         self._refuse_losses(metrics["stop/infrastructure"])

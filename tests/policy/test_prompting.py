@@ -256,14 +256,14 @@ class Other(Ranks):
         super().__init__()
         self.said = said
 
-    def of_first(self, value: Any) -> Any:
+    def broadcast(self, value: Any) -> Any:
         return self.said
 
 
 class Recording(Ranks):
     """The first process; ``said`` is what it tells the others."""
 
-    def of_first(self, value: Any) -> Any:
+    def broadcast(self, value: Any) -> Any:
         self.said = value
         return value
 

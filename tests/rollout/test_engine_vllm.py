@@ -36,7 +36,7 @@ from src.policy.loading import load_codec, load_model
 from src.problems import load_problems
 from src.problems.prompts import build_prompt
 from src.rollout.engines import EngineError, Finish, Generation, Request
-from src.rollout.engines.colocated import SleepingVLLM, mend, synchronise_on_cpu
+from src.rollout.engines.colocated import SleepingVLLM, patch_weight_sync, synchronise_on_cpu
 from src.rollout.engines.environment import set_environment
 from src.rollout.engines.transformers import TransformersEngine
 from src.rollout.engines.vllm import VLLMEngine
@@ -193,7 +193,7 @@ def test_adapters_reach_vllm_merged_and_leave_the_base(trainer: Any, model: PreT
     generator = torch.Generator().manual_seed(0)
     try:
         generation.model = wrapped
-        mend(generation)
+        patch_weight_sync(generation)
         for _ in range(2):
             with torch.no_grad():
                 for parameter in wrapped.parameters():
@@ -244,7 +244,7 @@ def test_an_adapter_is_evaluated_by_vllm_too(tmp_path: Path) -> None:
 
 
 def test_trls_own_synchronisation_is_still_not_enough(trainer: Any, model: PreTrainedModel) -> None:
-    """When this fails, upstream has mended it: take ``mend`` out of src/rollout/engines/colocated.py."""
+    """When this fails, upstream has mended it: take ``patch_weight_sync`` out of engines/colocated.py."""
     generation = trainer.vllm_generation
     with torch.no_grad():
         for name, parameter in model.named_parameters():
