@@ -81,10 +81,7 @@ def trainer(tmp_path_factory: pytest.TempPathFactory) -> Any:
 
     model, codec = load_model(cfg.model), load_codec(cfg.model)
     problems = load_problems(DataConfig(train_size=16), "train")
-    return CIRTrainer(
-        cfg, tmp_path_factory.mktemp("run"), model, codec.tokenizer, problems, lambda _: None,  # type: ignore[arg-type,return-value]
-        build_curriculum(cfg.curriculum), "vllm",
-    )  # fmt: skip
+    return CIRTrainer(cfg, tmp_path_factory.mktemp("run"), model, codec.tokenizer, problems, "vllm")
 
 
 @pytest.fixture
@@ -386,13 +383,15 @@ def test_one_wake_and_one_sleep_a_rollout(trainer: Any, model: PreTrainedModel) 
 def test_a_whole_training_step(trainer: Any, model: PreTrainedModel) -> None:
     """TRL's own importance ratios are those of equal weights: 1, but for the last digits."""
     from src.rollout.collector import Collector
+    from src.trainer import TrainingStep
     from tests.tiny import FakeGrader
 
     cfg = trainer._cfg
     streaming = engine(trainer)
-    trainer._collector = Collector(
+    collector = Collector(
         streaming, FakeSandbox(), FakeGrader(), CODEC, cfg.rollout, cfg.reward, "mini"  # type: ignore[arg-type]
     )  # fmt: skip
+    trainer.attach(TrainingStep(cfg, trainer._problems, collector, build_curriculum(cfg.curriculum)))
     trainer.train()
     logged = [row for row in trainer.state.log_history if "sampling/sampling_logp_difference/mean" in row]
     assert logged

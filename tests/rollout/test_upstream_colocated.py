@@ -83,7 +83,6 @@ class TestColocated:
         trainer.state.global_step += 1
         score(trainer)
         assert log == ["weights", "rollout", "rollout", "weights", "rollout"]
-        assert trainer._last_loaded_step == 1
 
     @used_by(COLOCATED)
     def test_sleep_throws_the_weights_away_and_synchronising_wakes_them(

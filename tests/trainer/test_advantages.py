@@ -115,11 +115,10 @@ def test_what_reaches_the_loss_is_made_of_the_rewards_alone(
         trainer = tiny.trainer(cfg, tmp_path / str(seed), sandbox=FakeSandbox(reply))
         trainer.model.train()
         output = trainer._generate_and_score_completions(next(iter(trainer.get_train_dataloader())))
-        assert trainer.collected is not None
-        rewards = np.array(trainer.collected.rewards, dtype=float)  # nan: lost
+        rewards = np.array(trainer.step.collected.rewards, dtype=float)  # nan: lost
         counts = ~np.isnan(rewards)
         lost += (~counts).sum()
-        tokens = np.array([sum(t.mask) for t in trainer.collected.trajectories]) * counts
+        tokens = np.array([sum(t.mask) for t in trainer.step.collected.trajectories]) * counts
         groups = rewards.reshape(-1, GROUP)
         expected = centred(rewards)
         if name == "grpo":

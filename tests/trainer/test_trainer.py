@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from transformers import TrainerCallback
 from trl import GRPOTrainer
 
 from src.config import CurriculumConfig
@@ -21,7 +22,6 @@ from src.run.records import read_records
 from src.sandbox import ExecutionResult, Status
 from src.trainer import CIRTrainer, InfrastructureError
 from src.trainer.batches import trim
-from src.trainer.callbacks import MetricsCallback
 from tests import tiny
 from tests.fakes import FakeSandbox
 
@@ -31,7 +31,7 @@ class Spy(CIRTrainer):
 
     def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
         output = super()._generate_and_score_completions(inputs)
-        self.handed = [*getattr(self, "handed", []), (self.collected, output)]
+        self.handed = [*getattr(self, "handed", []), (self.step.collected, output)]
         return output
 
 
@@ -121,7 +121,7 @@ def test_budget_follows_rollout_steps_not_optimizer_steps(tmp_path: Path) -> Non
     trainer = tiny.trainer(
         tiny.config(steps=3),
         tmp_path,
-        callbacks=[MetricsCallback(lambda step, metrics: logged.append((step, metrics)), 2)],
+        report=lambda step, metrics, fired: logged.append((step, metrics)),
     )
     trainer.train()
     assert trainer.state.global_step == 6
@@ -158,12 +158,12 @@ def test_resumed_run_repeats_what_the_whole_run_does(
     class Killed(RuntimeError):
         pass
 
-    class Kill(MetricsCallback):
+    class Kill(TrainerCallback):
         def on_step_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
             if state.global_step == 7:
                 raise Killed
 
-    killed = tiny.trainer(cfg, tmp_path / "b", callbacks=[Kill(lambda *_: None, 2)], problems=6)
+    killed = tiny.trainer(cfg, tmp_path / "b", callbacks=[Kill()], problems=6)
     with pytest.raises(Killed):
         killed.train()
     checkpoint = checkpoints.resolve(tmp_path / "b")
