@@ -29,7 +29,7 @@ from src.config import (
     SandboxConfig,
 )
 from src.config.paths import ROOT
-from src.experiment import benchmark as benchmarking
+from src.experiment.evaluation import benchmark_run
 from src.policy.adapters import add_adapter
 from src.policy.codec import TokenCodec
 from src.policy.loading import load_codec, load_model
@@ -225,7 +225,7 @@ def test_an_adapter_is_evaluated_by_vllm_too(tmp_path: Path) -> None:
         rollout=RolloutConfig(max_tokens=40),
         evaluate=EvaluateConfig(modes=["text"], temperature=0.0),
     )
-    benchmarking.run(cfg, tmp_path / "transformers")
+    benchmark_run.run(cfg, tmp_path / "transformers")
     overrides = ["engine=vllm", "engine.vllm.eager=true", f"model.path={cfg.model.path}", "benchmark.size=4"]
     overrides += ["rollout.max_tokens=40", "evaluate.modes=[text]", "evaluate.temperature=0"]
     overrides += [f"hydra.run.dir={tmp_path / 'vllm'}"]
