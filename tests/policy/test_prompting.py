@@ -382,7 +382,7 @@ def test_an_evaluation_says_what_it_leaves_out_in_every_shard(
         evaluate=EvaluateConfig(modes=["code"], temperature=0.0),
     )
     with monkeypatch.context() as patch:
-        patch.setattr(benchmarking, "load_model", lambda cfg: pytest.fail("the model is loaded"))
+        patch.setattr(benchmark_run, "load_model", lambda cfg: pytest.fail("the model is loaded"))
         for part in ("0/2", "1/2"):
             refused = replace(cfg, evaluate=replace(cfg.evaluate, shard=part))
             with pytest.raises(ConfigError, match=r"benchmark\.long_prompts=refuse: the prompts of . of 9"):
