@@ -16,13 +16,19 @@ import pytest
 import torch
 from accelerate import FullyShardedDataParallelPlugin
 from datasets import Dataset
+from huggingface_hub import constants
 from transformers import PrinterCallback, TrainerCallback
 from transformers.integrations import is_deepspeed_zero3_enabled
+from transformers.utils import cached_file
 from trl import GRPOTrainer
 from trl.distributed import DistributedBackend
 from trl.trainer import grpo_trainer
 from trl.trainer.utils import RepeatSampler
 
+from src.config import LoRAConfig, ModelConfig
+from src.config.paths import ROOT
+from src.policy.adapters import add_adapter
+from src.trainer import CIRTrainer
 from src.trainer.batches import MultiEpochSampler
 from src.trainer.grpo_settings import TRL_METRICS
 from tests import tiny
@@ -115,6 +121,15 @@ class TestRollout:
             warnings.simplefilter("always")
             given(tmp_path)
         assert any("rollout_func" in str(one.message) for one in caught) is not silence
+
+
+class TestOverrides:
+    def test_the_design_lists_every_private_one(self) -> None:
+        theirs = {name for base in CIRTrainer.__mro__[1:] for name in vars(base)}
+        ours = {name for name in vars(CIRTrainer) if name[0] == "_" and name[1] != "_"}
+        listed = (ROOT / "docs" / "design.md").read_text()
+        assert ours & theirs
+        assert [name for name in ours & theirs if f"`{name}`" not in listed] == []
 
 
 class TestSampler:
@@ -231,6 +246,26 @@ class TestLoss:
         given(tmp_path, model=model, beta=0.1, model_init_kwargs={"revision": "r"})
         assert [made.args for made in load.call_args_list] == [("somewhere",)] * 2
         assert [made.kwargs.get("revision") for made in load.call_args_list] == [None, "r"]
+
+    @used_by("src/policy/adapters.py")
+    def test_a_copy_of_the_adapter_is_the_reference(self, tmp_path: Path) -> None:
+        """Under this name, if there is a KL term."""
+        for beta, names in ((0.1, {"default", "ref"}), (0.0, {"default"})):
+            adapted = add_adapter(tiny.model(), ModelConfig(lora=LoRAConfig(rank=2)))
+            assert set(given(tmp_path, model=adapted, beta=beta).model.peft_config) == names
+
+
+class TestFiles:
+    @used_by("src/policy/prompting.py")
+    def test_a_file_that_cannot_be_had_is_none(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """If it is asked for so: not in a folder, not on the hub, or the hub is out of reach."""
+        monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+        asked = {f"_raise_exceptions_for_{what}": False for what in ("gated_repo", "missing_entries")}
+        asked["_raise_exceptions_for_connection_errors"] = False
+        for name, says in ((str(tmp_path), "notes"), ("nobody/nothing", "couldn't connect")):
+            assert cached_file(name, "notes.json", **asked) is None
+            with pytest.raises(OSError, match=says):
+                cached_file(name, "notes.json")
 
 
 class Watch(TrainerCallback):

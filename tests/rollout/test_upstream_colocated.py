@@ -67,6 +67,7 @@ class TestColocated:
         runner = llm.return_value.llm_engine.model_executor.driver_worker.model_runner
         assert [pairs[0][0] for (pairs,), _ in runner.model.load_weights.call_args_list] == ["one", "two"]
         llm.return_value.reset_prefix_cache.assert_called_once_with()
+        assert generation._dist.is_zero3 is False
         assert generation._fix_param_name_to_vllm("_checkpoint_wrapped_module.a.b") == "a.b"
 
     @used_by(TRAINER, COLOCATED)

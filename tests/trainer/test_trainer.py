@@ -15,6 +15,8 @@ from transformers import TrainerCallback
 from trl import GRPOTrainer
 
 from src.config import CurriculumConfig
+from src.problems import Problem
+from src.problems.prompts import Messages, build_prompt
 from src.rollout.trajectory import Author
 from src.run import checkpoints
 from src.run.checkpoints import CheckpointError
@@ -106,6 +108,22 @@ def test_trajectory_lost_to_the_infrastructure_counts_nowhere(tmp_path: Path) ->
     expected = np.where(weights > 0, (centred - spelt.mean()) / np.sqrt(spelt.var(ddof=1) + 1e-8), 0)
     np.testing.assert_allclose(output["advantages"].numpy(), expected, atol=1e-5)
     assert output["num_items_in_batch"] == weights.sum()
+
+
+def test_a_prompt_is_built_once_a_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """For each of its problems, though it has several trajectories; and none before the first rollout."""
+    built: list[str] = []
+
+    def build(problem: Problem, mode: str, style: str) -> str | Messages:
+        built.append(problem.id)
+        return build_prompt(problem, mode, style)
+
+    monkeypatch.setattr("src.policy.prompts.build_prompt", build)
+    trainer = tiny.trainer(tiny.config(steps=1), tmp_path)
+    assert built == []
+    trainer.train()
+    assert len(built) == 2
+    assert set(built) == {record.problem_id for record in trainer.step.records}
 
 
 def test_too_many_lost_trajectories_stop_the_run_after_recording_them(tmp_path: Path) -> None:
