@@ -141,10 +141,10 @@ class CIRTrainer(GRPOTrainer):
         return super().train(resume_from_checkpoint=resume_from_checkpoint, **options)
 
     def _get_train_sampler(self, dataset: Any = None) -> Sampler[int]:
-        """TRL's order, pass after pass, as one.
+        """TRL's order, epoch after epoch, as one.
 
-        The order of a later pass depends on the passes before it, which a resumed run of several would not
-        have seen; of a single pass it skips what was done, wherever it stopped.
+        The order of a later epoch depends on those before it, which a resumed run of several would not
+        have seen; of a single epoch it skips what was done, wherever it stopped.
         """
         cfg = self._cfg.trainer
         prompts = cfg.batch_size // cfg.samples_per_prompt
