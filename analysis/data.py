@@ -27,9 +27,7 @@ _CACHE = ".cache"
 _MODES = ("free", "text", "code")
 
 _SEGMENT = pl.Struct({"author": pl.String, "text": pl.String, "tokens": pl.Int64})
-_EXECUTION = pl.Struct(
-    {"status": pl.String, "seconds": pl.Float64, "error": pl.String, "code": pl.String}
-)
+_EXECUTION = pl.Struct({"status": pl.String, "seconds": pl.Float64, "error": pl.String, "code": pl.String})
 _SCHEMA = pl.Schema(
     {
         "version": pl.Int64,

@@ -18,7 +18,7 @@ def main(cfg: EvaluationConfig, run_dir: Path) -> None:
     from src.rollout.engines.environment import set_environment
 
     set_environment(cfg.engine)
-    from src.experiment.benchmark import run
+    from src.experiment.evaluation.benchmark_run import run
     from src.problems import ProblemError
     from src.rollout.collector import PromptError
     from src.rollout.engines import EngineError

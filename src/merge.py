@@ -31,7 +31,7 @@ def merge(folders: list[Path], out: Path) -> dict[str, Any]:
     Raises:
         ConfigError: a shard is missing, given twice, unfinished, or made with other settings.
     """
-    from src.experiment.evaluation import Results
+    from src.experiment.evaluation.results import Results
     from src.run.records import iter_records, write_json
 
     faults = _faults(folders)

@@ -26,7 +26,7 @@ from src.rollout.engines import Finish, Generation, Request
 from src.rollout.engines.transformers import TransformersEngine
 from src.run.processes import Ranks
 from src.trainer import CIRTrainer
-from src.trainer.callbacks import AtStart, MetricsCallback
+from src.trainer.callbacks import AtStart
 from tests import tiny
 from tests.fakes import BPE, FakeSandbox
 
@@ -145,9 +145,9 @@ def build(
         folder,
         ranks=ranks,
         callbacks=[
-            MetricsCallback(lambda _, metrics: steps.append(metrics), cfg.trainer.minibatches),
             AtStart(lambda: wrapped.append(type(trainer.model_wrapped).__name__)),
         ],
+        report=lambda step, metrics, fired: steps.append(metrics),
         **options,
     )
     return trainer
@@ -166,7 +166,7 @@ def train(scenario: str, folder: Path, ranks: Ranks) -> dict[str, Any]:
         "shared": trainer.shares_weights,
         "steps": list(steps),
         "weights": {name: value.float().flatten().tolist() for name, value in weights.items()},
-        "executions": ranks.gather(len([e for r in trainer.records for e in r.executions])),
+        "executions": ranks.gather(len([e for r in trainer.step.records for e in r.executions])),
     }
     if scenario == "scripted":
         steps.clear()

@@ -41,8 +41,8 @@ def train(rank: int, port: int, folder: Path, steps: int) -> None:
     torch.set_num_threads(1)
     with Ranks(120) as ranks:
         found = checkpoints.complete(folder / "checkpoints")
-        checkpoint = ranks.of_first(str(found[-1]) if found else None)
-        attempt = ranks.of_first(last_attempt(folder / "trajectories.jsonl") + 1)
+        checkpoint = ranks.broadcast(str(found[-1]) if found else None)
+        attempt = ranks.broadcast(last_attempt(folder / "trajectories.jsonl") + 1)
         trainer = tiny.trainer(config(steps), folder, ranks=ranks, attempt=attempt)
         trainer.train(resume_from_checkpoint=checkpoint)
 

@@ -194,6 +194,81 @@ class TestLayout:
         assert {group: set(re.findall(r"`([\w.]+)`", rows.get(group, ""))) for group in groups} == groups
 
 
+class TestDesign:
+    """docs/design.md: what it names is there, and nothing that belongs into it is missing."""
+
+    TEXT = (ROOT / "docs" / "design.md").read_text()
+
+    def test_few_files_lie_between_prompt_and_gradient(self) -> None:
+        rows = re.findall(r"^\| (\d+) \| `([^`]+)` \|", self.TEXT, flags=re.MULTILINE)
+        assert [int(number) for number, _ in rows] == list(range(1, len(rows) + 1))
+        assert 5 <= len(rows) <= 10
+
+    def test_every_file_and_test_that_it_names_exists(self) -> None:
+        names = re.findall(r"`((?:src|tests|analysis)/[\w/.]+)(?:::([\w:]+))?`", self.TEXT)
+        assert len(names) > 40
+        for file, test in names:
+            assert (ROOT / file).exists(), file
+            if test:
+                *scope, name = test.split("::")
+                body: list[ast.stmt] = ast.parse((ROOT / file).read_text()).body
+                for one in scope:
+                    (found,) = [node for node in body if isinstance(node, ast.ClassDef) and node.name == one]
+                    body = found.body
+                assert name in {node.name for node in body if isinstance(node, ast.FunctionDef)}, test
+
+    def test_it_lists_every_private_name_of_a_package(self) -> None:
+        """That is read or set in src/ and defined nowhere in it; sandbox and entry use Python's own."""
+        ours: set[str] = set()
+        used: set[tuple[Path, str]] = set()
+        for path in modules("src"):
+            for node in ast.walk(ast.parse(path.read_text())):
+                if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+                    ours.add(node.name)
+                elif isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
+                    ours.add(node.target.id)
+                elif isinstance(node, ast.Attribute):
+                    own = isinstance(node.value, ast.Name) and node.value.id == "self"
+                    if own and isinstance(node.ctx, ast.Store):
+                        ours.add(node.attr)
+                    else:
+                        used.add((path, node.attr))
+                elif isinstance(node, ast.keyword) and node.arg:
+                    used.add((path, node.arg))
+                elif isinstance(node, ast.ImportFrom):
+                    used |= {(path, name) for name in (node.module or "").split(".")}
+        packages = ("trainer", "rollout", "policy", "experiment", "estimate")
+        foreign = {
+            name
+            for path, name in used
+            if path.relative_to(ROOT / "src").parts[0] in packages
+            and re.match("_[^_]", name)
+            and name not in ours
+        }
+        assert {"_llm_weights_sleeping", "_dist"} <= foreign
+        assert [name for name in sorted(foreign) if f"`{name}`" not in self.TEXT] == []
+
+    def test_invariants_are_cited_by_their_names(self) -> None:
+        names = re.findall(r"^\| \d+ \| ([A-Z][\w ]+) \|", self.TEXT, flags=re.MULTILINE)
+        assert len(names) == 10
+        cited = [
+            (str(path.relative_to(ROOT)), found)
+            for path in modules(*CODE)
+            for found in re.findall(r"docs/design\.md,\s+invariant ([A-Z]\w*(?: [a-z]+)?)", path.read_text())
+        ]
+        assert len(cited) >= 5
+        assert [one for one in cited if not any(one[1].startswith(name) for name in names)] == []
+
+    def test_a_prompt_is_built_in_one_place(self) -> None:
+        """The warm start's corpus is text to learn from, not prompts for a policy."""
+        callers = [
+            str(path.relative_to(ROOT / "src"))
+            for path in modules("src")
+            if "src.problems.prompts.build_prompt" in imported(path)
+        ]
+        assert callers == ["policy/prompts.py", "warm_start/corpus.py"]
+
+
 # Stands for python3.11: makes a folder like a virtual environment, whose python notes each call of pip.
 FAKE_PYTHON = """#!/bin/bash
 set -eu

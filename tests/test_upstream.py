@@ -7,7 +7,6 @@ tests/policy/test_adapters.py.
 
 from __future__ import annotations
 
-import inspect
 import warnings
 from pathlib import Path
 from typing import Any
@@ -16,14 +15,21 @@ from unittest.mock import MagicMock
 import pytest
 import torch
 from accelerate import FullyShardedDataParallelPlugin
+from datasets import Dataset
+from huggingface_hub import constants
 from transformers import PrinterCallback, TrainerCallback
 from transformers.integrations import is_deepspeed_zero3_enabled
+from transformers.utils import cached_file
 from trl import GRPOTrainer
 from trl.distributed import DistributedBackend
 from trl.trainer import grpo_trainer
 from trl.trainer.utils import RepeatSampler
 
-from src.trainer.batches import Passes
+from src.config import LoRAConfig, ModelConfig
+from src.config.paths import ROOT
+from src.policy.adapters import add_adapter
+from src.trainer import CIRTrainer
+from src.trainer.batches import MultiEpochSampler
 from src.trainer.grpo_settings import TRL_METRICS
 from tests import tiny
 from tests.upstream import COMPLETIONS, REWARDS, given, plain, rollout, rows_of, score, used_by
@@ -53,6 +59,16 @@ class TestRollout:
         groups = [asked[0][:4], asked[0][4:]]
         assert [len(set(group)) for group in groups] == [1, 1]
         assert groups[0] != groups[1]
+
+    @used_by(TRAINER)
+    def test_prompts_are_for_the_rollout_alone(self, tmp_path: Path) -> None:
+        """So ours are numbers of problems: the same completions give the same, whatever the prompts say."""
+        named = [
+            Dataset.from_dict({"prompt": [f"{name}{i:02d}" for i in range(16)]}) for name in ("", "p" * 9)
+        ]
+        first, second = (score(given(tmp_path, train_dataset=rows)) for rows in named)
+        assert first.keys() == second.keys()
+        assert all(torch.equal(first[name], second[name]) for name in first if name != "num_items_in_batch")
 
     @used_by(ADAPTER)
     @pytest.mark.parametrize("key", ["prompt_ids", "completion_ids", "logprobs"])
@@ -107,6 +123,15 @@ class TestRollout:
         assert any("rollout_func" in str(one.message) for one in caught) is not silence
 
 
+class TestOverrides:
+    def test_the_design_lists_every_private_one(self) -> None:
+        theirs = {name for base in CIRTrainer.__mro__[1:] for name in vars(base)}
+        ours = {name for name in vars(CIRTrainer) if name[0] == "_" and name[1] != "_"}
+        listed = (ROOT / "docs" / "design.md").read_text()
+        assert ours & theirs
+        assert [name for name in ours & theirs if f"`{name}`" not in listed] == []
+
+
 class TestSampler:
     @used_by("src/trainer/batches.py")
     def test_every_pass_is_drawn_anew_from_one_generator(self) -> None:
@@ -114,7 +139,7 @@ class TestSampler:
         sampler = RepeatSampler(**options, seed=1)
         passes = [list(sampler), list(sampler)]
         assert passes[0] != passes[1]
-        assert list(Passes(2, **options, seed=1)) == passes[0] + passes[1]
+        assert list(MultiEpochSampler(2, **options, seed=1)) == passes[0] + passes[1]
 
     @used_by(TRAINER, "src/trainer/batches.py")
     def test_trainers_ask_one_method_for_theirs(self, tmp_path: Path) -> None:
@@ -172,11 +197,21 @@ class TestScoring:
 
 class TestLoss:
     @used_by(TRAINER)
-    def test_every_loss_goes_through_one_method(self, tmp_path: Path) -> None:
-        assert list(inspect.signature(GRPOTrainer._compute_loss).parameters) == ["self", "model", "inputs"]
+    def test_every_loss_goes_through_one_public_method(self, tmp_path: Path) -> None:
+        """With a micro-batch of what scoring has handed on; TRL's private one gets it as it is."""
         trainer = given(tmp_path)
+        compute, seen = trainer.compute_loss, []
+
+        def keep(model: Any, inputs: dict[str, Any], *arguments: Any, **named: Any) -> Any:
+            seen.append((named, inputs["completion_mask"].shape, inputs["prompt_mask"].shape))
+            return compute(model, inputs, *arguments, **named)
+
+        trainer.compute_loss = keep
+        trainer.train()
+        assert [shapes for _, *shapes in seen] == [[(2, 8), (2, 2)]] * 8
+        assert all(named.keys() <= {"num_items_in_batch"} for named, *_ in seen)
         trainer._compute_loss = lambda model, inputs: (model, inputs)
-        assert trainer.compute_loss("model", "inputs") == ("model", "inputs")
+        assert compute("model", "inputs") == ("model", "inputs")
 
     @used_by("tests/trainer/test_arithmetic.py")
     def test_logprobs_and_entropies_are_those_of_the_tempered_policy(self, tmp_path: Path) -> None:
@@ -212,6 +247,26 @@ class TestLoss:
         assert [made.args for made in load.call_args_list] == [("somewhere",)] * 2
         assert [made.kwargs.get("revision") for made in load.call_args_list] == [None, "r"]
 
+    @used_by("src/policy/adapters.py")
+    def test_a_copy_of_the_adapter_is_the_reference(self, tmp_path: Path) -> None:
+        """Under this name, if there is a KL term."""
+        for beta, names in ((0.1, {"default", "ref"}), (0.0, {"default"})):
+            adapted = add_adapter(tiny.model(), ModelConfig(lora=LoRAConfig(rank=2)))
+            assert set(given(tmp_path, model=adapted, beta=beta).model.peft_config) == names
+
+
+class TestFiles:
+    @used_by("src/policy/prompting.py")
+    def test_a_file_that_cannot_be_had_is_none(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """If it is asked for so: not in a folder, not on the hub, or the hub is out of reach."""
+        monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+        asked = {f"_raise_exceptions_for_{what}": False for what in ("gated_repo", "missing_entries")}
+        asked["_raise_exceptions_for_connection_errors"] = False
+        for name, says in ((str(tmp_path), "notes"), ("nobody/nothing", "couldn't connect")):
+            assert cached_file(name, "notes.json", **asked) is None
+            with pytest.raises(OSError, match=says):
+                cached_file(name, "notes.json")
+
 
 class StopCondition(TrainerCallback):
     """Notes what happens when, and what is logged."""
@@ -240,7 +295,6 @@ class TestLoop:
 
         def roll(prompts: list[str], trainer: GRPOTrainer) -> dict[str, Any]:
             watch.log.append(f"rollout {trainer.state.global_step}")
-            trainer._metrics["train"]["ours"].append(float(trainer.state.global_step))
             return rollout()
 
         trainer = plain(
@@ -255,7 +309,7 @@ class TestLoop:
             *("step 0", "rollout 0", "step 1", "log 2"),
             *("step 2", "rollout 2", "step 3", "log 4", "log 4"),  # the last is TRL's summary
         ]
-        assert [(step, logs["ours"]) for step, logs in watch.logs if "ours" in logs] == [(2, 0.0), (4, 2.0)]
+        assert [(step, "loss" in logs) for step, logs in watch.logs] == [(2, True), (4, True), (4, False)]
         wanted = {name for name in TRL_METRICS if name != "kl" and not name.startswith("sampling/")}
         assert wanted <= set(watch.logs[0][1])
 
@@ -298,6 +352,18 @@ class TestLoop:
         resumed = given(tmp_path)
         resumed.train(resume_from_checkpoint=str(tmp_path / "checkpoint-1"))
         assert resumed.state.global_step == 2
+
+    @used_by(TRAINER)
+    def test_a_run_that_is_resumed_at_its_end_takes_one_step_more(self, tmp_path: Path) -> None:
+        """Unless its epochs, which all go through one method, are left out."""
+        given(tmp_path, save_strategy="steps", save_steps=2).train()
+        resumed = given(tmp_path)
+        resumed.train(resume_from_checkpoint=str(tmp_path / "checkpoint-2"))
+        assert resumed.state.global_step == 3
+        skipped = given(tmp_path)
+        skipped._run_epoch = lambda *_, **__: setattr(skipped.control, "should_training_stop", True)
+        skipped.train(resume_from_checkpoint=str(tmp_path / "checkpoint-2"))
+        assert skipped.state.global_step == 2
 
     @used_by(TRAINER)
     def test_one_process_reduces_and_gathers_to_what_it_has(self, tmp_path: Path) -> None:

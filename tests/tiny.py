@@ -17,8 +17,9 @@ from src.rollout.engines.transformers import TransformersEngine
 from src.run.processes import Ranks
 from src.run.records import RankWriter
 from src.sandbox import Sandbox
-from src.trainer import CIRTrainer
+from src.trainer import CIRTrainer, TrainingStep
 from src.trainer.curriculum import build_curriculum
+from src.trainer.step import Report, no_report
 from tests.fakes import BPE, FakeSandbox, problem, rollout_collector
 
 
@@ -107,6 +108,7 @@ def trainer(
     grader: Any = None,
     ranks: Ranks | None = None,
     problems: int = 16,
+    report: Report = no_report,
 ) -> CIRTrainer:
     """A trainer whose trajectories each begin with an execution."""
     policy = model(cfg.trainer.seed)
@@ -122,17 +124,9 @@ def trainer(
         "mini",
         writer,
     )
-    built = CIRTrainer(
-        cfg,
-        run_dir,
-        policy,
-        BPE.tokenizer,
-        [problem(name=f"p{i}") for i in range(problems)],
-        lambda _: collector,
-        build_curriculum(cfg.curriculum),
-        attempt=attempt,
-        callbacks=callbacks,
-        ranks=ranks,
-    )
+    asked = [problem(name=f"p{i}") for i in range(problems)]
+    built = CIRTrainer(cfg, run_dir, policy, BPE.tokenizer, asked, callbacks=callbacks, ranks=ranks)
+    curriculum = build_curriculum(cfg.curriculum)
+    built.attach(TrainingStep(cfg, asked, collector, curriculum, ranks, attempt, report))
     built.add_callback(AfterStep(writer.share))
     return built

@@ -174,7 +174,7 @@ def missed(result: dict[str, Any]) -> list[str]:
         if overhead > OVERHEAD:
             found.append(f"{size} trajectories: streaming takes {overhead:.2f} x zero latency and 3 s")
     fence = result["waste"]["fence"]
-    # by invariant 3, at most the one token that closes a block
+    # at most the one token (docs/design.md, invariant Boundary) that closes a block
     if fence["dropped"] > fence["executions"]:
         found.append(
             f"the exact boundary dropped {fence['dropped']} tokens at {fence['executions']} executions"

@@ -43,7 +43,7 @@ from src.rollout.engines.transformers import TransformersEngine
 from src.run.console import console, progress
 from src.run.provenance import commit
 from src.sandbox import build_sandbox
-from src.trainer import CIRTrainer
+from src.trainer import CIRTrainer, TrainingStep
 from src.trainer.curriculum import build_curriculum
 from src.trainer.grpo_settings import grpo_config
 
@@ -90,7 +90,7 @@ class Clock(TrainerCallback):
         for part, name in (
             ("rollout_func", "rollout_func"),
             ("scoring", "_generate_and_score_completions"),
-            ("forward", "_compute_loss"),
+            ("forward", "compute_loss"),
         ):
             setattr(trainer, name, self._timed(part, getattr(trainer, name)))
         trainer.add_callback(self)
@@ -160,8 +160,8 @@ def build(cfg: Config, folder: Path, collector: Given, name: str) -> Arm:
             rollout_func=lambda prompts, trainer: handed,
         )
     else:
-        curriculum = build_curriculum(cfg.curriculum)
-        trainer = CIRTrainer(cfg, folder, model, codec.tokenizer, problems, lambda _: collector, curriculum)
+        trainer = CIRTrainer(cfg, folder, model, codec.tokenizer, problems)
+        trainer.attach(TrainingStep(cfg, problems, collector, build_curriculum(cfg.curriculum)))
     bare = name == UNTRIMMED
     return Arm(
         trainer, patch("src.trainer.cir_trainer.trim", lambda inputs: inputs) if bare else nullcontext()

@@ -1,36 +1,32 @@
-"""One run from its configuration to summary.json: evaluate, train, evaluate again (``evaluate.phases``)."""
+"""A training run from its configuration to summary.json: evaluate, train, evaluate again."""
 
 from __future__ import annotations
 
-import json
-import shutil
 import time
+from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import replace
-from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from rich.markup import escape
-from transformers import set_seed
+from transformers import PreTrainedModel, set_seed
 from transformers.utils import logging as transformers_logging
 
 from src.config import Config
-from src.config.command_line import shown
-from src.config.schema import ConfigError, show
-from src.experiment.evaluation import Results, evaluate
+from src.experiment.evaluation.evaluator import Evaluator
+from src.experiment.evaluation.results import Results
+from src.experiment.resumed import METRICS, RECORDS, STATE, earlier_seconds, read_state, take_over
 from src.formats.build import build_format
-from src.launch import resumption
 from src.policy.loading import load_model
 from src.policy.prompting import first_prompt, fit_data, settle
-from src.problems import load_data
+from src.problems import Data, load_data
 from src.rewards import Grader
 from src.rewards.golds import refuse_unreadable_data
 from src.rollout.collector import Collector
 from src.rollout.engines.build import Engines, choose_engine, refuse_training
 from src.rollout.engines.colocated import SleepingVLLM
 from src.run import checkpoints, provenance
-from src.run.alarms import build_alarms, stop_if_asked
+from src.run.alarms import Alarm
 from src.run.console import comparison, console, progress, step_line
 from src.run.interrupts import interrupts
 from src.run.processes import Ranks
@@ -38,11 +34,11 @@ from src.run.records import LineWriter, RankWriter, last_attempt, read_metrics, 
 from src.run.tracking import Tracker
 from src.sandbox import build_sandbox
 from src.tools.build import build_tools
-from src.trainer import CIRTrainer
-from src.trainer.callbacks import AtStart, MetricsCallback, StopCallback
+from src.trainer import CIRTrainer, TrainingStep
+from src.trainer.callbacks import AtStart, StopCallback
 from src.trainer.curriculum import build_curriculum
 
-RECORDS, METRICS, STATE, SUMMARY = "trajectories.jsonl", "metrics.jsonl", "state.json", "summary.json"
+SUMMARY = "summary.json"
 DATA = "data.json"  # what was taken out of the problems, and why
 TIMED = ("generation", "execution", "grading", "update")
 
@@ -58,225 +54,244 @@ def run(cfg: Config, run_dir: Path) -> dict[str, Any]:
             evaluation of the earlier run are taken over from its folder.
 
     Raises:
-        ConfigError: see :func:`_take_over` and src/policy/prompting.py.
+        ConfigError: see src/experiment/resumed.py and src/policy/prompting.py.
         ProblemError: problems are not there, or have gold answers that cannot be graded.
     """
-    start = time.perf_counter()
-    kind = choose_engine(cfg.engine)
-    refuse_training(kind, cfg.engine)
-    with ExitStack() as stack:
-        ranks = stack.enter_context(Ranks(cfg.trainer.rank_timeout))
-        run_dir = ranks.of_first(run_dir.resolve())
-        console.quiet = not ranks.first
-        cfg, codec = settle(cfg)
-        checkpoint = _take_over(cfg, run_dir, ranks)
-        if ranks.first:
+    with TrainingRun(cfg, run_dir) as training:
+        training.prepare()
+        training.train()  # evaluates "before" in it: TRL places the weights when training begins
+        if training.interrupted:
+            return {}
+        training.evaluate("after")
+        return training.summarise()
+
+
+class TrainingRun:
+    """A training run; its phases follow one another as :func:`run` calls them, and so do the methods.
+
+    What happens in a step of training is in src/trainer/step.py.
+    """
+
+    def __init__(self, cfg: Config, run_dir: Path) -> None:
+        self._start = time.perf_counter()
+        self._cfg, self._run_dir = cfg, run_dir
+        self._kind = choose_engine(cfg.engine)
+        refuse_training(self._kind, cfg.engine)
+        self._open, self._evaluated = ExitStack(), dict[str, Any]()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        self._open.__exit__(*error)
+
+    # prepare
+
+    def prepare(self) -> None:
+        """Meet the other processes, settle what is asked, take over an earlier run; then build everything."""
+        self._ranks = self._open.enter_context(Ranks(self._cfg.trainer.rank_timeout))
+        self._run_dir = self._ranks.broadcast(self._run_dir.resolve())
+        console.quiet = not self._ranks.first
+        self._cfg, self._codec = settle(self._cfg)
+        self._resume_or_begin()
+        self._open_tools()
+        self._data = self._read_problems()
+        self._open_files()
+        set_seed(self._cfg.trainer.seed)
+        model = load_model(self._cfg.model)
+        self._show(self._state.get("wandb_id"))
+        self._build_trainer(model)
+
+    def _resume_or_begin(self) -> None:
+        cfg, run_dir = self._cfg, self._run_dir
+        self._checkpoint = take_over(cfg, run_dir, self._ranks)
+        if self._ranks.first:
             provenance.save(cfg, run_dir)
-        state = _read_state(run_dir) if checkpoint else {}
-        attempt = ranks.of_first(last_attempt(run_dir / RECORDS) + 1)
+        self._state = read_state(run_dir) if self._checkpoint else {}
+        self._earlier = earlier_seconds(run_dir, self._checkpoint)
+        self._attempt = self._ranks.broadcast(last_attempt(run_dir / RECORDS) + 1)
+
+    def _read_problems(self) -> Data:
+        """Return the problems whose prompts fit."""
+        cfg = self._cfg
         data = load_data(cfg.data)
         console.print(data.line)
-        if ranks.first:
+        if self._ranks.first:
             refuse_unreadable_data(data, cfg.data, cfg.reward.grade_seconds)
-        sandbox = stack.enter_context(build_sandbox(cfg.sandbox))
-        console.print(f"sandbox: {sandbox.jail}, {sandbox.workers} workers")
-        tools = build_tools(cfg.tools, sandbox)
-        stack.callback(tools.close)
-        form = build_format(cfg.format, list(tools), codec.tokenizer, cfg.model.prompt_style)
-        data = fit_data(data, cfg, codec.tokenizer, form, ranks)
-        prompt = first_prompt(codec, data.train[0], [cfg.rollout.mode], cfg.model, form)
-        if ranks.first:
-            write_json(run_dir / DATA, data.report)
-        grader = stack.enter_context(Grader(cfg.reward.grade_workers, cfg.reward.grade_seconds))
-        writer = stack.enter_context(RankWriter(run_dir / RECORDS, ranks))
-        metrics_file = stack.enter_context(LineWriter(run_dir / METRICS)) if ranks.first else None
+        data = fit_data(data, cfg, self._codec.tokenizer, self._format, self._ranks)
+        self._prompt = first_prompt(self._codec, data.train[0], [cfg.rollout.mode], cfg.model, self._format)
+        if self._ranks.first:
+            write_json(self._run_dir / DATA, data.report)
+        return data
+
+    def _open_tools(self) -> None:
+        cfg = self._cfg
+        self._sandbox = self._open.enter_context(build_sandbox(cfg.sandbox))
+        console.print(f"sandbox: {self._sandbox.jail}, {self._sandbox.workers} workers")
+        self._tools = build_tools(cfg.tools, self._sandbox)
+        self._open.callback(self._tools.close)
+        tokenizer, style = self._codec.tokenizer, cfg.model.prompt_style
+        self._format = build_format(cfg.format, list(self._tools), tokenizer, style)
+
+    def _open_files(self) -> None:
+        cfg, run_dir, enter = self._cfg, self._run_dir, self._open.enter_context
+        self._grader = enter(Grader(cfg.reward.grade_workers, cfg.reward.grade_seconds))
+        self._writer = enter(RankWriter(run_dir / RECORDS, self._ranks))
+        self._metrics = enter(LineWriter(run_dir / METRICS)) if self._ranks.first else None
+
+    def _show(self, wandb_id: str | None) -> None:
         transformers_logging.disable_progress_bar()  # ours is the only one
-        set_seed(cfg.trainer.seed)
-        model = load_model(cfg.model)
-        tracker = Tracker(cfg, run_dir, state.get("wandb_id"), write=ranks.first)
-        stack.callback(tracker.finish)
-        bar = stack.enter_context(progress())
+        self._tracker = Tracker(self._cfg, self._run_dir, wandb_id, write=self._ranks.first)
+        self._open.callback(self._tracker.finish)
+        self._bar = self._open.enter_context(progress())
+        self._task = self._bar.add_task("training", total=self._cfg.trainer.steps, visible=False)
 
-        steps = cfg.trainer.steps
-        alarms = build_alarms(cfg.alarm, tools=cfg.rollout.tools)
-        earlier = _earlier_seconds(run_dir, checkpoint)
-        task = bar.add_task("training", total=steps, visible=False)
-
-        def on_step(step: int, metrics: dict[str, float]) -> None:
-            wall = earlier + time.perf_counter() - start
-            writer.share()
-            fired = alarms.check(step, metrics)
-            metrics |= alarms.metrics(fired)
-            if metrics_file is not None:
-                metrics_file.write([{"step": step, "attempt": attempt, "wall_seconds": wall, **metrics}])
-            tracker.log(metrics, step)
-            tracker.samples(trainer.records, step)
-            console.print(step_line(step, steps, metrics))
-            for alarm in fired:
-                console.print(f"[bold yellow]{escape(str(alarm))}")
-            stop_if_asked(fired)
-            bar.update(task, completed=step + 1, visible=True, description=_describe(metrics))
-
-        def collector(trainer: CIRTrainer, mode: str | None = None) -> Collector:
-            """With the settings of training, or of an evaluation in ``mode``."""
-            llm, power = None, None
-            if kind == "vllm":
-                llm = trainer.vllm_generation.llm
-                power = SleepingVLLM(trainer.vllm_generation) if cfg.engine.vllm.sleep else None
-            in_step = ranks if trainer.shares_weights else None
-            engines = stack.enter_context(
-                Engines(
-                    kind, cfg.engine, cfg.rollout, codec, model=model, llm=llm, power=power, in_step=in_step
-                )
-            )
-            sampling = cfg.rollout if mode is None else cfg.evaluate
-            rollout = cfg.rollout if mode is None else replace(cfg.rollout, tools=mode != "text")
-            engine = engines.make(sampling.temperature, sampling.top_p)
-            style = cfg.model.prompt_style
-            return Collector(engine, tools, form, grader, codec, rollout, cfg.reward, style, writer)
-
-        trainer = CIRTrainer(
-            cfg,
-            run_dir,
-            model,
-            codec.tokenizer,
-            data.train,
-            collector,
-            build_curriculum(cfg.curriculum),
-            kind,
-            attempt,
-            [
-                MetricsCallback(on_step, cfg.trainer.minibatches),
-                StopCallback(lambda: ranks.any(interrupts.asked is not None), cfg.trainer.minibatches),
-                AtStart(lambda: before()),
-            ],
-            ranks,
+    def _build_trainer(self, model: PreTrainedModel) -> None:
+        """Make the trainer, whose vLLM may be the engine, then the engine, then the step that uses both."""
+        cfg, ranks, train = self._cfg, self._ranks, self._data.train
+        # TRL places the weights (DDP, FSDP, ZeRO) when training begins: only then can they be evaluated
+        at_start = AtStart(self._begin_training)
+        stop = StopCallback(self._asked_to_stop, cfg.trainer.minibatches)
+        self._trainer = trainer = CIRTrainer(
+            cfg, self._run_dir, model, self._codec.tokenizer, train, self._kind, [at_start, stop], ranks
         )
-        console.print(f"engine: {kind}" + (f"; {ranks.world} processes" if ranks.world > 1 else ""))
+        llm = trainer.vllm_generation.llm if self._kind == "vllm" else None
+        power = SleepingVLLM(trainer.vllm_generation) if llm and cfg.engine.vllm.sleep else None
+        in_step = ranks if trainer.shares_weights else None
+        engines = Engines(
+            self._kind,
+            cfg.engine,
+            cfg.rollout,
+            self._codec,
+            model=model,
+            llm=llm,
+            power=power,
+            in_step=in_step,
+        )
+        self._engines = self._open.enter_context(engines)
+        self._collector = Collector(
+            engines.make(cfg.rollout.temperature, cfg.rollout.top_p),
+            self._tools,
+            self._format,
+            self._grader,
+            self._codec,
+            cfg.rollout,
+            cfg.reward,
+            cfg.model.prompt_style,
+            self._writer,
+        )
+        curriculum = build_curriculum(cfg.curriculum)
+        step = TrainingStep(cfg, train, self._collector, curriculum, ranks, self._attempt, self._report)
+        trainer.attach(step)
+        console.print(f"engine: {self._kind}" + (f"; {ranks.world} processes" if ranks.world > 1 else ""))
 
-        def evaluations(phase: str, step: int) -> dict[str, Any]:
-            summaries = {}
-            trainer.push_weights()
-            part = ranks.part(data.heldout)
-            for mode in cfg.evaluate.modes:
-                evaluator, results = collector(trainer, mode), Results()
-                total = len(part) * cfg.evaluate.k
-                eval_task = bar.add_task(f"evaluating {phase} training, {mode}", total=total, meter=evaluator)
-                evaluate(
-                    evaluator,
-                    part,
-                    mode,
-                    cfg.evaluate,
-                    phase=phase,
-                    step=step,
-                    attempt=attempt,
-                    on_finish=partial(bar.advance, eval_task),
-                    results=results,
-                )
-                bar.remove_task(eval_task)
-                everyone = Results()
-                for one in ranks.gather(results):
-                    everyone.merge(one)
-                summaries[mode] = everyone.summary()
-                writer.share()
-            return summaries
+    # evaluate
 
-        def before() -> None:
-            """Once the weights are where they are trained, and before they are changed."""
-            if checkpoint is None:
-                state["wandb_id"] = tracker.run_id
-                if "before" in cfg.evaluate.phases:
-                    state["before"] = evaluations("before", 0)
-                if ranks.first:
-                    write_json(run_dir / STATE, state)
-            bar.update(task, visible=True, meter=trainer)
-            training.enter_context(interrupts.deferred())
+    def evaluate(self, phase: str) -> None:
+        """Evaluate the policy as it is now in every mode, if ``evaluate.phases`` has this ``phase``."""
+        cfg = self._cfg
+        if phase not in cfg.evaluate.phases:
+            return
+        self._trainer.push_weights()
+        evaluator = Evaluator(
+            self._engines.make(cfg.evaluate.temperature, cfg.evaluate.top_p),
+            self._tools,
+            self._format,
+            self._grader,
+            self._codec,
+            cfg.rollout,
+            cfg.reward,
+            cfg.model.prompt_style,
+            cfg.evaluate,
+            self._writer,
+            self._bar,
+        )
+        self._evaluated[phase] = {}
+        for mode in cfg.evaluate.modes:
+            results, _ = evaluator.evaluate(
+                self._ranks.shard(self._data.heldout),
+                mode,
+                phase=phase,
+                step=self._trainer.rollout_step,
+                attempt=self._attempt,
+                label=f"evaluating {phase} training, {mode}",
+            )
+            everyone = Results()
+            for one in self._ranks.gather(results):
+                everyone.merge(one)
+            self._evaluated[phase][mode] = everyone.summary()
+            self._writer.share()
 
-        with ExitStack() as training:
-            trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
-        if ranks.any(interrupts.asked is not None):
+    # train
+
+    def train(self) -> None:
+        """Train, from the checkpoint on if there is one; an interrupt waits for the end of the step."""
+        with ExitStack() as self._training:
+            checkpoint = str(self._checkpoint) if self._checkpoint else None
+            self._trainer.train(resume_from_checkpoint=checkpoint)
+
+    def _begin_training(self) -> None:
+        """Evaluate before training, or take what the run that is resumed had found."""
+        if self._checkpoint is None:
+            self.evaluate("before")
+            self._state = {"wandb_id": self._tracker.run_id, **self._evaluated}
+            if self._ranks.first:
+                write_json(self._run_dir / STATE, self._state)
+        elif "before" in self._state:
+            self._evaluated["before"] = self._state["before"]
+        self._bar.update(self._task, visible=True, meter=self._collector)
+        self._training.enter_context(interrupts.deferred())
+
+    def _report(self, step: int, metrics: dict[str, float], fired: Sequence[Alarm]) -> None:
+        """Write and show the metrics of a step."""
+        self._writer.share()
+        if self._metrics is not None:
+            wall = {"step": step, "attempt": self._attempt, "wall_seconds": self._wall_seconds()}
+            self._metrics.write([wall | metrics])
+        self._tracker.log(metrics, step)
+        self._tracker.samples(self._trainer.step.records, step)
+        console.print(step_line(step, self._cfg.trainer.steps, metrics))
+        for alarm in fired:
+            console.print(f"[bold yellow]{escape(str(alarm))}")
+        described = f"training, reward {metrics['reward']:+.2f}, accuracy {metrics['accuracy']:.2f}"
+        self._bar.update(self._task, completed=step + 1, visible=True, description=described)
+
+    def _asked_to_stop(self) -> bool:
+        return self._ranks.any(interrupts.asked is not None)
+
+    @property
+    def interrupted(self) -> bool:
+        """Whether training was stopped before its last step."""
+        return self._asked_to_stop()
+
+    # summarise
+
+    def summarise(self) -> dict[str, Any]:
+        """Write summary.json, say what is in it, and return it; only the first process does."""
+        self._bar.remove_task(self._task)
+        if not self._ranks.first:
             return {}
-        evaluated = {"before": state["before"]} if "before" in state else {}
-        if "after" in cfg.evaluate.phases:
-            evaluated["after"] = evaluations("after", trainer.rollout_step)
-        bar.remove_task(task)
-        if not ranks.first:
-            return {}
-
+        run_dir, steps = self._run_dir, self._trainer.rollout_step
         rows = read_metrics(run_dir / METRICS)
+        reports = self._data.report
         summary = {
-            "settings": provenance.settings(cfg) | {"jail": sandbox.jail, "engine": kind},
-            "prompt": prompt,
-            "left_out": {name: data.report[name]["long_prompts"] for name in ("train", "heldout")},
-            **evaluated,
-            "steps": trainer.rollout_step,
-            "wall_seconds": earlier + time.perf_counter() - start,
+            "settings": provenance.settings(self._cfg) | {"jail": self._sandbox.jail, "engine": self._kind},
+            "prompt": self._prompt,
+            "left_out": {name: reports[name]["long_prompts"] for name in ("train", "heldout")},
+            **self._evaluated,
+            "steps": steps,
+            "wall_seconds": self._wall_seconds(),
             "seconds": {name: sum(row[f"seconds/{name}"] for row in rows) for name in TIMED},
             "curve": [{"step": row["step"], "accuracy": row["accuracy"]} for row in rows],
-            "sandbox": sandbox.stats(),
+            "sandbox": self._sandbox.stats(),
             "checkpoint": str(checkpoints.resolve(run_dir)),
         }
         write_json(run_dir / SUMMARY, summary)
-        tracker.finish(evaluated)
-        console.print(comparison(evaluated))
-        console.print(f"{run_dir / SUMMARY}: {summary['steps']} steps in {summary['wall_seconds']:.0f} s")
-    return summary
+        self._tracker.finish(self._evaluated)
+        console.print(comparison(self._evaluated))
+        console.print(f"{run_dir / SUMMARY}: {steps} steps in {summary['wall_seconds']:.0f} s")
+        return summary
 
-
-def _describe(metrics: dict[str, float]) -> str:
-    return f"training, reward {metrics['reward']:+.2f}, accuracy {metrics['accuracy']:.2f}"
-
-
-def _take_over(cfg: Config, run_dir: Path, ranks: Ranks) -> Path | None:
-    """Return the checkpoint to resume from, with what its run wrote copied into ``run_dir``.
-
-    Raises:
-        ConfigError: a new run would write among the checkpoints of an earlier one. Of a run that was killed
-            before its first checkpoint only records are there, which those of the new one supersede. Or the
-            evaluation before training is asked for of a run that went without.
-    """
-    if cfg.trainer.resume is None:
-        if ranks.any(bool(checkpoints.complete(run_dir / "checkpoints"))):
-            raise ConfigError(
-                f"hydra.run.dir={run_dir}: holds checkpoints of an earlier run; go on with it by "
-                f"trainer.resume={run_dir}, or choose another folder"
-            )
-        return None
-    # the first one says which: it may be deleting older ones while the others look
-    checkpoint = ranks.of_first(checkpoints.resolve(Path(cfg.trainer.resume).expanduser()).resolve())
-    origin = checkpoint.parent.parent
-    if "before" in cfg.evaluate.phases and "before" not in _read_state(origin):
-        raise ConfigError(
-            f"evaluate.phases={show(cfg.evaluate.phases)}: {origin} was not evaluated before training, and "
-            "its weights are no longer those; resume it with evaluate.phases=[after]"
-        )
-    step = checkpoints.step_of(checkpoint)
-    there = checkpoints.complete(run_dir / "checkpoints")
-    if ranks.any(bool(there) and (origin != run_dir or checkpoints.step_of(there[-1]) > step)):
-        what = "another run" if origin != run_dir else f"steps after {step}, which would mix with new ones"
-        raise ConfigError(
-            f"hydra.run.dir={run_dir}: holds checkpoints of {what}; go on from the last of them by "
-            f"trainer.resume={run_dir}, or choose another folder"
-        )
-    if ranks.first:
-        if origin != run_dir:
-            run_dir.mkdir(parents=True, exist_ok=True)
-            for name in (RECORDS, METRICS, STATE):
-                shutil.copy(origin / name, run_dir / name)
-        console.print(f"resuming {shown(origin)} from step {step} of {cfg.trainer.steps}", markup=False)
-        for key, old, new in resumption.differences(cfg, origin):
-            console.print(f"resuming with {key}={show(new)}; it was {show(old)}", markup=False)
-    ranks.wait()
-    return checkpoint
-
-
-def _earlier_seconds(run_dir: Path, checkpoint: Path | None) -> float:
-    """Return the wall seconds that the resumed run had spent when its checkpoint was written."""
-    if checkpoint is None:
-        return 0.0
-    rows = [row for row in read_metrics(run_dir / METRICS) if row["step"] < checkpoints.step_of(checkpoint)]
-    return float(rows[-1]["wall_seconds"]) if rows else 0.0
-
-
-def _read_state(run_dir: Path) -> dict[str, Any]:
-    return dict(json.loads((run_dir / STATE).read_text()))
+    def _wall_seconds(self) -> float:
+        """Seconds of this run, with those of the run that it resumes up to its checkpoint."""
+        return self._earlier + time.perf_counter() - self._start

@@ -123,7 +123,7 @@ def fit_data(data: Data, cfg: Config, tokenizer: Any, form: Format, ranks: Ranks
     """
     asked = {"train": (data.train, [cfg.rollout.mode]), "heldout": (data.heldout, cfg.evaluate.modes)}
     # the first process says what the others leave out: a step must mean the same problems to all
-    found = ranks.of_first(
+    found = ranks.broadcast(
         {name: measure(*one, cfg, tokenizer, form) for name, one in asked.items()} if ranks.first else {}
     )
     train, heldout = fitting(data.train, found["train"]), fitting(data.heldout, found["heldout"])

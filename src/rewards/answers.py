@@ -1,7 +1,7 @@
 r"""Answers of the policy: how they are found in its text. ``Grader`` compares them with the gold answer.
 
-This package is the only place that extracts and grades answers (invariant 6 of the design): what counts is
-the last ``\boxed`` or ``\fbox`` that the policy wrote outside its calls and results.
+This package is the only place that extracts and grades answers. What counts is the last ``\boxed`` or
+``\fbox`` that the policy wrote outside its calls and results (docs/design.md, invariant Own answers).
 """
 
 from __future__ import annotations

@@ -11,7 +11,9 @@ from src.rewards.terms import OPTIONAL, TERMS, Outcome
 
 @dataclass(frozen=True)
 class Reward:
-    """A trajectory's reward. ``correct`` is what grading said, never inferred from the reward (invariant 7).
+    """A trajectory's reward.
+
+    ``correct`` is what grading said, never inferred from the reward (docs/design.md, invariant Correctness).
 
     Attributes:
         correct: the answer is right.

@@ -106,7 +106,7 @@ class Ranks:
         distributed.gather_object(value, values)
         return values or []
 
-    def of_first(self, value: T) -> T:
+    def broadcast(self, value: T) -> T:
         """Return the first process's value."""
         if self.world == 1:
             return value
@@ -127,6 +127,6 @@ class Ranks:
         distributed.all_reduce(flag, op=distributed.ReduceOp.MAX)
         return bool(flag)
 
-    def part(self, things: Sequence[T]) -> Sequence[T]:
+    def shard(self, things: Sequence[T]) -> Sequence[T]:
         """Return this process's share of ``things``, which all have: every N-th."""
         return things[self.rank :: self.world]

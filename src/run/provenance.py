@@ -1,4 +1,4 @@
-"""Where numbers come from: commit, difference, versions and settings (invariant 10)."""
+"""Where numbers come from: commit, versions and settings (docs/design.md, invariant Provenance)."""
 
 from __future__ import annotations
 

@@ -63,7 +63,8 @@ class TrajectoryRecord:
         sample: index among the trajectories of the problem in this step.
         stop_reason: see src/rollout/trajectory.py; in records older than ``no_answer``, ``answered`` is that,
             too, where ``answer`` is None.
-        correct: the answer is equivalent to the gold answer (invariant 7: never inferred from reward).
+        correct: the answer is equivalent to the gold answer; never inferred from the reward (docs/design.md,
+            invariant Correctness).
         lenient: it is, or the last integer of the last line is the gold answer; None: not asked for.
         invented: the policy itself sampled what an output block holds, even if that was thrown away; None:
             the record is older than the field.

@@ -1,5 +1,6 @@
-"""The reinforcement learning step: small hooks on TRL's GRPOTrainer, one idea a file."""
+"""The reinforcement learning step: step.py is its order, the other files one idea each; the loss is TRL's."""
 
-from src.trainer.cir_trainer import CIRTrainer, InfrastructureError
+from src.trainer.cir_trainer import CIRTrainer
+from src.trainer.step import InfrastructureError, TrainingStep
 
-__all__ = ["CIRTrainer", "InfrastructureError"]
+__all__ = ["CIRTrainer", "InfrastructureError", "TrainingStep"]

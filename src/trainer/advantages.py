@@ -48,7 +48,7 @@ def reinforce_plus_plus_baseline(
     return whiten(centred, tokens, reduce)
 
 
-def as_handed(
+def group_centered(
     centred: torch.Tensor, tokens: torch.Tensor, members: torch.Tensor, reduce: Reduce
 ) -> torch.Tensor:
     """``grpo`` (arXiv 2402.03300): TRL has divided by the group's deviation. ``dr_grpo``: nothing is divided.
@@ -67,8 +67,8 @@ def rloo(centred: torch.Tensor, tokens: torch.Tensor, members: torch.Tensor, red
 ADVANTAGES: Mapping[str, Advantage] = MappingProxyType(
     {
         "reinforce_plus_plus_baseline": reinforce_plus_plus_baseline,
-        "grpo": as_handed,
-        "dr_grpo": as_handed,
+        "grpo": group_centered,
+        "dr_grpo": group_centered,
         "rloo": rloo,
     }
 )
@@ -79,7 +79,7 @@ def scale_rewards(advantage: str) -> str:
     return "group" if advantage == "grpo" else "none"
 
 
-def group_members(counts: torch.Tensor, group: int) -> torch.Tensor:
+def group_sizes(counts: torch.Tensor, group: int) -> torch.Tensor:
     """Return, for each trajectory, how many of its group count.
 
     Args:

@@ -9,26 +9,26 @@ import torch
 from trl.trainer.utils import RepeatSampler
 
 
-class Passes(RepeatSampler):
-    """TRL's RepeatSampler, so many times over its data, each in another order.
+class MultiEpochSampler(RepeatSampler):
+    """TRL's RepeatSampler for several epochs as one, each in another order.
 
     Args:
-        passes: how many.
+        epochs: how many.
         options: see RepeatSampler.
     """
 
-    def __init__(self, passes: int, **options: Any) -> None:
+    def __init__(self, epochs: int, **options: Any) -> None:
         super().__init__(**options)
-        self._passes = passes
+        self._epochs = epochs
 
     def __iter__(self) -> Iterator[int]:
         self.generator.manual_seed(self.seed)
-        for _ in range(self._passes):
+        for _ in range(self._epochs):
             yield from super().__iter__()
 
     def __len__(self) -> int:
         """Number of indices, repetitions included."""
-        return self._passes * super().__len__()
+        return self._epochs * super().__len__()
 
 
 def trim(inputs: dict[str, Any]) -> dict[str, Any]:

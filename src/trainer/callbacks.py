@@ -1,4 +1,4 @@
-"""What happens beside training: once at its start, and with the metrics of each rollout step."""
+"""What the training loop of transformers tells us: that it begins, that a step is over, what was logged."""
 
 from __future__ import annotations
 
@@ -9,8 +9,6 @@ from typing import Any
 from transformers import TrainerCallback
 
 from src.trainer.grpo_settings import TRL_METRICS
-
-OURS = "cir/"  # what our metrics' names begin with among TRL's
 
 
 class AtStart(TrainerCallback):
@@ -45,16 +43,16 @@ class StopCallback(TrainerCallback):
             control.should_save = control.should_training_stop = True
 
 
-class MetricsCallback(TrainerCallback):
-    """Hands each rollout step's metrics, under our names, to a sink.
+class FinishStep(TrainerCallback):
+    """Says when a rollout step's optimizer steps are done.
 
     Args:
-        sink: called with the rollout step (from 0) and its metrics.
+        finish: called with the rollout step (from 0), TRL's metrics of it under our names, and its seconds.
         minibatches: optimizer steps per rollout step.
     """
 
-    def __init__(self, sink: Any, minibatches: int) -> None:
-        self._sink, self._minibatches = sink, minibatches
+    def __init__(self, finish: Callable[[int, dict[str, float], float], None], minibatches: int) -> None:
+        self._finish, self._minibatches = finish, minibatches
         self._start = time.perf_counter()
 
     def on_step_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
@@ -63,12 +61,9 @@ class MetricsCallback(TrainerCallback):
             self._start = time.perf_counter()
 
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any], **_: Any) -> None:
-        """Rename and hand on."""
-        metrics = {name[len(OURS) :]: value for name, value in logs.items() if name.startswith(OURS)}
-        if not metrics:
+        """See TrainerCallback."""
+        if "loss" not in logs:
             return  # TRL's closing summary of the whole run
-        metrics |= {ours: logs[trl] for trl, ours in TRL_METRICS.items() if logs.get(trl) is not None}
-        total = time.perf_counter() - self._start
-        known = sum(metrics[f"seconds/{name}"] for name in ("generation", "execution", "grading"))
-        metrics |= {"seconds/update": total - known, "seconds/step": total}
-        self._sink(state.global_step // self._minibatches - 1, metrics)
+        metrics = {ours: logs[trl] for trl, ours in TRL_METRICS.items() if logs.get(trl) is not None}
+        step = state.global_step // self._minibatches - 1
+        self._finish(step, metrics, time.perf_counter() - self._start)

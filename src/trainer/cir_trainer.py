@@ -1,8 +1,8 @@
-"""CIRTrainer: small hooks on TRL's GRPOTrainer. The loss is TRL's own.
+"""CIRTrainer: a TrainingStep (step.py) hung into TRL's GRPOTrainer. The loss is TRL's own.
 
-What the hooks do: rollouts with code execution through ``rollout_func``, advantages (advantages.py),
-exclusion of trajectories that the infrastructure spoilt, records and metrics of every rollout, checkpoints
-written aside. With several processes each makes its part of a rollout; metrics are of all.
+Here is only what TRL and transformers must call, each a few lines: rollout and advantages, the order of the
+problems, trimmed micro-batches, and checkpoints that are written aside. docs/design.md lists what is
+overridden, and which test pins it.
 """
 
 from __future__ import annotations
@@ -11,8 +11,7 @@ import contextlib
 import json
 import os
 import shutil
-from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -30,28 +29,16 @@ from src.config.schema import ConfigError
 from src.launch.checks.model_files import Notes, write_notes
 from src.policy.adapters import forget_reference
 from src.problems import Problem, ProblemError
-from src.problems.prompts import build_prompt
-from src.rollout.adapter import to_trl
-from src.rollout.collector import Collected, Collector
-from src.rollout.engines.colocated import llm_settings, mend, trl_makes_llm_with
-from src.rollout.meter import Meter
-from src.rollout.metrics import over_ranks, summarise
-from src.rollout.trajectory import StopReason
+from src.rollout.engines.colocated import llm_settings, patch_weight_sync, trl_makes_llm_with
 from src.run import checkpoints
 from src.run.processes import Ranks
-from src.run.records import TrajectoryRecord, write_json
-from src.trainer.advantages import ADVANTAGES, group_members
-from src.trainer.batches import Passes, trim
-from src.trainer.callbacks import OURS
-from src.trainer.curriculum import Curriculum
-from src.trainer.dynamic_sampling import Asked, fill_up
+from src.run.records import write_json
+from src.trainer.batches import MultiEpochSampler, trim
+from src.trainer.callbacks import FinishStep
 from src.trainer.grpo_settings import grpo_config
+from src.trainer.step import TrainingStep
 
 CURRICULUM = "curriculum.json"  # in a checkpoint
-
-
-class InfrastructureError(RuntimeError):
-    """Too many trajectories of one step were lost to the infrastructure."""
 
 
 def _graded(reward: list[float | None], **_: Any) -> list[float | None]:
@@ -60,7 +47,7 @@ def _graded(reward: list[float | None], **_: Any) -> list[float | None]:
 
 
 class CIRTrainer(GRPOTrainer):
-    """GRPO with code-integrated rollouts.
+    """GRPO with code-integrated rollouts; :meth:`attach` a step before it trains.
 
     Args:
         cfg: the whole configuration.
@@ -68,14 +55,15 @@ class CIRTrainer(GRPOTrainer):
         model: the policy.
         tokenizer: its tokenizer.
         problems: to train on.
-        make_collector: called once with this trainer, which by then has its vLLM, if any; makes what
-            makes graded trajectories.
-        curriculum: rollout step to interaction budget.
         kind: of the engine.
-        attempt: how often the run was resumed.
         callbacks: see TRL.
         ranks: the processes of the run.
+
+    Attributes:
+        step: what happens in a step of training.
     """
+
+    step: TrainingStep
 
     def __init__(
         self,
@@ -84,15 +72,11 @@ class CIRTrainer(GRPOTrainer):
         model: PreTrainedModel,
         tokenizer: PreTrainedTokenizerBase,
         problems: Sequence[Problem],
-        make_collector: Callable[[CIRTrainer], Collector],
-        curriculum: Curriculum,
         kind: str = "transformers",
-        attempt: int = 0,
         callbacks: list[TrainerCallback] | None = None,
         ranks: Ranks | None = None,
     ) -> None:
         self._cfg, self._problems, self._ranks = cfg, problems, ranks or Ranks()
-        self._curriculum, self._attempt = curriculum, attempt
         prompts = cfg.trainer.batch_size // cfg.trainer.samples_per_prompt
         if len(problems) < prompts:
             raise ProblemError(
@@ -100,12 +84,7 @@ class CIRTrainer(GRPOTrainer):
                 f"(trainer.batch_size={cfg.trainer.batch_size} / trainer.samples_per_prompt="
                 f"{cfg.trainer.samples_per_prompt}); give more, or a smaller trainer.batch_size"
             )
-        self._rows: list[dict[str, Any]] = []
-        self.collected: Collected | None = None  # what the last rollout trains on
-        self.records: list[TrajectoryRecord] = []  # of all its trajectories, for callbacks
-        mode, style = cfg.rollout.mode, cfg.model.prompt_style
         os.environ.setdefault("TRL_EXPERIMENTAL_SILENCE", "1")  # rollout_func is an experimental interface
-        rows = [{"prompt": build_prompt(p, mode, style), "problem": i} for i, p in enumerate(problems)]
         sampled_in = replace(cfg.model, dtype=cfg.trainer.autocast or cfg.model.dtype)
         colocated = llm_settings(cfg.engine, sampled_in, cfg.rollout) if kind == "vllm" else None
         with trl_makes_llm_with(colocated) if colocated else contextlib.nullcontext():
@@ -113,17 +92,22 @@ class CIRTrainer(GRPOTrainer):
                 model=model,
                 reward_funcs=_graded,
                 args=grpo_config(cfg, run_dir / "checkpoints", kind),
-                train_dataset=Dataset.from_list(rows),
+                # TRL hands this column to rollout_func, and reads it no further: the collector builds prompts
+                train_dataset=Dataset.from_dict({"prompt": [str(index) for index in range(len(problems))]}),
                 processing_class=tokenizer,
                 rollout_func=self._rollout,
                 callbacks=callbacks,
             )
         forget_reference(self.model)
         if self.use_vllm:
-            mend(self.vllm_generation)
+            patch_weight_sync(self.vllm_generation)
         self.remove_callback(PrinterCallback)  # prints raw dictionaries
         self._refuse_engine(kind)
-        self._collector = make_collector(self)
+
+    def attach(self, step: TrainingStep) -> None:
+        """Train by ``step``, which is made after the trainer: its engine may be the trainer's own vLLM."""
+        self.step = step
+        self.add_callback(FinishStep(step.finish, self._cfg.trainer.minibatches))
 
     def _refuse_engine(self, kind: str) -> None:
         """Raise ConfigError for what would hang or sample from half a model."""
@@ -141,11 +125,6 @@ class CIRTrainer(GRPOTrainer):
             )
 
     @property
-    def meter(self) -> Meter:
-        """Numbers of the rollout under way."""
-        return self._collector.meter
-
-    @property
     def shares_weights(self) -> bool:
         """Whether each process holds a part of the weights only."""
         return bool(self.is_fsdp_enabled)
@@ -154,23 +133,22 @@ class CIRTrainer(GRPOTrainer):
         """Let a separate engine sample from the weights as they are now, as TRL does at each rollout."""
         if self.use_vllm:
             self.vllm_generation.sync_weights()
-            self._last_loaded_step = self.state.global_step
 
     def train(self, resume_from_checkpoint: str | None = None, **options: Any) -> Any:
         """Train, from a checkpoint on if one is given; the curriculum goes on from its state in it."""
         if resume_from_checkpoint is not None:
-            self._curriculum.load(json.loads((Path(resume_from_checkpoint) / CURRICULUM).read_text()))
+            self.step.curriculum.load(json.loads((Path(resume_from_checkpoint) / CURRICULUM).read_text()))
         return super().train(resume_from_checkpoint=resume_from_checkpoint, **options)
 
     def _get_train_sampler(self, dataset: Any = None) -> Sampler[int]:
-        """TRL's order, pass after pass, as one.
+        """TRL's order, epoch after epoch, as one.
 
-        The order of a later pass depends on the passes before it, which a resumed run of several would not
-        have seen; of a single pass it skips what was done, wherever it stopped.
+        The order of a later epoch depends on those before it, which a resumed run of several would not
+        have seen; of a single epoch it skips what was done, wherever it stopped.
         """
         cfg = self._cfg.trainer
         prompts = cfg.batch_size // cfg.samples_per_prompt
-        return Passes(
+        return MultiEpochSampler(
             -(-cfg.steps // (len(self._problems) // prompts)),
             data_source=self._problems,
             mini_repeat_count=cfg.samples_per_prompt,
@@ -191,78 +169,20 @@ class CIRTrainer(GRPOTrainer):
         else:
             self.control.should_training_stop = True
 
+    def _rollout(self, prompts: list[str], trainer: GRPOTrainer) -> dict[str, Any]:
+        """TRL's ``rollout_func``; ``prompts`` are already repeated ``num_generations`` times."""
+        return self.step.rollout(self.rollout_step, [int(index) for index in prompts])
+
     def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
-        self._rows = inputs  # TRL hands rollout_func the prompts alone
+        """TRL rolls out, by :meth:`_rollout`, and centers the rewards; the advantages are ours."""
         output = super()._generate_and_score_completions(inputs)
-        assert self.collected is not None
-        tokens = (output["completion_mask"] * output["tool_mask"]).sum(dim=1)
-        counts = torch.tensor([reward is not None for reward in self.collected.rewards], device=tokens.device)
-        # a group may begin in one process and end in the next
-        members = group_members(self.accelerator.gather(counts), self._cfg.trainer.samples_per_prompt)
-        output["advantages"] = ADVANTAGES[self._cfg.trainer.advantage](
-            output["advantages"],
-            tokens,
-            members[self._ranks.rank * len(counts) :][: len(counts)],
-            lambda x: self.accelerator.reduce(x, reduction="sum"),
-        )
+        policy_mask = output["completion_mask"] * output["tool_mask"]
+        output["advantages"] = self.step.advantages(output["advantages"], policy_mask, self.accelerator)
         return output
 
-    def _compute_loss(self, model: Any, inputs: dict[str, Any]) -> torch.Tensor:
-        return super()._compute_loss(model, trim(inputs))
-
-    def _rollout(self, prompts: list[Any], trainer: GRPOTrainer) -> dict[str, Any]:
-        """TRL's ``rollout_func``; ``prompts`` are already repeated ``num_generations`` times."""
-        cfg, step = self._cfg.trainer, self.rollout_step
-        budget = self._curriculum(step)
-        first = self._ranks.rank * len(self._rows)  # equal problems follow each other, across processes
-        asked = [
-            (self._problems[row["problem"]], (first + index) % cfg.samples_per_prompt)
-            for index, row in enumerate(self._rows)
-        ]
-        self.records = []
-        seconds: Counter[str] = Counter()
-
-        def collect(asked: Asked) -> Collected:
-            collected = self._collector.collect(
-                asked, self._cfg.rollout.mode, budget, phase="train", step=step, attempt=self._attempt
-            )
-            self.records += collected.records
-            seconds.update(self._collector.seconds())
-            return collected
-
-        collected = collect(asked)
-        metrics: dict[str, float] = {}
-        if cfg.dynamic_sampling:
-            rounds, draw = cfg.dynamic_sampling, f"{cfg.seed}-{step}"
-            size = cfg.samples_per_prompt
-            collected, metrics = fill_up(collected, collect, self._problems, size, rounds, draw, self._ranks)
-        metrics |= summarise(self.records, self._ranks) | {"budget": float(budget)}
-        metrics |= over_ranks(self._ranks.gather(self._collector.metrics() | seconds))
-        self._refuse_losses(metrics["stop/infrastructure"])
-        self._curriculum.observe(step, metrics)
-        for name, value in metrics.items():
-            self._metrics["train"][OURS + name].append(value)
-        self.collected = collected
-        return to_trl(
-            collected.trajectories,
-            collected.rewards,
-            mask_feedback=self._cfg.rollout.mask == "exact",
-            exclude=[StopReason(reason) for reason in cfg.exclude],
-        )
-
-    def _refuse_losses(self, share: float) -> None:
-        allowed = self._cfg.trainer.max_infrastructure
-        if share > allowed:
-            lost = [r for r in self.records if r.stop_reason == "infrastructure"]
-            said = [e.error for r in lost for e in r.executions if e.status == "infrastructure"]
-            count = f"{len(lost)} of {len(self.records)} trajectories"
-            if self._ranks.world > 1:
-                count = f"{share:.1%} of the trajectories ({count} in process {self._ranks.rank})"
-            raise InfrastructureError(
-                f"{count} of rollout step {self.rollout_step} "
-                f"were lost to the infrastructure, more than trainer.max_infrastructure={allowed}; the "
-                f"sandbox last said: {next(iter(said), None)}. Mend the sandbox and go on with trainer.resume"
-            )
+    def compute_loss(self, model: Any, inputs: dict[str, Any], *arguments: Any, **named: Any) -> torch.Tensor:
+        """TRL's loss of a micro-batch, without columns of padding."""
+        return super().compute_loss(model, trim(inputs), *arguments, **named)
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
         """Write a checkpoint aside and publish it when it is complete."""
@@ -279,7 +199,7 @@ class CIRTrainer(GRPOTrainer):
         self.accelerator.wait_for_everyone()
         if self._ranks.first:
             written = partial / f"checkpoint-{self.state.global_step}"
-            write_json(written / CURRICULUM, self._curriculum.state())
+            write_json(written / CURRICULUM, self.step.curriculum.state())
             model = self._cfg.model  # config.json has the positions of a whole model, and an adapter has none
             positions = (model.max_positions, model.rope) if model.lora.rank else ()
             write_notes(written, Notes(model.prompt_style, *positions))

@@ -1,4 +1,4 @@
-"""Interaction budget as a function of the rollout step (invariant 9).
+"""Interaction budget as a function of the rollout step (docs/design.md, invariant Curriculum).
 
 The paper raises the budget during training: 2 executions, 3 from rollout step 100, 4 from 200. An adaptive
 curriculum decides by what it has seen; its state is in the checkpoint, so that a resumed run goes on with it.

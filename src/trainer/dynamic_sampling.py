@@ -22,7 +22,7 @@ def teaches(rewards: Sequence[float | None]) -> bool:
     return len({reward for reward in rewards if reward is not None}) > 1
 
 
-def fill_up(
+def resample_uniform_groups(
     collected: Collected,
     collect: Callable[[Asked], Collected],
     problems: Sequence[Problem],
@@ -60,7 +60,7 @@ def fill_up(
         asked = set().union(*ranks.gather(asked))
         rest = [problem for problem in problems if problem.id not in asked]
         random.Random(f"{draw}-{done}").shuffle(rest)
-        fresh = ranks.part(rest)[: len(waiting)]
+        fresh = ranks.shard(rest)[: len(waiting)]
         asked |= {problem.id for problem in fresh}
         more = collect([(problem, sample) for problem in fresh for sample in range(samples)])
         found = [

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -19,14 +19,13 @@ from src.config import (
     RolloutConfig,
     SandboxConfig,
 )
-from src.experiment.evaluation import evaluate
+from src.experiment.evaluation.evaluator import Evaluator
 from src.formats.base import Format
 from src.formats.build import build_format
 from src.launch.checks.model_files import Notes, write_notes
 from src.policy.codec import TokenCodec
 from src.problems import load_problems
 from src.rewards import Grader
-from src.rollout.collector import Collector
 from src.rollout.engines.transformers import TransformersEngine
 from src.run import provenance
 from src.run.records import RecordWriter
@@ -102,11 +101,10 @@ def measure(
         Grader(reward.grade_workers, reward.grade_seconds) as grader,
         RecordWriter(run_dir / "trajectories.jsonl") as writer,
     ):
+        tools = Toolbox([PythonTool(sandbox)])
+        evaluator = Evaluator(engine, tools, form, grader, codec, rollout, reward, "mini", sampling, writer)
         for mode in sampling.modes:
-            limits = replace(rollout, tools=mode != "text")
-            tools = Toolbox([PythonTool(sandbox)])
-            collector = Collector(engine, tools, form, grader, codec, limits, reward, "mini", writer)
-            results[mode] = evaluate(collector, problems, mode, sampling, phase="base", step=0)
+            results[mode] = evaluator.evaluate(problems, mode, phase="base")[0].summary()
     return results
 
 

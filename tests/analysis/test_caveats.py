@@ -11,7 +11,7 @@ import pytest
 
 from analysis.caveats import caveats
 from analysis.data import Source, load, load_arms
-from src.experiment.evaluation import Results
+from src.experiment.evaluation.results import Results
 from src.run.console import comparison
 from src.run.records import ExecutionRecord, RecordWriter, SegmentRecord, TrajectoryRecord
 from tests.run.test_records import RECORD

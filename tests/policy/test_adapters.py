@@ -19,7 +19,7 @@ from src.config.schema import ConfigError
 from src.launch.checks import check
 from src.policy.adapters import add_adapter, merged_parameters
 from src.rollout.engines import Request
-from src.rollout.engines.colocated import mend
+from src.rollout.engines.colocated import patch_weight_sync
 from src.rollout.engines.transformers import TransformersEngine
 from tests import tiny
 from tests.adapters import adapted, base_of, changed, randomise
@@ -93,7 +93,7 @@ class TestSynchronisation:
         ours, theirs = adapted(dtype=torch.bfloat16), adapted(dtype=torch.bfloat16)
         before = base_of(ours)
         mended, plain = generation(ours, mode), generation(theirs, mode)
-        mend(mended)
+        patch_weight_sync(mended)
         drift = []
         for cycle in range(CYCLES):
             for one in (mended, plain):
@@ -107,7 +107,7 @@ class TestSynchronisation:
 
     def test_what_arrives_is_the_merged_model_under_the_names_of_the_plain_one(self, mode: str) -> None:
         mended = generation(adapted(dtype=torch.bfloat16), mode)
-        mend(mended)
+        patch_weight_sync(mended)
         mended.sync_weights()
         merged = dict(adapted(dtype=torch.bfloat16).merge_and_unload().named_parameters())
         assert list(mended.llm.received) == list(merged) == [n for n, _ in tiny.model().named_parameters()]
@@ -119,7 +119,7 @@ class TestSynchronisation:
         ours, theirs = adapted(), adapted()
         before = base_of(ours)
         mended, plain = (generation(model, mode, Receiver(most=5)) for model in (ours, theirs))
-        mend(mended)
+        patch_weight_sync(mended)
         for one in (mended, plain):
             with pytest.raises(Broken):
                 one.sync_weights()
@@ -128,12 +128,12 @@ class TestSynchronisation:
 
     def test_a_policy_without_adapters_goes_trls_way(self) -> None:
         mended = generation(tiny.model(), "server")
-        mend(mended)
+        patch_weight_sync(mended)
         assert "_iter_named_params" not in vars(mended)
 
     def test_shares_that_deepspeed_holds_are_refused(self) -> None:
         with pytest.raises(ConfigError, match=r"model\.lora\.rank=4: under DeepSpeed ZeRO-3"):
-            mend(generation(adapted(), "server", zero_stage=3))
+            patch_weight_sync(generation(adapted(), "server", zero_stage=3))
 
 
 class TestMerging:

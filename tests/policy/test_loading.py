@@ -27,7 +27,7 @@ from src.config import (
 )
 from src.config.paths import ROOT
 from src.config.schema import ConfigError
-from src.experiment.benchmark import run
+from src.experiment.evaluation.benchmark_run import run
 from src.launch.checks import load
 from src.merge_adapter import MergeAdapterConfig, merge
 from src.policy.adapters import merged_parameters

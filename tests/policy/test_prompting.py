@@ -26,7 +26,7 @@ from src.config import (
 )
 from src.config.paths import ROOT
 from src.config.schema import ConfigError
-from src.experiment import benchmark as benchmarking
+from src.experiment.evaluation import benchmark_run
 from src.experiment.training import run as train
 from src.launch.checks import check
 from src.launch.checks.model_files import NOTES, Notes, notes_of, write_notes
@@ -227,7 +227,7 @@ def test_a_checkpoint_alone_is_asked_as_in_its_training(
             evaluate=EvaluateConfig(modes=["free"]),
         )
         assert check(again) == []
-        summary = benchmarking.run(again, tmp_path / f"evaluation-{path.name}")
+        summary = benchmark_run.run(again, tmp_path / f"evaluation-{path.name}")
         assert sorted(asked) == in_training
         assert summary["settings"]["prompt_style"] == "chat"
 
@@ -256,14 +256,14 @@ class Other(Ranks):
         super().__init__()
         self.said = said
 
-    def of_first(self, value: Any) -> Any:
+    def broadcast(self, value: Any) -> Any:
         return self.said
 
 
 class Recording(Ranks):
     """The first process; ``said`` is what it tells the others."""
 
-    def of_first(self, value: Any) -> Any:
+    def broadcast(self, value: Any) -> Any:
         self.said = value
         return value
 
@@ -382,16 +382,16 @@ def test_an_evaluation_says_what_it_leaves_out_in_every_shard(
         evaluate=EvaluateConfig(modes=["code"], temperature=0.0),
     )
     with monkeypatch.context() as patch:
-        patch.setattr(benchmarking, "load_model", lambda cfg: pytest.fail("the model is loaded"))
+        patch.setattr(benchmark_run, "load_model", lambda cfg: pytest.fail("the model is loaded"))
         for part in ("0/2", "1/2"):
             refused = replace(cfg, evaluate=replace(cfg.evaluate, shard=part))
             with pytest.raises(ConfigError, match=r"benchmark\.long_prompts=refuse: the prompts of . of 9"):
-                benchmarking.run(refused, tmp_path / "refused")
+                benchmark_run.run(refused, tmp_path / "refused")
     cfg.benchmark.long_prompts = "drop"
     summaries = []
     for part in ("0/2", "1/2"):
         shard = replace(cfg, evaluate=replace(cfg.evaluate, shard=part))
-        summaries.append(benchmarking.run(shard, tmp_path / part[0]))
+        summaries.append(benchmark_run.run(shard, tmp_path / part[0]))
     merged = merge([tmp_path / "0", tmp_path / "1"], tmp_path / "merged")
     left_out = merged["left_out"]
     assert 0 < left_out["count"] < left_out["of"] == 9

@@ -28,7 +28,7 @@ def test_right_and_wrong(correct: bool, value: float) -> None:
 
 @pytest.mark.parametrize("correct", [True, False])
 def test_correctness_is_not_inferred_from_the_reward(correct: bool) -> None:
-    """Invariant 7: with weights upside down, ``correct`` still says what grading said."""
+    """With weights upside down, it still says what grading said (docs/design.md, invariant Correctness)."""
     reward = compose(outcome(correct), RewardConfig(correct=-2.0, wrong=3.0))
     assert reward.correct is correct
     assert reward.total == (-2.0 if correct else 3.0)

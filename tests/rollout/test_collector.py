@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from src.config import RewardConfig, RolloutConfig
-from src.experiment.evaluation import summary as summarise_records
+from src.experiment.evaluation.results import Results
 from src.problems import Problem
 from src.rewards import Grade, GraderError
 from src.rollout.collector import Collector, PromptError
@@ -170,6 +170,6 @@ def test_the_lenient_rule_is_counted_beside_the_strict_one_when_asked_for() -> N
     both = collect(collector(None, engine=sampler, reward=RewardConfig(lenient=True)))
     assert [r.correct for r in both.records] == [False] * 20
     assert [r.lenient for r in both.records] == [i < 5 for i in range(20)]
-    summary = summarise_records(both.records)
+    summary = Results(both.records).summary()
     assert (summary["accuracy"], summary["accuracy_lenient"]) == (0.0, 0.25)
-    assert "accuracy_lenient" not in summarise_records(strict.records)
+    assert "accuracy_lenient" not in Results(strict.records).summary()

@@ -29,7 +29,7 @@ from src.config import (
     SandboxConfig,
 )
 from src.config.paths import ROOT
-from src.experiment import benchmark as benchmarking
+from src.experiment.evaluation import benchmark_run
 from src.policy.adapters import add_adapter
 from src.policy.codec import TokenCodec
 from src.policy.loading import load_codec, load_model
@@ -37,7 +37,7 @@ from src.problems import load_problems
 from src.problems.prompts import build_prompt
 from src.rollout.boundary_rule import ExactRule, StopStringRule
 from src.rollout.engines import EngineError, Finish, Generation, Request
-from src.rollout.engines.colocated import SleepingVLLM, mend, synchronise_on_cpu
+from src.rollout.engines.colocated import SleepingVLLM, patch_weight_sync, synchronise_on_cpu
 from src.rollout.engines.environment import set_environment
 from src.rollout.engines.transformers import TransformersEngine
 from src.rollout.engines.vllm import VLLMEngine
@@ -80,10 +80,7 @@ def trainer(tmp_path_factory: pytest.TempPathFactory) -> Any:
 
     model, codec = load_model(cfg.model), load_codec(cfg.model)
     problems = load_problems(DataConfig(train_size=16), "train")
-    return CIRTrainer(
-        cfg, tmp_path_factory.mktemp("run"), model, codec.tokenizer, problems, lambda _: None,  # type: ignore[arg-type,return-value]
-        build_curriculum(cfg.curriculum), "vllm",
-    )  # fmt: skip
+    return CIRTrainer(cfg, tmp_path_factory.mktemp("run"), model, codec.tokenizer, problems, "vllm")
 
 
 @pytest.fixture
@@ -192,7 +189,7 @@ def test_adapters_reach_vllm_merged_and_leave_the_base(trainer: Any, model: PreT
     generator = torch.Generator().manual_seed(0)
     try:
         generation.model = wrapped
-        mend(generation)
+        patch_weight_sync(generation)
         for _ in range(2):
             with torch.no_grad():
                 for parameter in wrapped.parameters():
@@ -227,7 +224,7 @@ def test_an_adapter_is_evaluated_by_vllm_too(tmp_path: Path) -> None:
         rollout=RolloutConfig(max_tokens=40),
         evaluate=EvaluateConfig(modes=["text"], temperature=0.0),
     )
-    benchmarking.run(cfg, tmp_path / "transformers")
+    benchmark_run.run(cfg, tmp_path / "transformers")
     overrides = ["engine=vllm", "engine.vllm.eager=true", f"model.path={cfg.model.path}", "benchmark.size=4"]
     overrides += ["rollout.max_tokens=40", "evaluate.modes=[text]", "evaluate.temperature=0"]
     overrides += [f"hydra.run.dir={tmp_path / 'vllm'}"]
@@ -243,7 +240,7 @@ def test_an_adapter_is_evaluated_by_vllm_too(tmp_path: Path) -> None:
 
 
 def test_trls_own_synchronisation_is_still_not_enough(trainer: Any, model: PreTrainedModel) -> None:
-    """When this fails, upstream has mended it: take ``mend`` out of src/rollout/engines/colocated.py."""
+    """When this fails, upstream has mended it: take ``patch_weight_sync`` out of engines/colocated.py."""
     generation = trainer.vllm_generation
     with torch.no_grad():
         for name, parameter in model.named_parameters():
@@ -384,13 +381,15 @@ def test_one_wake_and_one_sleep_a_rollout(trainer: Any, model: PreTrainedModel) 
 
 def test_a_whole_training_step(trainer: Any, model: PreTrainedModel) -> None:
     """TRL's own importance ratios are those of equal weights: 1, but for the last digits."""
+    from src.trainer import TrainingStep
     from tests.tiny import FakeGrader
 
     cfg = trainer._cfg
     streaming = engine(trainer)
-    trainer._collector = rollout_collector(
+    collector = rollout_collector(
         streaming, FakeSandbox(), FakeGrader(), CODEC, cfg.rollout, cfg.reward, "mini"  # type: ignore[arg-type]
     )  # fmt: skip
+    trainer.attach(TrainingStep(cfg, trainer._problems, collector, build_curriculum(cfg.curriculum)))
     trainer.train()
     logged = [row for row in trainer.state.log_history if "sampling/sampling_logp_difference/mean" in row]
     assert logged

@@ -32,7 +32,7 @@ from src.rollout.engines.vllm_server import VLLMServerEngine
 from src.rollout.scheduler import RolloutScheduler
 from src.rollout.trajectory import Task, Trajectory
 from src.sandbox import build_sandbox
-from src.trainer import CIRTrainer
+from src.trainer import CIRTrainer, TrainingStep
 from src.trainer.curriculum import build_curriculum
 from tests import tiny
 from tests.fakes import BPE, FakeSandbox, ScriptedEngine, problem, rollout_collector, rollout_scheduler
@@ -239,13 +239,9 @@ def wired(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[tuple[CIR
             engine, FakeSandbox(), tiny.FakeGrader(), BPE, cfg.rollout, cfg.reward, "mini"  # type: ignore[arg-type]
         )  # fmt: skip
         problems = [problem(name=f"p{i}") for i in range(16)]
-        yield (
-            CIRTrainer(
-                cfg, tmp_path, tiny.model(0), BPE.tokenizer, problems, lambda _: collector,
-                build_curriculum(cfg.curriculum), "vllm_server",
-            ),
-            server,
-        )  # fmt: skip
+        trainer = CIRTrainer(cfg, tmp_path, tiny.model(0), BPE.tokenizer, problems, "vllm_server")
+        trainer.attach(TrainingStep(cfg, problems, collector, build_curriculum(cfg.curriculum)))
+        yield trainer, server
 
 
 def differences(trainer: CIRTrainer) -> list[float]:

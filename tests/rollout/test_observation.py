@@ -1,4 +1,4 @@
-"""Feedback can neither open nor close a fence, whatever a program prints (invariant 5)."""
+"""Feedback can neither open nor close a fence (docs/design.md, invariant Fence safety)."""
 
 from __future__ import annotations
 

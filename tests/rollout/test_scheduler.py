@@ -1,4 +1,4 @@
-"""What always holds of a trajectory (invariants 1 to 6), with scripted policies.
+"""What always holds of a trajectory (docs/design.md, Invariants), with scripted policies.
 
 Layout of the sequences below; P is the policy's (mask 1), s the sandbox's (mask 0)::
 

@@ -23,9 +23,9 @@ def test_alone_everything_is_local() -> None:
     with Ranks() as ranks:
         assert (ranks.world, ranks.rank, ranks.first) == (1, 0, True)
         assert ranks.gather(3) == ranks.gather_to_first(3) == [3]
-        assert ranks.of_first("x") == "x"
+        assert ranks.broadcast("x") == "x"
         assert (ranks.any(True), ranks.any(False)) == (True, False)
-        assert list(ranks.part([1, 2, 3])) == [1, 2, 3]
+        assert list(ranks.shard([1, 2, 3])) == [1, 2, 3]
 
 
 class Two(Ranks):

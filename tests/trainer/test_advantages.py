@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from src.config import RewardConfig
 from src.rewards import Outcome
 from src.sandbox import ExecutionResult, Status
-from src.trainer.advantages import ADVANTAGES, group_members, scale_rewards, whiten
+from src.trainer.advantages import ADVANTAGES, group_sizes, scale_rewards, whiten
 from src.trainer.grpo_settings import grpo_config
 from tests import tiny
 from tests.fakes import FakeSandbox
@@ -40,7 +40,7 @@ def centred(rewards: np.ndarray) -> np.ndarray:
 
 
 def ours(name: str, rewards: np.ndarray, tokens: np.ndarray, counts: np.ndarray) -> np.ndarray:
-    members = group_members(torch.from_numpy(counts), GROUP)
+    members = group_sizes(torch.from_numpy(counts), GROUP)
     values = torch.from_numpy(centred(rewards))
     return ADVANTAGES[name](values, torch.from_numpy(tokens), members, lambda x: x).numpy()
 
@@ -115,11 +115,10 @@ def test_what_reaches_the_loss_is_made_of_the_rewards_alone(
         trainer = tiny.trainer(cfg, tmp_path / str(seed), sandbox=FakeSandbox(reply))
         trainer.model.train()
         output = trainer._generate_and_score_completions(next(iter(trainer.get_train_dataloader())))
-        assert trainer.collected is not None
-        rewards = np.array(trainer.collected.rewards, dtype=float)  # nan: lost
+        rewards = np.array(trainer.step.collected.rewards, dtype=float)  # nan: lost
         counts = ~np.isnan(rewards)
         lost += (~counts).sum()
-        tokens = np.array([sum(t.mask) for t in trainer.collected.trajectories]) * counts
+        tokens = np.array([sum(t.mask) for t in trainer.step.collected.trajectories]) * counts
         groups = rewards.reshape(-1, GROUP)
         expected = centred(rewards)
         if name == "grpo":
@@ -137,4 +136,4 @@ def test_what_reaches_the_loss_is_made_of_the_rewards_alone(
 
 def test_broken_groups_are_refused() -> None:
     with pytest.raises(ValueError, match="6 trajectories are no whole groups of 4"):
-        group_members(torch.ones(6), 4)
+        group_sizes(torch.ones(6), 4)

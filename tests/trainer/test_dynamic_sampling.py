@@ -13,7 +13,7 @@ from src.rollout.collector import Collected
 from src.rollout.trajectory import Task, Trajectory
 from src.run.processes import Ranks
 from src.run.records import TrajectoryRecord
-from src.trainer.dynamic_sampling import Asked, fill_up, teaches
+from src.trainer.dynamic_sampling import Asked, resample_uniform_groups, teaches
 from tests.fakes import problem
 
 PROBLEMS = [problem(name=f"p{i}") for i in range(12)]
@@ -60,7 +60,7 @@ def test_the_batch_stays_whole_and_only_idle_groups_go(teaching: set[int], round
     calls: list[Asked] = []
     collect = collector(names, calls)
     first = collect(asked([0, 1, 2, 3]))
-    filled, metrics = fill_up(first, collect, PROBLEMS, SAMPLES, rounds, "0-0", Ranks())
+    filled, metrics = resample_uniform_groups(first, collect, PROBLEMS, SAMPLES, rounds, "0-0", Ranks())
     assert len(filled.records) == len(filled.trajectories) == 4 * SAMPLES
     groups = [filled.records[start : start + SAMPLES] for start in range(0, 8, SAMPLES)]
     assert all(len({r.problem_id for r in group}) == 1 for group in groups)
@@ -85,7 +85,7 @@ def test_a_step_that_is_done_again_draws_the_same() -> None:
     def drawn(draw: str) -> list[Asked]:
         calls: list[Asked] = []
         collect = collector(set(), calls)
-        fill_up(collect(asked([0, 1])), collect, PROBLEMS, SAMPLES, 2, draw, Ranks())
+        resample_uniform_groups(collect(asked([0, 1])), collect, PROBLEMS, SAMPLES, 2, draw, Ranks())
         return calls
 
     assert drawn("0-7") == drawn("0-7")
@@ -96,7 +96,7 @@ def test_nothing_left_to_ask_keeps_the_batch() -> None:
     calls: list[Asked] = []
     collect = collector(set(), calls)
     first = collect(asked([0, 1]))
-    filled, _ = fill_up(first, collect, PROBLEMS[:2], SAMPLES, 3, "0-0", Ranks())
+    filled, _ = resample_uniform_groups(first, collect, PROBLEMS[:2], SAMPLES, 3, "0-0", Ranks())
     assert [r.problem_id for r in filled.records] == ["p0", "p0", "p1", "p1"]
     assert all(not call for call in calls[1:])
 
@@ -105,5 +105,5 @@ def test_who_was_lost_does_not_make_a_group_teach() -> None:
     collect = collector({"p5"}, [])
     first = collect(asked([5]))
     lost = Collected(first.trajectories, [replace(first.records[0], rewards=None), first.records[1]])
-    _, metrics = fill_up(lost, collect, PROBLEMS, SAMPLES, 0, "0-0", Ranks())
+    _, metrics = resample_uniform_groups(lost, collect, PROBLEMS, SAMPLES, 0, "0-0", Ranks())
     assert metrics["dynamic/equal"] == 1

@@ -11,9 +11,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from transformers import TrainerCallback
 from trl import GRPOTrainer
 
 from src.config import CurriculumConfig
+from src.problems import Problem
+from src.problems.prompts import Messages, build_prompt
 from src.rollout.trajectory import Author
 from src.run import checkpoints
 from src.run.checkpoints import CheckpointError
@@ -21,7 +24,6 @@ from src.run.records import read_records
 from src.sandbox import ExecutionResult, Status
 from src.trainer import CIRTrainer, InfrastructureError
 from src.trainer.batches import trim
-from src.trainer.callbacks import MetricsCallback
 from tests import tiny
 from tests.fakes import FakeSandbox
 
@@ -31,7 +33,7 @@ class Spy(CIRTrainer):
 
     def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
         output = super()._generate_and_score_completions(inputs)
-        self.handed = [*getattr(self, "handed", []), (self.collected, output)]
+        self.handed = [*getattr(self, "handed", []), (self.step.collected, output)]
         return output
 
 
@@ -108,6 +110,22 @@ def test_trajectory_lost_to_the_infrastructure_counts_nowhere(tmp_path: Path) ->
     assert output["num_items_in_batch"] == weights.sum()
 
 
+def test_a_prompt_is_built_once_a_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """For each of its problems, though it has several trajectories; and none before the first rollout."""
+    built: list[str] = []
+
+    def build(problem: Problem, mode: str, style: str) -> str | Messages:
+        built.append(problem.id)
+        return build_prompt(problem, mode, style)
+
+    monkeypatch.setattr("src.policy.prompts.build_prompt", build)
+    trainer = tiny.trainer(tiny.config(steps=1), tmp_path)
+    assert built == []
+    trainer.train()
+    assert len(built) == 2
+    assert set(built) == {record.problem_id for record in trainer.step.records}
+
+
 def test_too_many_lost_trajectories_stop_the_run_after_recording_them(tmp_path: Path) -> None:
     lost = ExecutionResult(Status.INFRASTRUCTURE, "", "worker died twice", 0.0)
     trainer = tiny.trainer(tiny.config(), tmp_path, sandbox=FakeSandbox(lambda code: lost))
@@ -121,7 +139,7 @@ def test_budget_follows_rollout_steps_not_optimizer_steps(tmp_path: Path) -> Non
     trainer = tiny.trainer(
         tiny.config(steps=3),
         tmp_path,
-        callbacks=[MetricsCallback(lambda step, metrics: logged.append((step, metrics)), 2)],
+        report=lambda step, metrics, fired: logged.append((step, metrics)),
     )
     trainer.train()
     assert trainer.state.global_step == 6
@@ -158,12 +176,12 @@ def test_resumed_run_repeats_what_the_whole_run_does(
     class Killed(RuntimeError):
         pass
 
-    class Kill(MetricsCallback):
+    class Kill(TrainerCallback):
         def on_step_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
             if state.global_step == 7:
                 raise Killed
 
-    killed = tiny.trainer(cfg, tmp_path / "b", callbacks=[Kill(lambda *_: None, 2)], problems=6)
+    killed = tiny.trainer(cfg, tmp_path / "b", callbacks=[Kill()], problems=6)
     with pytest.raises(Killed):
         killed.train()
     checkpoint = checkpoints.resolve(tmp_path / "b")

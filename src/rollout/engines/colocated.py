@@ -98,7 +98,7 @@ def synchronise_on_cpu(generation: VLLMGeneration) -> None:
     generation.llm.reset_prefix_cache()
 
 
-def mend(generation: VLLMGeneration) -> None:
+def patch_weight_sync(generation: VLLMGeneration) -> None:
     """Let TRL synchronise weights by what works on this machine, and leaves them as they are.
 
     Raises:

@@ -1,16 +1,12 @@
-"""Evaluation of a policy on held-out problems, with intervals."""
+"""What is counted of an evaluation's records: accuracy with its interval, and every metric."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence, Set
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
-import torch
 
-from src.config import EvaluateConfig
-from src.problems import Problem
-from src.rollout.collector import Collector
 from src.rollout.metrics import Tally
 from src.run.intervals import SHARE, mean_limits, widened, wilson
 from src.run.records import TrajectoryRecord
@@ -43,10 +39,12 @@ class Results:
     A problem's trajectories are kept as outcomes only, so that an evaluation may be of any size.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, records: Iterable[TrajectoryRecord] = ()) -> None:
         self._tally = Tally()
         self._outcomes: dict[str, dict[str, list[bool]]] = {}  # by subject and problem
         self._stragglers = self._spoilt = 0
+        for record in records:
+            self.add(record)
 
     def add(self, record: TrajectoryRecord) -> None:
         """Count one more record."""
@@ -102,55 +100,3 @@ def _accuracy(outcomes: Sequence[Sequence[bool]]) -> dict[str, Any]:
         "problems": len(known),
         "k": [min(sizes), max(sizes)],  # trajectories of a problem, fewest and most
     }
-
-
-def summary(records: Iterable[TrajectoryRecord]) -> dict[str, Any]:
-    """Return the summary of records; see :meth:`Results.summary`."""
-    results = Results()
-    for record in records:
-        results.add(record)
-    return results.summary()
-
-
-def evaluate(
-    collector: Collector,
-    problems: Sequence[Problem],
-    mode: str,
-    cfg: EvaluateConfig,
-    *,
-    phase: str,
-    step: int,
-    attempt: int = 0,
-    on_finish: Callable[[], None] | None = None,
-    done: Set[tuple[str, int]] = frozenset(),
-    results: Results | None = None,
-) -> dict[str, Any]:
-    """Sample ``cfg.k`` trajectories per problem in ``mode``, record them, return their summary.
-
-    Each trajectory's random stream follows from ``cfg.seed``, problem, mode and sample alone. The global
-    random state is left as it was: an evaluation does not change a training run.
-
-    Args:
-        collector: with the engine, the limits and the records to use.
-        problems: held out.
-        mode: free, text or code.
-        cfg: k, budget and seed.
-        phase: ``before``, ``after``, ...; for the records, as are ``step`` and ``attempt``.
-        step: rollout steps behind the policy.
-        attempt: how often the run was resumed.
-        on_finish: called as each trajectory is graded.
-        done: problem id and sample of what an earlier process has recorded already.
-        results: that holds what is ``done``.
-    """
-    asked = [(problem, sample) for problem in problems for sample in range(cfg.k)]
-    asked = [one for one in asked if (one[0].id, one[1]) not in done]
-    devices = [torch.cuda.current_device()] if torch.cuda.is_available() else []
-    results = results or Results()
-    with torch.random.fork_rng(devices):
-        for graded in collector.stream(
-            asked, mode, cfg.budget, phase=phase, step=step, attempt=attempt, seed=cfg.seed
-        ):
-            results.add(graded.record)
-            if on_finish is not None:
-                on_finish()
-    return results.summary()

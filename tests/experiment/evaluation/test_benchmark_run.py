@@ -26,7 +26,7 @@ from src.config import (
 )
 from src.config.paths import ROOT
 from src.config.schema import ConfigError
-from src.experiment.benchmark import run, shard
+from src.experiment.evaluation.benchmark_run import run, shard
 from src.merge import merge
 from src.problems import load_benchmark
 from src.run.records import iter_records
@@ -113,7 +113,7 @@ def test_killed_five_times_it_has_the_trajectories_of_the_whole_each_once(tmp_pa
         evaluate=replace(CONFIG.evaluate, k=24, temperature=1.0, resume=True, modes=["code", "text"]),
     )
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["src.experiment.benchmark"])
+    context.set_forkserver_preload(["src.experiment.evaluation.benchmark_run"])
     records = tmp_path / "trajectories.jsonl"
     for kill in range(5):
         process = context.Process(target=evaluate_here, args=(cfg, tmp_path))

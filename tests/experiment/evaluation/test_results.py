@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from src.experiment.evaluation import accuracy_interval, summary
+from src.experiment.evaluation.results import Results, accuracy_interval
 from src.run.console import comparison, size
 from tests.run.test_records import RECORD
 
@@ -52,7 +52,7 @@ def test_the_same_everywhere_is_not_sure_and_nothing_at_all() -> None:
 def test_n_says_how_many_problems_and_trajectories_of_each() -> None:
     records = [replace(RECORD, problem_id=problem, sample=sample, correct=problem == "a")
                for problem, k in (("a", 3), ("b", 1)) for sample in range(k)]  # fmt: skip
-    result = summary(records)
+    result = Results(records).summary()
     assert (result["n"], result["problems"], result["k"]) == (4, 2, [1, 3])
     assert result["accuracy"] == 0.5, "a problem counts once, as in its interval"
     assert size(result["problems"], *result["k"]) == "2 x 1-3"
@@ -69,7 +69,7 @@ def test_summary_by_subject_leaves_out_what_the_infrastructure_spoilt() -> None:
         replace(RECORD, problem_id="d", subject=None),
         replace(RECORD, problem_id="e", correct=False, stop_reason="infrastructure", rewards=None),
     ]
-    result = summary(records)
+    result = Results(records).summary()
     assert (result["accuracy"], result["n"]) == (0.75, 4)
     assert {s: (r["accuracy"], r["n"]) for s, r in result["by_subject"].items()} == {
         "Algebra": (0.5, 2), "Geometry": (1.0, 1), "none": (1.0, 1)

@@ -1,0 +1,222 @@
+"""``python -m src.evaluate`` from configuration to summary.json; goes on where an earlier process stopped."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Self
+
+import torch
+from rich.markup import escape
+
+from src.config import EvaluationConfig
+from src.config.schema import ConfigError, build, show
+from src.experiment.evaluation.evaluator import Evaluator
+from src.experiment.evaluation.results import Results
+from src.formats.build import build_format
+from src.policy.loading import load_model, whole_model
+from src.policy.prompting import first_prompt, fit_benchmark, settle
+from src.problems import Problem, answers_taken, load_benchmark
+from src.rewards import Grader
+from src.rewards.golds import refuse_unreadable
+from src.rollout.engines.build import Engines, choose_engine
+from src.rollout.engines.colocated import load_llm
+from src.run import provenance
+from src.run.console import comparison, console, progress
+from src.run.records import RecordWriter, iter_records, write_json
+from src.sandbox import build_sandbox
+from src.tools.build import build_tools
+
+PHASE = "evaluate"
+RECORDS, SUMMARY = "trajectories.jsonl", "summary.json"
+_MAY_CHANGE = ("engine.", "sandbox.", "evaluate.resume", "reward.grade_", "rollout.max_live")
+
+
+def run(cfg: EvaluationConfig, run_dir: Path) -> dict[str, Any]:
+    """Evaluate ``cfg.model`` in every mode and return what is written to ``summary.json``.
+
+    Args:
+        cfg: checked configuration.
+        run_dir: where trajectories and summary are written; with ``evaluate.resume`` those of an earlier
+            process may be there, of which none is repeated.
+
+    Raises:
+        ConfigError: there are some and ``evaluate.resume`` is off, or they were made with other settings;
+            see src/policy/prompting.py, too.
+        EngineError, SandboxError, ProblemError, PromptError: what is needed is not there; trajectories
+            that had finished are recorded.
+    """
+    with BenchmarkRun(cfg, run_dir) as evaluation:
+        evaluation.prepare()
+        evaluation.evaluate()
+        return evaluation.summarise()
+
+
+class BenchmarkRun:
+    """An evaluation; its phases follow one another as :func:`run` calls them, and so do the methods."""
+
+    def __init__(self, cfg: EvaluationConfig, run_dir: Path) -> None:
+        self._start = time.perf_counter()
+        self._cfg, self._run_dir = cfg, run_dir
+        self._open = ExitStack()
+        self._results: dict[str, Any] = {}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        self._open.__exit__(*error)
+
+    def prepare(self) -> None:
+        """Settle the policy, take over what is there, read the problems, load the policy, open the rest."""
+        self._cfg, self._codec = settle(self._cfg)
+        cfg, run_dir = self._cfg, self._run_dir
+        _check_folder(cfg, run_dir)
+        self._earlier = Earlier(run_dir / RECORDS, cfg.evaluate.temperature)
+        self._kind = choose_engine(cfg.engine)
+        self._sandbox = self._open.enter_context(build_sandbox(cfg.sandbox))
+        self._tools = build_tools(cfg.tools, self._sandbox)
+        self._open.callback(self._tools.close)
+        tokenizer, style = self._codec.tokenizer, cfg.model.prompt_style
+        self._format = build_format(cfg.format, list(self._tools), tokenizer, style)
+        self._problems = self._read_problems()
+        provenance.save(cfg, run_dir)
+        policy = self._load_policy()
+        self._grader = self._open.enter_context(Grader(cfg.reward.grade_workers, cfg.reward.grade_seconds))
+        self._writer = self._open.enter_context(RecordWriter(run_dir / RECORDS))
+        self._engines = self._open.enter_context(
+            Engines(self._kind, cfg.engine, cfg.rollout, self._codec, **policy)
+        )
+        self._bar = self._open.enter_context(progress())
+        console.print(f"sandbox: {self._sandbox.jail}, {self._sandbox.workers} workers; engine: {self._kind}")
+
+    def evaluate(self) -> None:
+        """Sample and grade every problem of this shard in every mode."""
+        cfg = self._cfg
+        evaluator = Evaluator(
+            self._engines.make(cfg.evaluate.temperature, cfg.evaluate.top_p),
+            self._tools,
+            self._format,
+            self._grader,
+            self._codec,
+            cfg.rollout,
+            cfg.reward,
+            cfg.model.prompt_style,
+            cfg.evaluate,
+            self._writer,
+            self._bar,
+        )
+        for mode in cfg.evaluate.modes:
+            results, metrics = evaluator.evaluate(
+                self._problems,
+                mode,
+                phase=PHASE,
+                label=f"evaluating, {mode}",
+                done=self._earlier.done[mode],
+                results=self._earlier.results[mode],
+            )
+            self._results[mode] = results.summary() | {"rollout": metrics}
+
+    def summarise(self) -> dict[str, Any]:
+        """Write summary.json, say what is in it, and return it."""
+        self._open.close()
+        summary = {
+            "settings": provenance.settings(self._cfg) | {"jail": self._sandbox.jail, "engine": self._kind},
+            "prompt": self._prompt,
+            "left_out": self._left_out.json(),
+            "results": self._results,
+            "wall_seconds": time.perf_counter() - self._start,
+        }
+        write_json(self._run_dir / SUMMARY, summary)
+        console.print(comparison({"accuracy": self._results}))
+        console.print(f"{self._run_dir / SUMMARY}: {summary['wall_seconds']:.0f} s")
+        return summary
+
+    def _read_problems(self) -> list[Problem]:
+        """Return the problems of this shard, without those whose prompts are too long."""
+        cfg = self._cfg
+        taken: Counter[str] = Counter()
+        problems = load_benchmark(cfg.benchmark, taken=taken)
+        if taken:
+            console.print(escape(answers_taken(taken)))
+        if cfg.benchmark.kind != "mini":
+            refuse_unreadable(problems, cfg.benchmark.fields, "benchmark", cfg.reward.grade_seconds)
+        # of all, in every shard: each leaves out the same, or refuses at once
+        problems, self._left_out = fit_benchmark(problems, cfg, self._codec.tokenizer, self._format)
+        self._prompt = first_prompt(self._codec, problems[0], cfg.evaluate.modes, cfg.model, self._format)
+        return shard(problems, cfg.evaluate.shard)
+
+    def _load_policy(self) -> dict[str, Any]:
+        """Load the policy into what samples from it; return it by the name that Engines has for it."""
+        cfg = self._cfg
+        if self._kind == "vllm":
+            with whole_model(cfg.model, self._run_dir) as whole:
+                return {"llm": load_llm(cfg.engine, whole, cfg.rollout, cfg.evaluate.seed)}
+        if self._kind == "transformers":
+            return {"model": load_model(cfg.model).to("cuda" if torch.cuda.is_available() else "cpu")}
+        return {}
+
+
+class Earlier:
+    """What earlier processes of the same evaluation have recorded, by mode.
+
+    Attributes:
+        done: problem id and sample of each trajectory.
+        results: that count them.
+
+    Raises:
+        ConfigError: they were sampled without random streams of their own, so that going on is biased.
+    """
+
+    def __init__(self, file: Path, temperature: float) -> None:
+        self.done: dict[str, set[tuple[str, int]]] = defaultdict(set)
+        self.results: dict[str, Results] = defaultdict(Results)
+        if not file.exists():
+            return
+        for record in iter_records(file):
+            if record.seed is None and temperature > 0:
+                raise ConfigError(
+                    f"{file}: an older version began this evaluation; to go on would draw what was under way "
+                    "again, with other random numbers, and favour trajectories that end early; evaluate anew "
+                    "in another folder (hydra.run.dir)"
+                )
+            self.done[record.mode].add((record.problem_id, record.sample))
+            self.results[record.mode].add(record)
+
+
+def shard(problems: Sequence[Problem], part: str | None) -> list[Problem]:
+    """Return every N-th problem from the I-th on for ``part`` ``I/N``; all for None."""
+    if part is None:
+        return list(problems)
+    first, step = map(int, part.split("/"))
+    return list(problems[first::step])
+
+
+def _check_folder(cfg: EvaluationConfig, run_dir: Path) -> None:
+    if not (run_dir / RECORDS).exists():
+        return
+    if not cfg.evaluate.resume:
+        raise ConfigError(
+            f"hydra.run.dir={run_dir}: holds trajectories of an earlier evaluation; go on with it by "
+            "evaluate.resume=true, or choose another folder"
+        )
+    # what the project has got since counts as its default
+    earlier = asdict(build(EvaluationConfig, json.loads((run_dir / "config.json").read_text())))
+    different = {
+        name: values
+        for name, values in provenance.changes(earlier, asdict(cfg)).items()
+        if not name.startswith(_MAY_CHANGE)
+    }
+    if different:
+        raise ConfigError(
+            *(
+                f"{name}={show(new)}: the evaluation in {run_dir} has {show(old)}; resume it with that, or "
+                "choose another folder"
+                for name, (old, new) in different.items()
+            )
+        )

@@ -1,0 +1,75 @@
+"""What a training run takes over of an earlier one that it resumes."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+from src.config import Config
+from src.config.command_line import shown
+from src.config.schema import ConfigError, show
+from src.launch import resumption
+from src.run import checkpoints
+from src.run.console import console
+from src.run.processes import Ranks
+from src.run.records import read_metrics
+
+RECORDS, METRICS, STATE = "trajectories.jsonl", "metrics.jsonl", "state.json"
+
+
+def take_over(cfg: Config, run_dir: Path, ranks: Ranks) -> Path | None:
+    """Return the checkpoint to resume from, with what its run wrote copied into ``run_dir``.
+
+    Raises:
+        ConfigError: a new run would write among the checkpoints of an earlier one. Of a run that was killed
+            before its first checkpoint only records are there, which those of the new one supersede. Or the
+            evaluation before training is asked for of a run that went without.
+    """
+    if cfg.trainer.resume is None:
+        if ranks.any(bool(checkpoints.complete(run_dir / "checkpoints"))):
+            raise ConfigError(
+                f"hydra.run.dir={run_dir}: holds checkpoints of an earlier run; go on with it by "
+                f"trainer.resume={run_dir}, or choose another folder"
+            )
+        return None
+    # the first one says which: it may be deleting older ones while the others look
+    checkpoint = ranks.broadcast(checkpoints.resolve(Path(cfg.trainer.resume).expanduser()).resolve())
+    origin = checkpoint.parent.parent
+    if "before" in cfg.evaluate.phases and "before" not in read_state(origin):
+        raise ConfigError(
+            f"evaluate.phases={show(cfg.evaluate.phases)}: {origin} was not evaluated before training, and "
+            "its weights are no longer those; resume it with evaluate.phases=[after]"
+        )
+    step = checkpoints.step_of(checkpoint)
+    there = checkpoints.complete(run_dir / "checkpoints")
+    if ranks.any(bool(there) and (origin != run_dir or checkpoints.step_of(there[-1]) > step)):
+        what = "another run" if origin != run_dir else f"steps after {step}, which would mix with new ones"
+        raise ConfigError(
+            f"hydra.run.dir={run_dir}: holds checkpoints of {what}; go on from the last of them by "
+            f"trainer.resume={run_dir}, or choose another folder"
+        )
+    if ranks.first:
+        if origin != run_dir:
+            run_dir.mkdir(parents=True, exist_ok=True)
+            for name in (RECORDS, METRICS, STATE):
+                shutil.copy(origin / name, run_dir / name)
+        console.print(f"resuming {shown(origin)} from step {step} of {cfg.trainer.steps}", markup=False)
+        for key, old, new in resumption.differences(cfg, origin):
+            console.print(f"resuming with {key}={show(new)}; it was {show(old)}", markup=False)
+    ranks.wait()
+    return checkpoint
+
+
+def earlier_seconds(run_dir: Path, checkpoint: Path | None) -> float:
+    """Return the wall seconds that the resumed run had spent when its checkpoint was written."""
+    if checkpoint is None:
+        return 0.0
+    rows = [row for row in read_metrics(run_dir / METRICS) if row["step"] < checkpoints.step_of(checkpoint)]
+    return float(rows[-1]["wall_seconds"]) if rows else 0.0
+
+
+def read_state(run_dir: Path) -> dict[str, Any]:
+    """Return what a run knows of its beginning: W&B's id, and the evaluation before training."""
+    return dict(json.loads((run_dir / STATE).read_text()))

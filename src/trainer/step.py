@@ -1,0 +1,188 @@
+"""One step of training, in the order in which it happens. TRL computes loss and gradient; the rest is here.
+
+::
+
+    budget        how many executions a trajectory may use at this step            curriculum.py
+    rollout       problems -> trajectories, executed, graded, recorded             src/rollout/collector.py
+    resampling    groups whose rewards are all equal make room for others          dynamic_sampling.py
+    metrics       of all trajectories; too many lost ones end the run              src/rollout/metrics.py
+    masks         token ids, loss masks and rewards, as TRL takes them             src/rollout/adapter.py
+    (TRL)         rewards minus their group's mean; padding; logprobs of the old and the reference policy
+    advantages    one per trajectory                                               advantages.py
+    (TRL)         shuffling; loss, gradient and optimizer step of every minibatch
+    metrics       of the loss, beside those of the rollout; alarms; report         src/run/alarms.py
+
+:class:`TrainingStep` has a method for each stretch between two of TRL's; cir_trainer.py calls them.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+
+from src.config import Config
+from src.problems import Problem
+from src.rollout.adapter import to_trl
+from src.rollout.collector import Collected, Collector
+from src.rollout.metrics import over_ranks, summarise
+from src.rollout.trajectory import StopReason
+from src.run.alarms import Alarm, build_alarms, stop_if_asked
+from src.run.processes import Ranks
+from src.run.records import TrajectoryRecord
+from src.trainer.advantages import ADVANTAGES, group_sizes
+from src.trainer.curriculum import Curriculum
+from src.trainer.dynamic_sampling import Asked, resample_uniform_groups
+
+# step, its metrics, the alarms that fire at it
+Report = Callable[[int, dict[str, float], Sequence[Alarm]], None]
+
+
+class InfrastructureError(RuntimeError):
+    """Too many trajectories of one step were lost to the infrastructure."""
+
+
+def no_report(step: int, metrics: dict[str, float], fired: Sequence[Alarm]) -> None:
+    """Tell nobody."""
+
+
+class TrainingStep:
+    """What this project does in a step of training; one object for all the steps of a run.
+
+    Args:
+        cfg: the whole configuration.
+        problems: to train on.
+        collector: makes graded trajectories.
+        curriculum: step to interaction budget.
+        ranks: the processes of the run; each makes its part of a rollout, metrics are of all.
+        attempt: how often the run was resumed.
+        report: called at the end of a step.
+
+    Attributes:
+        curriculum: as given; its state belongs to a checkpoint.
+        collected: what the last rollout trains on.
+        records: of all the trajectories of the last rollout, those that were replaced too.
+    """
+
+    def __init__(
+        self,
+        cfg: Config,
+        problems: Sequence[Problem],
+        collector: Collector,
+        curriculum: Curriculum,
+        ranks: Ranks | None = None,
+        attempt: int = 0,
+        report: Report = no_report,
+    ) -> None:
+        self._cfg, self._problems, self._collector = cfg, problems, collector
+        self._ranks, self._attempt, self._report = ranks or Ranks(), attempt, report
+        self._alarms = build_alarms(cfg.alarm, tools=cfg.rollout.tools)
+        self._metrics: dict[str, float] = {}
+        self.curriculum = curriculum
+        self.collected = Collected([], [])
+        self.records: list[TrajectoryRecord] = []
+
+    def rollout(self, step: int, problems: Sequence[int]) -> dict[str, Any]:
+        """Make the trajectories of a step; return what TRL's ``rollout_func`` must.
+
+        Args:
+            step: rollout step, from 0.
+            problems: index of each trajectory's problem, (B,); those of a group follow one another.
+
+        Raises:
+            InfrastructureError: more than ``trainer.max_infrastructure`` of them were lost.
+            PromptError, EngineError, SandboxError, GraderError: see Collector.stream.
+        """
+        cfg = self._cfg.trainer
+        budget = self.curriculum(step)
+        self.records, seconds = [], Counter[str]()
+
+        def collect(asked: Asked) -> Collected:
+            collected = self._collector.collect(
+                asked, self._cfg.rollout.mode, budget, phase="train", step=step, attempt=self._attempt
+            )
+            self.records += collected.records
+            seconds.update(self._collector.seconds())
+            return collected
+
+        collected = collect(self._samples(problems))
+        metrics: dict[str, float] = {}
+        if cfg.dynamic_sampling:
+            rounds, draw = cfg.dynamic_sampling, f"{cfg.seed}-{step}"
+            size = cfg.samples_per_prompt
+            collected, metrics = resample_uniform_groups(
+                collected, collect, self._problems, size, rounds, draw, self._ranks
+            )
+        metrics |= summarise(self.records, self._ranks) | {"budget": float(budget)}
+        metrics |= over_ranks(self._ranks.gather(self._collector.metrics() | seconds))
+        self._refuse_losses(step, metrics["stop/infrastructure"])
+        self.curriculum.observe(step, metrics)
+        self.collected, self._metrics = collected, metrics
+        return to_trl(
+            collected.trajectories,
+            collected.rewards,
+            mask_feedback=self._cfg.rollout.mask == "exact",
+            exclude=[StopReason(reason) for reason in cfg.exclude],
+        )
+
+    def advantages(
+        self, centered: torch.Tensor, policy_mask: torch.Tensor, accelerator: Accelerator
+    ) -> torch.Tensor:
+        """Return the advantages of the last rollout's trajectories, (B,).
+
+        Args:
+            centered: rewards minus the mean of their group, as TRL has them, (B,).
+            policy_mask: 1 where a token counts in the loss, (B, T).
+            accelerator: TRL's; sums over processes.
+        """
+        counts = torch.tensor([reward is not None for reward in self.collected.rewards])
+        counts = counts.to(centered.device)
+        # a group may begin in one process and end in the next
+        sizes = group_sizes(accelerator.gather(counts), self._cfg.trainer.samples_per_prompt)
+        return ADVANTAGES[self._cfg.trainer.advantage](
+            centered,
+            policy_mask.sum(dim=1),
+            sizes[self._ranks.rank * len(counts) :][: len(counts)],
+            lambda values: accelerator.reduce(values, reduction="sum"),
+        )
+
+    def finish(self, step: int, of_loss: dict[str, float], seconds: float) -> None:
+        """Report the metrics of a step whose optimizer steps are done.
+
+        Args:
+            step: rollout step, from 0.
+            of_loss: TRL's metrics, under our names.
+            seconds: that the whole step took.
+
+        Raises:
+            AlarmError: an alarm fires whose action is to stop the run.
+        """
+        metrics = self._metrics | of_loss
+        rollout = sum(metrics[f"seconds/{name}"] for name in ("generation", "execution", "grading"))
+        metrics |= {"seconds/update": seconds - rollout, "seconds/step": seconds}
+        fired = self._alarms.check(step, metrics)
+        self._report(step, metrics | self._alarms.metrics(fired), fired)
+        stop_if_asked(fired)
+
+    def _samples(self, problems: Sequence[int]) -> Asked:
+        """Return each trajectory's problem and its index in its group, which may span processes."""
+        first = self._ranks.rank * len(problems)
+        size = self._cfg.trainer.samples_per_prompt
+        return [(self._problems[one], (first + row) % size) for row, one in enumerate(problems)]
+
+    def _refuse_losses(self, step: int, share: float) -> None:
+        allowed = self._cfg.trainer.max_infrastructure
+        if share > allowed:
+            lost = [r for r in self.records if r.stop_reason == "infrastructure"]
+            said = [e.error for r in lost for e in r.executions if e.status == "infrastructure"]
+            count = f"{len(lost)} of {len(self.records)} trajectories"
+            if self._ranks.world > 1:
+                count = f"{share:.1%} of the trajectories ({count} in process {self._ranks.rank})"
+            raise InfrastructureError(
+                f"{count} of rollout step {step} "
+                f"were lost to the infrastructure, more than trainer.max_infrastructure={allowed}; the "
+                f"sandbox last said: {next(iter(said), None)}. Mend the sandbox and go on with trainer.resume"
+            )
