@@ -1,6 +1,6 @@
-"""Typed view of the composed configuration: every key of ``conf/`` is a field here.
+"""Every setting: its default, type, range and meaning, as a field here and nowhere else.
 
-A field's type, and through :func:`~src.config.schema.option` the values that it may take, are checked by
+What ``conf/`` says are differences, composed by :mod:`src.config.composition` and checked by
 :mod:`src.launch.checks` before anything expensive. This module imports neither torch nor TRL.
 """
 
@@ -24,6 +24,7 @@ from src.config.problems import (
 )
 from src.config.rollout import EngineConfig, RolloutConfig, VLLMConfig, VLLMServerConfig
 from src.config.sandbox import DockerConfig, RayConfig, SandboxConfig, SandboxFusionConfig
+from src.config.schema import option
 from src.config.training import (
     AlarmConfig,
     CurriculumConfig,
@@ -86,7 +87,7 @@ class Config:
     alarm: AlarmConfig = field(default_factory=AlarmConfig)
     tracking: TrackingConfig = field(default_factory=TrackingConfig)
     hardware: HardwareConfig = field(default_factory=HardwareConfig)
-    estimate: bool = False  # say what the run would need, and end
+    estimate: bool = option(False, "say what memory and time the run would need, and end")
 
 
 @dataclass
