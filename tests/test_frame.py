@@ -277,7 +277,7 @@ class TestMake:
             *measured,
         ]
         first = ["help", "setup", "setup-vllm", "train", "reproduce"]
-        assert listed == [*first, *tested, "lint", "format", "clean"]
+        assert listed == [*first, *tested, "docs", "lint", "format", "clean"]
 
     def test_clean_keeps_the_runs(self, folder: Path) -> None:
         (folder / "runs").mkdir()

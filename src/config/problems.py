@@ -105,7 +105,7 @@ class HeldoutConfig(HubConfig):
 class CleanConfig:
     """What is taken out of the training problems: repeated ones, and those of benchmarks."""
 
-    enabled: bool = option(False, "whether anything is; the mini family's problems need it not")
+    enabled: bool = option(False, "whether anything is taken out")
     against: list[str] = option(
         [], "options of conf/benchmark, OPTION@FILE, or files; the held-out problems are always among them"
     )
