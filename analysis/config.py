@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from src.config.schema import option, seed_option
 
@@ -11,9 +11,12 @@ from src.config.schema import option, seed_option
 class AnalysisConfig:
     """Common settings; each script adds its own."""
 
-    # name -> run folder or records file, or either@PHASE; or a list of these, each with modes of its own
-    policies: dict[str, str | list[str]] = field(default_factory=dict)
-    modes: list[str] | None = None  # null: all that the records hold
-    confidence: float = option(0.95, above=0, below=1)  # of intervals
-    resamples: int = option(2000, at_least=100)  # of the bootstrap over problems
-    seed: int = seed_option(0)  # of the bootstrap
+    policies: dict[str, str | list[str]] = option(
+        "???",
+        "folder of an evaluation or a run, or a records file, of each name; with @PHASE where there are "
+        "several; or a list of these, each with modes of its own",
+    )
+    modes: list[str] | None = option(None, "null: all that the records hold")
+    confidence: float = option(0.95, "of intervals", above=0, below=1)
+    resamples: int = option(2000, "of the bootstrap over problems", at_least=100)
+    seed: int = seed_option(0, "of the bootstrap")

@@ -32,8 +32,8 @@ MOST_FAILURES = 3  # that are told apart
 class ErrorFeedbackConfig(AnalysisConfig):
     """Settings of this analysis."""
 
-    similar: float = option(0.5, above=0, at_most=1)  # from here on the next program is the same one, mended
-    types: int = option(8, at_least=1)  # exception types that are named; the others count as other
+    similar: float = option(0.5, "from here on the next program is the same one, mended", above=0, at_most=1)
+    types: int = option(8, "exception types that are named; the others count as other", at_least=1)
 
 
 def similarity(one: str, other: str) -> pl.Expr:

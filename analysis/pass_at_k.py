@@ -31,8 +31,10 @@ COUNTS = ["arm", "policy", "mode", "problem_id", "subject"]
 class PassAtKConfig(AnalysisConfig):
     """Settings of this analysis."""
 
-    k_max: int | None = option(None, at_least=1)  # null: as many samples as every problem of every arm has
-    pairs: list[list[str]] | None = None  # arms that are compared; null: those that share policy or mode
+    k_max: int | None = option(None, "null: as many samples as every problem of every arm has", at_least=1)
+    pairs: list[list[str]] | None = option(
+        None, "arms that are compared; null: those that share policy or mode"
+    )
 
 
 @dataclass(frozen=True)

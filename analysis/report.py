@@ -34,20 +34,21 @@ _NOT_ANALYSES = ("about", "config", "data", "machine", "state", "summary")
 class DetailsConfig:
     """Where the report goes."""
 
-    title: str = "Code-integrated reasoning"
-    wandb: bool = False  # to Weights & Biases, too
-    mode: str = option("online", choices=("online", "offline"))
-    init_timeout: float = option(30.0, above=0)  # seconds until a run that should be online goes offline
-    project: str = "code-integrated-reasoning"
-    entity: str | None = None
+    title: str = option("Code-integrated reasoning", "heading")
+    wandb: bool = option(False, "to Weights & Biases, too, with a saved workspace")
+    mode: str = option(
+        "online", "offline is also what becomes of a run that reaches nobody", choices=("online", "offline")
+    )
+    init_timeout: float = option(30.0, "seconds in which mode=online must reach W&B", above=0)
+    project: str = option("code-integrated-reasoning", "of W&B")
+    entity: str | None = option(None, "account or team; null: the account's default")
 
 
 @dataclass
 class ReportConfig:
     """Settings of the report."""
 
-    # of analyses, evaluations and runs, or of several of these
-    folders: list[str] = field(default_factory=list)
+    folders: list[str] = option("???", "of analyses, evaluations and runs, or of several of these")
     report: DetailsConfig = field(default_factory=DetailsConfig)
 
 

@@ -18,6 +18,7 @@ from analysis.output import Output, legend_below, look, percent_axis, show, subp
 from analysis.pairs import STRAGGLERS, pairs_of, sampled, side_by_side
 from analysis.stats import Estimate, mean_interval
 from analysis.verdicts import difference
+from src.config.schema import option
 from src.launch.entry import entry
 from src.run.intervals import DIFFERENCE, SHARE
 
@@ -29,7 +30,9 @@ ALL = "all"
 class SubjectsConfig(AnalysisConfig):
     """Settings of this analysis."""
 
-    pairs: list[list[str]] | None = None  # arms that are compared; null: those that share policy or mode
+    pairs: list[list[str]] | None = option(
+        None, "arms that are compared; null: those that share policy or mode"
+    )
 
 
 def per_problem(table: pl.DataFrame) -> pl.DataFrame:

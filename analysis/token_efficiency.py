@@ -32,8 +32,10 @@ MEASURES = ("policy_tokens", "feedback_tokens", "policy_chars", "executions")
 class TokenEfficiencyConfig(AnalysisConfig):
     """Settings of this analysis."""
 
-    pairs: list[list[str]] | None = None  # arms that are compared; null: those that share policy or mode
-    limits: int = option(60, at_least=2)  # token limits on the curve
+    pairs: list[list[str]] | None = option(
+        None, "arms that are compared; null: those that share policy or mode"
+    )
+    limits: int = option(60, "token limits on the curve", at_least=2)
 
 
 def per_problem(table: pl.DataFrame) -> pl.DataFrame:

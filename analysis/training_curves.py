@@ -6,7 +6,7 @@ metric jumps there, against its linear trends before and after.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -28,13 +28,17 @@ METRICS = "metrics.jsonl"
 class TrainingCurvesConfig:
     """Settings of this analysis."""
 
-    runs: dict[str, str] = field(default_factory=dict)  # name -> folder of a training run
+    runs: dict[str, str] = option("???", "name -> folder of a training run")
     metrics: list[str] = option(
-        ["accuracy", "executions_per_trajectory", "failed_share", "tokens/policy"]
-    )  # as in metrics.jsonl
-    window: int = option(5, at_least=1)  # steps of the running mean
-    around: int = option(10, at_least=3)  # steps of the trends before and after each rise of the budget
-    confidence: float = option(0.95, above=0, below=1)
+        ["accuracy", "executions_per_trajectory", "failed_share", "tokens/policy"], "as in metrics.jsonl"
+    )
+    window: int = option(5, "steps of the running mean", at_least=1)
+    around: int = option(
+        10,
+        "steps of the trends before and after each rise of the budget, against which its jump is measured",
+        at_least=3,
+    )
+    confidence: float = option(0.95, "of intervals", above=0, below=1)
 
 
 def load_runs(cfg: TrainingCurvesConfig) -> pl.DataFrame:

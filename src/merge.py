@@ -6,11 +6,11 @@ import json
 import shutil
 import sys
 from collections import Counter, defaultdict
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from src.config.schema import ConfigError
+from src.config.schema import ConfigError, option
 from src.launch.entry import entry
 from src.run.provenance import changes
 
@@ -22,7 +22,7 @@ _DIFFER = ("evaluate.shard", "evaluate.resume", "engine.", "sandbox.", "reward.g
 class MergeConfig:
     """Settings of a merge."""
 
-    folders: list[str] = field(default_factory=list)  # of all the shards of one evaluation
+    folders: list[str] = option("???", "of all the shards of one evaluation")
 
 
 def merge(folders: list[Path], out: Path) -> dict[str, Any]:

@@ -8,7 +8,7 @@ import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from src.config.schema import ConfigError
+from src.config.schema import ConfigError, option
 from src.launch.checks.policy import ADAPTER, base_of
 from src.launch.entry import entry
 
@@ -17,7 +17,7 @@ from src.launch.entry import entry
 class AdapterConfig:
     """The adapter to merge."""
 
-    path: str = "???"  # its folder
+    path: str = option("???", "the adapter's folder, such as RUN/checkpoints/step-N")
 
 
 @dataclass
@@ -25,7 +25,7 @@ class MergeAdapterConfig:
     """Settings of the merge; the weights have the base's dtype."""
 
     model: AdapterConfig = field(default_factory=AdapterConfig)
-    output: str = "???"  # a folder that does not exist yet
+    output: str = option("???", "a folder that does not exist yet")
 
 
 def merge(adapter: Path, output: Path) -> None:

@@ -166,7 +166,7 @@ class TestImports:
             for node in at_import
             for one in ([node.module] if isinstance(node, ast.ImportFrom) else [a.name for a in node.names])
         }
-        assert names <= set(sys.stdlib_module_names) | {"src", "hydra", "omegaconf", "yaml"}
+        assert names <= set(sys.stdlib_module_names) | {"src", "hydra", "omegaconf", "pydantic", "yaml"}
 
 
 class TestLayout:
@@ -352,7 +352,7 @@ class TestMake:
             *measured,
         ]
         first = ["help", "setup", "setup-vllm", "train", "reproduce"]
-        assert listed == [*first, *tested, "lint", "format", "clean"]
+        assert listed == [*first, *tested, "docs", "lint", "format", "clean"]
 
     def test_clean_keeps_the_runs(self, folder: Path) -> None:
         (folder / "runs").mkdir()

@@ -13,10 +13,8 @@ import sys
 from collections import Counter
 from pathlib import Path
 
-from hydra import compose, initialize_config_dir
-
 from src.config import EvaluationConfig
-from src.config.paths import ROOT
+from src.config.composition import compose
 from src.launch.checks import load
 from src.problems import ProblemError, load_benchmark
 
@@ -33,8 +31,7 @@ def configuration(name: str, path: Path, fields: dict[str, str]) -> EvaluationCo
     overrides = [f"benchmark={name}", f"benchmark.path='{path}'"]
     overrides += ["rollout.max_tokens=1024"]  # what the mini policy has positions for
     overrides += [f"benchmark.fields.{role}={field}" for role, field in fields.items()]
-    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
-        return load(EvaluationConfig, compose("evaluate", overrides))
+    return load(EvaluationConfig, compose("evaluate", EvaluationConfig, overrides))
 
 
 def faults(folder: Path) -> list[str]:

@@ -14,12 +14,12 @@ import tempfile
 from pathlib import Path
 
 import torch
-from hydra import compose, initialize_config_dir
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 from transformers import AutoModelForCausalLM, AutoTokenizer, Qwen3Config
 
 from src.config import Config
+from src.config.composition import compose
 from src.config.paths import ROOT
 from src.estimate import estimate
 from src.launch.checks import load
@@ -78,14 +78,11 @@ def main() -> None:
     for column in ("case", "estimated GB", "measured GB", "estimated / measured"):
         table.add_column(column)
     ratios = []
-    with (
-        tempfile.TemporaryDirectory() as temporary,
-        initialize_config_dir(str(ROOT / "conf"), version_base="1.3"),
-    ):
+    with tempfile.TemporaryDirectory() as temporary:
         make_model(Path(temporary) / "model")
         for name, overrides in CASES.items():
             options = [*OVERRIDES, *overrides, f"model.path={temporary}/model"]
-            cfg = load(Config, compose("train", options))
+            cfg = load(Config, compose("train", Config, options))
             estimated = estimate(cfg).memory.needed
             measured = measure(cfg, Path(temporary) / "run")
             shutil.rmtree(Path(temporary) / "run")

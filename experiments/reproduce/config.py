@@ -18,28 +18,31 @@ MODES = ("free", "text", "code")
 class EvaluationConfig:
     """How the experiments on policies evaluate: each policy in each mode once."""
 
-    k: int = option(256, at_least=1)  # trajectories per problem
-    problems: int = option(60, at_least=1)
-    levels: list[int] | None = None  # null: all
-    seed: int = seed_option(4321)
-    max_tokens: int | None = option(None, at_least=1)  # null: as in training
-    engine: str = option("transformers", choices=("transformers", "vllm", "vllm_server", "auto"))
-    overrides: list[str] = field(default_factory=list)  # of src.evaluate, further ones
+    k: int = option(256, "trajectories per problem", at_least=1)
+    problems: int = option(60, "of the benchmark", at_least=1)
+    levels: list[int] | None = option(None, "null: all")
+    seed: int = seed_option(4321, "of the problems")
+    max_tokens: int | None = option(None, "null: as in training", at_least=1)
+    engine: str = option(
+        "transformers", "what samples", choices=("transformers", "vllm", "vllm_server", "auto")
+    )
+    overrides: list[str] = option([], "of src.evaluate, further ones")
 
 
 @dataclass
 class SuiteConfig:
     """The scale on which all experiments are run."""
 
-    name: str = "???"  # of the folder
-    experiment: str = "???"  # of conf/experiment: what every training begins with
-    base: str = "???"  # the untrained policy
-    jobs: int = option(1, at_least=1)  # commands at once
-    seeds: list[int] = option([0, 1, 2], at_least=0)  # of trainings; policies of the first are evaluated
-    overrides: list[str] = field(default_factory=list)  # of every training
+    name: str = option("???", "of the folder")
+    experiment: str = option("???", "of conf/experiment: what every training begins with")
+    base: str = option("???", "the untrained policy")
+    jobs: int = option(1, "commands at once", at_least=1)
+    seeds: list[int] = option([0, 1, 2], "of trainings; policies of the first are evaluated", at_least=0)
+    overrides: list[str] = option([], "of every training")
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
-    # analysis -> settings that depend on the scale; those of an experiment come after them
-    analyses: dict[str, dict[str, Any]] = field(default_factory=dict)
+    analyses: dict[str, dict[str, Any]] = option(
+        {}, "analysis -> settings that depend on the scale; those of an experiment come after them"
+    )
 
 
 @dataclass
@@ -47,32 +50,32 @@ class ReproduceConfig:
     """``python -m experiments.reproduce``."""
 
     suite: SuiteConfig = field(default_factory=SuiteConfig)
-    folder: str = "???"  # of everything that is made
-    experiments: str = "experiments"  # folder of folders with an experiment.yaml
-    only: list[str] | None = None  # names of experiments; null: all
-    jobs: int = option(1, at_least=1)  # commands at once, each with cores // jobs threads
-    publish: bool = False  # copy small results to experiments/NAME/result/SUITE
+    folder: str = option("???", "of everything that is made")
+    experiments: str = option("experiments", "folder of folders with an experiment.yaml")
+    only: list[str] | None = option(None, "names of experiments; null: all")
+    jobs: int = option(1, "commands at once, each with cores // jobs threads", at_least=1)
+    publish: bool = option(False, "copy small results to experiments/NAME/result/SUITE")
 
 
 @dataclass
 class SourceConfig:
     """A policy, and the modes in which it is evaluated."""
 
-    arm: str | None = None  # one of the experiment's arms; null: the base, untrained
-    modes: list[str] = option(["free"], choices=MODES)
-    overrides: list[str] = field(default_factory=list)  # of src.evaluate
+    arm: str | None = option(None, "one of the experiment's arms; null: the base, untrained")
+    modes: list[str] = option(["free"], "in which it is evaluated", choices=MODES)
+    overrides: list[str] = option([], "of src.evaluate")
 
 
 @dataclass
 class ExperimentConfig:
     """One question to the method: what is trained, what is evaluated, and what is made of it."""
 
-    question: str = "???"
-    claim: str = "???"  # what the paper reports, in a sentence
-    order: int = 1000  # place in the report; equal ones by name
-    arms: dict[str, list[str]] = field(default_factory=dict)  # name -> overrides of the suite's training
-    policies: dict[str, list[SourceConfig]] = field(default_factory=dict)  # each mode in one source
-    analyses: dict[str, dict[str, Any]] = field(default_factory=dict)  # of analysis/ -> settings
+    question: str = option("???", "what is asked, in a sentence")
+    claim: str = option("???", "what the paper reports, in a sentence")
+    order: int = option(1000, "place in the report; equal ones by name")
+    arms: dict[str, list[str]] = option({}, "name -> overrides of the suite's training")
+    policies: dict[str, list[SourceConfig]] = option({}, "each mode in one source")
+    analyses: dict[str, dict[str, Any]] = option({}, "of analysis/ -> settings")
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
-"""Typed view of the composed configuration: every key of ``conf/`` is a field here.
+"""Every setting: its default, type, range and meaning, as a field here and nowhere else.
 
-A field's type, and through :func:`~src.config.schema.option` the values that it may take, are checked by
+What ``conf/`` says are differences, composed by :mod:`src.config.composition` and checked by
 :mod:`src.launch.checks` before anything expensive. This module imports neither torch nor TRL.
 """
 
@@ -25,7 +25,8 @@ from src.config.problems import (
 )
 from src.config.rollout import EngineConfig, RolloutConfig, VLLMConfig, VLLMServerConfig
 from src.config.sandbox import DockerConfig, RayConfig, SandboxConfig, SandboxFusionConfig
-from src.config.tools import default_format, default_tools
+from src.config.schema import option
+from src.config.tools import format_option, tools_option
 from src.config.training import (
     AlarmConfig,
     CurriculumConfig,
@@ -79,8 +80,8 @@ class Config:
     model: ModelConfig = field(default_factory=ModelConfig)
     data: DataConfig = field(default_factory=DataConfig)
     engine: EngineConfig = field(default_factory=EngineConfig)
-    tools: dict[str, Any] = field(default_factory=default_tools)
-    format: dict[str, Any] = field(default_factory=default_format)
+    tools: dict[str, Any] = tools_option()
+    format: dict[str, Any] = format_option()
     rollout: RolloutConfig = field(default_factory=RolloutConfig)
     sandbox: SandboxConfig = field(default_factory=SandboxConfig)
     curriculum: CurriculumConfig = field(default_factory=CurriculumConfig)
@@ -90,7 +91,7 @@ class Config:
     alarm: AlarmConfig = field(default_factory=AlarmConfig)
     tracking: TrackingConfig = field(default_factory=TrackingConfig)
     hardware: HardwareConfig = field(default_factory=HardwareConfig)
-    estimate: bool = False  # say what the run would need, and end
+    estimate: bool = option(False, "say what memory and time the run would need, and end")
 
 
 @dataclass
@@ -100,8 +101,8 @@ class EvaluationConfig:
     model: ModelConfig = field(default_factory=ModelConfig)
     benchmark: BenchmarkConfig = field(default_factory=BenchmarkConfig)
     engine: EngineConfig = field(default_factory=EngineConfig)
-    tools: dict[str, Any] = field(default_factory=default_tools)
-    format: dict[str, Any] = field(default_factory=default_format)
+    tools: dict[str, Any] = tools_option()
+    format: dict[str, Any] = format_option()
     rollout: RolloutConfig = field(default_factory=RolloutConfig)
     sandbox: SandboxConfig = field(default_factory=SandboxConfig)
     reward: RewardConfig = field(default_factory=RewardConfig)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -37,8 +37,8 @@ def named_benchmark(text: str) -> BenchmarkConfig:
 
 
 def _option(name: str) -> dict[str, Any]:
-    """The ``benchmark`` group of an option, upon those of the options that its defaults name."""
+    """The ``benchmark`` group of an option: upon the defaults, or upon the options that it starts from."""
     own: Any = OmegaConf.load(_OPTIONS / f"{name}.yaml")
-    parents = [_option(parent) for parent in own.get("defaults", [])]
+    parents = [_option(parent) for parent in own.get("defaults", [])] or [asdict(BenchmarkConfig())]
     merged: Any = OmegaConf.to_container(OmegaConf.merge(*parents, own.get("benchmark", {})))
     return dict(merged)

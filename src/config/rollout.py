@@ -11,32 +11,41 @@ from src.config.schema import option
 class VLLMConfig:
     """vLLM in this process; for ``engine.kind=vllm``."""
 
-    max_sequences: int = option(256, at_least=1)  # that are sampled at once
-    gpu_memory: float = option(0.4, above=0, at_most=1)  # share of a GPU's memory, weights included
-    cpu_memory_gb: int = option(1, at_least=1)  # for keys and values, where there is no GPU
-    eager: bool = False  # no compilation: starts sooner, samples more slowly
-    sleep: bool = False  # give the memory back between rollouts; needs a GPU
-    tensor_parallel_size: int = option(1, at_least=1)  # evaluation only
+    max_sequences: int = option(256, "sequences that are sampled at once", at_least=1)
+    gpu_memory: float = option(0.4, "share of a GPU's memory, weights included", above=0, at_most=1)
+    cpu_memory_gb: int = option(1, "for keys and values, where there is no GPU", at_least=1)
+    eager: bool = option(False, "no compilation: starts sooner, samples more slowly")
+    sleep: bool = option(False, "give the memory back between rollouts; needs a GPU")
+    tensor_parallel_size: int = option(1, "GPUs that share one model; evaluation only", at_least=1)
 
 
 @dataclass
 class VLLMServerConfig:
     """A vLLM server; for ``engine.kind=vllm_server``."""
 
-    url: str = "http://localhost:8000"
-    connections: int = option(1024, at_least=1)  # requests under way at once, of each process
-    start_seconds: float = option(240.0, above=0)  # it must answer by then
-    group_port: int = option(51216, at_least=1, at_most=65535)  # of the weight transfer
+    url: str = option("http://localhost:8000", "address of the server")
+    connections: int = option(1024, "requests under way at once, of each process", at_least=1)
+    start_seconds: float = option(240.0, "the server must answer by then", above=0)
+    group_port: int = option(51216, "of the weight transfer", at_least=1, at_most=65535)
 
 
 @dataclass
 class EngineConfig:
     """What samples tokens."""
 
-    # auto: vllm where it is installed and there is a GPU, else transformers
-    kind: str = option("transformers", choices=("auto", "transformers", "vllm", "vllm_server"))
-    batch_size: int = option(256, at_least=1)  # transformers: sequences generated at once
-    leave: float = option(0.0, at_least=0, below=1)  # transformers: share of a batch left for the next poll
+    kind: str = option(
+        "transformers",
+        "transformers: the trainer's own model, one batch at a time; vllm: in this process; auto: vllm "
+        "where it is installed and there is a GPU, else transformers",
+        choices=("auto", "transformers", "vllm", "vllm_server"),
+    )
+    batch_size: int = option(256, "transformers: sequences generated at once", at_least=1)
+    leave: float = option(
+        0.0,
+        "transformers: share of a batch at which its last sequences are sampled on beside the next turns",
+        at_least=0,
+        below=1,
+    )
     vllm: VLLMConfig = field(default_factory=VLLMConfig)
     server: VLLMServerConfig = field(default_factory=VLLMServerConfig)
 
@@ -45,16 +54,32 @@ class EngineConfig:
 class RolloutConfig:
     """One trajectory: sampling, tools and limits."""
 
-    mode: str = option("free", choices=("free", "text", "code"))  # how training problems are posed
-    tools: bool = True
-    max_tokens: int = option(256, at_least=1)  # completion tokens, feedback included
-    max_prompt_tokens: int = option(1024, at_least=1)
-    temperature: float = option(1.0, above=0)
-    top_p: float = option(1.0, above=0, at_most=1)
-    boundary: str = option("exact", choices=("exact", "post_hoc", "stop_string"))  # boundary_rule.py
-    mask: str = option("exact", choices=("exact", "none"))  # none: feedback is trained on too
-    over_budget: str = option("continue", choices=("continue", "stop", "notice"))
-    feedback_chars: int = option(400, at_least=16)
-    errors: str = option("message", choices=("message", "bare"))  # what is read of a failed execution
-    max_live: int = option(4096, at_least=1)  # trajectories on their way at once
-    max_seconds: float | None = option(None, above=0)  # then what is live ends as length
+    mode: str = option("free", "how training problems are posed", choices=("free", "text", "code"))
+    tools: bool = option(True, "whether programs are executed")
+    max_tokens: int = option(256, "tokens of a completion, feedback included", at_least=1)
+    max_prompt_tokens: int = option(1024, "tokens of a prompt", at_least=1)
+    temperature: float = option(1.0, "of sampling in training", above=0)
+    top_p: float = option(1.0, "of sampling in training, which takes 1 only", above=0, at_most=1)
+    boundary: str = option(
+        "exact",
+        "where a segment ends: exact: at the end of a call; post_hoc: cut there afterwards, as in the paper; "
+        "stop_string: at the result that the policy itself opens, as in ToRL",
+        choices=("exact", "post_hoc", "stop_string"),
+    )
+    mask: str = option("exact", "none: feedback is trained on too", choices=("exact", "none"))
+    over_budget: str = option(
+        "continue",
+        "what follows a program beyond the budget: continue: the policy writes on, as in the paper; stop: "
+        "the trajectory ends; notice: the policy is told",
+        choices=("continue", "stop", "notice"),
+    )
+    feedback_chars: int = option(400, "characters of the output that the policy reads", at_least=16)
+    errors: str = option(
+        "message",
+        'what the policy reads of a failed execution: its message, or "error" alone',
+        choices=("message", "bare"),
+    )
+    max_live: int = option(4096, "trajectories on their way at once", at_least=1)
+    max_seconds: float | None = option(
+        None, "a rollout that takes longer ends: what is live ends as length; null: no limit", above=0
+    )

@@ -11,49 +11,79 @@ from src.config.schema import option
 class DockerConfig:
     """The container of a worker; for ``sandbox.jail=docker``."""
 
-    image: str = "cir-sandbox"  # made by make sandbox-image
-    runtime: str | None = None  # None: the daemon's default; runsc: gVisor
+    image: str = option("cir-sandbox", "made by make sandbox-image")
+    runtime: str | None = option(None, "null: the daemon's default; runsc: gVisor")
 
 
 @dataclass
 class RayConfig:
     """Workers as actors of a Ray cluster; for ``sandbox.backend=ray``."""
 
-    address: str = "auto"  # auto: the cluster that this machine belongs to; local: one of its own
-    cpus_per_worker: float = option(1.0, above=0)  # a share of one, or a whole number
+    address: str = option(
+        "auto", "auto: the cluster that this machine belongs to; local: one of its own; or HOST:PORT"
+    )
+    cpus_per_worker: float = option(1.0, "a share of one, or a whole number", above=0)
 
 
 @dataclass
 class SandboxFusionConfig:
     """A SandboxFusion service; for ``sandbox.backend=sandbox_fusion``."""
 
-    url: str | None = None  # say, http://localhost:8080; its /run_code is called
-    retries: int = option(3, at_least=0)  # of one request, when the service is busy or out of reach
-    pause_seconds: float = option(0.5, above=0)  # before the first of them; doubles, with jitter
+    url: str | None = option(None, "say, http://localhost:8080; its /run_code is called")
+    retries: int = option(3, "of one request, when the service is busy or out of reach", at_least=0)
+    pause_seconds: float = option(0.5, "before the first retry; doubles, with jitter", above=0)
 
 
 @dataclass
 class SandboxConfig:
     """Where model-written code runs, and its limits per execution."""
 
-    backend: str = option("local", choices=("local", "ray", "sandbox_fusion"))
-    jail: str = option("auto", choices=("auto", "bubblewrap", "sandlock", "docker", "unconfined"))
-    workers: int = option(0, at_least=0)  # of each process; 0: together one per core
-    state: str = option("fresh", choices=("fresh", "replay", "session"))
-    # sets of src/sandbox/warm_up.py
-    warm: list[str] = option(["numpy", "sympy"], choices=("numpy", "sympy", "scipy"))
-    waiting: int = option(2, at_least=0)  # children forked ahead, per worker
-    sessions: int = option(64, at_least=1)  # state=session: the most that live at once, per worker
-    wall_seconds: float = option(5.0, above=0)
-    cpu_seconds: float = option(5.0, above=0)
-    trajectory_seconds: float = option(60.0, above=0)  # state other than fresh: of all its programs
-    memory_mb: int = option(512, at_least=64)
-    processes: int = option(16, at_least=1)
-    file_mb: float = option(1.0, above=0)
-    output_kb: int = option(64, at_least=1)
-    queue: int = option(100_000, at_least=1)  # programs that may wait; then submit does
-    deadline_seconds: float = option(600.0, above=0)  # of one execution, with its time in the queue
-    start_seconds: float = option(60.0, above=0)  # a worker that is not ready by then has failed
+    backend: str = option(
+        "local",
+        "local: workers on this machine; ray: over a cluster; sandbox_fusion: a service",
+        choices=("local", "ray", "sandbox_fusion"),
+    )
+    jail: str = option(
+        "auto",
+        "auto: the first of bubblewrap and sandlock that works here, never none",
+        choices=("auto", "bubblewrap", "sandlock", "docker", "unconfined"),
+    )
+    workers: int = option(
+        0,
+        "warm interpreters, about 80 MB each, of each process of a run; 0: together one per core",
+        at_least=0,
+    )
+    state: str = option(
+        "fresh",
+        "what a program finds of the trajectory's earlier ones: fresh: nothing; replay: what they leave when "
+        "they are run again; session: their process",
+        choices=("fresh", "replay", "session"),
+    )
+    warm: list[str] = option(
+        ["numpy", "sympy"],
+        "what a worker imports and exercises first; sets of src/sandbox/warm_up.py",
+        choices=("numpy", "sympy", "scipy"),
+    )
+    waiting: int = option(2, "children forked ahead of need, per worker", at_least=0)
+    sessions: int = option(
+        64,
+        "state=session: the most that live at once, per worker; others are replayed when needed",
+        at_least=1,
+    )
+    wall_seconds: float = option(5.0, "of one execution, by the clock", above=0)
+    cpu_seconds: float = option(5.0, "of one execution, of all its threads", above=0)
+    trajectory_seconds: float = option(
+        60.0, "state other than fresh: of all programs of a trajectory", above=0
+    )
+    memory_mb: int = option(512, "of one execution, beside the warm interpreter", at_least=64)
+    processes: int = option(16, "threads of the one process that a program is; 1: no threads", at_least=1)
+    file_mb: float = option(1.0, "of each file; all together at most 16 times that", above=0)
+    output_kb: int = option(64, "what is beyond is cut off", at_least=1)
+    queue: int = option(100_000, "programs that may wait; beyond, submitting waits", at_least=1)
+    deadline_seconds: float = option(
+        600.0, "of one execution with its time in the queue; then it is infrastructure", above=0
+    )
+    start_seconds: float = option(60.0, "a worker that is not warm by then has failed", above=0)
     docker: DockerConfig = field(default_factory=DockerConfig)
     ray: RayConfig = field(default_factory=RayConfig)
     sandbox_fusion: SandboxFusionConfig = field(default_factory=SandboxFusionConfig)

@@ -1,28 +1,44 @@
-"""Turns a composed configuration into its typed dataclasses, strictly.
+"""Settings are declared as fields of dataclasses, each with its default, range and meaning, and only there.
 
-OmegaConf's own conversion is lenient (``tools=5`` becomes true, ``steps="3"`` becomes 3) and stops at
-the first fault with a message about nodes. Here every fault is collected, each as one sentence that
-names the field, the value and the remedy.
+What is composed is validated by pydantic, strictly (``tools=5`` is not true, ``steps="3"`` is not 3), all
+faults at once; each is one sentence that names the field, the value and the remedy.
 """
 
 from __future__ import annotations
 
+import copy
 import difflib
-import math
+import re
 import types
 from collections.abc import Iterator, Mapping
-from dataclasses import Field, field, fields, is_dataclass
-from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
+from dataclasses import field, fields, is_dataclass
+from functools import cache
+from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Discriminator,
+    Field,
+    Strict,
+    Tag,
+    TypeAdapter,
+    ValidationError,
+    create_model,
+)
 
 C = TypeVar("C")
 
 _MISSING = "???"
+_PARTS = re.compile(r"[^.\[\]]+")  # of a dotted name
 _EXPECTED = {bool: "true or false", int: "a whole number", float: "a number", str: "text"}
 _SEED_LIMIT = 2**32 - 1  # numpy's
-_LIMITS = {"above": "above", "at_least": "at least", "at_most": "at most", "below": "below"}
+_TAGS = ("<one>", "<list>")  # of the two types that a setting may have, in the places of faults
+_RANGE = ("greater_than", "greater_than_equal", "less_than_equal", "less_than")
+_LIMITS = {"gt": "above", "ge": "at least", "le": "at most", "lt": "below"}
 
 
 class ConfigError(ValueError):
@@ -39,6 +55,7 @@ class ConfigError(ValueError):
 
 def option(
     default: Any,
+    help: str = "",
     *,
     choices: tuple[Any, ...] = (),
     above: float | None = None,
@@ -46,17 +63,36 @@ def option(
     at_most: float | None = None,
     below: float | None = None,
 ) -> Any:
-    """A dataclass field whose value (each element of a list) must be among ``choices`` or in a range."""
-    limits = {"above": above, "at_least": at_least, "at_most": at_most, "below": below}
-    metadata = {"choices": choices, "limits": {name: x for name, x in limits.items() if x is not None}}
-    if isinstance(default, list):
-        return field(default_factory=lambda: list(default), metadata=metadata)
+    """A dataclass field whose value (each element of a list) must be among ``choices`` or in a range.
+
+    Args:
+        default: of the setting; "???" is none, so that it must be given.
+        help: what it means, for docs/configuration.md; its type, range and default are said there anyway.
+        choices: the values that there are.
+        above: the value is greater.
+        at_least: the value is not less.
+        at_most: the value is not greater.
+        below: the value is less.
+    """
+    limits = {"gt": above, "ge": at_least, "le": at_most, "lt": below}
+    metadata = {
+        "help": help,
+        "choices": choices,
+        "limits": {name: x for name, x in limits.items() if x is not None},
+    }
+    if isinstance(default, list | dict):
+        return field(default_factory=lambda: copy.deepcopy(default), metadata=metadata)
     return field(default=default, metadata=metadata)
 
 
-def seed_option(default: int) -> Any:
+def seed_option(default: int, help: str = "of the random numbers") -> Any:
     """A dataclass field for the seed of a random number generator."""
-    return option(default, at_least=0, at_most=_SEED_LIMIT)
+    return option(default, help, at_least=0, at_most=_SEED_LIMIT)
+
+
+def limits_of(metadata: Mapping[str, Any]) -> str:
+    """Return the range of an option as words, ``above 0 and at most 1``; nothing where it has none."""
+    return " and ".join(f"{_LIMITS[name]} {limit}" for name, limit in metadata.get("limits", {}).items())
 
 
 def build(schema: type[C], config: DictConfig | dict[str, Any]) -> C:
@@ -70,14 +106,28 @@ def build(schema: type[C], config: DictConfig | dict[str, Any]) -> C:
     """
     try:
         nodes = config if isinstance(config, DictConfig) else OmegaConf.create(config)
-        values = OmegaConf.to_container(nodes, resolve=True)
+        values: Any = OmegaConf.to_container(nodes, resolve=True)
     except OmegaConfBaseException as error:
         raise ConfigError(f"{error.full_key}: {str(error.msg).splitlines()[0]}") from None
-    builder = _Builder(schema)
-    result = builder.dataclass(schema, values, "")
-    if builder.faults:
-        raise ConfigError(*builder.faults)
-    return result
+    faults = [
+        f"{one.name}: this group is missing; choose one of conf/{one.name} ({one.name}=...)"
+        for one in fields(schema)  # type: ignore[arg-type]
+        if is_dataclass(get_type_hints(schema)[one.name]) and one.name not in values
+    ]
+    missing = {path: _declared(schema, tuple(_PARTS.findall(path)))[0] for path in _missing(values)}
+    faults += [
+        f"{path}: this value is mandatory; give it with {path}={_sample(hint)}"
+        for path, hint in missing.items()
+    ]
+    typed = None
+    try:
+        typed = _adapter(schema).validate_python(values)  # type: ignore[arg-type]
+    except ValidationError as error:
+        details: list[Any] = error.errors(include_url=False)
+        faults += [_fault(schema, one) for one in details if one["input"] != _MISSING]
+    if faults:
+        raise ConfigError(*faults)
+    return typed  # type: ignore[return-value]
 
 
 def key_names(schema: type, prefix: str = "") -> Iterator[str]:
@@ -135,110 +185,137 @@ def show(value: Any) -> str:
     return text if len(text) <= 80 else f"{text[:77]}..."
 
 
-class _Builder:
-    """One walk over values and schema together; faults gather in ``faults``."""
+class _Keys(BaseModel):
+    """What the keys of a dataclass must be; an instance becomes one of the dataclass."""
 
-    def __init__(self, root: type) -> None:
-        self.root = root
-        self.faults: list[str] = []
+    model_config = ConfigDict(
+        strict=True,
+        extra="forbid",
+        allow_inf_nan=False,
+        coerce_numbers_to_str=True,
+        protected_namespaces=(),
+    )
 
-    def dataclass(self, schema: type[C], values: Any, path: str) -> C:
-        """Return the instance; what is at fault keeps its default and is noted."""
-        if not isinstance(values, dict):
-            names = ", ".join(one.name for one in fields(schema))  # type: ignore[arg-type]
-            self.fault(path, values, f"expected the keys {names}")
-            return schema()
-        known: dict[str, Field[Any]] = {one.name: one for one in fields(schema)}  # type: ignore[arg-type]
-        hints = get_type_hints(schema)
-        for name, value in values.items():
-            if name not in known:
-                self.unknown(schema, f"{path}.{name}".strip("."), value)
-        built = {}
-        for name, one in known.items():
-            here = f"{path}.{name}".strip(".")
-            if name in values:
-                built[name] = self.value(hints[name], values[name], here, one.metadata)
-            elif not path and is_dataclass(hints[name]):
-                self.faults.append(f"{name}: this group is missing; choose one of conf/{name} ({name}=...)")
-        return schema(**built)
 
-    def value(self, hint: Any, value: Any, path: str, metadata: Mapping[str, Any]) -> Any:
-        """Return ``value`` converted to ``hint``, or note why it cannot be."""
+@cache
+def _adapter(schema: Any) -> TypeAdapter[Any]:
+    return TypeAdapter(_validated(schema, {}))
+
+
+def _validated(hint: Any, metadata: Mapping[str, Any]) -> Any:
+    """Return the type of a setting as pydantic is to validate it; choices and range are of the elements."""
+    if is_dataclass(hint):
+        return _keys(hint)  # type: ignore[arg-type]
+    if get_origin(hint) in (Union, types.UnionType):
+        kinds = tuple(one for one in get_args(hint) if one is not types.NoneType)
+        parts = tuple(_validated(one, metadata) for one in kinds)
+        whole: Any = parts[0]
+        if len(parts) > 1:  # str | list[str]: its faults are those of the one that is meant
+            tagged = tuple(Annotated[part, Tag(_tag(kind))] for part, kind in zip(parts, kinds, strict=True))
+            whole = Annotated[Union[tagged], Discriminator(_meant)]  # noqa: UP007 - of a tuple
+        return whole | None if len(kinds) < len(get_args(hint)) else whole
+    if get_origin(hint) in (list, dict):
+        *key, inner = get_args(hint)
+        return get_origin(hint)[(*key, _validated(inner, metadata))]
+    if metadata.get("choices"):
+        return Literal[tuple(metadata["choices"])]
+    if hint is str:
+        # The command line reads name=2024 as a number; as a text it is what was typed.
+        return Annotated[str, Strict(False)]
+    return Annotated[hint, Field(**metadata["limits"])] if metadata.get("limits") else hint
+
+
+@cache
+def _keys(schema: type) -> Any:
+    """Return a model of the keys of ``schema``; what it validates is an instance of ``schema``."""
+    hints = get_type_hints(schema)
+    # by alias, since a model has methods whose names a setting may have
+    parts: dict[str, Any] = {
+        f"key_{one.name}": (_validated(hints[one.name], one.metadata), Field(None, alias=one.name))
+        for one in fields(schema)
+    }
+    model = create_model(schema.__name__, __base__=_Keys, **parts)
+
+    def instance(keys: _Keys) -> Any:
+        return schema(**{key.removeprefix("key_"): getattr(keys, key) for key in keys.model_fields_set})
+
+    return Annotated[model, AfterValidator(instance)]
+
+
+def _tag(hint: Any) -> str:
+    return _TAGS[get_origin(hint) is list]
+
+
+def _meant(value: Any) -> str:
+    return _TAGS[isinstance(value, list)]
+
+
+def _declared(schema: type, place: tuple[int | str, ...]) -> tuple[Any, bool, Mapping[str, Any]]:
+    """Return type, whether it may be null, and metadata of what ``schema`` has at a place of its values."""
+    hint: Any = schema
+    metadata: Mapping[str, Any] = {}
+    for part in (*place, None):
         optional = False
         if get_origin(hint) in (Union, types.UnionType):
             optional = types.NoneType in get_args(hint)
             kinds = [one for one in get_args(hint) if one is not types.NoneType]
-            # of ``str | list[str]`` the one that the value is meant to be
-            fitting = [one for one in kinds if (get_origin(one) is list) == isinstance(value, list)]
-            hint = (fitting or kinds)[0]
-        if value is None and optional:
-            return None
-        if value == _MISSING:
-            self.faults.append(f"{path}: this value is mandatory; give it with {path}={_sample(hint)}")
-            return None
-        if hint is Any:
-            return value  # whoever takes it checks it
+            hint = next((one for one in kinds if _tag(one) == part), kinds[0])
+        if part is None or part in _TAGS:
+            continue
         if is_dataclass(hint):
-            return self.dataclass(hint, value, path)  # type: ignore[arg-type]
-        if get_origin(hint) is list:
-            if not isinstance(value, list):
-                return self.fault(path, value, f"expected a list, such as {path}={_sample(hint)}")
-            (inner,) = get_args(hint)
-            return [self.value(inner, one, f"{path}[{i}]", metadata) for i, one in enumerate(value)]
-        if get_origin(hint) is dict:
-            if not isinstance(value, dict):
-                return self.fault(
-                    path, value, f"expected names with values, such as '{path}={{NAME: VALUE}}'"
-                )
-            _, inner = get_args(hint)
-            return {str(key): self.value(inner, one, f"{path}.{key}", metadata) for key, one in value.items()}
-        return self.scalar(hint, value, path, metadata, optional)
+            own = {one.name: one.metadata for one in fields(hint)}
+            hint, metadata = get_type_hints(hint).get(str(part), Any), own.get(str(part), {})
+        else:
+            hint = get_args(hint)[-1] if get_args(hint) else Any
+    return hint, optional, metadata
 
-    def scalar(self, hint: type, value: Any, path: str, metadata: Mapping[str, Any], optional: bool) -> Any:
-        """Return a bool, int, float or str within its choices and range."""
-        wanted = _EXPECTED[hint] + (" or null" if optional else "")
-        fits = {
-            bool: isinstance(value, bool),
-            int: isinstance(value, int) and not isinstance(value, bool),
-            float: isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value),
-            # The command line reads name=2024 as a number; as a text it is what was typed.
-            str: isinstance(value, str | int | float) and not isinstance(value, bool),
-        }
-        if not fits[hint]:
-            whole = hint is int and isinstance(value, float) and value.is_integer()
-            remedy = f"; write {int(value)}" if whole else f" ({hint.__name__}), got {_described(value)}"
-            return self.fault(path, value, f"expected {wanted}{remedy}")
-        value = hint(value)
-        choices = metadata.get("choices", ())
-        if choices and value not in choices:
-            self.faults.append(wrong_choice(path, value, choices))
-        limits = metadata.get("limits", {})
-        inside = {
-            "above": lambda limit: value > limit,
-            "at_least": lambda limit: value >= limit,
-            "at_most": lambda limit: value <= limit,
-            "below": lambda limit: value < limit,
-        }
-        if not all(inside[name](limit) for name, limit in limits.items()):
-            bounds = " and ".join(f"{_LIMITS[name]} {limit}" for name, limit in limits.items())
-            self.fault(path, value, f"must be {bounds}")
-        return value
 
-    def fault(self, path: str, value: Any, reason: str) -> None:
-        """Note that ``value`` at ``path`` is wrong for ``reason``."""
-        self.faults.append(f"{path}={show(value)}: {reason}")
-
-    def unknown(self, schema: type, path: str, value: Any) -> None:
-        """Note an unknown key; inside a list the schema at hand, not the root, says what was meant."""
+def _fault(schema: type, error: Mapping[str, Any]) -> str:
+    """Return what pydantic found, as a sentence."""
+    place, value = error["loc"], error["input"]
+    path = "".join(
+        f"[{part}]" if isinstance(part, int) else f".{part}"
+        for part in place
+        if not str(part).startswith("<")
+    ).strip(".")
+    hint, optional, metadata = _declared(schema, place)
+    if error["type"] == "extra_forbidden":
         if "[" not in path:
-            self.faults.append(unknown_key(self.root, path, value))
-            return
+            return unknown_key(schema, path, value)
         parent, _, leaf = path.rpartition(".")
-        names = either([one.name for one in fields(schema)])
-        self.fault(path, value, f"there is no such key; {parent} takes {names}, not {leaf}")
+        names = either([one.name for one in fields(_declared(schema, place[:-1])[0])])
+        return f"{path}={show(value)}: there is no such key; {parent} takes {names}, not {leaf}"
+    if error["type"] == "literal_error":
+        return wrong_choice(path, value, metadata["choices"])
+    if is_dataclass(hint):
+        reason = f"expected the keys {', '.join(one.name for one in fields(hint))}"
+    elif get_origin(hint) is list:
+        reason = f"expected a list, such as {path}={_sample(hint)}"
+    elif get_origin(hint) is dict:
+        reason = f"expected names with values, such as '{path}={{NAME: VALUE}}'"
+    elif error["type"] in _RANGE:
+        reason = f"must be {limits_of(metadata)}"
+    else:
+        wanted = _EXPECTED[hint] + (" or null" if optional else "")
+        whole = hint is int and isinstance(value, float) and value.is_integer()
+        remedy = f"; write {int(value)}" if whole else f" ({hint.__name__}), got {_got(value)}"
+        reason = f"expected {wanted}{remedy}"
+    return f"{path}={show(value)}: {reason}"
 
 
-def _described(value: Any) -> str:
+def _missing(values: Any, path: str = "") -> Iterator[str]:
+    """Yield the dotted names of mandatory values that are not given."""
+    if isinstance(values, dict):
+        for key, value in values.items():
+            yield from _missing(value, f"{path}.{key}".strip("."))
+    elif isinstance(values, list):
+        for index, value in enumerate(values):
+            yield from _missing(value, f"{path}[{index}]")
+    elif values == _MISSING:
+        yield path
+
+
+def _got(value: Any) -> str:
     if value is None:
         return "null"
     kinds = {dict: "a group of keys", list: "a list", str: "the text", bool: "the truth value"}

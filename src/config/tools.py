@@ -4,12 +4,21 @@ from __future__ import annotations
 
 from typing import Any
 
-
-def default_tools() -> dict[str, Any]:
-    """Python alone; each tool by a key of its own, under which it is overridden or, by null, left out."""
-    return {"python": {"_target_": "src.tools.PythonTool"}}
+from src.config.schema import option
 
 
-def default_format() -> dict[str, Any]:
-    """Fenced blocks, the paper's."""
-    return {"_target_": "src.formats.FenceFormat"}
+def tools_option() -> Any:
+    """The field of a configuration that has tools."""
+    return option(
+        {"python": {"_target_": "src.tools.PythonTool"}},
+        "what the policy can call: each tool by a key of its own, with the path of its class in _target_ "
+        "and its settings beside; null leaves one out",
+    )
+
+
+def format_option() -> Any:
+    """The field of a configuration that has a format."""
+    return option(
+        {"_target_": "src.formats.FenceFormat"},
+        "how a call and its result look in text: the dotted path of a class in _target_, its settings beside",
+    )

@@ -12,13 +12,11 @@ import itertools
 import os
 import sys
 from collections.abc import Callable
-from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
 import hydra
 import yaml
-from hydra import compose, initialize_config_dir
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
@@ -29,9 +27,10 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 from omegaconf.errors import OmegaConfBaseException
 
+from src.config import composition
 from src.config.command_line import names
 from src.config.paths import CONF
-from src.config.schema import ConfigError, either, key_names, show, unknown_key, wrong_choice
+from src.config.schema import ConfigError, key_names, unknown_key, wrong_choice
 from src.launch import resumption
 from src.launch.checks import load
 from src.run import folder_lock
@@ -89,6 +88,7 @@ def entry(
             # machine that cost a factor of ten. Not to spin at all cost a quarter on an idle one.
             os.environ.setdefault("GOMP_SPINCOUNT", "30000")
             CheckBeforeRun.schema, CheckBeforeRun.alone = schema, alone
+            composition.register(config_name, schema)
             if alone:
                 interrupts.install()
             if world_size() > 1:
@@ -213,10 +213,8 @@ def composed(config_name: str, overrides: list[str], schema: type[C]) -> C:
     Raises:
         ConfigError: the program would refuse it.
     """
-    inside = GlobalHydra.instance().is_initialized()  # of a program that Hydra has started
     try:
-        with nullcontext() if inside else initialize_config_dir(str(CONF), version_base="1.3"):
-            config = compose(config_name, overrides)
+        config = composition.compose(config_name, schema, overrides)
     except _COMPOSITION_ERRORS as error:
         raise explain(error, overrides, schema) from None
     return load(schema, config, names(overrides))
@@ -243,14 +241,14 @@ def explain(error: Exception, arguments: list[str], schema: type) -> ConfigError
         )
     overrides = [one for one in arguments if "=" in one and not one.startswith("-")]
     for override in OverridesParser.create().parse_overrides(overrides):
-        fault = _fault(override, schema, str(error))
+        fault = _fault(override, schema)
         if fault:
             return ConfigError(fault)
     cause = _words(str(error.__cause__ or ""))
     return ConfigError(". ".join(filter(None, (_words(str(error)), cause))))
 
 
-def _fault(override: Override, schema: type, hydra_says: str) -> str:
+def _fault(override: Override, schema: type) -> str:
     """Return why ``override`` cannot be applied, or nothing."""
     name = override.key_or_group
     if name.startswith(("hydra.", "hydra/")) or override.is_sweep_override():
@@ -258,20 +256,7 @@ def _fault(override: Override, schema: type, hydra_says: str) -> str:
     value = override.value()
     if (CONF / name).is_dir():
         return "" if isinstance(value, str | list) else wrong_choice(name, value, _options(name))
-    if name not in key_names(schema):
-        return unknown_key(schema, name, value)
-    if f"Could not override '{name}'" in hydra_says:
-        group, _, key = name.partition(".")
-        having = [one for one in _options(group) if _has(CONF / group / f"{one}.yaml", key)]
-        remedy = f"choose {either([f'{group}={one}' for one in having])}" if having else f"write +{name}=..."
-        return f"{name}={show(value)}: the chosen option of {group} has no such key; {remedy}"
-    return ""
-
-
-def _has(path: Path, key: str) -> bool:
-    """Return whether the group option at ``path`` itself gives a value to the dotted ``key``."""
-    missing = object()
-    return OmegaConf.select(OmegaConf.load(path), key, default=missing) is not missing
+    return "" if name in key_names(schema) else unknown_key(schema, name, value)
 
 
 def _options(group: str) -> list[str]:

@@ -11,7 +11,7 @@ import json
 import sys
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -37,13 +37,15 @@ _KEPT, _OTHER = "#0072B2", "#BBBBBB"  # blue of Okabe and Ito (2008), grey
 class FilterConfig:
     """Settings of a filter."""
 
-    folders: list[str] = field(default_factory=list)  # of one evaluation, or of all its shards
-    path: str | None = None  # the problems, where the file that was evaluated has moved
-    mode: str | None = option(None, choices=("free", "text", "code"))  # None: the only one there is
-    low: float = option(0.1, at_least=0, at_most=1)  # pass rates from here
-    high: float = option(0.9, at_least=0, at_most=1)  # to here are kept
-    min_samples: int = option(4, at_least=1)  # a problem with fewer trajectories is left out
-    bins: int | None = option(None, at_least=2)  # of the histogram; None: evaluate.k up to 20, else 10
+    folders: list[str] = option("???", "of one evaluation, or of all its shards")
+    path: str | None = option(None, "the problems, where the file that was evaluated has moved")
+    mode: str | None = option(
+        None, "of the evaluation; null: the only one there is", choices=("free", "text", "code")
+    )
+    low: float = option(0.1, "pass rates from here", at_least=0, at_most=1)
+    high: float = option(0.9, "to here are kept", at_least=0, at_most=1)
+    min_samples: int = option(4, "a problem with fewer trajectories is left out", at_least=1)
+    bins: int | None = option(None, "of the histogram; null: evaluate.k up to 20, else 10", at_least=2)
 
 
 def run(cfg: FilterConfig, out: Path) -> dict[str, Any]:

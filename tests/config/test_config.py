@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import fields, is_dataclass, replace
+from dataclasses import asdict, fields, is_dataclass, replace
+from pathlib import Path
 from typing import Any, get_args, get_origin, get_type_hints
 
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 
-from src.config import Config
+from experiments.reproduce.config import SuiteConfig
+from src.config import Config, EvaluationConfig
 from src.config.schema import ConfigError, build, key_names
-from tests.compositions import CONF, changed, refusal, values
+from tests.compositions import CONF, SCHEMAS, changed, composed, refusal, values
 
 EXPERIMENTS = sorted(path.stem for path in (CONF / "experiment").glob("*.yaml"))
 OPTIONS = sorted(
@@ -35,6 +37,65 @@ def leaves(schema: type, prefix: str = "") -> Iterator[tuple[str, Any]]:
 LEAVES = dict(leaves(Config))
 
 
+GIVEN = sorted(
+    path
+    for path in [*CONF.glob("*.yaml"), *CONF.glob("*/*.yaml")]
+    if path.parent.name not in {"experiment", "hydra", "accelerate", "analysis"}
+    and path.stem not in {"reproduce", "filter", "merge", "merge_adapter", "warm_start"}
+)
+# Of every group; those that training and evaluation share are the same.
+DEFAULTS = {**asdict(EvaluationConfig()), **asdict(Config()), "suite": asdict(SuiteConfig())}
+
+
+def keys(node: DictConfig | dict[str, Any], prefix: str = "") -> Iterator[str]:
+    for key, value in node.items():
+        yield f"{prefix}{key}"
+        if isinstance(value, DictConfig | dict):
+            yield from keys(value, f"{prefix}{key}.")
+
+
+def leaves_of(node: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in node.items():
+        if isinstance(value, dict):
+            yield from leaves_of(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
+def at(node: Any, name: str) -> Any:
+    """Return the value at a dotted name; what is not there is nothing that can be repeated."""
+    for part in name.split("."):
+        if not isinstance(node, dict) or part not in node:
+            return ...
+        node = node[part]
+    return node
+
+
+def differences(path: Path) -> dict[str, Any]:
+    """Return what a file of conf gives itself, from the root of the configuration."""
+    own = OmegaConf.to_container(OmegaConf.load(path), resolve=False)
+    own = {key: value for key, value in own.items() if key not in {"defaults", "hydra"}}
+    at_root = path.parent == CONF or path.read_text().startswith("# @package _global_")
+    return own if at_root else {path.parent.name: own}
+
+
+def parents(path: Path) -> list[dict[str, Any]]:
+    """Return the differences of the options that a file starts from, first those that come first."""
+    found = []
+    for one in OmegaConf.load(path).get("defaults", []):
+        group = str(path.parent)
+        if not isinstance(one, str):
+            ((name, option),) = one.items()
+            if name.startswith("override "):
+                continue
+            group, one = str(CONF / name), option
+        elif one == "_self_" or one.startswith("/schema/"):
+            continue
+        parent = Path(group) / f"{one}.yaml"
+        found += [*parents(parent), differences(parent)]
+    return found
+
+
 def overriding(defaults: list[str | dict[str, str]]) -> list[str]:
     """Return an experiment's defaults as overrides."""
     experiments = [one for one in defaults if isinstance(one, str)]
@@ -46,21 +107,24 @@ def overriding(defaults: list[str | dict[str, str]]) -> list[str]:
 
 
 class TestComposition:
-    def test_the_schema_defaults_are_those_of_conf(self) -> None:
+    def test_a_run_without_overrides_has_the_defaults(self) -> None:
         """But for the rules of alarms, of which conf alone has a list."""
         built = build(Config, values())
         assert built.alarm.rules
         assert replace(built, alarm=Config().alarm) == Config()
 
-    def test_every_key_of_the_schema_can_be_set_by_some_option(self) -> None:
-        def dotted(node: dict[str, Any], prefix: str = "") -> Iterator[str]:
-            for key, value in node.items():
-                yield prefix + key
-                if isinstance(value, dict):
-                    yield from dotted(value, f"{prefix}{key}.")
+    @pytest.mark.parametrize("program", SCHEMAS)
+    def test_every_key_can_be_set_in_every_program(self, program: str) -> None:
+        assert set(keys(composed(program))) == set(key_names(SCHEMAS[program]))
 
-        given = {key for option in OPTIONS for key in dotted(values(option))}
-        assert given == set(key_names(Config))
+    @pytest.mark.parametrize("path", GIVEN, ids=lambda path: str(path.relative_to(CONF)))
+    def test_a_default_stands_in_the_schema_alone(self, path: Path) -> None:
+        """An option says what it changes: of the defaults, or of the option that it starts from."""
+        own, base = differences(path), OmegaConf.create(DEFAULTS)
+        for parent in parents(path):
+            base = OmegaConf.merge(base, parent)
+        base = OmegaConf.to_container(base)
+        assert [name for name, value in leaves_of(own) if at(base, name) == value] == []
 
     @pytest.mark.parametrize("experiment", EXPERIMENTS)
     def test_an_experiment_holds_differences_only(self, experiment: str) -> None:

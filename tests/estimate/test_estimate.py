@@ -51,7 +51,6 @@ def on_gpu(path: str, gigabytes: float, **values: Any) -> Config:
 class TestMachine:
     def test_a_preset_is_taken_at_its_word(self) -> None:
         preset = OmegaConf.to_container(OmegaConf.load(ROOT / "conf/hardware/h100_80gb.yaml"))
-        del preset["defaults"]
         machine = find_machine(HardwareConfig(**preset), "bfloat16")
         assert (machine.gpu, machine.gpus, machine.memory) == (True, 1, 84_900_000_000)
         assert machine.flops == 989e12

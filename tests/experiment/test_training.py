@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hydra import compose, initialize_config_dir
 
 from src.config import Config
+from src.config.composition import compose
 from src.config.paths import ROOT
 from src.config.schema import ConfigError
 from src.experiment.training import run
@@ -142,8 +142,7 @@ def test_the_phases_that_are_evaluated(tmp_path: Path, monkeypatch: pytest.Monke
 
     def phases(folder: str, asked: str, steps: int, *overrides: str) -> tuple[list[str], set[str]]:
         overrides = (*small, f"evaluate.phases=[{asked}]", f"trainer.steps={steps}", *overrides)
-        with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
-            cfg = checks.load(Config, compose("train", list(overrides)))
+        cfg = checks.load(Config, compose("train", Config, list(overrides)))
         summary = run(cfg, tmp_path / folder)
         assert summary == load(tmp_path / folder / "summary.json")
         assert summary["steps"] == steps

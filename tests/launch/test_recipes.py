@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hydra import compose, initialize_config_dir
 
 from src.config import Config
+from src.config.composition import compose
 from src.config.paths import CONF, ROOT
 from src.launch import checks
 from src.rewards import Outcome
@@ -39,8 +39,7 @@ SMALL = [
 
 
 def composed(*overrides: str) -> Config:
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        return checks.load(Config, compose("train", list(overrides)))
+    return checks.load(Config, compose("train", Config, list(overrides)))
 
 
 @pytest.fixture

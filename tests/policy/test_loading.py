@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from hydra import compose, initialize_config_dir
 from peft import PeftModel
 from safetensors.torch import load_file
 from transformers import GenerationConfig, PreTrainedModel
@@ -25,6 +24,7 @@ from src.config import (
     RolloutConfig,
     SandboxConfig,
 )
+from src.config.composition import compose
 from src.config.paths import ROOT
 from src.config.schema import ConfigError
 from src.experiment.evaluation.benchmark_run import run
@@ -165,8 +165,8 @@ class TestMerging:
 
     def test_as_a_command(self, tmp_path: Path) -> None:
         """Its configuration fits; a mistake ends it in a second, and no folder is made."""
-        with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
-            cfg = load(MergeAdapterConfig, compose("merge_adapter", ["model.path=a", "output=b"]))
+        given = ["model.path=a", "output=b"]
+        cfg = load(MergeAdapterConfig, compose("merge_adapter", MergeAdapterConfig, given))
         assert (cfg.model.path, cfg.output) == ("a", "b")
         command = [sys.executable, "-m", merge_adapter.__name__, f"model.path={BASE}", "output=new"]
         environment = {"PYTHONPATH": str(ROOT), "PATH": ""}

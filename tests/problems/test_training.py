@@ -12,9 +12,9 @@ from typing import Any
 
 import polars
 import pytest
-from hydra import compose, initialize_config_dir
 
 from src.config import CleanConfig, DataConfig, FieldsConfig, HeldoutConfig, named_benchmark
+from src.config.composition import compose
 from src.config.paths import ROOT
 from src.config.schema import ConfigError
 from src.launch.checks import check, load
@@ -246,8 +246,8 @@ def test_settings_that_fit_are_accepted(hub: DataConfig) -> None:
     ],
 )
 def test_the_layout_of_the_options_for_real_runs(tmp_path: Path, option: str, asked: str) -> None:
-    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
-        config = compose("prepare", [f"data={option}", f"data.train_path={tmp_path / 'train.parquet'}"])
+    given = [f"data={option}", f"data.train_path={tmp_path / 'train.parquet'}"]
+    config = compose("prepare", PrepareConfig, given)
     row = {
         "prompt": [{"role": "user", "content": asked}],
         "reward_model": {"ground_truth": "1", "style": "rule"},

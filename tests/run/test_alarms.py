@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from hydra import compose, initialize_config_dir
 
 from src.config import AlarmConfig, Config, RuleConfig
-from src.config.paths import ROOT
+from src.config.composition import compose
 from src.config.schema import build
 from src.launch.checks import check
 from src.rollout.metrics import summarise
@@ -55,8 +54,7 @@ def test_only_rules_that_say_so_stop_the_run() -> None:
 
 def test_rules_about_executions_do_not_fire_where_there_are_none() -> None:
     """With tools off, or a budget of 0; what else there is still does."""
-    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
-        cfg = build(Config, compose("train", ["+experiment=text_only"]))
+    cfg = build(Config, compose("train", Config, ["+experiment=text_only"]))
     nothing_runs = {"executions_per_trajectory": 0.0, "budget_used_up": 0.0, "budget": 2.0, "entropy": 1.0}
 
     def names(tools: bool, **metrics: float) -> set[str]:
@@ -70,8 +68,7 @@ def test_rules_about_executions_do_not_fire_where_there_are_none() -> None:
 
 
 def test_every_default_rule_names_a_metric_that_there_is() -> None:
-    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
-        cfg = build(Config, compose("train"))
+    cfg = build(Config, compose("train", Config, []))
     known = set(summarise([RECORD])) | set(TRL_METRICS.values()) | {"stop/infrastructure"}
     assert {rule.metric for rule in cfg.alarm.rules} <= known
     assert check(cfg.alarm) == []
