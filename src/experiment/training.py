@@ -261,7 +261,7 @@ class TrainingRun:
 
     @property
     def interrupted(self) -> bool:
-        """Whether training was stopped before its last step."""
+        """Whether training was stopped before its last step; all processes ask, and hear the same."""
         return self._asked_to_stop()
 
     # summarise
