@@ -153,6 +153,7 @@ def _rows(schema: type, prefix: str = "") -> Iterator[tuple[str, str, str, str, 
             yield from _rows(hint, f"{name}.")  # type: ignore[arg-type]
             continue
         words = ", ".join(f"`{choice}`" for choice in one.metadata.get("choices", ()))
+        words += ", or a dotted path" if one.metadata.get("dotted") else ""
         meaning = one.metadata.get("help", "")
         yield f"`{name}`", _type(hint), words or limits_of(one.metadata), _default(one), meaning
         inner = get_args(hint)[0] if get_origin(hint) is list else None

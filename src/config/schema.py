@@ -12,7 +12,7 @@ import re
 import types
 from collections.abc import Iterator, Mapping
 from dataclasses import field, fields, is_dataclass
-from functools import cache
+from functools import cache, partial
 from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from omegaconf import DictConfig, OmegaConf
@@ -20,6 +20,7 @@ from omegaconf.errors import OmegaConfBaseException
 from pydantic import (
     AfterValidator,
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Discriminator,
     Field,
@@ -29,6 +30,7 @@ from pydantic import (
     ValidationError,
     create_model,
 )
+from pydantic_core import PydanticCustomError
 
 C = TypeVar("C")
 
@@ -58,6 +60,7 @@ def option(
     help: str = "",
     *,
     choices: tuple[Any, ...] = (),
+    dotted: bool = False,
     above: float | None = None,
     at_least: float | None = None,
     at_most: float | None = None,
@@ -69,6 +72,7 @@ def option(
         default: of the setting; "???" is none, so that it must be given.
         help: what it means, for docs/configuration.md; its type, range and default are said there anyway.
         choices: the values that there are.
+        dotted: or the dotted path of a class or function of one's own (src/config/dotted.py).
         above: the value is greater.
         at_least: the value is not less.
         at_most: the value is not greater.
@@ -78,6 +82,7 @@ def option(
     metadata = {
         "help": help,
         "choices": choices,
+        "dotted": dotted,
         "limits": {name: x for name, x in limits.items() if x is not None},
     }
     if isinstance(default, list | dict):
@@ -217,12 +222,20 @@ def _validated(hint: Any, metadata: Mapping[str, Any]) -> Any:
     if get_origin(hint) in (list, dict):
         *key, inner = get_args(hint)
         return get_origin(hint)[(*key, _validated(inner, metadata))]
+    if metadata.get("dotted"):
+        return Annotated[str, BeforeValidator(partial(_chosen, metadata["choices"]))]
     if metadata.get("choices"):
         return Literal[tuple(metadata["choices"])]
     if hint is str:
         # The command line reads name=2024 as a number; as a text it is what was typed.
         return Annotated[str, Strict(False)]
     return Annotated[hint, Field(**metadata["limits"])] if metadata.get("limits") else hint
+
+
+def _chosen(choices: tuple[str, ...], value: Any) -> Any:
+    if value in choices or (isinstance(value, str) and "." in value.strip(".")):
+        return value
+    raise PydanticCustomError("literal_error", "not among the choices")
 
 
 @cache

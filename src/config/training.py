@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from src.config.schema import option, seed_option
 
@@ -19,7 +20,9 @@ class StageConfig:
 class CurriculumConfig:
     """Interaction budget, the executions of a trajectory, as a function of the rollout step."""
 
-    kind: str = option("staged", "how it rises", choices=("fixed", "staged", "linear", "adaptive"))
+    kind: str = option(
+        "staged", "how it rises", choices=("fixed", "staged", "linear", "adaptive"), dotted=True
+    )
     budget: int = option(4, "of fixed; the last one of linear and adaptive", at_least=0)
     start: int = option(2, "linear and adaptive: the first budget", at_least=0)
     until: int = option(200, "linear: from this step on it is the last one", at_least=1)
@@ -55,6 +58,12 @@ class RewardConfig:
     )
     grade_seconds: float = option(5.0, "a grading that takes longer is killed: not equivalent", above=0)
     grade_workers: int = option(2, "processes that grade", at_least=1)
+    terms: dict[str, Any] = option(
+        {},
+        "further reward terms by name: the dotted path of a function of an Outcome (src/rewards/terms.py) in "
+        "_target_, its other arguments beside; with NAME: {_target_: my.module.brevity, weight: 0.1} it is "
+        "brevity(outcome, weight=0.1)",
+    )
     lenient: bool = option(
         False, "evaluations also count the paper's rule: the last integer of the last line"
     )
@@ -79,6 +88,7 @@ class TrainerConfig:
         "reinforce_plus_plus_baseline",
         "how far a trajectory is above others; src/trainer/advantages.py",
         choices=("reinforce_plus_plus_baseline", "grpo", "dr_grpo", "rloo"),
+        dotted=True,
     )
     loss_type: str = option(
         "dapo",
@@ -166,7 +176,7 @@ class RuleConfig:
     """When a metric means trouble; give one of ``above`` and ``below``."""
 
     name: str = option("???", "of the rule")
-    metric: str = option("???", "as in metrics.jsonl")
+    metric: str = option("???", "as in metrics.jsonl, or the dotted path of a function of all metrics")
     above: float | None = option(None, "trouble above this")
     below: float | None = option(None, "trouble below this")
     steps: int = option(1, "in a row", at_least=1)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
+from types import MappingProxyType
 
 from src.config import RewardConfig
+from src.config.dotted import load
 from src.rewards.terms import OPTIONAL, TERMS, Outcome
 
 
@@ -26,8 +29,32 @@ class Reward:
     total: float
 
 
-def compose(outcome: Outcome, cfg: RewardConfig) -> Reward:
-    """Return the reward of ``outcome``: the terms that have a weight (src/rewards/terms.py) and their sum."""
+OwnTerms = Mapping[str, Callable[[Outcome], float]]
+
+
+def own_terms(cfg: RewardConfig) -> OwnTerms:
+    """Return the functions that ``cfg.terms`` names, their arguments put in.
+
+    Raises:
+        ConfigError: there is no such function.
+    """
+    found = {}
+    for name, one in cfg.terms.items():
+        arguments = {key: value for key, value in one.items() if key != "_target_"}
+        function = load(f"reward.terms.{name}._target_", str(one.get("_target_")))
+        found[name] = partial(function, **arguments)
+    return MappingProxyType(found)
+
+
+def compose(outcome: Outcome, cfg: RewardConfig, own: OwnTerms = MappingProxyType({})) -> Reward:
+    """Return the reward of ``outcome``: the terms that have a weight (src/rewards/terms.py) and their sum.
+
+    Args:
+        outcome: of a trajectory.
+        cfg: weights.
+        own: further terms (:func:`own_terms`).
+    """
     weightless = {name for name in OPTIONAL if getattr(cfg, name) == 0}
     terms = {name: term(outcome, cfg) for name, term in TERMS.items() if name not in weightless}
+    terms |= {name: float(term(outcome)) for name, term in own.items()}
     return Reward(correct=outcome.correct, terms=terms, total=sum(terms.values()))

@@ -15,6 +15,7 @@ from src.policy.codec import TokenCodec
 from src.policy.prompts import prompt_ids
 from src.problems import Problem
 from src.rewards import Grade, Grader, GraderError, Outcome, compose, extract_answer, last_integer
+from src.rewards.compose import own_terms
 from src.rollout.engines import Engine
 from src.rollout.meter import Meter
 from src.rollout.scheduler import RolloutScheduler
@@ -99,6 +100,7 @@ class Collector:
         self._codec, self._grader, self._tools, self._writer = codec, grader, tools, writer
         self._rollout, self._reward, self._style, self._format = rollout, reward, prompt_style, form
         self._scheduler = RolloutScheduler(engine, tools, form, codec, rollout)
+        self._own_terms = own_terms(reward)
         self._grading = 0.0
 
     @property
@@ -217,7 +219,7 @@ class Collector:
         rewards = None
         if trajectory.stop_reason is not StopReason.INFRASTRUCTURE:
             outcome = _outcome(trajectory, answer, correct, self._rollout.max_tokens)
-            reward = compose(outcome, self._reward)
+            reward = compose(outcome, self._reward, self._own_terms)
             rewards = {**reward.terms, "total": reward.total}
         record = _record(trajectory, answer, correct, rewards, phase, step, attempt, self._style)
         if self._reward.lenient:

@@ -6,10 +6,11 @@ metric that a step does not have (no engine logprobs, say) breaks the row.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from src.config import AlarmConfig, RuleConfig
+from src.config.dotted import is_dotted, load
 
 PREFIX = "alarm/"
 # What only says something where trajectories may run code.
@@ -49,6 +50,7 @@ class Alarms:
 
     def __init__(self, rules: Sequence[RuleConfig], *, tools: bool = True) -> None:
         self._rules, self._tools = rules, tools
+        self._values = {rule.name: _value_of(rule.metric) for rule in rules}
         self._row = dict.fromkeys((rule.name for rule in rules), 0)
 
     def check(self, step: int, metrics: Mapping[str, float]) -> list[Alarm]:
@@ -56,7 +58,8 @@ class Alarms:
         found = []
         code = self._tools and metrics.get("budget") != 0
         for rule in self._rules:
-            value = metrics.get(rule.metric) if code or rule.metric not in _OF_EXECUTIONS else None
+            known = code or rule.metric not in _OF_EXECUTIONS
+            value = self._values[rule.name](metrics) if known else None
             self._row[rule.name] = (
                 self._row[rule.name] + 1 if value is not None and _passed(rule, value) else 0
             )
@@ -80,6 +83,14 @@ def stop_if_asked(fired: Sequence[Alarm]) -> None:
 def build_alarms(cfg: AlarmConfig, *, tools: bool = True) -> Alarms:
     """Return the alarms of a configuration, for trajectories with or without ``tools``."""
     return Alarms(cfg.rules, tools=tools)
+
+
+def _value_of(metric: str) -> Callable[[Mapping[str, float]], float | None]:
+    """Return how the value of a rule comes from the metrics of a step."""
+    if is_dotted(metric):
+        found: Callable[[Mapping[str, float]], float | None] = load("alarm.rules[].metric", metric)
+        return found
+    return lambda metrics: metrics.get(metric)
 
 
 def _passed(rule: RuleConfig, value: float) -> bool:

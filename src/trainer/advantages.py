@@ -1,7 +1,8 @@
 """Advantages: how much better a trajectory's reward is than that of others. One function each.
 
 TRL hands over the reward minus the mean of its group (for ``grpo`` divided by the group's deviation, too);
-what a method does beyond that happens here. A new one is a function, and its line in :data:`ADVANTAGES`.
+what a method does beyond that happens here. A new one is a function
+anywhere, named by its dotted path.
 """
 
 from __future__ import annotations
@@ -10,6 +11,8 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
 import torch
+
+from src.config.dotted import is_dotted, load
 
 Reduce = Callable[[torch.Tensor], torch.Tensor]  # sums over processes
 # centred rewards (B,), policy tokens (B,), trajectories in the group that count (B,), reduce -> (B,)
@@ -72,6 +75,14 @@ ADVANTAGES: Mapping[str, Advantage] = MappingProxyType(
         "rloo": rloo,
     }
 )
+
+
+def build_advantage(name: str) -> Advantage:
+    """Return what ``trainer.advantage`` names; a function of one's own by its path. Raises ConfigError."""
+    if is_dotted(name):
+        found: Advantage = load("trainer.advantage", name)
+        return found
+    return ADVANTAGES[name]
 
 
 def scale_rewards(advantage: str) -> str:

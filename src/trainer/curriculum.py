@@ -13,6 +13,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from src.config import CurriculumConfig
+from src.config.dotted import is_dotted, load
 
 
 class Curriculum(Protocol):
@@ -128,7 +129,14 @@ class Adaptive:
 
 
 def build_curriculum(cfg: CurriculumConfig) -> Curriculum:
-    """Return the curriculum that ``cfg.kind`` names."""
+    """Return the curriculum that ``cfg.kind`` names; a class of one's own is made of ``cfg``.
+
+    Raises:
+        ConfigError: there is no such class.
+    """
+    if is_dotted(cfg.kind):
+        made: Curriculum = load("curriculum.kind", cfg.kind)(cfg)
+        return made
     if cfg.kind == "fixed":
         return Fixed(cfg.budget)
     if cfg.kind == "linear":

@@ -33,7 +33,7 @@ from src.rollout.trajectory import StopReason
 from src.run.alarms import Alarm, build_alarms, stop_if_asked
 from src.run.processes import Ranks
 from src.run.records import TrajectoryRecord
-from src.trainer.advantages import ADVANTAGES, group_sizes
+from src.trainer.advantages import build_advantage, group_sizes
 from src.trainer.curriculum import Curriculum
 from src.trainer.dynamic_sampling import Asked, resample_uniform_groups
 
@@ -81,6 +81,7 @@ class TrainingStep:
         self._ranks, self._attempt, self._report = ranks or Ranks(), attempt, report
         self._alarms = build_alarms(cfg.alarm, tools=cfg.rollout.tools)
         self._metrics: dict[str, float] = {}
+        self._advantage = build_advantage(cfg.trainer.advantage)
         self.curriculum = curriculum
         self.collected = Collected([], [])
         self.records: list[TrajectoryRecord] = []
@@ -142,7 +143,7 @@ class TrainingStep:
         counts = counts.to(centered.device)
         # a group may begin in one process and end in the next
         sizes = group_sizes(accelerator.gather(counts), self._cfg.trainer.samples_per_prompt)
-        return ADVANTAGES[self._cfg.trainer.advantage](
+        return self._advantage(
             centered,
             policy_mask.sum(dim=1),
             sizes[self._ranks.rank * len(counts) :][: len(counts)],

@@ -20,7 +20,7 @@ from omegaconf import DictConfig
 from src import config as c
 from src.config.schema import ConfigError, build, show
 from src.launch import resumption
-from src.launch.checks import policy, positions, problems, prompting, sampling
+from src.launch.checks import extensions, policy, positions, problems, prompting, sampling
 from src.run import checkpoints
 from src.run.processes import world_size
 
@@ -235,7 +235,7 @@ def _evaluate(cfg: c.EvaluateConfig, at: str) -> list[str]:
 
 def _evaluation(cfg: c.EvaluationConfig, at: str) -> list[str]:
     faults = _installed(cfg, at) + policy.evaluation(cfg, at) + prompting.run(cfg, None, at)
-    faults += sampling.evaluation(cfg, at) + sampling.overlong(cfg, at)
+    faults += sampling.evaluation(cfg, at) + sampling.overlong(cfg, at) + extensions.faults(cfg, at)
     if cfg.evaluate.phases != c.EvaluateConfig().phases:
         faults.append(
             f"{at}evaluate.phases={show(cfg.evaluate.phases)}: only a training run has phases; leave it out"
@@ -267,6 +267,7 @@ def _run(cfg: c.Config, at: str) -> list[str]:
     if not cfg.estimate:
         faults += _installed(cfg, at)
     faults += sampling.training(cfg, at) + sampling.overlong(cfg, at) + resumption.faults(cfg, at)
+    faults += extensions.faults(cfg, at)
     faults += prompting.run(cfg, cfg.trainer.resume, at)
     return faults + _colocated(cfg, at) + policy.training(cfg, at)
 

@@ -1,0 +1,34 @@
+"""Whether there is a module for each thing of a user's own that a configuration names."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from src import config as c
+from src.config.dotted import fault, is_dotted
+
+
+def faults(cfg: c.Config | c.EvaluationConfig, at: str) -> list[str]:
+    """Return why tools, format, reward terms and, of a training, the rest that it names cannot be had."""
+    return [found for name, value in _named(cfg, at) if (found := fault(name, value))]
+
+
+def _named(cfg: c.Config | c.EvaluationConfig, at: str) -> Iterator[tuple[str, Any]]:
+    for key, tool in cfg.tools.items():
+        if tool is not None:
+            yield f"{at}tools.{key}._target_", _target(tool)
+    yield f"{at}format._target_", _target(cfg.format)
+    for key, term in cfg.reward.terms.items():
+        yield f"{at}reward.terms.{key}._target_", _target(term)
+    if isinstance(cfg, c.Config):
+        own = {
+            "curriculum.kind": cfg.curriculum.kind,
+            "trainer.advantage": cfg.trainer.advantage,
+            **{f"alarm.rules[{index}].metric": rule.metric for index, rule in enumerate(cfg.alarm.rules)},
+        }
+        yield from ((f"{at}{name}", value) for name, value in own.items() if is_dotted(value))
+
+
+def _target(node: Any) -> Any:
+    return node.get("_target_") if isinstance(node, dict) else None
