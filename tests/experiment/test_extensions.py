@@ -2,71 +2,26 @@
 
 from __future__ import annotations
 
+import importlib
 import json
+import re
+import sys
 from pathlib import Path
 
 import pytest
 
+from src.config import RolloutConfig
 from src.config.paths import ROOT
+from src.rollout.trajectory import StopReason, Task
 from src.run.records import read_metrics, read_records
+from tests.fakes import BPE, FakeSandbox, problem, rollout_scheduler
 from tests.shop import Shop, one_message
 
-MODULE = """
-from src.formats import TagFormat
-from src.tools import FunctionTool
-
-
-class Calculator(FunctionTool):
-    name = "calculator"
-    description = "Computes a formula."
-    parameters = {"type": "object", "properties": {"formula": {"type": "string"}}, "required": ["formula"]}
-
-    def call(self, formula):
-        return str(sum(map(int, formula.split("+"))))
-
-
-class Brackets(TagFormat):
-    def __init__(self):
-        super().__init__(call=("[[{name}", "{name}]]"), result=("[[says", "says]]"))
-
-
-def brevity(outcome, weight):
-    assert outcome.problem.answer is not None and len(outcome.programs) == len(outcome.outputs)
-    return -weight * outcome.tokens
-
-
-class EveryOther:
-    def __init__(self, cfg):
-        self.budgets = [cfg.start, cfg.budget]
-
-    def __call__(self, step):
-        return self.budgets[step % 2]
-
-    def observe(self, step, metrics): ...
-    def state(self): return {}
-    def load(self, state): ...
-
-
-def sign(centred, tokens, members, reduce):
-    return centred.sign()
-
-
-def tokens_per_answer(metrics):
-    return metrics["tokens/policy"] / max(metrics["accuracy"], 0.01)
-"""
-OPTION = """# @package _global_
-tools:
-  calculator: {_target_: own.things.Calculator}
-format: {_target_: own.things.Brackets}
-reward:
-  terms:
-    brevity: {_target_: own.things.brevity, weight: 0.01}
-curriculum: {kind: own.things.EveryOther, start: 1, budget: 3}
-trainer: {advantage: own.things.sign}
-alarm:
-  rules:
-    - {name: dear, metric: own.things.tokens_per_answer, above: 0, says: answers are dear}
-"""
+DOCUMENT = (ROOT / "docs" / "extending.md").read_text()
+MODULE = "\n\n".join(re.findall(r"^```python\n(.*?)^```$", DOCUMENT, flags=re.DOTALL | re.MULTILINE))
+YAML = re.findall(r"^```yaml\n(.*?)^```$", DOCUMENT, flags=re.DOTALL | re.MULTILINE)
+OPTION = "# @package _global_\n" + "".join(one for one in YAML if not one.startswith("# benchmark"))
+(BENCHMARK,) = (one for one in YAML if one.startswith("# benchmark"))
 
 
 BASE = f"model.path={ROOT}/experiments/mini_base"
@@ -122,3 +77,35 @@ def test_six_of_them_in_one_run(shop: Shop, tmp_path: Path) -> None:
 )
 def test_what_is_not_there_is_refused_at_once(shop: Shop, override: str, says: str) -> None:
     assert says in one_message(shop.run("+experiment=mini_debug", BASE, override))
+
+
+def test_a_benchmark(shop: Shop) -> None:
+    shop.write("conf/benchmark/mine.yaml", BENCHMARK)
+    row = {"question": "What is 6 times 7?", "solution": "So it is #### 42"}
+    shop.write("problems.jsonl", json.dumps(row) + "\n")
+    process = shop.start(
+        "--config-dir", "conf", "benchmark=mine", BASE, "engine=transformers", "evaluate.k=2",
+        "evaluate.modes=[code]", "rollout.max_tokens=200", "hydra.run.dir=run", program="src.evaluate",
+    )  # fmt: skip
+    _, error = process.communicate(timeout=400)
+    assert process.returncode == 0, error
+    records = read_records(shop.folder / "run" / "trajectories.jsonl")
+    assert [(record.gold, record.problem) for record in records] == [("42", "What is 6 times 7?")] * 2
+
+
+def test_an_engine(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(shop.folder))
+    parrot = importlib.import_module("own.things").Parrot
+    for name in ("own.things", "own"):  # of this folder
+        monkeypatch.delitem(sys.modules, name)
+    (eos,) = BPE.eos_ids
+    engine = parrot([*BPE.encode("It is \\boxed{42}."), eos])
+    task = Task(problem(), "free", 0, BPE.encode("?"), 2)
+    (trajectory,) = rollout_scheduler(engine, FakeSandbox(), BPE, RolloutConfig()).run([task])
+    assert trajectory.stop_reason is StopReason.ANSWERED
+
+
+def test_each_example_is_short() -> None:
+    blocks = re.findall(r"^```(?:python|yaml)\n(.*?)^```$", DOCUMENT, flags=re.DOTALL | re.MULTILINE)
+    assert len(blocks) > 10
+    assert max(len(block.splitlines()) for block in blocks) < 30
