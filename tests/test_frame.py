@@ -147,7 +147,13 @@ class TestImports:
     @pytest.mark.parametrize(
         "name",
         [
-            *("config/__init__", "config/schema", "config/command_line", "launch/checks/__init__"),
+            *(
+                "config/__init__",
+                "config/schema",
+                "config/validation",
+                "config/command_line",
+                "launch/checks/__init__",
+            ),
             *(
                 "launch/checks/problems",
                 "launch/checks/policy",

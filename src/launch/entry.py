@@ -179,7 +179,7 @@ class CheckBeforeRun(Callback):
         try:
             own, overrides = _settings(self.schema, own, config.hydra)
             # what refers to what is known once the job runs is checked then
-            if "${hydra:" not in OmegaConf.to_yaml(own):
+            if "${hydra:" not in str(OmegaConf.to_container(own, resolve=False)):
                 load(self.schema, own, names(overrides))
         except ConfigError as error:
             _stop(error, place)

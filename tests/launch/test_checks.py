@@ -245,7 +245,7 @@ class TestSandboxElsewhere:
             ((*FUSION, "sandbox.state=session"), "sandbox.state=session: sandbox.backend=sandbox_fusion"),
             ((*FUSION, "sandbox.jail=docker"), "leave sandbox.jail=auto"),
             (("sandbox=ray", "sandbox.ray.cpus_per_worker=1.5"), "cpus_per_worker=1.5: Ray gives out shares"),
-            (("sandbox=ray", "sandbox.ray.cpus_per_worker=0"), "cpus_per_worker=0.0: must be above 0"),
+            (("sandbox=ray", "sandbox.ray.cpus_per_worker=0"), "cpus_per_worker=0: must be above 0"),
         ],
     )  # fmt: skip
     def test_what_cannot_run_is_refused(self, overrides: tuple[str, ...], says: str) -> None:
