@@ -72,6 +72,10 @@ def document() -> str:
     parts.append("## Groups\n")
     for group, schema in groups.items():
         parts.append(f"### {group}\n\n{_doc(schema)}\n\n{_options(group)}\n\n{_values(_rows(schema))}")
+    training = schemas["train"]
+    for one in fields(training):
+        if get_origin(get_type_hints(training)[one.name]) is dict:  # a class by _target_, and its arguments
+            parts.append(f"### {one.name}\n\n{one.metadata['help']}\n\n{_options(one.name)}\n")
     parts.append("## Other options\n")
     parts += [f"### {group}\n\n{_options(group)}\n" for group in FILES]
     return "\n".join(parts)

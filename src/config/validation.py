@@ -22,7 +22,6 @@ from pydantic import (
     ValidationError,
     create_model,
 )
-from pydantic_core import PydanticCustomError
 
 from src.config.schema import either, limits_of, show, unknown_key, wrong_choice
 
@@ -92,7 +91,7 @@ def _validated(hint: Any, metadata: Mapping[str, Any]) -> Any:
 def _chosen(choices: tuple[str, ...], value: Any) -> Any:
     if value in choices or (isinstance(value, str) and "." in value.strip(".")):
         return value
-    raise PydanticCustomError("literal_error", "not among the choices")
+    raise ValueError("not among the choices")
 
 
 @cache
@@ -155,7 +154,7 @@ def _fault(schema: type, error: Mapping[str, Any]) -> str:
         parent, _, leaf = path.rpartition(".")
         names = either([one.name for one in fields(_declared(schema, place[:-1])[0])])
         return f"{path}={show(value)}: there is no such key; {parent} takes {names}, not {leaf}"
-    if error["type"] == "literal_error":
+    if error["type"] in ("literal_error", "value_error"):
         return wrong_choice(path, value, metadata["choices"])
     if is_dataclass(hint):
         reason = f"expected the keys {', '.join(one.name for one in fields(hint))}"
