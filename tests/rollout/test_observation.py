@@ -1,4 +1,4 @@
-"""Feedback can neither open nor close a fence (docs/design.md, invariant Fence safety)."""
+"""Feedback can neither open nor close a fence (docs/design.md, invariant Markup safety)."""
 
 from __future__ import annotations
 
