@@ -24,6 +24,7 @@ from src.problems.mini.template import LAST, Template
 from src.rewards import extract_answer
 from src.rollout.observation import message
 from src.sandbox import ExecutionResult, build_sandbox
+from tests.fakes import a_format
 
 CAREFUL = Habits(error=(0, 0), blunder=(0, 0), at_once=1)
 STEPWISE = Habits(error=(0, 0), blunder=(0, 0), at_once=0)
@@ -164,4 +165,4 @@ def test_feedback_is_what_the_sandbox_says() -> None:
     with build_sandbox(SandboxConfig(wall_seconds=30.0, cpu_seconds=30.0)) as sandbox:
         futures: list[Future[ExecutionResult]] = [sandbox.submit(code) for code in programs]
         for code, future in zip(programs, futures, strict=True):
-            assert run_own(code).text == message(future.result(), 400), code
+            assert run_own(code).text == message(future.result(), 400, a_format()), code

@@ -108,7 +108,7 @@ def test_stop_string_takes_a_fence_that_closes_and_opens_for_both() -> None:
 
 
 def test_stop_string_feedback_of_several_turns_stays_well_formed() -> None:
-    """One feedback an execution, that opens and closes one block (docs/design.md, invariant Markup safety)."""
+    """One feedback an execution, which opens and closes one block (docs/design.md, Markup safety)."""
     sandbox = FakeSandbox(lambda code: ExecutionResult(Status.OK, "```\nsly\n```output\n", None, 0.0))
     text = f"{CODE}\n```output{CODE}\n```output\\boxed{{42}}<|end|>"
     trajectory = one(text, STOP_STRING, sandbox=sandbox, budget=3)
