@@ -41,7 +41,7 @@ def test_order_times_and_attempts_do_not_count(tmp_path: Path) -> None:
     ("change", "says"),
     [
         ({"segments": [replace(SEGMENTS[0], text="so\n```python\ny\n```"), SEGMENTS[1]]},
-         'differ from character 23 on: "<policy 5>so\\n```python\\nx\\n```<sandbox 3>NameError" and "<pol'),
+         'differ from character 23 on: "<policy 5>so\\n```python\\nx\\n```<tool 3>NameError" and "<pol'),
         ({"segments": [replace(SEGMENTS[0], tokens=6), SEGMENTS[1]]}, "\"<policy 5>so\\n```py"),
         ({"executions": []}, "executions differ from character 1 on: "),
         ({"executions": [replace(ERROR, error="KeyError")]}, "\"[('error', 'NameError')]\" and"),

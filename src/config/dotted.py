@@ -6,8 +6,6 @@ import re
 from importlib.util import find_spec
 from typing import Any
 
-from hydra.utils import get_object
-
 from src.config.schema import ConfigError
 
 _PATH = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+")
@@ -40,6 +38,8 @@ def load(name: str, value: str) -> Any:
     Raises:
         ConfigError: there is no such thing, or its module cannot be imported.
     """
+    from hydra.utils import get_object  # rewards are imported in processes that grade, which need no Hydra
+
     try:
         return get_object(value)
     except Exception as error:

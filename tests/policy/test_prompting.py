@@ -41,7 +41,7 @@ from src.run.checkpoints import MARK
 from src.run.processes import Ranks
 from src.run.records import iter_records
 from tests import chat_model, tiny
-from tests.fakes import BPE
+from tests.fakes import BPE, a_format
 
 MINI = str(ROOT / "experiments" / "mini_base")
 
@@ -274,14 +274,14 @@ class TestLongPrompts:
         cfg = long_config(PLENTY)
         problems = getattr(load_data(cfg.data), name)
         modes = [cfg.rollout.mode] if name == "train" else cfg.evaluate.modes
-        lengths = sorted(asking.prompt_lengths(mini_tokenizer(), problems, modes, "mini"))
+        lengths = sorted(asking.prompt_lengths(mini_tokenizer(), problems, modes, "mini", a_format()))
         assert lengths[0] < lengths[len(lengths) // 2] < lengths[-1]
         return lengths[len(lengths) // 2], lengths[-1]
 
     def test_where_all_fit_nothing_changes(self, printed: Console) -> None:
         cfg = long_config(PLENTY)
         data = load_data(cfg.data)
-        fitted = fit_data(data, cfg, mini_tokenizer(), Ranks())
+        fitted = fit_data(data, cfg, mini_tokenizer(), a_format(), Ranks())
         assert (fitted.train, fitted.heldout, fitted.line) == (data.train, data.heldout, data.line)
         nothing = {"count": 0, "of": 64, "max_prompt_tokens": PLENTY, "problems": []}
         assert fitted.report["train"] == data.report["train"] | {"long_prompts": nothing}
@@ -293,7 +293,7 @@ class TestLongPrompts:
         cfg.data.heldout.long_prompts = "drop"
         data = load_data(cfg.data)
         first = Recording()
-        fitted = fit_data(data, cfg, mini_tokenizer(), first)
+        fitted = fit_data(data, cfg, mini_tokenizer(), a_format(), first)
         left_out = fitted.report["train"]["long_prompts"]
         names = [one["id"] for one in left_out["problems"]]
         assert left_out["problems"][0]["tokens"] == longest
@@ -309,14 +309,16 @@ class TestLongPrompts:
         )
         assert f"more than rollout.max_prompt_tokens={limit} tokens; the longest, {names[0]!r}" in said[0]
         assert len(said) == 2, "one line for each of the two"
-        assert fitted == fit_data(data, cfg, None, Other(first.said)), "others do as the first says"
+        assert fitted == fit_data(data, cfg, None, a_format(), Other(first.said)), (
+            "others do as the first says"
+        )
 
     def test_refused_they_are_one_error(self) -> None:
         limit, longest = self.limit()
         cfg = long_config(limit)
         cfg.data.long_prompts = "refuse"
         with pytest.raises(ConfigError) as caught:
-            fit_data(load_data(cfg.data), cfg, mini_tokenizer(), Ranks())
+            fit_data(load_data(cfg.data), cfg, mini_tokenizer(), a_format(), Ranks())
         trained, held = caught.value.faults
         assert trained.startswith("data.long_prompts=refuse: the prompts of ")
         assert (
@@ -329,7 +331,7 @@ class TestLongPrompts:
         limit, _ = self.limit("heldout")
         cfg = long_config(limit)
         with pytest.raises(ConfigError, match=r"data\.heldout\.long_prompts=refuse: the prompts") as caught:
-            fit_data(load_data(cfg.data), cfg, mini_tokenizer(), Ranks())
+            fit_data(load_data(cfg.data), cfg, mini_tokenizer(), a_format(), Ranks())
         assert len(caught.value.faults) == 1
 
     def test_too_few_are_left(self) -> None:
@@ -339,10 +341,10 @@ class TestLongPrompts:
         with pytest.raises(
             ConfigError, match=r"are left, fewer than the 64 of one rollout step; give rollout\."
         ):
-            fit_data(load_data(cfg.data), cfg, mini_tokenizer(), Ranks())
+            fit_data(load_data(cfg.data), cfg, mini_tokenizer(), a_format(), Ranks())
         cfg.rollout.max_prompt_tokens = 3
         with pytest.raises(ConfigError) as caught:
-            fit_data(load_data(cfg.data), cfg, mini_tokenizer(), Ranks())
+            fit_data(load_data(cfg.data), cfg, mini_tokenizer(), a_format(), Ranks())
         trained, held = caught.value.faults
         assert "; 0 are left, fewer than" in trained
         assert "; 0 are left, none;" in held
@@ -354,20 +356,20 @@ class TestLongPrompts:
             model=ModelConfig(prompt_style="plain"), benchmark=BenchmarkConfig(long_prompts="drop")
         )
         of = {
-            mode: list(asking.prompt_lengths(tokenizer, chat_model.PROBLEMS, [mode], "plain"))
+            mode: list(asking.prompt_lengths(tokenizer, chat_model.PROBLEMS, [mode], "plain", a_format()))
             for mode in ("text", "code")
         }
         limit = max(of["text"])
         assert limit < max(of["code"])
         cfg.rollout.max_prompt_tokens = limit
         cfg.evaluate.modes = ["text", "code"]
-        kept, found = fit_benchmark(chat_model.PROBLEMS, cfg, tokenizer)
+        kept, found = fit_benchmark(chat_model.PROBLEMS, cfg, tokenizer, a_format())
         assert [one.id for one in kept] == [
             one.id for one, length in zip(chat_model.PROBLEMS, of["code"], strict=True) if length <= limit
         ]
         assert set(found.tokens.values()) == {length for length in of["code"] if length > limit}
         cfg.evaluate.modes = ["text"]
-        assert fit_benchmark(chat_model.PROBLEMS, cfg, tokenizer)[0] == chat_model.PROBLEMS
+        assert fit_benchmark(chat_model.PROBLEMS, cfg, tokenizer, a_format())[0] == chat_model.PROBLEMS
 
 
 def test_an_evaluation_says_what_it_leaves_out_in_every_shard(

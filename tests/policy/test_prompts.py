@@ -12,10 +12,13 @@ from src.policy import prompts
 from src.policy.prompts import prompt_ids, prompt_lengths
 from src.problems.prompts import MODES, build_prompt
 from tests import chat_model
+from tests.fakes import a_format
+
+FORM = a_format()
 
 
 def alone(tokenizer: Any, style: str, mode: str) -> list[list[int]]:
-    asked = [build_prompt(one, mode, style) for one in chat_model.PROBLEMS]
+    asked = [build_prompt(one, mode, style, FORM.instructions(mode)) for one in chat_model.PROBLEMS]
     if style in ("mini", "plain"):
         return [tokenizer(one)["input_ids"] for one in asked]
     return [
@@ -34,7 +37,7 @@ def tokenizers() -> dict[str, Any]:
 @pytest.mark.parametrize("style", ["mini", "plain", "chat", "chat_without_thinking"])
 def test_ids(tokenizers: dict[str, Any], style: str, mode: str) -> None:
     tokenizer = tokenizers[style]
-    ids = prompt_ids(tokenizer, chat_model.PROBLEMS, mode, style)
+    ids = prompt_ids(tokenizer, chat_model.PROBLEMS, mode, style, FORM)
     assert ids == alone(tokenizer, style, mode)
     assert len({len(one) for one in ids}) > 3, "nothing is padded"
 
@@ -45,5 +48,5 @@ def test_lengths_are_those_of_the_longest_mode_part_by_part(
     monkeypatch.setattr(prompts, "_AT_ONCE", 7)  # the last part is a shorter one
     of_modes = [alone(tokenizers["chat"], "chat", mode) for mode in MODES]
     expected = [max(map(len, ids)) for ids in zip(*of_modes, strict=True)]
-    assert list(prompt_lengths(tokenizers["chat"], chat_model.PROBLEMS, MODES, "chat")) == expected
+    assert list(prompt_lengths(tokenizers["chat"], chat_model.PROBLEMS, MODES, "chat", FORM)) == expected
     assert expected != [len(ids) for ids in of_modes[0]]

@@ -6,6 +6,9 @@ import pytest
 
 from src.problems import Problem
 from src.problems.prompts import MODES, STYLES, build_prompt
+from tests.fakes import a_format
+
+FORM = a_format()
 
 PROBLEM = Problem("p", "What is $2^{3}$?", "8", "Prealgebra", 1, "test")
 
@@ -17,8 +20,8 @@ def test_the_mini_prompt_is_fixed() -> None:
 
 @pytest.mark.parametrize("mode", MODES)
 def test_plain_and_chat_prompts_ask_for_a_box_and_mention_python_unless_text_is_forced(mode: str) -> None:
-    plain = build_prompt(PROBLEM, mode, "plain")
-    chat = build_prompt(PROBLEM, mode, "chat")
+    plain = build_prompt(PROBLEM, mode, "plain", FORM.instructions(mode))
+    chat = build_prompt(PROBLEM, mode, "chat", FORM.instructions(mode))
     assert isinstance(plain, str)
     assert isinstance(chat, list)
     assert [message["role"] for message in chat] == ["system", "user"]
@@ -31,7 +34,8 @@ def test_plain_and_chat_prompts_ask_for_a_box_and_mention_python_unless_text_is_
 
 @pytest.mark.parametrize("style", STYLES)
 def test_modes_differ_in_every_style(style: str) -> None:
-    assert len({str(build_prompt(PROBLEM, mode, style)) for mode in MODES}) == len(MODES)
+    prompts = {str(build_prompt(PROBLEM, mode, style, FORM.instructions(mode))) for mode in MODES}
+    assert len(prompts) == len(MODES)
 
 
 def test_unknown_mode_and_style() -> None:

@@ -15,6 +15,7 @@ from src.run.records import (
     RecordWriter,
     SegmentRecord,
     TrajectoryRecord,
+    iter_records,
     last_attempt,
     read_metrics,
     read_records,
@@ -133,4 +134,16 @@ def test_records_are_plain_json(tmp_path: Path) -> None:
     write(path, RECORD)
     data = json.loads(path.read_text())
     assert data["version"] == 1
-    assert data["executions"] == [{"status": "ok", "seconds": 0.1, "error": None}]
+    execution = {"status": "ok", "seconds": 0.1, "error": None, "tool": "python", "code": None}
+    assert data["executions"] == [execution]
+
+
+def test_older_records_are_read_and_their_results_are_a_tools(tmp_path: Path) -> None:
+    path = tmp_path / "r.jsonl"
+    write(path, RECORD)
+    data = json.loads(path.read_text())
+    data["segments"] = [{"author": "sandbox", "text": "1", "tokens": 1}]
+    data["executions"] = [{"status": "ok", "seconds": 0.1, "error": None}]
+    path.write_text(json.dumps(data) + "\n")
+    (record,) = iter_records(path)
+    assert (record.segments[0].author, record.tokens("tool"), record.executions[0].code) == ("tool", 1, None)

@@ -84,4 +84,4 @@ def test_warnings_go_to_stderr_and_nothing_is_left_behind() -> None:
 def test_a_mistake_in_the_configuration() -> None:
     code, stdout, stderr = execute(b"print(1)", "sandbox.wall_seconds=-1")
     assert (code, stdout) == (2, "")
-    assert "sandbox.wall_seconds=-1.0: must be above 0" in stderr
+    assert "sandbox.wall_seconds=-1: must be above 0" in stderr
