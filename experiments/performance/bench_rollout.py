@@ -28,6 +28,7 @@ from rich.table import Table
 from experiments.performance.figures import save
 from experiments.performance.rollout_arms import EXECUTIONS, LONG, Insisting, Lockstep, SleepingSandbox
 from src.config import Config, ModelConfig, RolloutConfig, SandboxConfig
+from src.formats import FenceFormat
 from src.policy.codec import TokenCodec
 from src.policy.loading import load_codec
 from src.problems import Problem, load_problems
@@ -39,6 +40,7 @@ from src.rollout.trajectory import Author, Task, Trajectory
 from src.run.console import console, progress
 from src.run.provenance import commit
 from src.sandbox import Sandbox, build_sandbox
+from src.tools import PythonTool, Toolbox
 
 if TYPE_CHECKING:
     from vllm import LLM
@@ -87,9 +89,9 @@ class Bench:
     ) -> tuple[dict[str, float], list[Trajectory]]:
         """Seconds and what the meter saw, and the trajectories."""
         self.llm.reset_prefix_cache()  # no arm finds what another left
-        scheduler = RolloutScheduler(
-            engine, sandbox, self.codec, RolloutConfig(max_tokens=MAX_TOKENS, **limits)
-        )
+        tools, cfg = Toolbox([PythonTool(sandbox)]), RolloutConfig(max_tokens=MAX_TOKENS, **limits)
+        form = FenceFormat().prepare(list(tools), self.codec.tokenizer, "mini")
+        scheduler = RolloutScheduler(engine, tools, form, self.codec, cfg)
         began = time.perf_counter()
         trajectories = scheduler.run(self.tasks(number, mode))
         seconds = time.perf_counter() - began

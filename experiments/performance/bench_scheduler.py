@@ -23,6 +23,7 @@ import matplotlib.pyplot as plt
 
 from experiments.performance.figures import save
 from src.config import ModelConfig, RolloutConfig
+from src.formats import FenceFormat
 from src.policy.codec import TokenCodec
 from src.policy.loading import load_codec
 from src.problems import Problem
@@ -31,6 +32,7 @@ from src.rollout.scheduler import RolloutScheduler
 from src.rollout.trajectory import Task
 from src.run.provenance import commit
 from src.sandbox import ExecutionResult, Sandbox, Status
+from src.tools import PythonTool, Toolbox
 
 TURNS = 5
 SAID = (
@@ -116,7 +118,9 @@ def tasks(number: int, codec: TokenCodec) -> list[Task]:
 def scheduler(codec: TokenCodec, **limits: Any) -> RolloutScheduler:
     """The scheduler with both stand-ins."""
     cfg = RolloutConfig(max_tokens=4096, **limits)
-    return RolloutScheduler(InstantEngine(codec), InstantSandbox(), codec, cfg)
+    tools = Toolbox([PythonTool(InstantSandbox())])
+    form = FenceFormat().prepare(list(tools), codec.tokenizer, "mini")
+    return RolloutScheduler(InstantEngine(codec), tools, form, codec, cfg)
 
 
 def microseconds_a_turn(number: int, codec: TokenCodec) -> float:

@@ -34,6 +34,7 @@ from trl import GRPOTrainer
 
 from experiments.performance.figures import save
 from src.config import Config, DataConfig
+from src.formats.build import build_format
 from src.policy.loading import load_codec, load_model
 from src.problems import load_problems
 from src.rewards import Grader
@@ -43,6 +44,7 @@ from src.rollout.engines.transformers import TransformersEngine
 from src.run.console import console, progress
 from src.run.provenance import commit
 from src.sandbox import build_sandbox
+from src.tools import PythonTool, Toolbox
 from src.trainer import CIRTrainer, TrainingStep
 from src.trainer.curriculum import build_curriculum
 from src.trainer.grpo_settings import grpo_config
@@ -184,7 +186,10 @@ def measure(minibatches: int, rounds: int, seed: int) -> dict[str, Any]:
             engine = TransformersEngine(
                 load_model(cfg.model), codec, temperature=1.0, top_p=1.0, batch_size=cfg.engine.batch_size
             )
-            return Given(engine, sandbox, grader, codec, cfg.rollout, cfg.reward, cfg.model.prompt_style)
+            style = cfg.model.prompt_style
+            tools = Toolbox([PythonTool(sandbox)])
+            form = build_format(cfg.format, list(tools), codec.tokenizer, style)
+            return Given(engine, tools, form, grader, codec, cfg.rollout, cfg.reward, style)
 
         given = collector()
         given.made = roll_out(cfg, collector)
