@@ -260,34 +260,33 @@ def test_trls_own_synchronisation_is_still_not_enough(trainer: Any, model: PreTr
 
 @pytest.mark.parametrize("follow", [False, True])
 def test_sampling_stops_right_at_the_fence(trainer: Any, model: PreTrainedModel, follow: bool) -> None:
-    stopping = ExactRule(a_format(), CODEC)
+    rule = ExactRule(a_format(), CODEC)
     requests = [
-        Request(index, task.prompt_ids, 160, stopping.stop_condition(stopping.scanner()))
+        Request(index, task.prompt_ids, 160, rule.stop_condition(rule.scanner()))
         for index, task in enumerate(tasks(60))
     ]
     generations = sample(engine(trainer, follow=follow), requests)
     stopped = [g for g in generations if g.finish is Finish.STOP and g.token_ids[-1] not in CODEC.eos_ids]
     assert len(stopped) > 30
     for generation in generations:
-        cut = stopping.cut(stopping.scanner(), generation.token_ids)
+        boundary = rule.find(rule.scanner(), generation.token_ids)
         if generation in stopped:
-            assert cut is not None
-            assert cut.dropped in (0, 1)
-            assert cut.kept + cut.dropped == len(generation.token_ids)
+            assert boundary is not None
+            assert len(generation.token_ids) - boundary.kept in (0, 1)
         else:
-            assert cut is None
+            assert boundary is None
 
 
-def test_stop_strings_stop_where_the_watch_fires(trainer: Any, model: PreTrainedModel) -> None:
+def test_stop_strings_stop_where_the_condition_holds(trainer: Any, model: PreTrainedModel) -> None:
     """The policy is made to speak: its context already opens an output block behind a code block."""
-    stopping = StopStringRule(a_format(), CODEC)
+    rule = StopStringRule(a_format(), CODEC)
     said = CODEC.encode("```python\nprint(1)\n```\n``")
-    scanner = stopping.scanner()
-    assert stopping.cut(scanner, said) is None
-    request = Request(0, tasks(1)[0].prompt_ids + said, 30, stopping.stop_condition(scanner))
+    scanner = rule.scanner()
+    assert rule.find(scanner, said) is None
+    request = Request(0, tasks(1)[0].prompt_ids + said, 30, rule.stop_condition(scanner))
     (generation,) = sample(engine(trainer), [request])
-    cut = stopping.cut(scanner, generation.token_ids)
-    assert cut is None or cut.kept + cut.dropped == len(generation.token_ids)
+    boundary = rule.find(scanner, generation.token_ids)
+    assert boundary is None or boundary.kept in (len(generation.token_ids), len(generation.token_ids) - 1)
 
 
 def test_answers_are_those_of_transformers(
