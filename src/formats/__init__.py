@@ -1,4 +1,4 @@
-"""How calls of tools and their results look in text; one module a format (docs/formats.md)."""
+"""How calls of tools and their results look in text; one module a format (docs/extending.md)."""
 
 from src.formats.base import Format, Piece, RawCall, Scanner, Span
 from src.formats.fence import FenceFormat

@@ -93,8 +93,8 @@ class TokenCodec:
 
         What a program prints may spell a control token (``<|im_end|>``); it must stay text.
         """
-        ids: list[int] = self._plain.encode(text, add_special_tokens=False).ids
-        data = text.encode("utf-8", errors="replace")
+        data = text.encode("utf-8", errors="replace")  # a lone surrogate, as JSON may spell, has no bytes
+        ids: list[int] = self._plain.encode(data.decode(), add_special_tokens=False).ids
         if b"".join([self._bytes[index] for index in ids]) == data:
             return ids
         # A normaliser changed the text, or the tokenizer put in a leading space.

@@ -1,4 +1,4 @@
-"""What a policy can call. A tool of one's own is a class anywhere, named by ``_target_`` (docs/tools.md)."""
+"""What a policy can call. A tool of one's own: docs/extending.md."""
 
 from src.tools.base import Call, CallError, FunctionTool, Tool, Toolbox, ToolResult
 from src.tools.python import PythonTool

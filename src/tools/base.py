@@ -145,8 +145,9 @@ class Toolbox:
         return self._tools[call.tool].submit(call.arguments, trajectory=trajectory)
 
     def cancel(self, tool: str, result: Future[ToolResult]) -> None:
-        """The result of a call of ``tool`` is not wanted any more."""
-        self._tools[tool].cancel(result)
+        """The result of a call of ``tool`` is not wanted any more; a call that could not be made has one."""
+        if not result.done():
+            self._tools[tool].cancel(result)
 
     def end(self, trajectory: str) -> None:
         """Every tool forgets what calls of ``trajectory`` left behind."""

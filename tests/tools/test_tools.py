@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
@@ -9,9 +10,9 @@ import pytest
 
 from src.config.schema import ConfigError
 from src.sandbox import Status
-from src.tools import Call, CallError, PythonTool, Toolbox
+from src.tools import Call, CallError, PythonTool, Toolbox, ToolResult
 from src.tools.build import build_tools
-from tests.fakes import FakeSandbox
+from tests.fakes import BPE, FakeSandbox
 from tests.tools.examples import Calculator, Lookup
 
 
@@ -54,6 +55,17 @@ def test_what_a_tool_raises_is_what_the_policy_reads() -> None:
 def test_a_call_that_cannot_be_made(call: Call, says: str) -> None:
     with pytest.raises(CallError, match=says):
         Toolbox([Calculator()]).submit(call, trajectory="1")
+
+
+def test_a_call_that_could_not_be_made_needs_no_cancelling() -> None:
+    """A rollout that ends early cancels whatever is under way, the call of a tool that there is not, too."""
+    refused: Future[ToolResult] = Future()
+    refused.set_result(ToolResult(Status.ERROR, "", "CallError", 0.0))
+    Toolbox([Calculator()]).cancel("bash", refused)
+
+
+def test_a_lone_surrogate_becomes_text() -> None:
+    assert BPE.text(BPE.encode("x\ud800")) == "x?"
 
 
 def test_tools_are_made_from_their_settings(book: str) -> None:

@@ -8,10 +8,24 @@ from typing import Any
 from src import config as c
 from src.config.dotted import fault, is_dotted
 
+# Of src/rewards/terms.py, and what they add up to.
+_TERMS = ("correctness", "executability", "answered", "tool_cost", "overlong", "total")
+
 
 def faults(cfg: c.Config | c.EvaluationConfig, at: str) -> list[str]:
     """Return why tools, format, reward terms and, of a training, the rest that it names cannot be had."""
-    return [found for name, value in _named(cfg, at) if (found := fault(name, value))]
+    found = [one for name, value in _named(cfg, at) if (one := fault(name, value))]
+    found += [
+        f"{at}reward.terms.{name}: there is a term of that name; give it another"
+        for name in cfg.reward.terms
+        if name in _TERMS
+    ]
+    modes = cfg.evaluate.modes if isinstance(cfg, c.EvaluationConfig) else [cfg.rollout.mode]
+    if cfg.rollout.tools and modes != ["text"] and not any(cfg.tools.values()):
+        found.append(
+            f"{at}tools: there is none to call; name one, such as tools=python, or choose rollout=text"
+        )
+    return found
 
 
 def _named(cfg: c.Config | c.EvaluationConfig, at: str) -> Iterator[tuple[str, Any]]:
