@@ -35,6 +35,8 @@ from trl import GRPOTrainer
 from experiments.performance.figures import save
 from src.config import Config, DataConfig
 from src.formats.build import build_format
+from src.launch.checks.model_files import Notes
+from src.launch.checks.prompting import format_of
 from src.policy.loading import load_codec, load_model
 from src.problems import load_problems
 from src.rewards import Grader
@@ -188,7 +190,7 @@ def measure(minibatches: int, rounds: int, seed: int) -> dict[str, Any]:
             )
             style = cfg.model.prompt_style
             tools = Toolbox([PythonTool(sandbox)])
-            form = build_format(cfg.format, list(tools), codec.tokenizer, style)
+            form = build_format(format_of(cfg.format, Notes()), list(tools), codec.tokenizer, style)
             return Given(engine, tools, form, grader, codec, cfg.rollout, cfg.reward, style)
 
         given = collector()

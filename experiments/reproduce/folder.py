@@ -130,7 +130,8 @@ def _differences(asked: Config | EvaluationConfig, file: Path) -> list[str]:
         f"{name}={show(new)}: {file.parent} was made with {show(old)}; {remedy}"
         for name, (old, new) in provenance.changes(recorded, asdict(asked)).items()
         if not name.startswith(_MAY_CHANGE)
-        and (name, new) != ("model.prompt_style", "auto")  # a run settles it
+        and new != "auto"  # a run settles it
+        and not (name.startswith("format.") and asked.format["_target_"] == "auto")
     ]
 
 

@@ -44,7 +44,9 @@ class ModelConfig:
         "auto: as the policy was trained, else its chat template, else plain",
         choices=("auto", "mini", "plain", "chat", "chat_without_thinking"),
     )
-    force_prompt_style: bool = option(False, "ask the policy otherwise than it was trained to be")
+    force_prompt_style: bool = option(
+        False, "use the policy in another prompt style, or format, than it was trained in"
+    )
     max_positions: int | None = option(
         None, "in place of max_position_embeddings of its config.json; null: as that says", at_least=1
     )

@@ -16,9 +16,10 @@ def tools_option() -> Any:
     )
 
 
-def format_option() -> Any:
-    """The field of a configuration that has a format."""
+def format_option(target: str = "auto") -> Any:
+    """The field of a configuration that has a format; ``target`` is what is used by default."""
     return option(
-        {"_target_": "src.formats.FenceFormat"},
-        "how a call and its result look in text: the dotted path of a class in _target_, its settings beside",
+        {"_target_": target},
+        "how a call and its result look in text: the dotted path of a class in _target_, its settings "
+        "beside; auto: as the policy was trained, else fence",
     )

@@ -129,9 +129,12 @@ def differences(cfg: c.Config, run: Path) -> list[tuple[str, Any, Any]]:
     if not (run / CONFIG).is_file():
         return []
     now = asdict(cfg)
+    before = _recorded(run, str(cfg.trainer.resume), now)
+    if "auto" in (before["format"].get("_target_"), now["format"].get("_target_")):
+        before["format"] = now["format"]
     return [
         (name, old, new)
-        for name, (old, new) in changes(_recorded(run, str(cfg.trainer.resume), now), now).items()
+        for name, (old, new) in changes(before, now).items()
         if name not in _OF_THE_COMMAND and not _is_settled(name, old, new)
     ]
 

@@ -1,4 +1,4 @@
-"""How a policy is asked, settled before it is loaded: the style of its prompts, and how long they are.
+"""How a policy is prompted, settled before it is loaded: style and format of its prompts, and their lengths.
 
 Only its tokenizer and its config.json are needed for that.
 """
@@ -44,12 +44,12 @@ def settle(cfg: C) -> tuple[C, TokenCodec]:
         tokenizer.pad_token, tokenizer.eos_token, tokenizer.pad_token_id, tokenizer.eos_token_id
     )
     asking = prompting.known_asking(known, resume, mini=mini, template=tokenizer.chat_template is not None)
-    faults = prompting.faults(cfg.model, asking, "model.")
+    faults = prompting.faults(cfg.model, asking, "model.") + prompting.format_faults(cfg, known, "")
     if faults:
         raise ConfigError(*faults)
     model = prompting.extended(replace(cfg.model, prompt_style=prompting.style(cfg.model, asking)), known)
     refuse_too_long(model, cfg.rollout)
-    return replace(cfg, model=model), codec
+    return replace(cfg, model=model, format=prompting.format_of(cfg.format, known)), codec
 
 
 def _notes(cfg: ModelConfig, resume: str | None) -> Notes:
@@ -67,7 +67,7 @@ def _notes(cfg: ModelConfig, resume: str | None) -> Notes:
         _raise_exceptions_for_missing_entries=False,
         _raise_exceptions_for_connection_errors=False,
     )
-    return known if file is None else replace(known, prompt_style=read_notes(path, Path(file)).prompt_style)
+    return known if file is None else prompting.completed(known, read_notes(path, Path(file)))
 
 
 @dataclass(frozen=True)

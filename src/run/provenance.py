@@ -41,6 +41,7 @@ def settings(cfg: Config | EvaluationConfig) -> dict[str, Any]:
         "config_hash": config_hash(cfg),
         "model": cfg.model.path,
         "prompt_style": cfg.model.prompt_style,
+        "format": cfg.format,
         "benchmark": benchmark,
         **(_origin(cfg) if isinstance(cfg, EvaluationConfig) else {}),
         "shard": cfg.evaluate.shard,

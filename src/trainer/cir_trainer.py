@@ -202,7 +202,7 @@ class CIRTrainer(GRPOTrainer):
             write_json(written / CURRICULUM, self.step.curriculum.state())
             model = self._cfg.model  # config.json has the positions of a whole model, and an adapter has none
             positions = (model.max_positions, model.rope) if model.lora.rank else ()
-            write_notes(written, Notes(model.prompt_style, *positions))
+            write_notes(written, Notes(model.prompt_style, self._cfg.format, *positions))
             checkpoints.publish(written, folder, self.rollout_step, self._cfg.trainer.keep_checkpoints)
             shutil.rmtree(partial)
         self.accelerator.wait_for_everyone()

@@ -14,7 +14,7 @@ class WarmStartConfig:
     """``python -m src.warm_start``: the supervised start that makes the mini base policy."""
 
     output: str = option("experiments/mini_base", "folder of the policy")
-    format: dict[str, Any] = format_option()
+    format: dict[str, Any] = format_option("src.formats.FenceFormat")
     seed: int = seed_option(0, "of weights, solutions and their order")
     threads: int = option(0, "of torch; 0: its default", at_least=0)
     vocab_size: int = option(512, "tokens: 256 bytes, 2 special ones, merges", at_least=300)

@@ -61,7 +61,7 @@ def make_base(cfg: WarmStartConfig, run_dir: Path) -> dict[str, Any]:
     output = Path(cfg.output)
     model.save_pretrained(output)
     tokenizer.save_pretrained(output)
-    write_notes(output, Notes("mini"))
+    write_notes(output, Notes("mini", cfg.format))
     summary = {
         "settings": {
             **asdict(cfg),

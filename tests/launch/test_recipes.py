@@ -54,6 +54,8 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
 def needed(experiment: str, elsewhere: list[str]) -> list[str]:
     if experiment == "midi":  # its policy is made first
         return ["model.path=experiments/mini_base"]
+    if experiment == "mini_hermes":  # likewise
+        return ["model.force_prompt_style=true"]
     return elsewhere if experiment.startswith("cir_") else []
 
 

@@ -142,6 +142,8 @@ class TestStyle:
             ("{", "its cir.json is damaged"),
             ('{"a": 1}', "damaged"),
             ('{"prompt_style": "x"}', "none of mini,"),
+            ('{"format": {"call": "x"}}', "damaged"),
+            ('{"format": "hermes"}', "damaged"),
         ],
     )
     def test_damaged_notes(self, tmp_path: Path, content: str, says: str) -> None:
@@ -168,6 +170,84 @@ class TestStyle:
         cfg.model.prompt_style = "chat"
         (fault,) = check(cfg)
         assert f"was trained with plain (trainer.resume={tmp_path})" in fault
+
+
+FENCE = {"_target_": "src.formats.FenceFormat"}
+HERMES = {"_target_": "src.formats.HermesFormat"}
+TAGS = {"_target_": "src.formats.TagFormat", "call": ["<{name}>", "</{name}>"], "result": ["<r>", "</r>"]}
+
+
+class TestFormat:
+    """A policy that was trained to write its calls in one format is silently poor in another."""
+
+    def trained(self, chat: str, folder: Path, form: dict[str, Any] | None) -> str:
+        shutil.copytree(chat, folder)
+        write_notes(folder, Notes("chat", form))
+        return str(folder)
+
+    @pytest.mark.parametrize("form", [None, FENCE, HERMES, TAGS])
+    def test_auto_is_what_the_policy_was_trained_in_else_fence(
+        self, chat: str, tmp_path: Path, form: dict[str, Any] | None
+    ) -> None:
+        path = self.trained(chat, tmp_path / "policy", form)
+        for cfg in (evaluation(path), Config(model=ModelConfig(path))):
+            assert cfg.format == {"_target_": "auto"}
+            assert check(cfg) == []
+            assert settle(cfg)[0].format == (form or FENCE)
+
+    def test_another_is_refused_with_the_remedy(self, chat: str, tmp_path: Path) -> None:
+        path = self.trained(chat, tmp_path / "policy", TAGS)
+        for other in (FENCE, HERMES, TAGS | {"result": ["<s>", "</s>"]}):
+            cfg = replace(evaluation(path), format=other)
+            for faults in (check(cfg), check(Config(model=cfg.model, format=other))):
+                (fault,) = faults
+                assert f"model.path={path} was trained with format" in fault
+                assert (
+                    "leave format=auto, or use it so nevertheless by model.force_prompt_style=true" in fault
+                )
+            with pytest.raises(ConfigError, match="was trained with format"):
+                settle(cfg)
+            forced = replace(cfg, model=replace(cfg.model, force_prompt_style=True))
+            assert check(forced) == []
+            assert settle(forced)[0].format == other
+        assert check(replace(evaluation(path), format=TAGS)) == []
+
+    def test_of_a_users_own_nothing_is_imported_that_a_file_of_the_model_names(
+        self, chat: str, tmp_path: Path
+    ) -> None:
+        own = {"_target_": "os.system", "command": "true"}
+        path = self.trained(chat, tmp_path / "policy", own)
+        for refused in (check(evaluation(path)), check(Config(model=ModelConfig(path)))):
+            (fault,) = refused
+            assert "which is not of this project; give that format in the configuration" in fault
+        with pytest.raises(ConfigError, match="is not of this project"):
+            settle(evaluation(path))
+
+    def test_of_an_adapter_its_own_or_its_bases(self, chat: str, tmp_path: Path) -> None:
+        adapter = tmp_path / "adapter"
+        adapter.mkdir()
+        base = self.trained(chat, tmp_path / "base", HERMES)
+        (adapter / "adapter_config.json").write_text(json.dumps({"base_model_name_or_path": base}))
+        assert settle(evaluation(str(adapter)))[0].format == HERMES
+        write_notes(adapter, Notes(format=FENCE))
+        assert settle(evaluation(str(adapter)))[0].format == FENCE
+
+    def test_a_resumed_run_keeps_its_own(self, chat: str, tmp_path: Path) -> None:
+        path = self.trained(chat, tmp_path / "policy", FENCE)
+        checkpoint = tmp_path / "run" / "checkpoints" / "step-1"
+        checkpoint.mkdir(parents=True)
+        (checkpoint / MARK).write_text('{"step": 1, "files": {}}')
+        recorded = Config(
+            model=ModelConfig(path, prompt_style="chat", force_prompt_style=True), format=HERMES
+        )
+        (tmp_path / "run" / "config.json").write_text(json.dumps(asdict(recorded)))
+        cfg = Config(model=ModelConfig(path, force_prompt_style=True))
+        cfg.trainer.resume = str(tmp_path / "run")
+        assert check(cfg) == []
+        assert settle(cfg)[0].format == HERMES
+        faults = check(replace(cfg, format=TAGS))
+        assert [fault.split("=")[0] for fault in faults] == ["format._target_", "format.call", "format.result"]
+        assert all("the run that is resumed has" in fault for fault in faults)
 
 
 def small(model: ModelConfig) -> Config:
@@ -211,11 +291,11 @@ def test_a_checkpoint_alone_is_asked_as_in_its_training(
     assert {one.prompt_style for one in iter_records(tmp_path / "run" / "trajectories.jsonl")} == {"chat"}
 
     paths = [tmp_path / "run" / "checkpoints" / "step-1"]
-    assert notes_of(str(paths[0]), None) == (Notes("chat", 600) if rank else Notes("chat"))
+    assert notes_of(str(paths[0]), None) == (Notes("chat", FENCE, 600) if rank else Notes("chat", FENCE))
     if rank:
         paths.append(tmp_path / "merged")
         merge_adapter(paths[0], paths[1])
-        assert notes_of(str(paths[1]), None) == Notes("chat")
+        assert notes_of(str(paths[1]), None) == Notes("chat", FENCE)
     for path in paths:
         asked.clear()
         again = EvaluationConfig(

@@ -7,6 +7,7 @@ from typing import Any
 
 from src import config as c
 from src.config.dotted import fault, is_dotted
+from src.launch.checks.prompting import AUTO
 
 # Of src/rewards/terms.py, and what they add up to.
 _TERMS = ("correctness", "executability", "answered", "tool_cost", "overlong", "total")
@@ -32,7 +33,8 @@ def _named(cfg: c.Config | c.EvaluationConfig, at: str) -> Iterator[tuple[str, A
     for key, tool in cfg.tools.items():
         if tool is not None:
             yield f"{at}tools.{key}._target_", _target(tool)
-    yield f"{at}format._target_", _target(cfg.format)
+    if _target(cfg.format) != AUTO:
+        yield f"{at}format._target_", _target(cfg.format)
     for key, term in cfg.reward.terms.items():
         yield f"{at}reward.terms.{key}._target_", _target(term)
     if isinstance(cfg, c.Config):

@@ -1,7 +1,8 @@
 """What the files of a model say, read as JSON: transformers is not imported, and nothing downloaded.
 
 Beside the ``config.json`` of every policy that the project writes lies a ``cir.json``: how the policy was
-asked while it was trained, and of an adapter also the positions of its base, whose ``config.json`` it lacks.
+prompted while it was trained and how it wrote its calls, and of an adapter also the positions of its base,
+whose ``config.json`` it lacks.
 """
 
 from __future__ import annotations
@@ -26,12 +27,14 @@ class Notes:
     """What is known of a policy beside its ``config.json``; None: nothing.
 
     Attributes:
-        prompt_style: how it was asked while it was trained.
+        prompt_style: how it was prompted while it was trained.
+        format: the group ``format`` with which it was trained.
         max_positions: of an adapter: ``model.max_positions`` of its base.
         rope: of an adapter: ``model.rope`` of its base.
     """
 
     prompt_style: str | None = None
+    format: dict[str, Any] | None = None
     max_positions: int | None = None
     rope: dict[str, Any] | None = None
 
@@ -53,7 +56,9 @@ def read_notes(path: str, file: Path | None) -> Notes:
         return Notes()
     try:
         notes = Notes(**json.loads(file.read_text()))
-    except (ValueError, TypeError):
+        if notes.format is not None and not isinstance(notes.format["_target_"], str):
+            raise TypeError
+    except (ValueError, TypeError, KeyError):
         raise ConfigError(f"model.path={path}: its {NOTES} is damaged; take another checkpoint") from None
     if notes.prompt_style not in (*STYLES, None):
         raise ConfigError(
@@ -124,16 +129,16 @@ def find(path: str, name: str, revision: str | None) -> Path | None:
     return Path(found) if isinstance(found, str) else None
 
 
-def resumed_model(resume: str | None) -> Mapping[str, Any] | None:
-    """Return the group ``model``, settled, of the run that ``trainer.resume`` names; None: there is none."""
+def resumed_config(resume: str | None) -> Mapping[str, Any] | None:
+    """Return the settled configuration of the run that ``trainer.resume`` names; None: there is none."""
     if resume is None:
         return None
     try:
         run = checkpoints.resolve(Path(resume).expanduser()).parent.parent
-        model: dict[str, Any] = json.loads((run / "config.json").read_text())["model"]
-    except (checkpoints.CheckpointError, OSError, ValueError, KeyError, TypeError):
+        config: dict[str, Any] = json.loads((run / "config.json").read_text())
+    except (checkpoints.CheckpointError, OSError, ValueError):
         return None  # said elsewhere
-    return model
+    return config if isinstance(config.get("model"), dict) else None
 
 
 def _json(file: Path) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from typing import Any
 from src import config as c
 from src.config.paths import ROOT
 from src.config.schema import ConfigError, show
-from src.launch.checks.model_files import resumed_model
+from src.launch.checks.model_files import resumed_config
 from src.launch.checks.problems import nearby
 
 ADAPTER = "adapter_config.json"
@@ -138,10 +138,10 @@ def _adapter(cfg: c.Config, at: str) -> list[str]:
 
 def _resumed(resume: str | None) -> dict[str, Any] | None:
     """Return ``model.lora`` of the run that is resumed, if any."""
-    earlier = resumed_model(resume)
+    earlier = resumed_config(resume)
     if earlier is None:
         return None
-    lora: dict[str, Any] = asdict(c.LoRAConfig()) | earlier.get("lora", {})
+    lora: dict[str, Any] = asdict(c.LoRAConfig()) | earlier["model"].get("lora", {})
     return lora
 
 

@@ -1,16 +1,22 @@
-"""Whether a policy is asked as it was trained to be, and about what fits into its positions."""
+"""Whether a policy is prompted, and calls, as it was trained to, and about what fits into its positions."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 from src import config as c
+from src.config.schema import show
 from src.launch.checks.model_files import CONFIG as MODEL_CONFIG
-from src.launch.checks.model_files import NOTES, Notes, find, has_template, is_mini, notes_of, resumed_model
+from src.launch.checks.model_files import NOTES, Notes, find, has_template, is_mini, notes_of, resumed_config
 from src.launch.checks.policy import base_of
 from src.launch.checks.positions import faults as positions_faults
 
 AUTO = "auto"
+_TARGET = "_target_"
+_FENCE = {_TARGET: "src.formats.FenceFormat"}
+_OURS = "src.formats."
 
 
 @dataclass(frozen=True)
@@ -30,17 +36,26 @@ class Asking:
 
 def notes(cfg: c.ModelConfig, resume: str | None = None) -> Notes:
     """Return what is known of the policy: of the run that is resumed, its folder, or its adapter's base."""
-    earlier = resumed_model(resume)
+    earlier = resumed_config(resume)
     if earlier is not None:
+        model, form = earlier["model"], earlier.get("format") or _FENCE  # before there were formats
         return Notes(
-            None if earlier.get("prompt_style") == AUTO else earlier.get("prompt_style"),
-            earlier.get("max_positions"),
-            earlier.get("rope"),
+            None if model.get("prompt_style") == AUTO else model.get("prompt_style"),
+            form if form.get(_TARGET) != AUTO else None,
+            model.get("max_positions"),
+            model.get("rope"),
         )
     own, base = notes_of(cfg.path, cfg.revision), base_of(cfg.path)
-    if base is None or own.prompt_style is not None:
-        return own
-    return replace(own, prompt_style=notes_of(base.path, base.revision).prompt_style)
+    return own if base is None else completed(own, notes_of(base.path, base.revision))
+
+
+def completed(own: Notes, base: Notes) -> Notes:
+    """Return ``own`` with what of an adapter's training its base alone knows."""
+    return replace(
+        own,
+        prompt_style=base.prompt_style if own.prompt_style is None else own.prompt_style,
+        format=base.format if own.format is None else own.format,
+    )
 
 
 def extended(cfg: c.ModelConfig, known: Notes) -> c.ModelConfig:
@@ -79,6 +94,30 @@ def style(cfg: c.ModelConfig, known: Asking) -> str:
     return known.trained or ("chat" if known.template else "plain")
 
 
+def format_of(chosen: Mapping[str, Any], known: Notes) -> dict[str, Any]:
+    """Return the group ``format`` that is meant: the chosen one, else the trained one, else ``fence``."""
+    return dict(chosen) if chosen.get(_TARGET) != AUTO else dict(known.format or _FENCE)
+
+
+def format_faults(cfg: c.Config | c.EvaluationConfig, known: Notes, at: str) -> list[str]:
+    """Return why the policy cannot be used in the format of ``cfg``; ``at`` is the prefix of dotted names."""
+    trained, name = known.format, f"{at}format"
+    if trained is None or (isinstance(cfg, c.Config) and cfg.trainer.resume is not None):
+        return []  # of a resumed run src/launch/resumption.py compares it
+    policy = f"{at}model.path={cfg.model.path} was trained with format {show(trained)} ({NOTES})"
+    if cfg.format.get(_TARGET) == AUTO:
+        if trained[_TARGET].startswith(_OURS):
+            return []
+        # a file that was downloaded must not say what is imported here
+        return [f"{name}=auto: {policy}, which is not of this project; give that {name} in the configuration"]
+    if cfg.format == trained or cfg.model.force_prompt_style:
+        return []
+    return [
+        f"{name}={show(cfg.format)}: {policy}, and would read prompts and write calls that it never saw; "
+        f"leave {name}=auto, or use it so nevertheless by {at}model.force_prompt_style=true"
+    ]
+
+
 def faults(cfg: c.ModelConfig, known: Asking | None, at: str) -> list[str]:
     """Return why the policy cannot be asked in the style of ``cfg``; ``at`` is its dotted name."""
     if known is None:
@@ -110,4 +149,4 @@ def run(cfg: c.Config | c.EvaluationConfig, resume: str | None, at: str) -> list
     """Return what the policy's files, where they are on this machine, have against a run or an evaluation."""
     known = notes(cfg.model, resume)
     found = faults(cfg.model, asking(cfg.model, known, resume), f"{at}model.")
-    return found + positions_faults(cfg, extended(cfg.model, known), at)
+    return found + format_faults(cfg, known, at) + positions_faults(cfg, extended(cfg.model, known), at)
