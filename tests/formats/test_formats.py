@@ -20,6 +20,7 @@ from src.rollout.boundary_rule import build_boundary_rule
 from src.tools import Call, CallError, PythonTool, Toolbox
 from tests import chat_model
 from tests.fakes import BPE, BYTES, FORMATS, a_format
+from tests.tokenizers import coarse, qwen_like
 from tests.tools.examples import Calculator, Lookup
 
 NAMES = sorted(FORMATS)
@@ -43,6 +44,8 @@ MARKUP = [
 TEXTS = st.lists(st.sampled_from(MARKUP), max_size=24).map("".join)
 CUTS = st.lists(st.integers(0, 10_000), max_size=40)
 FORMAT = st.sampled_from(NAMES)
+CODECS = {"bytes": lambda: BYTES, "bpe": lambda: BPE, "coarse": coarse, "qwen_like": qwen_like}
+CODEC = st.sampled_from(sorted(CODECS))
 
 
 def pieces(data: bytes, cuts: list[int]) -> list[bytes]:
@@ -84,16 +87,16 @@ BODIES = st.text(st.characters(codec="utf-8", exclude_categories=["Cs"]), min_si
 
 
 @settings(max_examples=200, deadline=None)
-@given(FORMAT, BODIES, st.sampled_from([BYTES, BPE]))
-def test_what_is_written_is_found_and_read_again(name: str, body: str, codec: object) -> None:
-    form = ALL[name]
+@given(FORMAT, BODIES, CODEC)
+def test_what_is_written_is_found_and_read_again(name: str, body: str, chosen: str) -> None:
+    form, codec = ALL[name], CODECS[chosen]()
     call = Call("python", {"code": body})
     try:
         text = form.write(call)
     except ValueError:
         assert any(tag in body for tag in form.markup)
         return
-    boundary = find_boundary(form.scanner(), BPE.encode(f"so\n{text} and more"), BPE)
+    boundary = find_boundary(form.scanner(), codec.encode(f"so\n{text} and more"), codec)
     assert boundary is not None
     read = form.parse(boundary.call)
     assert read.tool == "python"
@@ -133,12 +136,13 @@ def test_a_result_is_one_result_whatever_a_tool_prints(name: str, printed: str, 
 
 
 @settings(max_examples=300, deadline=None)
-@given(FORMAT, TEXTS, st.sampled_from([BYTES, BPE]), st.sampled_from(["exact", "stop_string"]))
+@given(FORMAT, TEXTS, CODEC, st.sampled_from(["exact", "stop_string"]))
 def test_an_engine_that_asks_at_its_stops_only_misses_no_boundary(
-    name: str, text: str, codec: object, boundary: str
+    name: str, text: str, chosen: str, boundary: str
 ) -> None:
-    rule = build_boundary_rule(boundary, ALL[name], BPE)
-    ids = [token for token in BPE.encode(text) if token not in BPE.eos_ids]
+    codec = CODECS[chosen]()
+    rule = build_boundary_rule(boundary, ALL[name], codec)
+    ids = codec.encode(text)
     stop = rule.stop_condition(rule.scanner())
     assert stop is not None
     fired = next((at for at, token in enumerate(ids) if stop(token)), None)
@@ -147,7 +151,7 @@ def test_an_engine_that_asks_at_its_stops_only_misses_no_boundary(
     if fired is None or found is None:
         return
     assert fired in (found.kept, found.kept - 1)
-    seen = b"".join(map(BPE.bytes_of, ids[: fired + 1])).decode(errors="replace")
+    seen = b"".join(map(codec.bytes_of, ids[: fired + 1])).decode(errors="replace")
     assert ids[fired] in stop.stop_ids or any(string in seen for string in stop.stop_strings)
 
 

@@ -1,27 +1,17 @@
-"""What always holds of a trajectory (docs/design.md, Invariants), with scripted policies.
-
-Layout of the sequences below; P is the policy's (mask 1), s the sandbox's (mask 0)::
-
-    prompt | PPPPPPPPPPPPPPPPPP ss ssssssssssssss PPPPPPPPPP E
-           | text ```python...  |  feedback       text       end of text
-                    ^ code      ^ injected part of a closing token that carried text beyond the fence
-"""
+"""Budgets, stop reasons and limits of a trajectory, with scripted policies."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 
 import pytest
-from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from src.config import RolloutConfig
-from src.formats.fence_grammar import fence_spans
 from src.policy.codec import TokenCodec
-from src.rewards.answers import extract_answer
 from src.rollout.trajectory import Author, StopReason, Task, Trajectory
 from src.sandbox import ExecutionResult, Status
-from tests.fakes import BPE, BYTES, FakeSandbox, ScriptedEngine, printed, problem, rollout_scheduler
+from tests.fakes import BPE, BYTES, FakeSandbox, ScriptedEngine, problem, rollout_scheduler
 
 CONFIG = RolloutConfig(max_tokens=400)
 CODE = "```python\nprint(6*7)\n```"
@@ -30,7 +20,6 @@ FRAGMENTS = st.sampled_from(
     ["```python\n", "```py\n", "```output\n", "```", "```\n\n", "``", "\n", "1", "print('```')\n", "\u4e2d",
      "\\boxed{7}", "\n```\n", "\n```x", ")\n```", "<|end|>"]
 )  # fmt: skip
-TURNS = st.lists(FRAGMENTS, min_size=1, max_size=24).map("".join)
 
 
 def script(text: str, codec: TokenCodec, chunks: list[int]) -> list[int]:
@@ -71,84 +60,6 @@ def one(text: str, cfg: RolloutConfig = CONFIG, **options: object) -> Trajectory
 
 def shape(trajectory: Trajectory) -> list[tuple[str, str]]:
     return [(str(segment.author), segment.text) for segment in trajectory.segments]
-
-
-@settings(max_examples=300, deadline=None)
-@given(
-    st.lists(st.tuples(TURNS, st.lists(st.integers(0, 8), max_size=7)), min_size=1, max_size=4),
-    st.sampled_from([BYTES, BPE]),
-    st.sampled_from(["continue", "stop", "notice"]),
-    st.integers(0, 3),
-    st.integers(1, 120),
-    st.sampled_from(["42", "", "```\n```python\nx", "<|end|>", "\\boxed{1}", "a" * 900]),
-    st.integers(0, 4),
-    st.booleans(),
-)
-def test_invariants(
-    turns: list[tuple[str, list[int]]],
-    codec: TokenCodec,
-    over_budget: str,
-    budget: int,
-    max_tokens: int,
-    prints: str,
-    overrun: int,
-    streaming: bool,
-) -> None:
-    scripts = [script(text, codec, chunks) for text, chunks in turns]
-    cfg = replace(CONFIG, over_budget=over_budget, max_tokens=max_tokens, feedback_chars=40)
-    sandbox = FakeSandbox(printed(prints))
-    trajectories, engine = run(
-        scripts, codec, cfg, budget=budget, sandbox=sandbox, overrun=overrun, streaming=streaming,
-        per_poll=2, logprobs=True,
-    )  # fmt: skip
-    for index, trajectory in enumerate(trajectories):
-        ids, mask, logprobs = trajectory.completion_ids, trajectory.mask, trajectory.logprobs
-        exchanges = [(context, g) for request, context, g in engine.log if request.id == index]
-        # 1. Token identity: every context that the engine saw is a prefix of prompt + completion.
-        whole = trajectory.task.prompt_ids + ids
-        for context, _ in exchanges:
-            assert whole[: len(context)] == context
-        # 2. Mask: 1 exactly at the sampled tokens that survive, each with its own logprob.
-        assert logprobs is not None
-        assert len(ids) == len(mask) == len(logprobs)
-        expected = [0] * len(ids)
-        dropped = 0
-        for number, (context, generation) in enumerate(exchanges):
-            at = len(context) - len(trajectory.task.prompt_ids)
-            end = (
-                len(exchanges[number + 1][0]) - len(trajectory.task.prompt_ids)
-                if number + 1 < len(exchanges)
-                else len(ids)
-            )
-            kept = 0
-            while kept < len(generation.token_ids) and at + kept < end and mask[at + kept]:
-                assert ids[at + kept] == generation.token_ids[kept]
-                assert logprobs[at + kept] == generation.logprobs[kept]  # type: ignore[index]
-                expected[at + kept] = 1
-                kept += 1
-            dropped += len(generation.token_ids) - kept
-        assert mask == expected
-        assert [value for value, sampled in zip(logprobs, mask, strict=True) if not sampled] == [
-            0.0
-        ] * mask.count(0)
-        assert dropped == trajectory.dropped_tokens
-        # 3. Boundary: what ran is the text between the fences of the segments before each feedback.
-        assert len(ids) <= max_tokens
-        # 4. Budget, and one feedback for each execution (the last may be cut by the token limit).
-        assert len(trajectory.executions) <= budget
-        cut = trajectory.stop_reason is StopReason.LENGTH and not mask[-1]
-        said = [s.text for s in trajectory.segments if s.author is Author.TOOL]
-        whole_feedback = [text for text in (said[:-1] if cut else said) if "```output" in text]
-        notices = sum("budget" in text for text in whole_feedback)
-        assert notices <= (over_budget == "notice")
-        assert len(trajectory.executions) - (len(whole_feedback) - notices) in ((0, 1) if cut else (0,))
-        # 5. Fence safety: outside the injected head, a whole sandbox segment is one output block.
-        for text in whole_feedback:
-            block = text[text.index("```output") :]
-            assert fence_spans(block) == [(0, len(block) - 1, "result")]
-        # 6. The program printed \boxed{1}; the policy only ever wrote \boxed{7}.
-        assert extract_answer(trajectory.policy_texts) in (None, "7")
-        assert trajectory.stop_reason is not None
 
 
 @pytest.mark.parametrize("codec", [BYTES, BPE], ids=["bytes", "bpe"])
