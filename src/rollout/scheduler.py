@@ -245,11 +245,11 @@ class RolloutScheduler:
             live.noticed = True
             return self._append_observation(index, live, observation(SPENT, boundary, self._format))
         assert self._tools is not None
+        call = Call(boundary.call.tool or "", {"text": boundary.call.body})
         try:
             call = self._format.parse(boundary.call)
             future = self._tools.submit(call, trajectory=live.name)
         except CallError as error:
-            call = Call(boundary.call.tool or "", {"text": boundary.call.body})
             future = Future()
             future.set_result(ToolResult(Status.ERROR, "", f"CallError: {error}", 0.0))
         live.running = (call.tool, future)

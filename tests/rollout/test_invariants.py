@@ -25,7 +25,8 @@ from src.policy.codec import TokenCodec
 from src.rewards.answers import extract_answer
 from src.rollout.scheduler import RolloutScheduler
 from src.rollout.trajectory import Author, StopReason, Task, Trajectory
-from src.tools import Call, PythonTool, Toolbox
+from src.sandbox import Status
+from src.tools import Call, CallError, PythonTool, Toolbox
 from tests.fakes import BPE, BYTES, FORMATS, FakeSandbox, ScriptedEngine, printed, problem
 from tests.rollout.test_scheduler import script
 from tests.tokenizers import coarse, qwen_like
@@ -225,10 +226,11 @@ def check_calls(trajectory: Trajectory, told: list[Observation], form: Format, o
         end = scanner.feed(written)
         assert end is not None
         assert written[end:] in (b"", b"\n")
-        if str(execution.result.error).startswith("CallError"):
-            assert execution.call.arguments == {"text": scanner.call.body}
-        else:
+        try:
             assert form.parse(scanner.call) == execution.call
+        except CallError:
+            assert execution.call.arguments == {"text": scanner.call.body}
+            assert execution.result.status is Status.ERROR
 
 
 def check_results(told: list[Observation], form: Format, codec: TokenCodec) -> None:
