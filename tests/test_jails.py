@@ -64,7 +64,7 @@ def test_continuous_integration_accepts_none_missing(tmp_path: Path) -> None:
     assert re.search(rf"--require-jails: bubblewrap does not work: {MISSING}", said), said
     runs = (ROOT / ".ci/run").read_text().splitlines()
     for target in ("test", "test-long"):
-        (line,) = [line for line in runs if re.match(rf"make {target}(?![\w-])", line)]
+        (line,) = [line for line in runs if re.match(rf"timed make {target}(?![\w-])", line)]
         assert "ARGS=--require-jails" in line
 
 
