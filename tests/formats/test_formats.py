@@ -54,9 +54,18 @@ def pieces(data: bytes, cuts: list[int]) -> list[bytes]:
 
 
 def first_call(form: Format, text: str, cuts: list[int]) -> int | None:
-    """Offset in bytes just past the first call, as a scanner finds it."""
+    """Offset in bytes just past the first call, as a scanner finds it, whatever the pieces are."""
+    data = text.encode()
+    at_once, in_pieces, singly = (
+        scan(form, arriving) for arriving in ([data], pieces(data, cuts), [bytes([byte]) for byte in data])
+    )
+    assert at_once == in_pieces == singly
+    return at_once
+
+
+def scan(form: Format, arriving: list[bytes]) -> int | None:
     scanner, at = form.scanner(), 0
-    for piece in pieces(text.encode(), cuts):
+    for piece in arriving:
         end = scanner.copy().feed(piece)  # a copy is independent ...
         assert end == scanner.feed(piece)
         if end is not None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import pairwise
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from src.formats.fence_grammar import fence_spans
@@ -18,7 +18,8 @@ FRAGMENTS = st.sampled_from(
      "print('```')", "\u00e9\u4e2d", "\\boxed{1}", "python", "````python\n", "```Python \n", "```js\n"]
 )  # fmt: skip
 FENCE = a_format()
-TEXTS = st.lists(FRAGMENTS, max_size=30).map("".join)
+PARTS = st.lists(FRAGMENTS, max_size=30)
+TEXTS = PARTS.map("".join)
 
 
 def pieces(text: str, cuts: list[int]) -> list[bytes]:
@@ -40,16 +41,21 @@ def reference(text: str) -> tuple[str, int] | None:
     return None
 
 
-@given(TEXTS, st.lists(st.integers(0, 10_000), max_size=60))
-def test_scanner_agrees_with_whole_text_matching_however_the_bytes_arrive(text: str, cuts: list[int]) -> None:
-    scanner, at, found = FENCE.scanner(), 0, None
-    for piece in pieces(text, cuts):
-        end = scanner.feed(piece)
-        if end is not None:
-            found = (scanner.call.body, at + end)
-            break
-        at += len(piece)
-    assert found == reference(text)
+@settings(max_examples=500)
+@given(PARTS, st.lists(st.integers(0, 10_000), max_size=60))
+def test_scanner_agrees_with_whole_text_matching_however_the_bytes_arrive(
+    parts: list[str], cuts: list[int]
+) -> None:
+    text = "".join(parts)
+    for arriving in (pieces(text, cuts), [part.encode() for part in parts], pieces(text, list(range(999)))):
+        scanner, at, found = FENCE.scanner(), 0, None
+        for piece in arriving:
+            end = scanner.feed(piece)
+            if end is not None:
+                found = (scanner.call.body, at + end)
+                break
+            at += len(piece)
+        assert found == reference(text)
 
 
 @given(TEXTS)
