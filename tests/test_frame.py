@@ -270,9 +270,9 @@ class TestDesign:
         callers = [
             str(path.relative_to(ROOT / "src"))
             for path in modules("src")
-            if "src.problems.prompts.build_prompt" in imported(path)
+            if "src.problems.prompt_text.build_prompt" in imported(path)
         ]
-        assert callers == ["policy/prompts.py", "warm_start/corpus.py"]
+        assert callers == ["policy/prompt_encoder.py", "warm_start/corpus.py"]
 
 
 # Stands for python3.11: makes a folder like a virtual environment, whose python notes each call of pip.

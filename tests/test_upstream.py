@@ -256,7 +256,7 @@ class TestLoss:
 
 
 class TestFiles:
-    @used_by("src/policy/prompting.py")
+    @used_by("src/policy/settle.py")
     def test_a_file_that_cannot_be_had_is_none(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         """If it is asked for so: not in a folder, not on the hub, or the hub is out of reach."""
         monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)

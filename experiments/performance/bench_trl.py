@@ -36,7 +36,7 @@ from experiments.performance.figures import save
 from src.config import Config, DataConfig
 from src.formats.build import build_format
 from src.launch.checks.model_files import Notes
-from src.launch.checks.prompting import format_of
+from src.launch.checks.style_and_format import format_of
 from src.policy.loading import load_codec, load_model
 from src.problems import load_problems
 from src.rewards import Grader

@@ -16,7 +16,7 @@ from src.estimate.hours import count_hours
 from src.estimate.machine import find_machine
 from src.estimate.memory import Estimator
 from src.estimate.report import Estimate, show_estimate
-from src.launch.checks import prompting
+from src.launch.checks import style_and_format
 from src.run.console import console
 from src.run.processes import rank
 from src.run.records import write_json
@@ -32,8 +32,8 @@ def estimate(cfg: Config) -> Estimate:
         ConfigError: the model's config.json cannot be had, trajectories do not fit into its positions, or
             batches cannot be shared out over the GPUs.
     """
-    known = prompting.notes(cfg.model, cfg.trainer.resume)
-    cfg = replace(cfg, model=prompting.extended(cfg.model, known))
+    known = style_and_format.notes(cfg.model, cfg.trainer.resume)
+    cfg = replace(cfg, model=style_and_format.extended(cfg.model, known))
     machine = find_machine(cfg.hardware, cfg.trainer.autocast or cfg.model.dtype)
     if not splits_evenly(cfg, machine.gpus):
         raise ConfigError(

@@ -36,9 +36,9 @@ _MAY_CHANGE = (
     *("sandbox.start_seconds", "sandbox.deadline_seconds"),
     *("sandbox.docker.", "sandbox.ray.", "sandbox.sandbox_fusion."),
 )
-# What a run settles of its policy, where these leave it open: see src/policy/prompting.py.
+# What a run settles of its policy, where these leave it open: see src/policy/settle.py.
 _OPEN = {"model.prompt_style": "auto", "model.max_positions": None, "model.rope": None}
-# By src/launch/checks/policy.py and src/launch/checks/prompting.py.
+# By src/launch/checks/policy.py and src/launch/checks/style_and_format.py.
 _SAID_ELSEWHERE = ("model.lora.rank", "model.lora.alpha", "model.lora.targets", "model.prompt_style")
 
 

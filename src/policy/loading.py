@@ -19,7 +19,7 @@ from transformers import (
 )
 
 from src.config import ModelConfig
-from src.launch.checks import prompting
+from src.launch.checks import style_and_format
 from src.launch.checks.model_files import Notes, write_notes
 from src.launch.checks.policy import base_of
 from src.policy.adapters import add_adapter
@@ -74,9 +74,9 @@ def write_merged(cfg: ModelConfig, folder: Path, dtype: torch.dtype | str = "aut
         folder: where to.
         dtype: of the merged weights; ``auto``: the base's.
     """
-    known = prompting.notes(cfg)
-    asking = prompting.asking(cfg, known, None)
-    model = PeftModel.from_pretrained(_load(prompting.extended(cfg, known), dtype), cfg.path)
+    known = style_and_format.notes(cfg)
+    asking = style_and_format.asking(cfg, known, None)
+    model = PeftModel.from_pretrained(_load(style_and_format.extended(cfg, known), dtype), cfg.path)
     model.merge_and_unload().save_pretrained(folder)
     _load_tokenizer(cfg.path, None).save_pretrained(folder)
     write_notes(folder, Notes(asking.trained if asking else known.prompt_style, known.format))

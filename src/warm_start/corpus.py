@@ -13,7 +13,7 @@ from src.config import LEVELS, SUBJECTS
 from src.formats.base import Format
 from src.problems.mini.family import stream
 from src.problems.mini.solutions import Habits, Segment, write_solution
-from src.problems.prompts import build_prompt
+from src.problems.prompt_text import build_prompt
 from src.tools.base import Call
 from src.warm_start.config import WarmStartConfig
 

@@ -20,7 +20,7 @@ from src.rollout.collector import Collector, PromptError
 from src.rollout.engines import EngineError
 from src.run.records import RecordWriter
 from src.sandbox import ExecutionResult, SandboxError, Status
-from tests.fakes import BPE, FakeSandbox, ScriptedEngine, problem, rollout_collector
+from tests.fakes import BPE, FakeSandbox, ScriptedEngine, environment, problem
 from tests.rollout.test_scheduler import script
 from tests.rollout.test_streaming import Failing, echo
 
@@ -49,12 +49,9 @@ def engine(kind: type[ScriptedEngine] = ScriptedEngine, number: int = 20) -> Scr
 
 
 def collector(path: Path | None, **parts: Any) -> Collector:
-    given: dict[str, Any] = {
-        "engine": engine(), "sandbox": FakeSandbox(echo), "grader": SlowGrader(), "codec": BPE,
-        "rollout": CONFIG, "reward": RewardConfig(), "prompt_style": "mini",
-        "writer": RecordWriter(path) if path else None,
-    }  # fmt: skip
-    return rollout_collector(**(given | parts))
+    sampler = parts.pop("engine", None) or engine()
+    given: dict[str, Any] = {"sandbox": FakeSandbox(echo), "grader": SlowGrader(), "rollout": CONFIG}
+    return Collector(sampler, environment(**(given | parts)), RecordWriter(path) if path else None)
 
 
 def collect(one: Collector, asked: list[tuple[Problem, int]] = ASKED) -> Any:

@@ -12,7 +12,7 @@ from src.config import DataConfig
 from src.formats.base import RawCall
 from src.problems import load_problems
 from src.problems.mini.solutions import Segment
-from src.problems.prompts import MODES
+from src.problems.prompt_text import MODES
 from src.rollout.boundary import Boundary
 from src.rollout.observation import message, observation
 from src.sandbox import ExecutionResult, Status

@@ -9,16 +9,13 @@ from functools import partial
 import torch
 from rich.progress import Progress
 
-from src.config import EvaluateConfig, RewardConfig, RolloutConfig
+from src.config import EvaluateConfig
 from src.experiment.evaluation.results import Results
-from src.formats.base import Format
-from src.policy.codec import TokenCodec
 from src.problems import Problem
-from src.rewards import Grader
 from src.rollout.collector import Collector
 from src.rollout.engines import Engine
+from src.rollout.environment import Environment
 from src.run.records import RecordWriter
-from src.tools.base import Toolbox
 
 
 @dataclass(frozen=True)
@@ -29,26 +26,14 @@ class Evaluator:
 
     Attributes:
         engine: samples tokens, as ``cfg`` says.
-        tools: that can be called, except in mode ``text``.
-        form: how calls and results look.
-        grader: compares answers.
-        codec: of the policy.
-        rollout: limits of a trajectory.
-        reward: reward terms, for the records.
-        prompt_style: how problems are put.
+        environment: in which it acts; without its tools in mode ``text``.
         cfg: k, budget and seed.
         writer: of the records.
         bar: shows how far it is; None: nothing does.
     """
 
     engine: Engine
-    tools: Toolbox
-    form: Format
-    grader: Grader
-    codec: TokenCodec
-    rollout: RolloutConfig
-    reward: RewardConfig
-    prompt_style: str
+    environment: Environment
     cfg: EvaluateConfig
     writer: RecordWriter
     bar: Progress | None = None
@@ -81,18 +66,8 @@ class Evaluator:
             The results, and the metrics of engine and tools.
         """
         results = Results() if results is None else results
-        rollout = replace(self.rollout, tools=mode != "text")
-        collector = Collector(
-            self.engine,
-            self.tools,
-            self.form,
-            self.grader,
-            self.codec,
-            rollout,
-            self.reward,
-            self.prompt_style,
-            self.writer,
-        )
+        rollout = replace(self.environment.rollout, tools=mode != "text")
+        collector = Collector(self.engine, replace(self.environment, rollout=rollout), self.writer)
         asked = [(problem, sample) for problem in problems for sample in range(self.cfg.k)]
         left = [one for one in asked if (one[0].id, one[1]) not in done]
         bar = self.bar or Progress(disable=True)
