@@ -180,6 +180,14 @@ class TestLayout:
     def test_a_file_has_one_job(self, path: Path) -> None:
         assert len(path.read_text().splitlines()) <= 320
 
+    def test_a_class_name_means_one_thing(self) -> None:
+        places: dict[str, list[str]] = {}
+        for path in modules("src", "analysis", "experiments"):
+            for node in ast.walk(ast.parse(path.read_text())):
+                if isinstance(node, ast.ClassDef):
+                    places.setdefault(node.name, []).append(f"{path.relative_to(ROOT)}:{node.lineno}")
+        assert {name: found for name, found in places.items() if len(found) > 1} == {}
+
     def test_tests_mirror_what_they_test(self) -> None:
         folders = {path.parent.relative_to(ROOT / "tests") for path in (ROOT / "tests").rglob("test_*.py")}
         assert [

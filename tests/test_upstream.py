@@ -268,7 +268,7 @@ class TestFiles:
                 cached_file(name, "notes.json")
 
 
-class StopCondition(TrainerCallback):
+class Watching(TrainerCallback):
     """Notes what happens when, and what is logged."""
 
     def __init__(self, log: list[str]) -> None:
@@ -290,7 +290,7 @@ class TestLoop:
     @used_by(TRAINER, CALLBACKS, SETTINGS)
     def test_a_rollout_feeds_two_optimizer_steps_and_what_happens_when(self, tmp_path: Path) -> None:
         """A step begins before its rollout; rollouts see global steps 0 and 2; logs come after the step."""
-        watch = StopCondition([])
+        watch = Watching([])
         handed: list[dict[str, Any]] = []
 
         def roll(prompts: list[str], trainer: GRPOTrainer) -> dict[str, Any]:

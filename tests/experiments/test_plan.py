@@ -10,10 +10,10 @@ import pytest
 import yaml
 
 from experiments.reproduce.config import (
-    EvaluationConfig,
     Experiment,
     ReproduceConfig,
     SuiteConfig,
+    SuiteEvaluationConfig,
     load_experiments,
 )
 from experiments.reproduce.names import slug, text
@@ -31,7 +31,7 @@ SUITE = SuiteConfig(
     base=str(ROOT / "experiments" / "mini_base"),
     seeds=[3, 4],
     overrides=["evaluate.modes=[free]", "tracking=none"],
-    evaluation=EvaluationConfig(k=2, problems=3, levels=[5]),
+    evaluation=SuiteEvaluationConfig(k=2, problems=3, levels=[5]),
 )
 ABLATION = {"baseline": "reference", "measures": ["reward:last"]}
 TEN = [

@@ -355,7 +355,7 @@ def test_a_sequence_that_does_not_fit_is_refused_with_its_length(
 
 
 def test_one_wake_and_one_sleep_a_rollout(trainer: Any, model: PreTrainedModel) -> None:
-    class Generation:
+    class WakingGeneration:
         _llm_weights_sleeping = True
 
         def __init__(self) -> None:
@@ -372,7 +372,7 @@ def test_one_wake_and_one_sleep_a_rollout(trainer: Any, model: PreTrainedModel) 
         def sleep(self, level: int) -> None:
             self.log.append(f"sleep {level}")
 
-    generation = Generation()
+    generation = WakingGeneration()
     streaming = engine(trainer, power=SleepingVLLM(generation))  # type: ignore[arg-type]
     for _ in range(2):
         rollout_scheduler(streaming, FakeSandbox(), CODEC, RolloutConfig(max_tokens=60)).run(tasks(8))
