@@ -12,10 +12,9 @@ from typing import Any
 
 from src.config.schema import ConfigError, option
 from src.launch.entry import entry
-from src.run.provenance import changes
+from src.launch.resumption import CONFIG, read_shards
 
-RECORDS, SUMMARY, CONFIG = "trajectories.jsonl", "summary.json", "config.json"
-_DIFFER = ("evaluate.shard", "evaluate.resume", "engine.", "sandbox.", "reward.grade_")
+RECORDS, SUMMARY = "trajectories.jsonl", "summary.json"
 
 
 @dataclass
@@ -76,13 +75,7 @@ def _faults(folders: list[Path]) -> list[str]:
     missing = [folder for folder in folders if not (folder / SUMMARY).is_file()]
     if missing:
         return [f"folders: {folder} has no {SUMMARY}: its evaluation is not finished" for folder in missing]
-    configs = [json.loads((folder / CONFIG).read_text()) for folder in folders]
-    faults = [
-        f"folders: {folder} was made with {name}={new}, {folders[0]} with {old}"
-        for folder, config in zip(folders, configs, strict=True)
-        for name, (old, new) in changes(configs[0], config).items()
-        if not name.startswith(_DIFFER)
-    ]
+    configs, faults = read_shards(folders)
     shards = [config["evaluate"]["shard"] for config in configs]
     number = len(shards)
     if sorted(map(str, shards)) != sorted(f"{index}/{number}" for index in range(number)):

@@ -16,6 +16,7 @@ from experiments.reproduce.names import text
 from experiments.reproduce.plan import EVALUATE, REPORT, TRAIN, Command
 from src.config import Config, EvaluationConfig
 from src.config.schema import ConfigError, build, show
+from src.launch.resumption import CONFIG, read_config
 from src.run import checkpoints, provenance
 from src.run.records import write_json
 
@@ -89,7 +90,7 @@ class Folder:
         """Raises ConfigError if something here was made otherwise than is asked for now."""
         faults = self._base(base)
         for command in commands.values():
-            file = self.of(command) / "config.json"
+            file = self.of(command) / CONFIG
             if command.config is None or not file.is_file():
                 continue
             faults += _differences(command.config, file)
@@ -123,7 +124,7 @@ def _differences(asked: Config | EvaluationConfig, file: Path) -> list[str]:
     remedy = f"ask for that, remove {file.parent}, or choose another folder"
     try:
         # what the project has got since counts as its default
-        recorded = asdict(build(type(asked), json.loads(file.read_text())))
+        recorded = asdict(build(type(asked), read_config(file)))
     except ValueError as error:
         return [f"{file}: cannot be compared with what is asked for now ({error}); {remedy}"]
     return [

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections import Counter, defaultdict
 from collections.abc import Sequence
@@ -18,6 +17,7 @@ from src.config import EvaluationConfig
 from src.config.schema import ConfigError, build, show
 from src.experiment.evaluation.evaluator import Evaluator
 from src.experiment.evaluation.results import Results
+from src.launch.resumption import CONFIG, read_config
 from src.policy.loading import load_model, whole_model
 from src.policy.long_prompts import fit_benchmark
 from src.policy.settle import settle
@@ -189,7 +189,7 @@ def _check_folder(cfg: EvaluationConfig, run_dir: Path) -> None:
             "evaluate.resume=true, or choose another folder"
         )
     # what the project has got since counts as its default
-    earlier = asdict(build(EvaluationConfig, json.loads((run_dir / "config.json").read_text())))
+    earlier = asdict(build(EvaluationConfig, read_config(run_dir / CONFIG)))
     different = {
         name: values
         for name, values in provenance.changes(earlier, asdict(cfg)).items()
