@@ -23,6 +23,7 @@ from src.config.schema import option
 from src.launch.entry import entry
 from src.run.console import console
 from src.run.dashboard import start_run
+from src.run.records import SUMMARY
 
 NAME = "report"
 _ROWS = 200  # of a table that are shown
@@ -116,7 +117,7 @@ def _results(folder: Path) -> list[Path]:
 
 
 def _read(folder: Path) -> Section:
-    summary = folder / "summary.json"
+    summary = folder / SUMMARY
     if summary.is_file():
         content = json.loads(summary.read_text())
         table = pl.DataFrame(list(_accuracies(content)), schema=_ACCURACY, orient="row")

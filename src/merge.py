@@ -12,9 +12,8 @@ from typing import Any
 
 from src.config.schema import ConfigError, option
 from src.launch.entry import entry
-from src.launch.resumption import CONFIG, read_shards
-
-RECORDS, SUMMARY = "trajectories.jsonl", "summary.json"
+from src.launch.resumption import read_shards
+from src.run.records import CONFIG, RECORDS, SUMMARY, RecordError, iter_records, write_json
 
 
 @dataclass
@@ -31,7 +30,6 @@ def merge(folders: list[Path], out: Path) -> dict[str, Any]:
         ConfigError: a shard is missing, given twice, unfinished, or made with other settings.
     """
     from src.experiment.evaluation.results import Results
-    from src.run.records import iter_records, write_json
 
     faults = _faults(folders)
     if (out / RECORDS).exists():
@@ -89,7 +87,6 @@ def _faults(folders: list[Path]) -> list[str]:
 def main(cfg: MergeConfig, run_dir: Path) -> None:
     """Merge, and show the result."""
     from src.run.console import comparison, console
-    from src.run.records import RecordError
 
     try:
         summary = merge([Path(one).expanduser() for one in cfg.folders], run_dir)

@@ -136,9 +136,11 @@ class TestImports:
         TopologicalSorter(graph).prepare()  # raises CycleError, which names the circle
 
     def test_analysis_reads_records_only(self) -> None:
-        """And is configured, shown and reckoned with as everything else is."""
+        """And is configured, shown and reckoned with as all else is; programs in text have one grammar."""
         units = {one for path in modules("analysis") for one in self.units(path)}
-        assert units <= {"run", "launch", "config"}
+        assert units <= {"run", "launch", "config", "formats"}
+        of_formats = {name for path in modules("analysis") for name in imported(path) if ".formats" in name}
+        assert of_formats == {"src.formats.fence_grammar"}
 
     def test_nothing_imports_tests_or_analysis(self) -> None:
         tops = {name.partition(".")[0] for path in modules("src") for name in imported(path)}

@@ -9,18 +9,17 @@ import time
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self
 
 from experiments.reproduce.names import text
 from experiments.reproduce.plan import EVALUATE, REPORT, TRAIN, Command
 from src.config import Config, EvaluationConfig
 from src.config.schema import ConfigError, build, show
-from src.launch.resumption import CONFIG, read_config
+from src.launch.resumption import read_config
 from src.run import checkpoints, provenance
-from src.run.records import write_json
+from src.run.records import CONFIG, SUMMARY, write_json
 
-LOCK, DURATIONS, BASE, SUMMARY, LOG = "lock", "durations.json", "base.json", "summary.json", "log.txt"
+LOCK, DURATIONS, BASE, LOG = "lock", "durations.json", "base.json", "log.txt"
 _WAIT = 10.0  # seconds in which what a killed runner had started has ended
 # What does not change a result, or only whether it is made anew.
 _MAY_CHANGE = (
@@ -62,9 +61,7 @@ class Folder:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._lock.close()
 
     @property

@@ -14,7 +14,6 @@ import collections
 import glob
 import json
 import os
-import platform
 import queue
 import random
 import sys
@@ -28,11 +27,10 @@ from pathlib import Path
 from typing import Any
 
 from experiments.sandbox.figures import soak_figure
-from experiments.sandbox.processes import below, descriptors, leftovers, memory, workers
+from experiments.sandbox.processes import below, descriptors, leftovers, made_on, memory, workers
 from experiments.sandbox.programs import SoakProgram, make
 from src.config import SandboxConfig
 from src.run.console import console, progress
-from src.run.provenance import commit
 from src.sandbox import ExecutionResult, Sandbox, Status, build_sandbox
 from src.sandbox.pool import WorkerPool
 
@@ -213,12 +211,7 @@ def main() -> int:
     problems = violations(counts, samples, after, stats)
     first, last = samples[0], samples[-1]
     summary: dict[str, Any] = {
-        "commit": commit(),
-        "machine": {
-            "system": platform.platform(),
-            "cores": os.cpu_count(),
-            "python": platform.python_version(),
-        },
+        **made_on(),
         "settings": {**vars(arguments), "out": str(arguments.out), "jail": jail, "workers": size},
         "sandbox": asdict(cfg),
         "executions": done,

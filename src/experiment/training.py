@@ -15,7 +15,7 @@ from transformers.utils import logging as transformers_logging
 from src.config import Config
 from src.experiment.evaluation.evaluator import Evaluator
 from src.experiment.evaluation.results import Results
-from src.experiment.resumed import METRICS, RECORDS, STATE, earlier_seconds, read_state, take_over
+from src.experiment.resumed import STATE, earlier_seconds, read_state, take_over
 from src.policy.loading import load_model
 from src.policy.long_prompts import fit_data
 from src.policy.settle import settle
@@ -30,13 +30,22 @@ from src.run.alarms import Alarm
 from src.run.console import comparison, console, progress, step_line
 from src.run.interrupts import interrupts
 from src.run.processes import Ranks
-from src.run.records import LineWriter, RankWriter, last_attempt, read_metrics, write_json
+from src.run.records import (
+    METRICS,
+    RECORDS,
+    SUMMARY,
+    LineWriter,
+    Occasion,
+    RankWriter,
+    last_attempt,
+    read_metrics,
+    write_json,
+)
 from src.run.tracking import Tracker
 from src.trainer import CIRTrainer, TrainingStep
 from src.trainer.callbacks import AtStart, StopCallback
 from src.trainer.curriculum import build_curriculum
 
-SUMMARY = "summary.json"
 DATA = "data.json"  # what was taken out of the problems, and why
 TIMED = ("generation", "execution", "grading", "update")
 
@@ -179,9 +188,7 @@ class TrainingRun:
             results, _ = evaluator.evaluate(
                 self._ranks.shard(self._data.heldout),
                 mode,
-                phase=phase,
-                step=self._trainer.rollout_step,
-                attempt=self._attempt,
+                Occasion(phase, self._trainer.rollout_step, self._attempt),
                 label=f"evaluating {phase} training, {mode}",
             )
             everyone = Results()

@@ -23,8 +23,8 @@ from src.config.command_line import Override, parsed
 from src.config.schema import ConfigError, build, show
 from src.run import checkpoints
 from src.run.provenance import changes
+from src.run.records import CONFIG, SUMMARY
 
-CONFIG, SUMMARY = "config.json", "summary.json"
 # What older versions have written: dotted name -> that of today; (name of today, value) -> value of today.
 RENAMED: dict[str, str] = {}
 RENAMED_VALUES: dict[tuple[str, Any], Any] = {("rollout.boundary", "fence"): "exact"}

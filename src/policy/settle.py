@@ -15,7 +15,7 @@ from src.config import Config, EvaluationConfig, ModelConfig
 from src.config.schema import ConfigError
 from src.launch.checks import style_and_format
 from src.launch.checks.model_files import NOTES, Notes, has_mini_tokens, read_notes
-from src.launch.checks.policy import base_of
+from src.launch.checks.policy import weights_of
 from src.policy.codec import TokenCodec
 from src.policy.loading import load_codec
 from src.policy.positions import refuse_too_long
@@ -53,8 +53,7 @@ def _notes(cfg: ModelConfig, resume: str | None) -> Notes:
     known = style_and_format.notes(cfg, resume)
     if resume is not None or known.prompt_style is not None:
         return known
-    base = base_of(cfg.path)
-    path, revision = (cfg.path, cfg.revision) if base is None else (base.path, base.revision)
+    path, revision = weights_of(cfg)
     file = cached_file(
         path,
         NOTES,

@@ -108,11 +108,3 @@ def histogram(tallies: Iterable[tuple[PassCount, bool]], bins: int) -> list[dict
         row["problems"] += 1
         row["kept"] += is_kept
     return rows
-
-
-def wilson(correct: int, samples: int) -> list[float]:
-    """Return the 95 % interval of a share (Wilson 1927)."""
-    from scipy.stats import binomtest
-
-    interval = binomtest(correct, samples).proportion_ci(0.95, method="wilson")
-    return [round(float(interval.low), 4), round(float(interval.high), 4)]

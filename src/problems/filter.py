@@ -19,16 +19,16 @@ from src.config import BenchmarkConfig
 from src.config.schema import ConfigError, build, either, option, wrong_choice
 from src.launch.checks.problems import benchmark as benchmark_faults
 from src.launch.entry import entry
-from src.launch.resumption import CONFIG, read_shards
+from src.launch.resumption import read_shards
 from src.problems.benchmarks import load_benchmark
-from src.problems.difficulty import by_subject, histogram, tally, verdict, wilson
+from src.problems.difficulty import by_subject, histogram, tally, verdict
 from src.problems.files import write_problems
 from src.problems.problem import ProblemError
 from src.problems.training import digest
+from src.run.intervals import wilson
 from src.run.provenance import commit
-from src.run.records import RecordError, TrajectoryRecord, iter_records, write_json
+from src.run.records import CONFIG, RECORDS, SUMMARY, RecordError, TrajectoryRecord, iter_records, write_json
 
-RECORDS, SUMMARY = "trajectories.jsonl", "summary.json"
 PROBLEMS, REPORT, FIGURE = "problems.jsonl", "filter.json", "pass_rates"
 _KEPT, _OTHER = "#0072B2", "#BBBBBB"  # blue of Okabe and Ito (2008), grey
 
@@ -82,7 +82,10 @@ def run(cfg: FilterConfig, out: Path) -> dict[str, Any]:
         "counts": {name: counts[name] for name in ("kept", "too hard", "too easy", "unmeasured")},
         "spoilt_trajectories": sum(found.spoilt for found in tallies.values()),
         "samples": samples,  # of most problems
-        "intervals": {f"{hit} of {samples}": wilson(hit, samples) for hit in (0, samples // 2)},
+        "intervals": {
+            f"{hit} of {samples}": [round(limit, 4) for limit in wilson(hit, samples, 0.95)]
+            for hit in (0, samples // 2)
+        },
         "bins": histogram(((found, verdicts[one] == "kept") for one, found in measured.items()), bins),
         "by_subject": by_subject((p.subject, tallies[p.id], verdicts[p.id]) for p in problems),
         "digest": digest(kept),

@@ -17,7 +17,7 @@ from src.rollout.meter import Meter
 from src.rollout.scheduler import RolloutScheduler
 from src.rollout.streams import derive_seed
 from src.rollout.trajectory import StopReason, Task, Trajectory
-from src.run.records import ExecutionRecord, RecordWriter, SegmentRecord, TrajectoryRecord
+from src.run.records import ExecutionRecord, Occasion, RecordWriter, SegmentRecord, TrajectoryRecord
 
 _WRITE_SECONDS = 1.0  # finished trajectories wait at most that long for the disk
 
@@ -103,13 +103,10 @@ class Collector:
         asked: Sequence[tuple[Problem, int]],
         mode: str,
         budget: int,
-        *,
-        phase: str,
-        step: int,
-        attempt: int,
+        occasion: Occasion,
     ) -> Collected:
         """Make one graded trajectory per ``(problem, sample index)``; arguments: see :meth:`stream`."""
-        stream = self.stream(asked, mode, budget, phase=phase, step=step, attempt=attempt)
+        stream = self.stream(asked, mode, budget, occasion)
         graded = sorted(stream, key=lambda one: one.index)
         return Collected([one.trajectory for one in graded], [one.record for one in graded])
 
@@ -118,10 +115,7 @@ class Collector:
         asked: Sequence[tuple[Problem, int]],
         mode: str,
         budget: int,
-        *,
-        phase: str,
-        step: int,
-        attempt: int,
+        occasion: Occasion,
         seed: int | None = None,
     ) -> Iterator[Graded]:
         """Yield a graded trajectory per ``(problem, sample index)``, recorded, as they are finished.
@@ -132,9 +126,7 @@ class Collector:
             asked: what to make.
             mode: how the problems are posed.
             budget: most executions per trajectory.
-            phase: for the records, as are ``step`` and ``attempt``.
-            step: rollout step.
-            attempt: how often the run was resumed.
+            occasion: for the records.
             seed: each trajectory has a random stream of its own, which follows from this, problem, mode and
                 sample; None: all share the engine's.
 
@@ -157,7 +149,7 @@ class Collector:
         def settle() -> Iterator[Graded]:
             """Grade and record, in order, those whose grade is there."""
             while waiting and waiting[0].grade.done():
-                ready.append(self._graded(waiting.popleft(), phase, step, attempt))
+                ready.append(self._graded(waiting.popleft(), occasion))
                 yield ready[-1]
 
         def write() -> None:
@@ -181,10 +173,10 @@ class Collector:
                 yield from settle()
             self._grading = time.perf_counter() - start
         finally:
-            ready += [self._graded(one, phase, step, attempt) for one in waiting if _succeeds(one.grade)]
+            ready += [self._graded(one, occasion) for one in waiting if _succeeds(one.grade)]
             write()
 
-    def _graded(self, answered: _Answered, phase: str, step: int, attempt: int) -> Graded:
+    def _graded(self, answered: _Answered, occasion: Occasion) -> Graded:
         trajectory, answer = answered.trajectory, answered.answer
         environment = self._environment
         correct = answered.grade.result().correct
@@ -193,7 +185,7 @@ class Collector:
             outcome = _outcome(trajectory, answer, correct, environment.rollout.max_tokens)
             reward = compose(outcome, environment.reward, self._own_terms)
             rewards = {**reward.terms, "total": reward.total}
-        record = _record(trajectory, answer, correct, rewards, phase, step, attempt, environment.prompt_style)
+        record = _record(trajectory, answer, correct, rewards, occasion, environment.prompt_style)
         if environment.reward.lenient:
             gold = trajectory.task.problem.answer.replace(",", "")
             record = replace(record, lenient=correct or last_integer(trajectory.policy_texts) == gold)
@@ -239,17 +231,13 @@ def _record(
     answer: str | None,
     correct: bool,
     rewards: dict[str, float] | None,
-    phase: str,
-    step: int,
-    attempt: int,
+    occasion: Occasion,
     style: str,
 ) -> TrajectoryRecord:
     task, problem = trajectory.task, trajectory.task.problem
     return TrajectoryRecord(
-        phase=phase,
+        **vars(occasion),
         mode=task.mode,
-        step=step,
-        attempt=attempt,
         sample=task.sample,
         problem_id=problem.id,
         problem=problem.text,

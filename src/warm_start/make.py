@@ -27,7 +27,7 @@ from src.problems import load_problems
 from src.rollout.engines.transformers import TransformersEngine
 from src.rollout.environment import open_environment
 from src.run import provenance
-from src.run.records import RecordWriter
+from src.run.records import RECORDS, SUMMARY, Occasion, RecordWriter
 from src.tools import PythonTool
 from src.warm_start.config import WarmStartConfig
 from src.warm_start.corpus import HABITS
@@ -74,7 +74,7 @@ def make_base(cfg: WarmStartConfig, run_dir: Path) -> dict[str, Any]:
         "train_seconds": seconds,
         "base": measure(cfg, model, tokenizer, run_dir),
     }
-    (output / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")
+    (output / SUMMARY).write_text(json.dumps(summary, indent=2) + "\n")
     (output / "README.md").write_text(readme(summary))
     return summary
 
@@ -93,11 +93,11 @@ def measure(
     results = {}
     with (
         open_environment(settings, codec) as environment,
-        RecordWriter(run_dir / "trajectories.jsonl") as writer,
+        RecordWriter(run_dir / RECORDS) as writer,
     ):
         evaluator = Evaluator(engine, environment, sampling, writer)
         for mode in sampling.modes:
-            results[mode] = evaluator.evaluate(problems, mode, phase="base")[0].summary()
+            results[mode] = evaluator.evaluate(problems, mode, Occasion("base"))[0].summary()
     return results
 
 

@@ -21,8 +21,9 @@ from src.config import BenchmarkConfig, DataConfig, EvaluateConfig, FieldsConfig
 from src.config.paths import ROOT
 from src.config.schema import ConfigError
 from src.problems import Problem, ProblemError, load_problems
-from src.problems.difficulty import PassCount, histogram, tally, verdict, wilson
+from src.problems.difficulty import PassCount, histogram, tally, verdict
 from src.problems.filter import FilterConfig, run
+from src.run.intervals import wilson
 from src.run.records import RecordWriter, TrajectoryRecord
 from tests.run.test_records import RECORD
 
@@ -288,7 +289,7 @@ def test_verdicts_and_intervals() -> None:
         "kept",
         "too easy",
     ]
-    assert wilson(0, 32) == [0.0, 0.1072]
+    assert wilson(0, 32, 0.95) == pytest.approx((0.0, 0.1072), abs=1e-4)
 
 
 def test_a_record_of_no_such_problem_is_said() -> None:

@@ -17,7 +17,7 @@ from src.config import EvaluationConfig
 from src.config.schema import ConfigError, build, show
 from src.experiment.evaluation.evaluator import Evaluator
 from src.experiment.evaluation.results import Results
-from src.launch.resumption import CONFIG, read_config
+from src.launch.resumption import read_config
 from src.policy.loading import load_model, whole_model
 from src.policy.long_prompts import fit_benchmark
 from src.policy.settle import settle
@@ -28,10 +28,9 @@ from src.rollout.engines.colocated import load_llm
 from src.rollout.environment import open_environment
 from src.run import provenance
 from src.run.console import comparison, console, progress
-from src.run.records import RecordWriter, iter_records, write_json
+from src.run.records import CONFIG, RECORDS, SUMMARY, Occasion, RecordWriter, iter_records, write_json
 
 PHASE = "evaluate"
-RECORDS, SUMMARY = "trajectories.jsonl", "summary.json"
 _MAY_CHANGE = ("engine.", "sandbox.", "evaluate.resume", "reward.grade_", "rollout.max_live")
 
 
@@ -97,7 +96,7 @@ class BenchmarkRun:
             results, metrics = evaluator.evaluate(
                 self._problems,
                 mode,
-                phase=PHASE,
+                Occasion(PHASE),
                 label=f"evaluating, {mode}",
                 done=self._earlier.done[mode],
                 results=self._earlier.results[mode],

@@ -15,7 +15,7 @@ from src.problems import Problem
 from src.rollout.collector import Collector
 from src.rollout.engines import Engine
 from src.rollout.environment import Environment
-from src.run.records import RecordWriter
+from src.run.records import Occasion, RecordWriter
 
 
 @dataclass(frozen=True)
@@ -42,10 +42,8 @@ class Evaluator:
         self,
         problems: Sequence[Problem],
         mode: str,
+        occasion: Occasion,
         *,
-        phase: str,
-        step: int = 0,
-        attempt: int = 0,
         label: str = "",
         done: Set[tuple[str, int]] = frozenset(),
         results: Results | None = None,
@@ -55,9 +53,7 @@ class Evaluator:
         Args:
             problems: held out.
             mode: free, text or code.
-            phase: ``before``, ``after``, ...; for the records, as are ``step`` and ``attempt``.
-            step: rollout steps behind the policy.
-            attempt: how often the run was resumed.
+            occasion: for the records; its step is that of the policy.
             label: said beside the bar.
             done: problem id and sample of what an earlier process has recorded already.
             results: that holds what is ``done``; counted on.
@@ -75,15 +71,7 @@ class Evaluator:
         advance = partial(bar.advance, task)
         devices = [torch.cuda.current_device()] if torch.cuda.is_available() else []
         with torch.random.fork_rng(devices):
-            for graded in collector.stream(
-                left,
-                mode,
-                self.cfg.budget,
-                phase=phase,
-                step=step,
-                attempt=attempt,
-                seed=self.cfg.seed,
-            ):
+            for graded in collector.stream(left, mode, self.cfg.budget, occasion, self.cfg.seed):
                 results.add(graded.record)
                 advance()
         bar.remove_task(task)

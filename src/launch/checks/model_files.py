@@ -136,7 +136,7 @@ def resumed_config(resume: str | None) -> Mapping[str, Any] | None:
         return None
     try:
         run = checkpoints.resolve(Path(resume).expanduser()).parent.parent
-        config = resumption.read_config(run / resumption.CONFIG)
+        config = resumption.read_config(run / CONFIG)
     except (checkpoints.CheckpointError, OSError, ValueError):
         return None  # said elsewhere
     return config if isinstance(config.get("model"), dict) else None
