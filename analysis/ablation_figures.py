@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 
 from analysis.arms import Arms
 from analysis.measures import HOWS, SHARES, Windows
-from analysis.output import look, percent_axis, subplots
+from analysis.output import band, interval, look, panels, percent_axis
 from analysis.training_curves import smooth
 
 # what the commonest metrics are, with their unit
@@ -39,9 +39,8 @@ LABELS = {
 
 def draw_curves(arms: Arms, metrics: list[str], window: int) -> Any:
     """A panel for each metric: mean over seeds, and a band from the smallest to the largest seed."""
-    columns = min(2, len(metrics))
-    figure, grid = subplots(columns, -(-len(metrics) // columns), width=6.0, height=3.6)
-    for axes, metric in zip(grid.flat, metrics, strict=False):
+    figure, grid = panels(len(metrics), width=6.0, height=3.6)
+    for axes, metric in zip(grid, metrics, strict=True):
         for arm, runs in arms.items():
             width = 1 if metric == "budget" else window  # which rises at once
             found = [smooth(pl.Series(run.curves[metric], nan_to_null=True), width).to_numpy()
@@ -52,16 +51,11 @@ def draw_curves(arms: Arms, metrics: list[str], window: int) -> Any:
             style = look(list(arms), arm)
             axes.plot(runs[0].steps, even.mean(axis=0), linewidth=2, label=arm, **style)
             if len(found) > 1:
-                axes.fill_between(
-                    runs[0].steps, even.min(axis=0), even.max(axis=0), color=style["color"], alpha=0.15,
-                    linewidth=0,
-                )  # fmt: skip
+                band(axes, runs[0].steps, even.min(axis=0), even.max(axis=0), style["color"])
         _mark_rises(axes, arms)
         axes.set(xlabel="rollout step", ylabel=LABELS.get(metric, metric))
         if metric in SHARES:
             percent_axis(axes)
-    for axes in grid.flat[len(metrics) :]:
-        axes.remove()
     handles = {label: line for axes in figure.axes
                for line, label in zip(*axes.get_legend_handles_labels(), strict=True)}  # fmt: skip
     figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=4)
@@ -98,22 +92,17 @@ def _mark_rises(axes: Axes, arms: Arms) -> None:
 def draw_measures(rows: list[dict[str, Any]], arms: list[str], windows: Windows, confidence: float) -> Any:
     """A panel for each measure: each arm with its interval, and its seeds as small dots."""
     names = list(dict.fromkeys(one["measure"] for one in rows))
-    columns = min(2, len(names))
-    figure, grid = subplots(columns, -(-len(names) // columns), width=5.8, height=1.5 + 0.42 * len(arms))
-    for number, (axes, name) in enumerate(zip(grid.flat, names, strict=False)):
+    figure, grid = panels(len(names), width=5.8, height=1.5 + 0.42 * len(arms))
+    for number, (axes, name) in enumerate(zip(grid, names, strict=True)):
         mine = [one for one in rows if one["measure"] == name]
         for place, one in enumerate(mine):
             colour = look(arms, one["arm"])["color"]
             below = [place + 0.24] * len(one["of_seeds"])
             axes.plot(one["of_seeds"], below, "o", ms=4, color=colour, alpha=0.6)
-            width = [[one["value"] - one["low"]], [one["high"] - one["value"]]]
-            axes.errorbar(
-                one["value"], place, fmt="o", ms=8, capsize=4, elinewidth=2, color=colour,
-                xerr=width if np.isfinite(one["low"]) else None,
-            )  # fmt: skip
+            interval(axes, one, place, ms=8, elinewidth=2, color=colour)
             if not np.isfinite(one["value"]):
                 axes.annotate("no values", (0.02, place), xycoords=("axes fraction", "data"), va="center")
-        axes.set_yticks(range(len(mine)), [one["arm"] for one in mine] if number % columns == 0 else [])
+        axes.set_yticks(range(len(mine)), [one["arm"] for one in mine] if number % 2 == 0 else [])
         axes.set_ylim(len(mine) - 0.5, -0.5)
         axes.grid(visible=False, axis="y")
         axes.locator_params(axis="x", nbins=6)
@@ -126,8 +115,6 @@ def draw_measures(rows: list[dict[str, Any]], arms: list[str], windows: Windows,
         axes.title.set_fontsize(12)
         if metric in SHARES:
             percent_axis(axes, "x")
-    for axes in grid.flat[len(names) :]:
-        axes.remove()
     figure.suptitle(f"{confidence:.0%} intervals of each arm; small dots: single seeds", fontsize=12)
     return figure
 

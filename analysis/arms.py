@@ -14,9 +14,9 @@ import polars as pl
 
 from analysis.data import AnalysisError, Source, load, summary_settings
 from analysis.stats import Floats
-from src.run.records import RecordError, read_metrics
+from src.run.records import CONFIG, METRICS, SUMMARY, RecordError, read_metrics
 
-METRICS, PHASE = "metrics.jsonl", "after"
+PHASE = "after"
 
 
 @dataclass(frozen=True)
@@ -99,7 +99,7 @@ def _load_run(name: str, folder: Path) -> Run:
 
 def _seed(name: str, folder: Path) -> int:
     """Return the seed that a run was trained with, as its config.json or summary.json says."""
-    for file, group in (("config.json", "trainer"), ("summary.json", "settings")):
+    for file, group in ((CONFIG, "trainer"), (SUMMARY, "settings")):
         if (folder / file).is_file():
             seed = json.loads((folder / file).read_text()).get(group, {}).get("seed")
             if seed is not None:

@@ -8,7 +8,8 @@ from typing import Any
 
 import polars as pl
 
-SUMMARY = "summary.json"
+from src.run.records import SUMMARY
+
 EVALUATE = "evaluate"  # the phase of python -m src.evaluate
 _TOLERANCE = 0.97  # sampled over recorded tokens; the former follow from a rate and its seconds, roughly
 

@@ -15,7 +15,7 @@ import polars as pl
 
 from analysis.config import AnalysisConfig
 from analysis.data import AnalysisError, load_arms, settings
-from analysis.output import Output, percent_axis, show, subplots, where_any
+from analysis.output import Output, interval, percent_axis, show, subplots, where_any
 from analysis.pairs import STRAGGLERS, sampled, side_by_side
 from analysis.stats import Estimate, Mean, paired_interval
 from src.launch.entry import entry
@@ -75,10 +75,7 @@ def draw(found: dict[str, dict[str, Any]], cfg: CompareConfig) -> Any:
     figure, ((axes,),) = subplots(width=6.8, height=1.6 + 0.7 * len(found))
     for place, one in enumerate(found.values()):
         gain = one["difference"]
-        axes.errorbar(
-            gain["value"], place, fmt="o", capsize=5, color="#0072B2",
-            xerr=[[gain["value"] - gain["low"]], [gain["high"] - gain["value"]]],
-        )  # fmt: skip
+        interval(axes, gain, place, capsize=5, color="#0072B2")
         axes.annotate(
             f"{one['better']} better, {one['worse']} worse, p {_p(one, cfg)}",
             (gain["value"], place),
@@ -142,7 +139,7 @@ def main(cfg: CompareConfig, folder: Path) -> None:
         [
             [mode, f"{one['difference']['n']} x {one['k']}",
              f"{one['first_accuracy']:.3f}", f"{one['second_accuracy']:.3f}",
-             _shown(one), one["better"], one["worse"], _p(one, cfg), one["verdict"],
+             Estimate.of(one["difference"]), one["better"], one["worse"], _p(one, cfg), one["verdict"],
              *cell]
             for (mode, one), cell in zip(found.items(), cells, strict=True)
         ],
@@ -153,11 +150,6 @@ def main(cfg: CompareConfig, folder: Path) -> None:
             more = f" and {len(names) - _NAMED} more, in left_out.csv" if len(names) > _NAMED else ""
             show(f"{mode}: left out, {out}: {', '.join(names[:_NAMED])}{more}", [], [])
     output.done()
-
-
-def _shown(one: dict[str, Any]) -> str:
-    gain = one["difference"]
-    return str(Estimate(gain["value"], gain["low"], gain["high"], gain["n"]))
 
 
 def _p(one: dict[str, Any], cfg: CompareConfig) -> str:

@@ -18,10 +18,10 @@ import polars as pl
 
 from analysis.caveats import caveats
 from src.config.schema import ConfigError
+from src.formats import fence_grammar
 from src.run.console import console
-from src.run.records import SCHEMA_VERSION, RecordError, parse_record
+from src.run.records import RECORDS, SCHEMA_VERSION, SUMMARY, RecordError, parse_record
 
-RECORDS = "trajectories.jsonl"
 _CHUNK = 64 << 20  # bytes of records that are parsed at once
 _CACHE = ".cache"
 _MODES = ("free", "text", "code")
@@ -54,9 +54,6 @@ _SCHEMA = pl.Schema(
     }
 )
 _OPTIONAL = ("subject", "level", "answer", "seed", "straggler", "rewards")
-# Older records do not hold the programs. The last block that a segment opens is the one that ran; its closing
-# fence ends the segment, or may already be the sandbox's.
-_CODE = r"(?is)^.*```[ \t]*py(?:thon)?[0-9]*[ \t]*\n(.*?)\n?[ \t]*`*\s*$"
 
 
 class AnalysisError(ConfigError):
@@ -95,7 +92,7 @@ class Source:
 
 def summary_settings(folder: Path) -> dict[str, Any]:
     """Return the settings in the summary of a run or an evaluation; empty without one."""
-    summary = folder / "summary.json"
+    summary = folder / SUMMARY
     found: dict[str, Any] = json.loads(summary.read_text())["settings"] if summary.is_file() else {}
     return found
 
@@ -201,7 +198,8 @@ def _cached(file: Path) -> Path:
     """Where the table of the file's present content is, or will be."""
     with file.open("rb") as content:
         digest = hashlib.file_digest(content, "sha256")
-    digest.update(Path(__file__).read_bytes())
+    for source in (__file__, fence_grammar.__file__):
+        digest.update(Path(source).read_bytes())
     return file.parent / _CACHE / f"{file.name}-{digest.hexdigest()[:16]}.parquet"
 
 
@@ -256,9 +254,9 @@ def derive(table: pl.DataFrame) -> pl.DataFrame:
     theirs = pl.col("segments").list.filter(segment.field("author") != "policy")
     statuses = pl.col("executions").list.eval(execution.field("status"))
     recorded = pl.col("executions").list.eval(execution.field("code"))
-    parsed = mine.list.eval(segment.field("text").str.extract(_CODE, 1)).list.head(
-        pl.col("executions").list.len()
-    )
+    if table.select(recorded.list.drop_nulls().list.len() < recorded.list.len()).to_series().any():
+        # records that are older than recorded programs
+        recorded = pl.struct("segments", "executions").map_elements(_programs, pl.List(pl.String))
     return table.select(
         "phase", "mode", "step", "attempt", "sample", "problem_id", "subject", "level", "source", "budget",
         "prompt_tokens",
@@ -272,11 +270,19 @@ def derive(table: pl.DataFrame) -> pl.DataFrame:
         statuses.alias("statuses"),
         pl.col("executions").list.eval(execution.field("error")).alias("errors"),
         pl.col("executions").list.eval(execution.field("seconds")).alias("seconds"),
-        pl.when(recorded.list.drop_nulls().list.len() == recorded.list.len())
-        .then(recorded).otherwise(parsed).alias("code"),
+        recorded.alias("code"),
         "stop_reason", "answer", "correct", "seed", "straggler",
         pl.col("rewards").struct.field("total").alias("reward"),
     )  # fmt: skip
+
+
+def _programs(record: dict[str, Any]) -> list[str | None]:
+    """Return what a record's executions ran: if it does not say, the last program that each segment opens."""
+    recorded = [one["code"] for one in record["executions"]]
+    if None not in recorded:
+        return recorded
+    texts = [one["text"] for one in record["segments"] if one["author"] == "policy"]
+    return [fence_grammar.last_program(text) for text in texts[: len(recorded)]]
 
 
 def _current(table: pl.DataFrame) -> pl.DataFrame:

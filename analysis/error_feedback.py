@@ -312,7 +312,7 @@ def main(cfg: ErrorFeedbackConfig, folder: Path) -> None:
 
 
 def _short(row: dict[str, Any]) -> str:
-    return str(Estimate(row["value"], row["low"], row["high"], row["n"])) if row["n"] else ""
+    return str(Estimate.of(row)) if row["n"] else ""
 
 
 if __name__ == "__main__":

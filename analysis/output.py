@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +63,27 @@ def subplots(
     return pyplot.subplots(
         rows, columns, figsize=(width * columns, height * rows), layout="constrained", squeeze=False
     )
+
+
+def panels(number: int, *, width: float, height: float) -> tuple[Figure, list[Axes]]:
+    """Return a figure with that many panels, two in a row."""
+    columns = min(2, number)
+    figure, grid = subplots(columns, -(-number // columns), width=width, height=height)
+    for axes in grid.flat[number:]:
+        axes.remove()
+    return figure, list(grid.flat[:number])
+
+
+def interval(axes: Axes, row: Mapping[str, Any], place: float, **style: Any) -> None:
+    """Draw a row's value, from left to right, with its interval, if it has one, at the height ``place``."""
+    width = [[row["value"] - row["low"]], [row["high"] - row["value"]]]
+    known = math.isfinite(row["low"])
+    axes.errorbar(row["value"], place, xerr=width if known else None, **{"fmt": "o", "capsize": 4} | style)
+
+
+def band(axes: Axes, steps: Any, low: Any, high: Any, colour: str) -> None:
+    """Shade what lies between two curves."""
+    axes.fill_between(steps, low, high, color=colour, alpha=0.15, linewidth=0)
 
 
 class Output:

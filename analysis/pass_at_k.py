@@ -15,7 +15,7 @@ import polars as pl
 
 from analysis.config import AnalysisConfig
 from analysis.data import load_arms, settings
-from analysis.output import Output, legend_below, look, percent_axis, show, subplots, where_any
+from analysis.output import Output, band, legend_below, look, percent_axis, show, subplots, where_any
 from analysis.pairs import STRAGGLERS, pairs_of, sampled, side_by_side, size_of
 from analysis.stats import Estimate, Floats, mean_interval, pass_at_k, percentiles, resampled
 from analysis.verdicts import crosses, difference, overtaking
@@ -165,9 +165,7 @@ def draw(found: pl.DataFrame, crossings: list[Crossing], counts: pl.DataFrame, c
     arms = found["arm"].unique(maintain_order=True).to_list()
     for (arm,), curve in found.group_by("arm", maintain_order=True):
         axes.plot(curve["k"], curve["pass"], label=arm, linewidth=2, **look(arms, arm))
-        axes.fill_between(
-            curve["k"], curve["low"], curve["high"], color=look(arms, arm)["color"], alpha=0.15, lw=0
-        )
+        band(axes, curve["k"], curve["low"], curve["high"], look(arms, arm)["color"])
     for one in crossings:
         if one.k is not None and crosses(one.share, confidence):
             curve = found.filter((pl.col("arm") == one.behind) & (pl.col("k") == one.k))

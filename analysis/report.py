@@ -23,6 +23,7 @@ from src.config.schema import option
 from src.launch.entry import entry
 from src.run.console import console
 from src.run.dashboard import start_run
+from src.run.records import SUMMARY
 
 NAME = "report"
 _ROWS = 200  # of a table that are shown
@@ -53,7 +54,7 @@ class ReportConfig:
 
 
 @dataclass(frozen=True)
-class Part:
+class Section:
     """What one folder contributes: PNG figures and tables by name, and the settings of its numbers.
 
     Attributes:
@@ -73,22 +74,22 @@ class Part:
     level: int = 2
 
 
-def parts_of(folder: Path) -> list[Part]:
-    """Return the part of a folder, or a heading and those of the folders in it. Raises AnalysisError."""
+def sections_of(folder: Path) -> list[Section]:
+    """Return the section of a folder, or a heading and those of the folders in it. Raises AnalysisError."""
     inside = [one for one in sorted(folder.glob("*/")) if _results(one)]
     if _results(folder) or not inside:
         return [read(folder)]
     about = _about(folder)
-    heading = Part(about.pop("title", str(folder)), folder, {}, {}, {}, about=about)
+    heading = Section(about.pop("title", str(folder)), folder, {}, {}, {}, about=about)
     return [heading, *(replace(read(one), level=3) for one in inside)]
 
 
-def read(folder: Path) -> Part:
-    """Return the part of an analysis, or of a run or an evaluation. Raises AnalysisError for others."""
+def read(folder: Path) -> Section:
+    """Return the section of an analysis, or of a run or an evaluation. Raises AnalysisError for others."""
     about = _about(folder)
     title = about.pop("title", None)
-    part = _read(folder)
-    return replace(part, title=title or part.title, about=about)
+    section = _read(folder)
+    return replace(section, title=title or section.title, about=about)
 
 
 def _about(folder: Path) -> dict[str, str]:
@@ -115,12 +116,12 @@ def _results(folder: Path) -> list[Path]:
     ]
 
 
-def _read(folder: Path) -> Part:
-    summary = folder / "summary.json"
+def _read(folder: Path) -> Section:
+    summary = folder / SUMMARY
     if summary.is_file():
         content = json.loads(summary.read_text())
         table = pl.DataFrame(list(_accuracies(content)), schema=_ACCURACY, orient="row")
-        return Part(str(folder), folder, {}, {"accuracy": table}, content["settings"])
+        return Section(str(folder), folder, {}, {"accuracy": table}, content["settings"])
     results = _results(folder)
     if len(results) != 1:
         raise AnalysisError(
@@ -128,7 +129,7 @@ def _read(folder: Path) -> Part:
             "a run, of an evaluation or of an analysis"
         )
     content = json.loads(results[0].read_text())
-    return Part(
+    return Section(
         f"{results[0].stem} ({folder})",
         folder,
         {path.stem: path for path in sorted(folder.glob("*.png"))},
@@ -154,7 +155,7 @@ def _accuracies(summary: dict[str, Any]) -> Iterator[tuple[Any, ...]]:
                 yield phase, mode, group, one["accuracy"], *one["interval"], one["n"], *sizes
 
 
-def render(parts: list[Part], title: str) -> str:
+def render(sections: list[Section], title: str) -> str:
     """Return the HTML, which refers to nothing outside itself."""
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent), autoescape=select_autoescape(), trim_blocks=True
@@ -166,21 +167,21 @@ def render(parts: list[Part], title: str) -> str:
 
     return environment.get_template("report.html").render(
         title=title,
-        parts=[
+        sections=[
             {
-                "id": f"part-{number}",
-                "title": part.title,
-                "level": part.level,
-                "about": part.about,
-                "verdicts": part.verdicts,
+                "id": f"section-{number}",
+                "title": section.title,
+                "level": section.level,
+                "about": section.about,
+                "verdicts": section.verdicts,
                 "figures": [
                     {"name": name, "data": base64.b64encode(path.read_bytes()).decode()}
-                    for name, path in part.figures.items()
+                    for name, path in section.figures.items()
                 ],
-                "tables": [shown(name, table) for name, table in part.tables.items()],
-                "settings": json.dumps(part.settings, indent=2) if part.settings else None,
+                "tables": [shown(name, table) for name, table in section.tables.items()],
+                "settings": json.dumps(section.settings, indent=2) if section.settings else None,
             }
-            for number, part in enumerate(parts)
+            for number, section in enumerate(sections)
         ],
     )
 
@@ -191,42 +192,42 @@ def _cell(value: Any) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
-def keys_of(parts: list[Part]) -> list[str]:
-    """Return what the keys of each part's figures and tables begin with: FOLDER/ANALYSIS, another for each.
+def keys_of(sections: list[Section]) -> list[str]:
+    """Return what the keys of each section's figures and tables begin with: FOLDER/ANALYSIS, all different.
 
     W&B keeps what was logged last under a key, and makes a section of all that shares its beginning.
     """
     found: list[str] = []
-    for part in parts:
-        name = "/".join(part.folder.absolute().parts[-2:]).replace(".", "_")  # a dot would nest
+    for section in sections:
+        name = "/".join(section.folder.absolute().parts[-2:]).replace(".", "_")  # a dot would nest
         same = sum(one == name or one.startswith(f"{name}-") for one in found)
         found.append(f"{name}-{same + 1}" if same else name)
     return found
 
 
-def log_to_wandb(parts: list[Part], cfg: DetailsConfig, folder: Path) -> None:
-    """Log figures and tables to one W&B run and, online, save a workspace with a section for each part."""
+def log_to_wandb(sections: list[Section], cfg: DetailsConfig, folder: Path) -> None:
+    """Log figures and tables to one W&B run and, online, save a workspace with one for each."""
     import wandb
 
     run = start_run(
         cfg.mode, folder, cfg.init_timeout, project=cfg.project, entity=cfg.entity, job_type="report",
-        name=cfg.title, config={part.title: part.settings for part in parts},
+        name=cfg.title, config={section.title: section.settings for section in sections},
     )  # fmt: skip
-    for key, part in zip(keys_of(parts), parts, strict=True):
-        figures = {f"{key}/{name}": wandb.Image(str(path)) for name, path in part.figures.items()}
+    for key, section in zip(keys_of(sections), sections, strict=True):
+        figures = {f"{key}/{name}": wandb.Image(str(path)) for name, path in section.figures.items()}
         tables = {
             f"{key}/table/{name}": wandb.Table(columns=table.columns, data=list(map(list, table.iter_rows())))
-            for name, table in part.tables.items()
+            for name, table in section.tables.items()
         }
         if figures or tables:
             run.log(figures | tables)
     entity, online = run.entity, not run.offline
     run.finish()
     if online:
-        save_workspace(parts, cfg, entity)
+        save_workspace(sections, cfg, entity)
 
 
-def save_workspace(parts: list[Part], cfg: DetailsConfig, entity: str) -> str:
+def save_workspace(sections: list[Section], cfg: DetailsConfig, entity: str) -> str:
     """Save a workspace that shows the report's panels beside the training metrics; return its address."""
     import wandb_workspaces.reports.v2 as panels
     import wandb_workspaces.workspaces as workspaces
@@ -236,12 +237,12 @@ def save_workspace(parts: list[Part], cfg: DetailsConfig, entity: str) -> str:
     sections = [workspaces.Section(name="training", panels=curves, is_open=True)]
     sections += [
         workspaces.Section(
-            name=part.title,
-            panels=[panels.MediaBrowser(media_keys=[f"{key}/{name}"]) for name in part.figures],
+            name=section.title,
+            panels=[panels.MediaBrowser(media_keys=[f"{key}/{name}"]) for name in section.figures],
             is_open=True,
         )
-        for key, part in zip(keys_of(parts), parts, strict=True)
-        if part.figures
+        for key, section in zip(keys_of(sections), sections, strict=True)
+        if section.figures
     ]
     workspace = workspaces.Workspace(entity=entity, project=cfg.project, name=cfg.title, sections=sections)
     workspace.save()
@@ -253,14 +254,14 @@ def main(cfg: ReportConfig, folder: Path) -> None:
     """Read, render, write."""
     if not cfg.folders:
         raise AnalysisError("folders: none are given; give folders=[runs/A,runs/B]")
-    parts = [part for one in cfg.folders for part in parts_of(Path(one).expanduser())]
+    sections = [section for one in cfg.folders for section in sections_of(Path(one).expanduser())]
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "report.html"
     partial = path.with_suffix(".partial")
-    partial.write_text(render(parts, cfg.report.title), encoding="utf-8")
+    partial.write_text(render(sections, cfg.report.title), encoding="utf-8")
     partial.replace(path)
     if cfg.report.wandb:
-        log_to_wandb(parts, cfg.report, folder)
+        log_to_wandb(sections, cfg.report, folder)
     console.print(f"written to {path}")
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -51,6 +52,11 @@ class Estimate:
     low: float
     high: float
     n: int  # problems
+
+    @classmethod
+    def of(cls, row: Mapping[str, Any]) -> Estimate:
+        """Return the estimate that a row of results holds, beside other things."""
+        return Estimate(row["value"], row["low"], row["high"], row["n"])
 
     def __str__(self) -> str:
         return f"{self.value:.3f} [{self.low:.3f}, {self.high:.3f}]"

@@ -14,7 +14,7 @@ import polars as pl
 
 from analysis.config import AnalysisConfig
 from analysis.data import load_arms, settings
-from analysis.output import Output, legend_below, look, percent_axis, show, subplots
+from analysis.output import Output, band, interval, legend_below, look, percent_axis, show, subplots
 from analysis.pairs import STRAGGLERS, pairs_of, sampled, side_by_side
 from analysis.stats import Estimate, mean_interval
 from analysis.verdicts import difference
@@ -102,7 +102,7 @@ def verdicts(gains: list[dict[str, Any]]) -> list[dict[str, Any]]:
         difference(
             "accuracy" if one["kind"] == ALL else f"accuracy in {one['name']}",
             one["second"], one["first"],
-            Estimate(one["value"], one["low"], one["high"], one["n"]), None, one["n"], one["k"],
+            Estimate.of(one), None, one["n"], one["k"],
         )
         for one in gains
         if one["kind"] != "level"
@@ -118,10 +118,9 @@ def draw(rows: list[dict[str, Any]], gains: list[dict[str, Any]], cfg: SubjectsC
     def dots(axes: Any, names: list[str], found: list[dict[str, Any]], label: str, of: list[str]) -> None:
         for index, row in enumerate(found):
             shift = (of.index(row[label]) - (len(of) - 1) / 2) * 0.7 / max(1, len(of))
-            axes.errorbar(
-                row["value"], names.index(row["name"]) + shift, fmt="o", ms=5, capsize=3,
+            interval(
+                axes, row, names.index(row["name"]) + shift, ms=5, capsize=3,
                 color=look(of, row[label])["color"],
-                xerr=[[row["value"] - row["low"]], [row["high"] - row["value"]]],
                 label=row[label] if all(r[label] != row[label] for r in found[:index]) else None,
             )  # fmt: skip
         axes.set_yticks(range(len(names)), names)
@@ -140,10 +139,8 @@ def draw(rows: list[dict[str, Any]], gains: list[dict[str, Any]], cfg: SubjectsC
         mine = [row for row in levels if row["arm"] == arm]
         names_, values = [r["name"] for r in mine], [r["value"] for r in mine]
         second.plot(names_, values, marker="o", label=arm, **look(arms, arm))
-        second.fill_between(
-            [r["name"] for r in mine], [r["low"] for r in mine], [r["high"] for r in mine],
-            color=look(arms, arm)["color"], alpha=0.12, linewidth=0,
-        )  # fmt: skip
+        lows, highs = [r["low"] for r in mine], [r["high"] for r in mine]
+        band(second, names_, lows, highs, look(arms, arm)["color"])
     second.set(
         xlabel=f"level\n{' or '.join(_sizes(levels))} problems x trajectories" if levels else "level",
         ylabel="accuracy",
@@ -208,7 +205,7 @@ def _sizes(rows: Iterable[dict[str, Any]]) -> list[str]:
 
 
 def _short(row: dict[str, Any] | None) -> str:
-    return str(Estimate(row["value"], row["low"], row["high"], row["n"])) if row else ""
+    return str(Estimate.of(row)) if row else ""
 
 
 if __name__ == "__main__":

@@ -16,7 +16,17 @@ from matplotlib.ticker import LogLocator, NullFormatter
 
 from analysis.config import AnalysisConfig
 from analysis.data import load_arms, settings
-from analysis.output import Output, legend_below, look, percent_axis, show, subplots, where_any
+from analysis.output import (
+    Output,
+    band,
+    interval,
+    legend_below,
+    look,
+    percent_axis,
+    show,
+    subplots,
+    where_any,
+)
 from analysis.pairs import STRAGGLERS, pairs_of, sampled, side_by_side, size_of
 from analysis.stats import Estimate, ratio_interval
 from analysis.verdicts import multiple
@@ -122,14 +132,7 @@ def draw(
     arms = curves["arm"].unique(maintain_order=True).to_list()
     for (arm,), curve in curves.group_by("arm", maintain_order=True):
         left.plot(curve["limit"], curve["accuracy"], label=arm, linewidth=2, **look(arms, arm))
-        left.fill_between(
-            curve["limit"],
-            curve["low"],
-            curve["high"],
-            color=look(arms, arm)["color"],
-            alpha=0.15,
-            linewidth=0,
-        )
+        band(left, curve["limit"], curve["low"], curve["high"], look(arms, arm)["color"])
     left.set(
         xscale="log", xlabel="limit, policy tokens a trajectory (log scale)", ylabel="accuracy",
         ylim=(0, None),
@@ -147,10 +150,7 @@ def draw(
             one = tokens[arm, kind]
             if not np.isfinite(one["value"]):
                 continue
-            right.errorbar(
-                one["value"], place + offset, fmt=marker, capsize=4, color=look(arms, arm)["color"],
-                xerr=[[one["value"] - one["low"]], [one["high"] - one["value"]]],
-            )  # fmt: skip
+            interval(right, one, place + offset, fmt=marker, color=look(arms, arm)["color"])
         right.plot([], [], marker, color="0.3", label=kind)
     right.set_yticks(range(len(arms)), arms)
     right.set(xlabel="policy tokens a trajectory", title="tokens by correctness", xlim=(0, None))
@@ -183,8 +183,7 @@ def main(cfg: TokenEfficiencyConfig, folder: Path) -> None:
     output.figure(NAME, draw(curves, rows, problems, cfg))
     by_arm: dict[str, dict[tuple[str, str], Estimate]] = {}
     for row in rows:
-        estimate = Estimate(row["value"], row["low"], row["high"], row["n"])
-        by_arm.setdefault(row["arm"], {})[row["measure"], row["of"]] = estimate
+        by_arm.setdefault(row["arm"], {})[row["measure"], row["of"]] = Estimate.of(row)
     late = {row["arm"]: row["stragglers"] for row in rows}
     heading, cells = where_any("stragglers", list(late.values()))
     show(

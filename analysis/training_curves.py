@@ -14,14 +14,13 @@ import numpy as np
 import polars as pl
 
 from analysis.data import AnalysisError, Source
-from analysis.output import Output, legend_below, look, show, subplots
+from analysis.output import Output, legend_below, look, panels, show
 from analysis.trends import level_change, spans
 from src.config.schema import option
 from src.launch.entry import entry
-from src.run.records import read_metrics
+from src.run.records import METRICS, RECORDS, read_metrics
 
 NAME = "training_curves"
-METRICS = "metrics.jsonl"
 
 
 @dataclass
@@ -105,10 +104,9 @@ def changes(table: pl.DataFrame, cfg: TrainingCurvesConfig) -> list[dict[str, An
 
 def draw(table: pl.DataFrame, cfg: TrainingCurvesConfig) -> Any:
     """A panel for each metric."""
-    columns = min(2, len(cfg.metrics))
-    figure, grid = subplots(columns, -(-len(cfg.metrics) // columns), width=6.0, height=3.4)
+    figure, grid = panels(len(cfg.metrics), width=6.0, height=3.4)
     runs = list(cfg.runs)
-    for axes, metric in zip(grid.flat, cfg.metrics, strict=False):
+    for axes, metric in zip(grid, cfg.metrics, strict=True):
         for (run,), mine in table.group_by("run", maintain_order=True):
             style = look(runs, str(run))
             axes.plot(mine["step"], mine[metric], alpha=0.3, linewidth=1, **style)
@@ -124,8 +122,6 @@ def draw(table: pl.DataFrame, cfg: TrainingCurvesConfig) -> Any:
         axes.set(xlabel="rollout step", ylabel=metric)
         if len(runs) > 1:
             legend_below(axes, min(4, len(runs)))
-    for axes in grid.flat[len(cfg.metrics) :]:
-        axes.remove()
     figure.suptitle(f"raw, and the running mean of {cfg.window} steps", fontsize=11)
     return figure
 
@@ -138,9 +134,7 @@ def main(cfg: TrainingCurvesConfig, folder: Path) -> None:
     sources = {}
     for name, text in cfg.runs.items():
         source = Source.parse(text)
-        sources[name] = (
-            source.settings() if (source.path / "trajectories.jsonl").is_file() else {"records": text}
-        )
+        sources[name] = source.settings() if (source.path / RECORDS).is_file() else {"records": text}
     output = Output(folder, {"analysis": asdict(cfg), "runs": sources})
     output.table(NAME, table)
     output.table("changes", pl.DataFrame(found) if found else pl.DataFrame({"run": []}))

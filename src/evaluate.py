@@ -15,9 +15,9 @@ from src.run.interrupts import Interrupt
 @entry("evaluate", EvaluationConfig, alone=True)
 def main(cfg: EvaluationConfig, run_dir: Path) -> None:
     """Run the evaluation; the imports are here so that a bad configuration fails in seconds."""
-    from src.rollout.engines.environment import set_environment
+    from src.rollout.engines.vllm_variables import set_vllm_variables
 
-    set_environment(cfg.engine)
+    set_vllm_variables(cfg.engine)
     from src.experiment.evaluation.benchmark_run import run
     from src.problems import ProblemError
     from src.rollout.collector import PromptError

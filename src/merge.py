@@ -12,10 +12,8 @@ from typing import Any
 
 from src.config.schema import ConfigError, option
 from src.launch.entry import entry
-from src.run.provenance import changes
-
-RECORDS, SUMMARY, CONFIG = "trajectories.jsonl", "summary.json", "config.json"
-_DIFFER = ("evaluate.shard", "evaluate.resume", "engine.", "sandbox.", "reward.grade_")
+from src.launch.resumption import read_shards
+from src.run.records import CONFIG, RECORDS, SUMMARY, RecordError, iter_records, write_json
 
 
 @dataclass
@@ -32,7 +30,6 @@ def merge(folders: list[Path], out: Path) -> dict[str, Any]:
         ConfigError: a shard is missing, given twice, unfinished, or made with other settings.
     """
     from src.experiment.evaluation.results import Results
-    from src.run.records import iter_records, write_json
 
     faults = _faults(folders)
     if (out / RECORDS).exists():
@@ -76,13 +73,7 @@ def _faults(folders: list[Path]) -> list[str]:
     missing = [folder for folder in folders if not (folder / SUMMARY).is_file()]
     if missing:
         return [f"folders: {folder} has no {SUMMARY}: its evaluation is not finished" for folder in missing]
-    configs = [json.loads((folder / CONFIG).read_text()) for folder in folders]
-    faults = [
-        f"folders: {folder} was made with {name}={new}, {folders[0]} with {old}"
-        for folder, config in zip(folders, configs, strict=True)
-        for name, (old, new) in changes(configs[0], config).items()
-        if not name.startswith(_DIFFER)
-    ]
+    configs, faults = read_shards(folders)
     shards = [config["evaluate"]["shard"] for config in configs]
     number = len(shards)
     if sorted(map(str, shards)) != sorted(f"{index}/{number}" for index in range(number)):
@@ -96,7 +87,6 @@ def _faults(folders: list[Path]) -> list[str]:
 def main(cfg: MergeConfig, run_dir: Path) -> None:
     """Merge, and show the result."""
     from src.run.console import comparison, console
-    from src.run.records import RecordError
 
     try:
         summary = merge([Path(one).expanduser() for one in cfg.folders], run_dir)

@@ -21,9 +21,9 @@ def main(cfg: Config, run_dir: Path) -> None:
         from src.estimate import run as run_estimate
 
         sys.exit(run_estimate(cfg, run_dir))
-    from src.rollout.engines.environment import set_environment
+    from src.rollout.engines.vllm_variables import set_vllm_variables
 
-    set_environment(cfg.engine)
+    set_vllm_variables(cfg.engine)
     from src.experiment.training import run
     from src.problems import ProblemError
     from src.rollout.collector import PromptError

@@ -10,7 +10,7 @@ from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
 
 from src.problems import Problem
 from src.problems.mini import generate
-from src.problems.prompts import MODES, build_prompt
+from src.problems.prompt_text import MODES, build_prompt
 
 POSITIONS = 4096  # Qwen2.5-Math's
 TEMPLATE = (

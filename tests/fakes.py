@@ -14,10 +14,9 @@ from src.config import RewardConfig, RolloutConfig
 from src.formats import FenceFormat, Format, HermesFormat, TagFormat
 from src.policy.codec import TokenCodec
 from src.problems import Problem
-from src.rollout.collector import Collector
 from src.rollout.engines import Engine, Finish, Generation, Request
+from src.rollout.environment import Environment
 from src.rollout.scheduler import RolloutScheduler
-from src.run.records import RecordWriter
 from src.sandbox import ExecutionResult, Sandbox, Status
 from src.tools import PythonTool, Tool, Toolbox
 
@@ -191,16 +190,15 @@ def rollout_scheduler(
     return RolloutScheduler(engine, box, a_format(form, tools, codec), codec, cfg)
 
 
-def rollout_collector(
-    engine: Engine,
-    sandbox: Sandbox,
-    grader: Any,
-    codec: TokenCodec,
-    rollout: RolloutConfig,
-    reward: RewardConfig,
-    prompt_style: str,
-    writer: RecordWriter | None = None,
-) -> Collector:
-    """A collector whose only tool is the sandbox."""
-    box = Toolbox([PythonTool(sandbox)])
-    return Collector(engine, box, a_format(), grader, codec, rollout, reward, prompt_style, writer)
+def environment(
+    codec: TokenCodec = BPE,
+    *,
+    sandbox: Sandbox | None = None,
+    grader: Any = None,
+    rollout: RolloutConfig | None = None,
+    reward: RewardConfig | None = None,
+) -> Environment:
+    """An environment of the mini policy whose only tool is the sandbox."""
+    sandbox = sandbox or FakeSandbox()
+    tools, limits = Toolbox([PythonTool(sandbox)]), rollout or RolloutConfig()
+    return Environment(codec, "mini", sandbox, tools, a_format(), limits, grader, reward or RewardConfig())

@@ -136,9 +136,11 @@ class TestImports:
         TopologicalSorter(graph).prepare()  # raises CycleError, which names the circle
 
     def test_analysis_reads_records_only(self) -> None:
-        """And is configured, shown and reckoned with as everything else is."""
+        """And is configured, shown and reckoned with as all else is; programs in text have one grammar."""
         units = {one for path in modules("analysis") for one in self.units(path)}
-        assert units <= {"run", "launch", "config"}
+        assert units <= {"run", "launch", "config", "formats"}
+        of_formats = {name for path in modules("analysis") for name in imported(path) if ".formats" in name}
+        assert of_formats == {"src.formats.fence_grammar"}
 
     def test_nothing_imports_tests_or_analysis(self) -> None:
         tops = {name.partition(".")[0] for path in modules("src") for name in imported(path)}
@@ -179,6 +181,14 @@ class TestLayout:
     @pytest.mark.parametrize("path", modules("src", "analysis"), ids=lambda path: str(path.relative_to(ROOT)))
     def test_a_file_has_one_job(self, path: Path) -> None:
         assert len(path.read_text().splitlines()) <= 320
+
+    def test_a_class_name_means_one_thing(self) -> None:
+        places: dict[str, list[str]] = {}
+        for path in modules("src", "analysis", "experiments"):
+            for node in ast.walk(ast.parse(path.read_text())):
+                if isinstance(node, ast.ClassDef):
+                    places.setdefault(node.name, []).append(f"{path.relative_to(ROOT)}:{node.lineno}")
+        assert {name: found for name, found in places.items() if len(found) > 1} == {}
 
     def test_tests_mirror_what_they_test(self) -> None:
         folders = {path.parent.relative_to(ROOT / "tests") for path in (ROOT / "tests").rglob("test_*.py")}
@@ -270,9 +280,9 @@ class TestDesign:
         callers = [
             str(path.relative_to(ROOT / "src"))
             for path in modules("src")
-            if "src.problems.prompts.build_prompt" in imported(path)
+            if "src.problems.prompt_text.build_prompt" in imported(path)
         ]
-        assert callers == ["policy/prompts.py", "warm_start/corpus.py"]
+        assert callers == ["policy/prompt_encoder.py", "warm_start/corpus.py"]
 
 
 # Stands for python3.11: makes a folder like a virtual environment, whose python notes each call of pip.

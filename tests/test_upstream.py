@@ -256,7 +256,7 @@ class TestLoss:
 
 
 class TestFiles:
-    @used_by("src/policy/prompting.py")
+    @used_by("src/policy/settle.py")
     def test_a_file_that_cannot_be_had_is_none(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         """If it is asked for so: not in a folder, not on the hub, or the hub is out of reach."""
         monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
@@ -268,7 +268,7 @@ class TestFiles:
                 cached_file(name, "notes.json")
 
 
-class StopCondition(TrainerCallback):
+class Watching(TrainerCallback):
     """Notes what happens when, and what is logged."""
 
     def __init__(self, log: list[str]) -> None:
@@ -290,7 +290,7 @@ class TestLoop:
     @used_by(TRAINER, CALLBACKS, SETTINGS)
     def test_a_rollout_feeds_two_optimizer_steps_and_what_happens_when(self, tmp_path: Path) -> None:
         """A step begins before its rollout; rollouts see global steps 0 and 2; logs come after the step."""
-        watch = StopCondition([])
+        watch = Watching([])
         handed: list[dict[str, Any]] = []
 
         def roll(prompts: list[str], trainer: GRPOTrainer) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from transformers import Qwen3Config, Qwen3ForCausalLM, TrainerCallback
 
 from src.config import Config, CurriculumConfig, StageConfig, TrainerConfig
 from src.rewards import Grade
+from src.rollout.collector import Collector
 from src.rollout.engines import Engine, Generation
 from src.rollout.engines.transformers import TransformersEngine
 from src.run.processes import Ranks
@@ -20,7 +21,7 @@ from src.sandbox import Sandbox
 from src.trainer import CIRTrainer, TrainingStep
 from src.trainer.curriculum import build_curriculum
 from src.trainer.step import Report, no_report
-from tests.fakes import BPE, FakeSandbox, problem, rollout_collector
+from tests.fakes import BPE, environment, problem
 
 
 def model(seed: int = 0) -> Qwen3ForCausalLM:
@@ -114,16 +115,10 @@ def trainer(
     policy = model(cfg.trainer.seed)
     sampler = engine(policy, BPE, temperature=1.0, top_p=1.0, batch_size=64)
     writer = RankWriter(run_dir / "trajectories.jsonl", ranks or Ranks())
-    collector = rollout_collector(
-        sampler,
-        sandbox or FakeSandbox(),
-        grader or FakeGrader(),
-        BPE,
-        cfg.rollout,
-        cfg.reward,
-        "mini",
-        writer,
+    given = environment(
+        sandbox=sandbox, grader=grader or FakeGrader(), rollout=cfg.rollout, reward=cfg.reward
     )
+    collector = Collector(sampler, given, writer)
     asked = [problem(name=f"p{i}") for i in range(problems)]
     built = CIRTrainer(cfg, run_dir, policy, BPE.tokenizer, asked, callbacks=callbacks, ranks=ranks)
     curriculum = build_curriculum(cfg.curriculum)

@@ -23,9 +23,8 @@ import numpy as np
 from scipy.stats import bootstrap
 
 from src.config.paths import ROOT
-from src.run.records import TrajectoryRecord, iter_records
+from src.run.records import RECORDS, SUMMARY, TrajectoryRecord, iter_records
 
-RECORDS, SUMMARY = "trajectories.jsonl", "summary.json"
 Key = tuple[str, str, int]
 
 

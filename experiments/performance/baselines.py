@@ -61,7 +61,7 @@ class ForkAndWait:
 
 
 @dataclass(frozen=True)
-class Batch:
+class Throughput:
     """``programs`` in ``seconds``; how many were cut off, and how many failed otherwise."""
 
     programs: int
@@ -80,7 +80,7 @@ class Batch:
         return (self.programs - self.timeouts - self.failures) / self.seconds
 
 
-def cold(programs: list[str], parallel: int) -> Batch:
+def cold(programs: list[str], parallel: int) -> Throughput:
     """Each program in an interpreter of its own, ``parallel`` at a time."""
 
     def run(code: str) -> int:
@@ -91,10 +91,10 @@ def cold(programs: list[str], parallel: int) -> Batch:
     began = time.perf_counter()
     with ThreadPoolExecutor(parallel) as executor:
         codes = list(executor.map(run, programs))
-    return Batch(len(programs), time.perf_counter() - began, failures=sum(code != 0 for code in codes))
+    return Throughput(len(programs), time.perf_counter() - began, failures=sum(code != 0 for code in codes))
 
 
-def released(path: Path, programs: list[str]) -> Batch:
+def released(path: Path, programs: list[str]) -> Throughput:
     """One batch with the released executor at ``path``. Raises RuntimeError when it does not work."""
     command = [sys.executable, str(_HERE / "released.py"), str(path)]
     done = subprocess.run(command, input=json.dumps(programs), capture_output=True, text=True)
@@ -103,4 +103,6 @@ def released(path: Path, programs: list[str]) -> Batch:
     answer = json.loads(done.stdout.splitlines()[-1])
     reports = [report for _, report in answer["results"]]
     timeouts = sum("Timeout" in report for report in reports)
-    return Batch(len(programs), answer["seconds"], timeouts, len(reports) - timeouts - reports.count("Done"))
+    return Throughput(
+        len(programs), answer["seconds"], timeouts, len(reports) - timeouts - reports.count("Done")
+    )

@@ -32,9 +32,9 @@ from src.formats import FenceFormat
 from src.policy.codec import TokenCodec
 from src.policy.loading import load_codec
 from src.problems import Problem, load_problems
-from src.problems.prompts import build_prompt
+from src.problems.prompt_text import build_prompt
 from src.rollout.engines import Engine
-from src.rollout.engines.environment import set_environment
+from src.rollout.engines.vllm_variables import set_vllm_variables
 from src.rollout.scheduler import RolloutScheduler
 from src.rollout.trajectory import Author, Task, Trajectory
 from src.run.console import console, progress
@@ -63,7 +63,7 @@ class Bench:
         cfg.engine.kind = "vllm"
         cfg.rollout.max_tokens = MAX_TOKENS
         cfg.data.heldout_size = most
-        set_environment(cfg.engine)
+        set_vllm_variables(cfg.engine)
         from src.rollout.engines.colocated import load_llm
 
         self.seed = seed

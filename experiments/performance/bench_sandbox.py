@@ -13,13 +13,10 @@ import argparse
 import contextlib
 import itertools
 import json
-import os
-import platform
 import statistics
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -28,11 +25,10 @@ from rich.table import Table
 
 from experiments.performance.baselines import ForkAndWait, cold, released
 from experiments.performance.figures import bench_figure
-from experiments.performance.load import closed_loop, one_by_one, share
-from experiments.sandbox.processes import below, memory
+from experiments.performance.load import Measured, closed_loop, one_by_one, share
+from experiments.sandbox.processes import below, made_on, memory
 from src.config import SandboxConfig
 from src.run.console import console, progress
-from src.run.provenance import commit
 from src.sandbox import Sandbox, build_sandbox
 from src.sandbox.pool import WorkerPool
 
@@ -57,22 +53,6 @@ def quadratic() -> str:
     """A quadratic whose roots are surds, with other numbers each time: it is in none of sympy's caches."""
     n = next(_numbers)  # n * n + 2 is never a square
     return f"from sympy import *\nx = symbols('x')\nprint(solve(x**2 - {2 * n}*x - 2, x))"
-
-
-@dataclass
-class Measured:
-    """Values by measure, one a round, and the latencies of all rounds in seconds."""
-
-    rounds: dict[str, list[float]] = field(default_factory=dict)
-    latencies: dict[str, list[float]] = field(default_factory=dict)
-
-    def add(self, measure: str, value: float) -> None:
-        """One round's value."""
-        self.rounds.setdefault(measure, []).append(value)
-
-    def extend(self, what: str, latencies: list[float]) -> None:
-        """More of one kind of latency."""
-        self.latencies.setdefault(what, []).extend(latencies)
 
 
 def pss(cfg: SandboxConfig) -> float | None:
@@ -251,12 +231,7 @@ def main() -> int:
     ]
     arguments.out.mkdir(parents=True, exist_ok=True)
     summary: dict[str, Any] = {
-        "commit": commit(),
-        "machine": {
-            "system": platform.platform(),
-            "cores": os.cpu_count(),
-            "python": platform.python_version(),
-        },
+        **made_on(),
         "settings": {
             key: value.name if isinstance(value, Path) else value for key, value in vars(arguments).items()
         },

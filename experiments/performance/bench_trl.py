@@ -36,7 +36,7 @@ from experiments.performance.figures import save
 from src.config import Config, DataConfig
 from src.formats.build import build_format
 from src.launch.checks.model_files import Notes
-from src.launch.checks.prompting import format_of
+from src.launch.checks.style_and_format import format_of
 from src.policy.loading import load_codec, load_model
 from src.problems import load_problems
 from src.rewards import Grader
@@ -45,6 +45,7 @@ from src.rollout.collector import Collected, Collector
 from src.rollout.engines.transformers import TransformersEngine
 from src.run.console import console, progress
 from src.run.provenance import commit
+from src.run.records import Occasion
 from src.sandbox import build_sandbox
 from src.tools import PythonTool, Toolbox
 from src.trainer import CIRTrainer, TrainingStep
@@ -145,7 +146,7 @@ def roll_out(cfg: Config, make: Callable[[], Given]) -> Collected:
     samples = cfg.trainer.samples_per_prompt
     problems = load_problems(cfg.data, "train")[: cfg.trainer.batch_size // samples]
     asked = [(problem, sample) for problem in problems for sample in range(samples)]
-    return Collector.collect(make(), asked, cfg.rollout.mode, 2, phase="train", step=0, attempt=0)
+    return Collector.collect(make(), asked, cfg.rollout.mode, 2, Occasion("train"))
 
 
 def build(cfg: Config, folder: Path, collector: Given, name: str) -> Arm:

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import statistics
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import matplotlib
 
 matplotlib.use("Agg")
 from matplotlib import pyplot
 
-if TYPE_CHECKING:
-    from experiments.performance.bench_sandbox import Measured
+from experiments.performance.load import Measured
 
 
 def save(figure: Any, path: Path) -> None:

@@ -26,6 +26,22 @@ class Load:
         return len(self.latencies) / self.seconds
 
 
+@dataclass
+class Measured:
+    """Values by measure, one a round, and the latencies of all rounds in seconds."""
+
+    rounds: dict[str, list[float]] = field(default_factory=dict)
+    latencies: dict[str, list[float]] = field(default_factory=dict)
+
+    def add(self, measure: str, value: float) -> None:
+        """One round's value."""
+        self.rounds.setdefault(measure, []).append(value)
+
+    def extend(self, what: str, latencies: list[float]) -> None:
+        """More of one kind of latency."""
+        self.latencies.setdefault(what, []).extend(latencies)
+
+
 def share(values: Sequence[float], part: float) -> float:
     """The value below which ``part`` of ``values`` lie (nearest rank)."""
     ordered = sorted(values)

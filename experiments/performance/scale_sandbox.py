@@ -14,7 +14,6 @@ import argparse
 import asyncio
 import json
 import os
-import platform
 import sys
 import threading
 import time
@@ -25,10 +24,9 @@ from typing import Any
 
 from experiments.performance.figures import scale_figure
 from experiments.performance.load import closed_loop
-from experiments.sandbox.processes import memory
+from experiments.sandbox.processes import made_on, memory
 from src.config import SandboxConfig
 from src.run.console import console, progress
-from src.run.provenance import commit
 from src.sandbox import ExecutionResult, Sandbox, Status, build_sandbox
 
 MEMORY_MB = 1024.0
@@ -187,12 +185,7 @@ def main() -> int:
             ways[way]["steady_per_second"] = sum(steady[-2:]) / 2
     problems = violations(ways, arguments.executions)
     summary: dict[str, Any] = {
-        "commit": commit(),
-        "machine": {
-            "system": platform.platform(),
-            "cores": os.cpu_count(),
-            "python": platform.python_version(),
-        },
+        **made_on(),
         "settings": {**vars(arguments), "out": str(arguments.out), "jail": jail, "workers": workers},
         "steady_per_second": steady,
         "violations": problems,

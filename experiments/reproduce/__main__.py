@@ -13,7 +13,7 @@ from pathlib import Path
 from experiments.reproduce.config import Experiment, ReproduceConfig, load_experiments
 from experiments.reproduce.folder import DURATIONS, Durations, Folder
 from experiments.reproduce.pace import span
-from experiments.reproduce.plan import KINDS, Plan, make_plan
+from experiments.reproduce.plan import KINDS, CommandPlan, make_plan
 from experiments.reproduce.publish import publish
 from experiments.reproduce.run import CommandError, Runner
 from src.launch.entry import entry
@@ -24,14 +24,16 @@ _GOES_ON = "the same command goes on from here"
 
 @entry("reproduce", ReproduceConfig)
 def main(cfg: ReproduceConfig, _: Path) -> None:
-    """Plan and check everything, then run it."""
+    """CommandPlan and check everything, then run it."""
     experiments = load_experiments(Path(cfg.experiments), cfg.only)
     plan = make_plan(cfg.suite, experiments, Path(cfg.folder))
     with Folder(Path(cfg.folder)) as folder:
         _reproduce(cfg, experiments, plan, folder)
 
 
-def _reproduce(cfg: ReproduceConfig, experiments: list[Experiment], plan: Plan, folder: Folder) -> None:
+def _reproduce(
+    cfg: ReproduceConfig, experiments: list[Experiment], plan: CommandPlan, folder: Folder
+) -> None:
     folder.check(plan.commands, cfg.suite.base)
     durations = Durations(folder.path / DURATIONS)
     runner = Runner(plan, folder, durations, cfg.jobs)

@@ -15,7 +15,7 @@ MODES = ("free", "text", "code")
 
 
 @dataclass
-class EvaluationConfig:
+class SuiteEvaluationConfig:
     """How the experiments on policies evaluate: each policy in each mode once."""
 
     k: int = option(256, "trajectories per problem", at_least=1)
@@ -39,7 +39,7 @@ class SuiteConfig:
     jobs: int = option(1, "commands at once", at_least=1)
     seeds: list[int] = option([0, 1, 2], "of trainings; policies of the first are evaluated", at_least=0)
     overrides: list[str] = option([], "of every training")
-    evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
+    evaluation: SuiteEvaluationConfig = field(default_factory=SuiteEvaluationConfig)
     analyses: dict[str, dict[str, Any]] = option(
         {}, "analysis -> settings that depend on the scale; those of an experiment come after them"
     )

@@ -9,17 +9,17 @@ import time
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self
 
 from experiments.reproduce.names import text
 from experiments.reproduce.plan import EVALUATE, REPORT, TRAIN, Command
 from src.config import Config, EvaluationConfig
 from src.config.schema import ConfigError, build, show
+from src.launch.resumption import read_config
 from src.run import checkpoints, provenance
-from src.run.records import write_json
+from src.run.records import CONFIG, SUMMARY, write_json
 
-LOCK, DURATIONS, BASE, SUMMARY, LOG = "lock", "durations.json", "base.json", "summary.json", "log.txt"
+LOCK, DURATIONS, BASE, LOG = "lock", "durations.json", "base.json", "log.txt"
 _WAIT = 10.0  # seconds in which what a killed runner had started has ended
 # What does not change a result, or only whether it is made anew.
 _MAY_CHANGE = (
@@ -61,9 +61,7 @@ class Folder:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._lock.close()
 
     @property
@@ -89,7 +87,7 @@ class Folder:
         """Raises ConfigError if something here was made otherwise than is asked for now."""
         faults = self._base(base)
         for command in commands.values():
-            file = self.of(command) / "config.json"
+            file = self.of(command) / CONFIG
             if command.config is None or not file.is_file():
                 continue
             faults += _differences(command.config, file)
@@ -123,7 +121,7 @@ def _differences(asked: Config | EvaluationConfig, file: Path) -> list[str]:
     remedy = f"ask for that, remove {file.parent}, or choose another folder"
     try:
         # what the project has got since counts as its default
-        recorded = asdict(build(type(asked), json.loads(file.read_text())))
+        recorded = asdict(build(type(asked), read_config(file)))
     except ValueError as error:
         return [f"{file}: cannot be compared with what is asked for now ({error}); {remedy}"]
     return [

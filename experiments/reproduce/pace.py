@@ -6,14 +6,14 @@ from collections import defaultdict
 from collections.abc import Mapping
 from statistics import mean
 
-from experiments.reproduce.plan import ANALYSIS, EVALUATE, REPORT, TRAIN, Command, Plan
+from experiments.reproduce.plan import ANALYSIS, EVALUATE, REPORT, TRAIN, Command, CommandPlan
 
 # What a command takes as long as none of its kind has finished: seconds, and for the order, trainings.
 _SECONDS = {ANALYSIS: 10.0, REPORT: 5.0}
 _WEIGHTS = {TRAIN: 1.0, EVALUATE: 1.5, ANALYSIS: 0.0, REPORT: 0.0}
 
 
-def priorities(plan: Plan) -> dict[str, float]:
+def priorities(plan: CommandPlan) -> dict[str, float]:
     """Return, for each command, the weight of the longest chain that begins with it."""
     result: dict[str, float] = {}
     for name, command in reversed(plan.commands.items()):

@@ -16,8 +16,7 @@ from typing import Any, get_type_hints
 from analysis.measures import Measure
 from experiments.reproduce.config import Experiment, SourceConfig, SuiteConfig
 from experiments.reproduce.names import slug, text
-from src.config import Config
-from src.config import EvaluationConfig as PolicyEvaluationConfig
+from src.config import Config, EvaluationConfig
 from src.config.paths import ROOT
 from src.config.schema import ConfigError, wrong_choice
 from src.launch.entry import composed
@@ -48,19 +47,19 @@ class Command:
     module: str
     overrides: tuple[str, ...]
     needs: tuple[str, ...] = ()
-    config: Config | PolicyEvaluationConfig | None = None
+    config: Config | EvaluationConfig | None = None
     about: dict[str, str] | None = None
 
 
 @dataclass
-class Plan:
+class CommandPlan:
     """All commands by name, each after those that it needs."""
 
     commands: dict[str, Command] = field(default_factory=dict)
     faults: list[str] = field(default_factory=list)
 
 
-def make_plan(suite: SuiteConfig, experiments: list[Experiment], folder: Path) -> Plan:
+def make_plan(suite: SuiteConfig, experiments: list[Experiment], folder: Path) -> CommandPlan:
     """Return the commands of ``experiments`` on the scale of ``suite``.
 
     Raises:
@@ -90,9 +89,9 @@ def make_plan(suite: SuiteConfig, experiments: list[Experiment], folder: Path) -
 
 class _Planner:
     def __init__(self, suite: SuiteConfig, folder: Path) -> None:
-        self.suite, self.folder, self.plan = suite, folder, Plan()
+        self.suite, self.folder, self.plan = suite, folder, CommandPlan()
         self._trainings: dict[tuple[str, ...], Config] = {}  # by overrides of the arm; checked
-        self._evaluations: dict[tuple[str, ...], PolicyEvaluationConfig] = {}
+        self._evaluations: dict[tuple[str, ...], EvaluationConfig] = {}
 
     def check_suite(self) -> None:
         """Raises ConfigError if the suite by itself cannot be run: then every arm would have its fault."""
@@ -167,12 +166,12 @@ class _Planner:
             *overrides,
         ]
 
-    def _evaluation_config(self, overrides: Iterable[str]) -> PolicyEvaluationConfig:
+    def _evaluation_config(self, overrides: Iterable[str]) -> EvaluationConfig:
         """Of the base: that of a policy that is yet to be trained differs in ``model.path``."""
         key = tuple(sorted(overrides))
         if key not in self._evaluations:
             given = [f"model.path={text(self.suite.base)}", *self._evaluation_overrides(overrides)]
-            self._evaluations[key] = composed(EVALUATE, given, PolicyEvaluationConfig)
+            self._evaluations[key] = composed(EVALUATE, given, EvaluationConfig)
         return self._evaluations[key]
 
     def _training(self, overrides: list[str], seed: int) -> Command:

@@ -11,7 +11,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from analysis.data import summary_settings
 from experiments.reproduce.config import Experiment, SuiteConfig
 from experiments.reproduce.folder import Durations, Folder
-from experiments.reproduce.plan import EVALUATE, TRAIN, Plan
+from experiments.reproduce.plan import EVALUATE, TRAIN, CommandPlan
 from experiments.reproduce.run import cores
 from src.config import Config
 from src.run.records import write_json
@@ -21,7 +21,7 @@ _SMALL = ("*.json", "*.png", "*.svg", "verdicts.csv")
 
 
 def publish(
-    plan: Plan, experiments: list[Experiment], suite: SuiteConfig, folder: Folder, durations: Durations
+    plan: CommandPlan, experiments: list[Experiment], suite: SuiteConfig, folder: Folder, durations: Durations
 ) -> list[Path]:
     """Put each experiment's analyses into ``experiments/NAME/result/SUITE``, in place of what is there."""
     page = Environment(
@@ -70,7 +70,7 @@ def publish(
     return made
 
 
-def _behind(plan: Plan, experiment: Experiment) -> list[str]:
+def _behind(plan: CommandPlan, experiment: Experiment) -> list[str]:
     """Return the names of the trainings and evaluations that an experiment's analyses read, or rest on."""
     left = [f"{experiment.name}/{name}" for name in experiment.cfg.analyses]
     found: list[str] = []

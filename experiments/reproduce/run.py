@@ -20,7 +20,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedCo
 from experiments.reproduce.folder import LOG, SUMMARY, Durations, Folder
 from experiments.reproduce.names import text
 from experiments.reproduce.pace import Pace, priorities, span
-from experiments.reproduce.plan import EVALUATE, TRAIN, Command, Plan
+from experiments.reproduce.plan import EVALUATE, TRAIN, Command, CommandPlan
 from src.run.console import console
 from src.run.records import write_json
 
@@ -59,7 +59,7 @@ class Runner:
         jobs: commands at once.
     """
 
-    def __init__(self, plan: Plan, folder: Folder, durations: Durations, jobs: int) -> None:
+    def __init__(self, plan: CommandPlan, folder: Folder, durations: Durations, jobs: int) -> None:
         self._folder, self._durations, self._jobs = folder, durations, jobs
         self._environment = os.environ | {"OMP_NUM_THREADS": str(max(1, cores() // jobs))}
         self._pace = Pace()

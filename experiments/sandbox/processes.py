@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import os
+import platform
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
+
+from src.run.provenance import commit
 
 PROC = Path("/proc")
 _NUMBERS = {
@@ -68,3 +72,9 @@ def leftovers(worker: int) -> int | None:
     if not os.access(folder, os.R_OK):
         return None
     return sum(len(files) for _, _, files in os.walk(f"{folder}/."))
+
+
+def made_on() -> dict[str, Any]:
+    """Return commit and machine, which every measurement notes."""
+    machine = {"system": platform.platform(), "cores": os.cpu_count(), "python": platform.python_version()}
+    return {"commit": commit(), "machine": machine}

@@ -22,7 +22,7 @@ _STOPPED = frozenset({Status.TIMEOUT, Status.KILLED, Status.MEMORY, Status.ERROR
 
 
 @dataclass(frozen=True)
-class Program:
+class SoakProgram:
     """``statuses``: how it may end; ``stdout``: all that it prints, or with ``prefix`` how that begins."""
 
     kind: str
@@ -163,16 +163,18 @@ _HOSTILE: dict[str, tuple[str, frozenset[Status], bool]] = {
 }
 
 
-def make(rng: random.Random, hostile_share: float) -> Program:
+def make(rng: random.Random, hostile_share: float) -> SoakProgram:
     """A program of a random kind, hostile with that probability."""
     token = "T" + secrets.token_hex(8)
     if rng.random() < hostile_share:
         kind = rng.choice(list(_HOSTILE))
         code, statuses, all_it_prints = _HOSTILE[kind]
         code = f"TOKEN = {token!r}\nprint(TOKEN, flush=True)\n{code}"
-        return Program(f"hostile {kind}", True, token, code, statuses, f"{token}\n", prefix=not all_it_prints)
+        return SoakProgram(
+            f"hostile {kind}", True, token, code, statuses, f"{token}\n", prefix=not all_it_prints
+        )
     kind = rng.choices(list(_HONEST), [weight for weight, _ in _HONEST.values()])[0]
     code, stdout = _HONEST[kind][1](token, rng)
     if kind == "error":
-        return Program(kind, False, token, code, _ERROR, stdout, error=f"ValueError: {token}")
-    return Program(kind, False, token, code, _OK, stdout)
+        return SoakProgram(kind, False, token, code, _ERROR, stdout, error=f"ValueError: {token}")
+    return SoakProgram(kind, False, token, code, _OK, stdout)

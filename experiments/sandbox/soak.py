@@ -14,7 +14,6 @@ import collections
 import glob
 import json
 import os
-import platform
 import queue
 import random
 import sys
@@ -28,15 +27,14 @@ from pathlib import Path
 from typing import Any
 
 from experiments.sandbox.figures import soak_figure
-from experiments.sandbox.processes import below, descriptors, leftovers, memory, workers
-from experiments.sandbox.programs import Program, make
+from experiments.sandbox.processes import below, descriptors, leftovers, made_on, memory, workers
+from experiments.sandbox.programs import SoakProgram, make
 from src.config import SandboxConfig
 from src.run.console import console, progress
-from src.run.provenance import commit
 from src.sandbox import ExecutionResult, Sandbox, Status, build_sandbox
 from src.sandbox.pool import WorkerPool
 
-Done = queue.SimpleQueue[tuple[Program, Future[ExecutionResult]]]
+Done = queue.SimpleQueue[tuple[SoakProgram, Future[ExecutionResult]]]
 
 GROWTH_MB = 20.0  # of a worker, or of the caller
 FALSE_TIMEOUTS = 0.01  # of the honest programs
@@ -55,7 +53,7 @@ class Counts:
     faulty: int = 0
     faults: list[str] = field(default_factory=list)
 
-    def add(self, program: Program, result: ExecutionResult) -> None:
+    def add(self, program: SoakProgram, result: ExecutionResult) -> None:
         """Judge one result."""
         self.by_kind[program.kind] += 1
         self.by_status[result.status] += 1
@@ -96,13 +94,13 @@ def rest(sandbox: WorkerPool, like: dict[str, Any] | None, executions: int, seco
             return now
 
 
-def _note(done: Done, program: Program, future: Future[ExecutionResult]) -> None:
+def _note(done: Done, program: SoakProgram, future: Future[ExecutionResult]) -> None:
     done.put((program, future))
 
 
 def run(
     sandbox: Sandbox,
-    make_program: Callable[[], Program],
+    make_program: Callable[[], SoakProgram],
     count: int,
     in_flight: int,
     names: list[str],
@@ -213,12 +211,7 @@ def main() -> int:
     problems = violations(counts, samples, after, stats)
     first, last = samples[0], samples[-1]
     summary: dict[str, Any] = {
-        "commit": commit(),
-        "machine": {
-            "system": platform.platform(),
-            "cores": os.cpu_count(),
-            "python": platform.python_version(),
-        },
+        **made_on(),
         "settings": {**vars(arguments), "out": str(arguments.out), "jail": jail, "workers": size},
         "sandbox": asdict(cfg),
         "executions": done,

@@ -15,8 +15,8 @@ from src.estimate.advice import advise, splits_evenly
 from src.estimate.hours import count_hours
 from src.estimate.machine import find_machine
 from src.estimate.memory import Estimator
-from src.estimate.report import Estimate, show_estimate
-from src.launch.checks import prompting
+from src.estimate.report import RunEstimate, show_estimate
+from src.launch.checks import style_and_format
 from src.run.console import console
 from src.run.processes import rank
 from src.run.records import write_json
@@ -25,15 +25,15 @@ DOES_NOT_FIT = 3  # exit code
 FILE = "estimate.json"
 
 
-def estimate(cfg: Config) -> Estimate:
+def estimate(cfg: Config) -> RunEstimate:
     """Return what the run of ``cfg`` needs.
 
     Raises:
         ConfigError: the model's config.json cannot be had, trajectories do not fit into its positions, or
             batches cannot be shared out over the GPUs.
     """
-    known = prompting.notes(cfg.model, cfg.trainer.resume)
-    cfg = replace(cfg, model=prompting.extended(cfg.model, known))
+    known = style_and_format.notes(cfg.model, cfg.trainer.resume)
+    cfg = replace(cfg, model=style_and_format.extended(cfg.model, known))
     machine = find_machine(cfg.hardware, cfg.trainer.autocast or cfg.model.dtype)
     if not splits_evenly(cfg, machine.gpus):
         raise ConfigError(
@@ -48,7 +48,7 @@ def estimate(cfg: Config) -> Estimate:
     other = estimator.memory(replace(cfg, trainer=flipped), machine)
     advice = [] if memory.fits else advise(cfg, machine, estimator)
     p = estimator.parameters(cfg.model)
-    return Estimate(p, machine, memory, other.update, count_hours(cfg, machine, p), advice)
+    return RunEstimate(p, machine, memory, other.update, count_hours(cfg, machine, p), advice)
 
 
 def run(cfg: Config, run_dir: Path) -> int:

@@ -104,7 +104,7 @@ class Estimator:
         parts = _weights(cfg, machine, p, shared)
         activations, back = self._update(cfg, machine, shared)
         parts += [
-            Part("activations", activations, 0, _activations_note(cfg, machine)),
+            Part("activations", activations, 0, _activations_note(cfg)),
             Part("output head, way back", back, 0, "logits are made a tile at a time"),
         ]
         vllm = self._vllm(cfg, machine)
@@ -227,7 +227,7 @@ def _weights(cfg: Config, machine: Machine, p: Parameters, shared: str) -> list[
     return parts
 
 
-def _activations_note(cfg: Config, machine: Machine) -> str:
+def _activations_note(cfg: Config) -> str:
     copies = cfg.trainer.autocast is not None and cfg.model.dtype == "float32"
     return f"{cfg.trainer.micro_batch_size} x {longest(cfg)} tokens" + (
         "; weights in 16 bits among them" if copies and not cfg.trainer.gradient_checkpointing else ""

@@ -18,7 +18,7 @@ from src.estimate.policy import Parameters
 
 
 @dataclass(frozen=True)
-class Estimate:
+class RunEstimate:
     """All of it.
 
     Attributes:
@@ -49,7 +49,7 @@ class Estimate:
         }
 
 
-def show_estimate(console: Console, cfg: Config, estimate: Estimate) -> None:
+def show_estimate(console: Console, cfg: Config, estimate: RunEstimate) -> None:
     """Print it."""
     p, machine, memory = estimate.parameters, estimate.machine, estimate.memory
     console.print(
@@ -106,7 +106,7 @@ def _gb(size: int) -> str:
     return f"{size / 1e9:.2f}" if size else "-"
 
 
-def _notes(console: Console, cfg: Config, estimate: Estimate) -> None:
+def _notes(console: Console, cfg: Config, estimate: RunEstimate) -> None:
     on = cfg.trainer.gradient_checkpointing
     difference = (estimate.other - estimate.memory.update) * (1 if on else -1)
     console.print(

@@ -14,9 +14,9 @@ from src.launch import resumption
 from src.run import checkpoints
 from src.run.console import console
 from src.run.processes import Ranks
-from src.run.records import read_metrics
+from src.run.records import METRICS, RECORDS, read_metrics
 
-RECORDS, METRICS, STATE = "trajectories.jsonl", "metrics.jsonl", "state.json"
+STATE = "state.json"
 
 
 def take_over(cfg: Config, run_dir: Path, ranks: Ranks) -> Path | None:

@@ -15,30 +15,37 @@ from transformers.utils import logging as transformers_logging
 from src.config import Config
 from src.experiment.evaluation.evaluator import Evaluator
 from src.experiment.evaluation.results import Results
-from src.experiment.resumed import METRICS, RECORDS, STATE, earlier_seconds, read_state, take_over
-from src.formats.build import build_format
+from src.experiment.resumed import STATE, earlier_seconds, read_state, take_over
 from src.policy.loading import load_model
-from src.policy.prompting import first_prompt, fit_data, settle
+from src.policy.long_prompts import fit_data
+from src.policy.settle import settle
 from src.problems import Data, load_data
-from src.rewards import Grader
 from src.rewards.golds import refuse_unreadable_data
 from src.rollout.collector import Collector
 from src.rollout.engines.build import Engines, choose_engine, refuse_training
 from src.rollout.engines.colocated import SleepingVLLM
+from src.rollout.environment import open_environment
 from src.run import checkpoints, provenance
 from src.run.alarms import Alarm
 from src.run.console import comparison, console, progress, step_line
 from src.run.interrupts import interrupts
 from src.run.processes import Ranks
-from src.run.records import LineWriter, RankWriter, last_attempt, read_metrics, write_json
+from src.run.records import (
+    METRICS,
+    RECORDS,
+    SUMMARY,
+    LineWriter,
+    Occasion,
+    RankWriter,
+    last_attempt,
+    read_metrics,
+    write_json,
+)
 from src.run.tracking import Tracker
-from src.sandbox import build_sandbox
-from src.tools.build import build_tools
 from src.trainer import CIRTrainer, TrainingStep
 from src.trainer.callbacks import AtStart, StopCallback
 from src.trainer.curriculum import build_curriculum
 
-SUMMARY = "summary.json"
 DATA = "data.json"  # what was taken out of the problems, and why
 TIMED = ("generation", "execution", "grading", "update")
 
@@ -54,7 +61,7 @@ def run(cfg: Config, run_dir: Path) -> dict[str, Any]:
             evaluation of the earlier run are taken over from its folder.
 
     Raises:
-        ConfigError: see src/experiment/resumed.py and src/policy/prompting.py.
+        ConfigError: see src/experiment/resumed.py and src/policy/settle.py.
         ProblemError: problems are not there, or have gold answers that cannot be graded.
     """
     with TrainingRun(cfg, run_dir) as training:
@@ -94,7 +101,7 @@ class TrainingRun:
         console.quiet = not self._ranks.first
         self._cfg, self._codec = settle(self._cfg)
         self._resume_or_begin()
-        self._open_tools()
+        self._environment = self._open.enter_context(open_environment(self._cfg, self._codec))
         self._data = self._read_problems()
         self._open_files()
         set_seed(self._cfg.trainer.seed)
@@ -118,24 +125,14 @@ class TrainingRun:
         console.print(data.line)
         if self._ranks.first:
             refuse_unreadable_data(data, cfg.data, cfg.reward.grade_seconds)
-        data = fit_data(data, cfg, self._codec.tokenizer, self._format, self._ranks)
-        self._prompt = first_prompt(self._codec, data.train[0], [cfg.rollout.mode], cfg.model, self._format)
+        data = fit_data(data, cfg, self._environment.prompts, self._ranks)
+        self._prompt = self._environment.show_prompt(data.train[0], [cfg.rollout.mode])
         if self._ranks.first:
             write_json(self._run_dir / DATA, data.report)
         return data
 
-    def _open_tools(self) -> None:
-        cfg = self._cfg
-        self._sandbox = self._open.enter_context(build_sandbox(cfg.sandbox))
-        console.print(f"sandbox: {self._sandbox.jail}, {self._sandbox.workers} workers")
-        self._tools = build_tools(cfg.tools, self._sandbox)
-        self._open.callback(self._tools.close)
-        tokenizer, style = self._codec.tokenizer, cfg.model.prompt_style
-        self._format = build_format(cfg.format, list(self._tools), tokenizer, style)
-
     def _open_files(self) -> None:
-        cfg, run_dir, enter = self._cfg, self._run_dir, self._open.enter_context
-        self._grader = enter(Grader(cfg.reward.grade_workers, cfg.reward.grade_seconds))
+        run_dir, enter = self._run_dir, self._open.enter_context
         self._writer = enter(RankWriter(run_dir / RECORDS, self._ranks))
         self._metrics = enter(LineWriter(run_dir / METRICS)) if self._ranks.first else None
 
@@ -169,17 +166,8 @@ class TrainingRun:
             in_step=in_step,
         )
         self._engines = self._open.enter_context(engines)
-        self._collector = Collector(
-            engines.make(cfg.rollout.temperature, cfg.rollout.top_p),
-            self._tools,
-            self._format,
-            self._grader,
-            self._codec,
-            cfg.rollout,
-            cfg.reward,
-            cfg.model.prompt_style,
-            self._writer,
-        )
+        engine = engines.make(cfg.rollout.temperature, cfg.rollout.top_p)
+        self._collector = Collector(engine, self._environment, self._writer)
         curriculum = build_curriculum(cfg.curriculum)
         step = TrainingStep(cfg, train, self._collector, curriculum, ranks, self._attempt, self._report)
         trainer.attach(step)
@@ -193,27 +181,14 @@ class TrainingRun:
         if phase not in cfg.evaluate.phases:
             return
         self._trainer.push_weights()
-        evaluator = Evaluator(
-            self._engines.make(cfg.evaluate.temperature, cfg.evaluate.top_p),
-            self._tools,
-            self._format,
-            self._grader,
-            self._codec,
-            cfg.rollout,
-            cfg.reward,
-            cfg.model.prompt_style,
-            cfg.evaluate,
-            self._writer,
-            self._bar,
-        )
+        engine = self._engines.make(cfg.evaluate.temperature, cfg.evaluate.top_p)
+        evaluator = Evaluator(engine, self._environment, cfg.evaluate, self._writer, self._bar)
         self._evaluated[phase] = {}
         for mode in cfg.evaluate.modes:
             results, _ = evaluator.evaluate(
                 self._ranks.shard(self._data.heldout),
                 mode,
-                phase=phase,
-                step=self._trainer.rollout_step,
-                attempt=self._attempt,
+                Occasion(phase, self._trainer.rollout_step, self._attempt),
                 label=f"evaluating {phase} training, {mode}",
             )
             everyone = Results()
@@ -273,9 +248,9 @@ class TrainingRun:
             return {}
         run_dir, steps = self._run_dir, self._trainer.rollout_step
         rows = read_metrics(run_dir / METRICS)
-        reports = self._data.report
+        reports, sandbox = self._data.report, self._environment.sandbox
         summary = {
-            "settings": provenance.settings(self._cfg) | {"jail": self._sandbox.jail, "engine": self._kind},
+            "settings": provenance.settings(self._cfg) | {"jail": sandbox.jail, "engine": self._kind},
             "prompt": self._prompt,
             "left_out": {name: reports[name]["long_prompts"] for name in ("train", "heldout")},
             **self._evaluated,
@@ -283,7 +258,7 @@ class TrainingRun:
             "wall_seconds": self._wall_seconds(),
             "seconds": {name: sum(row[f"seconds/{name}"] for row in rows) for name in TIMED},
             "curve": [{"step": row["step"], "accuracy": row["accuracy"]} for row in rows],
-            "sandbox": self._sandbox.stats(),
+            "sandbox": sandbox.stats(),
             "checkpoint": str(checkpoints.resolve(run_dir)),
         }
         write_json(run_dir / SUMMARY, summary)

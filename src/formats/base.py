@@ -164,6 +164,20 @@ def parse_body(tool: Tool, body: str) -> Call:
     return Call(tool.name, {name: body} if name else json_object(body, f"the arguments of {tool.name}"))
 
 
+def explained(tool: Tool, call: str, result: str) -> str:
+    """Return what :meth:`Format.explain` must, from where the body of a call and the result stand."""
+    if tool.name == "python":
+        return (
+            f"write a Python program {call} that prints what you need: it is run and its output is shown to "
+            f"you {result}."
+        )
+    body = "a text" if text_parameter(tool) else "a JSON object of its arguments"
+    return (
+        f"to call {tool.name}, write {body} {call}, and its result is shown to you {result}. "
+        f"{tool.description}"
+    )
+
+
 def write_body(tool: Tool, arguments: Mapping[str, Any]) -> str:
     """Return what :func:`parse_body` reads."""
     name = text_parameter(tool)

@@ -10,7 +10,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Self
 
-from src.formats.base import Call, Format, Piece, RawCall, Span, Tool, parse_body, text_parameter, write_body
+from src.formats.base import Call, Format, Piece, RawCall, Span, Tool, explained, parse_body, write_body
 from src.formats.fence_grammar import OUTPUT, fence_spans, fills_output, opening
 
 _LONGEST_LINE = 200  # an opening line that is longer does not count, so that memory stays bounded
@@ -42,16 +42,7 @@ class FenceFormat(Format):
 
     def explain(self, tool: Tool) -> str:
         """See Format."""
-        if tool.name == "python":
-            return (
-                "write a Python program in a ```python block that prints what you need: it is run and its "
-                "output is shown to you in an output block."
-            )
-        body = "a text" if text_parameter(tool) else "a JSON object of its arguments"
-        return (
-            f"to call {tool.name}, write {body} in a ```{tool.name} block, and its result is shown to you in "
-            f"an output block. {tool.description}"
-        )
+        return explained(tool, f"in a ```{tool.name} block", "in an output block")
 
     def scanner(self) -> FenceScanner:
         """See Format."""

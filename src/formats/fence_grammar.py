@@ -41,6 +41,15 @@ def fence_spans(text: str, labels: tuple[str, ...] = PYTHON) -> list[Span]:
     return spans
 
 
+def last_program(text: str) -> str | None:
+    """Return the last program that ``text`` opens, without its fences; None: there is none."""
+    calls = [span for span in fence_spans(text) if span.kind == CALL]
+    if not calls:
+        return None
+    body = text[calls[-1].start : calls[-1].end].partition("\n")[2]
+    return re.sub(r"(^|\n) {0,3}`*$", "", body)
+
+
 def fills_output(text: str) -> bool:
     """Whether an output block of ``text`` holds anything; one that is only opened does not count."""
     if OUTPUT not in text.lower():  # of most texts that is all that has to be looked at

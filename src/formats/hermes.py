@@ -11,26 +11,24 @@ import json
 from collections.abc import Sequence
 from typing import Any, Self
 
-from src.formats.base import CALL, RESULT, Call, CallError, Format, Piece, RawCall, Span, Tool, json_object
-from src.formats.tags import Tags, TagScanner, ends_in, neutralise_tags, tag_spans
+from src.formats.base import CALL, RESULT, Call, CallError, Piece, RawCall, Tool, json_object
+from src.formats.tags import BlockFormat, Tags
 
 _CALL = Tags("<tool_call>", "</tool_call>", CALL)
 _RESULT = Tags("<tool_response>", "</tool_response>", RESULT)
-_BLOCKS = (_CALL, _RESULT)
-# A result must not end the policy's thinking either.
-_TAGS = [tag for block in _BLOCKS for tag in (block.open, block.close)] + ["<think>", "</think>"]
 _MARK = "RESULT-OF-THE-TOOL"
 
 
-class HermesFormat(Format):
+class HermesFormat(BlockFormat):
     """See src.formats.base.Format."""
+
+    further_tags = ("<think>", "</think>")  # a result must not end the policy's thinking
 
     def __init__(self) -> None:
         super().__init__()
         self._before, self._after = f"\n{_RESULT.open}\n", f"\n{_RESULT.close}\n"
         self._chat = self._template_knows_tools = False
-        self.markup = tuple(tag for block in _BLOCKS for tag in (block.open, block.close))
-        self.result_opening = _RESULT.open
+        self._use((_CALL, _RESULT))
 
     def prepare(self, tools: Sequence[Tool], tokenizer: Any, style: str) -> Self:
         """See Format."""
@@ -67,14 +65,6 @@ class HermesFormat(Format):
             f"{_RESULT.close}. {tool.description} JSON schema of its arguments: {json.dumps(tool.parameters)}"
         )
 
-    def scanner(self) -> TagScanner:
-        """See Format."""
-        return TagScanner(_BLOCKS)
-
-    def may_close(self, token: bytes) -> bool:
-        """See Format."""
-        return ends_in(token, _CALL.close.encode())
-
     def parse(self, raw: RawCall) -> Call:
         """See Format."""
         found = json_object(raw.body, "the name and arguments of a call")
@@ -89,22 +79,6 @@ class HermesFormat(Format):
         """See Format."""
         body = json.dumps({"name": call.tool, "arguments": dict(call.arguments)}, ensure_ascii=False)
         return f"{_CALL.open}\n{body.replace('</', '<' + chr(92) + '/')}\n{_CALL.close}"
-
-    def spans(self, text: str) -> list[Span]:
-        """See Format."""
-        return tag_spans(text, _BLOCKS)
-
-    def fabricates(self, text: str) -> bool:
-        """See Format."""
-        return _RESULT.open in text and any(
-            text[span.start + len(_RESULT.open) : span.end].removesuffix(_RESULT.close).strip()
-            for span in self.spans(text)
-            if span.kind == RESULT
-        )
-
-    def neutralise(self, text: str) -> str:
-        """See Format: a blank behind the first character of each tag."""
-        return neutralise_tags(text, _TAGS)
 
     def render(self, text: str, *, after_newline: bool = False, opened: bool = False) -> list[Piece]:
         """See Format."""

@@ -20,8 +20,8 @@ from src.formats.base import (
     RawCall,
     Span,
     Tool,
+    explained,
     parse_body,
-    text_parameter,
     write_body,
 )
 
@@ -36,7 +36,44 @@ class Tags:
     tool: str | None = None
 
 
-class TagFormat(Format):
+class BlockFormat(Format):
+    """A format whose calls and results lie between tags; a subclass says between which by :meth:`_use`."""
+
+    further_tags: Sequence[str] = ()  # that a result must not hold either
+
+    def _use(self, blocks: Sequence[Tags]) -> None:
+        """Take ``blocks``, the kinds of block that there are, of which the last is the result."""
+        self._blocks, self._result = blocks, blocks[-1]
+        self.markup = tuple(tag for block in blocks for tag in (block.open, block.close))
+        self.result_opening = self._result.open
+
+    def scanner(self) -> TagScanner:
+        """See Format."""
+        return TagScanner(self._blocks)
+
+    def may_close(self, token: bytes) -> bool:
+        """See Format."""
+        return any(ends_in(token, block.close.encode()) for block in self._blocks if block.kind == CALL)
+
+    def spans(self, text: str) -> list[Span]:
+        """See Format."""
+        return tag_spans(text, self._blocks)
+
+    def fabricates(self, text: str) -> bool:
+        """See Format."""
+        result = self._result
+        return result.open in text and any(
+            text[span.start + len(result.open) : span.end].removesuffix(result.close).strip()
+            for span in self.spans(text)
+            if span.kind == RESULT
+        )
+
+    def neutralise(self, text: str) -> str:
+        """See Format: a blank behind the first character of each tag."""
+        return neutralise_tags(text, [*self.markup, *self.further_tags])
+
+
+class TagFormat(BlockFormat):
     """See src.formats.base.Format.
 
     Args:
@@ -59,25 +96,21 @@ class TagFormat(Format):
             if isinstance(pair, str) or len(pair) != 2:
                 raise ValueError(f"{key}={pair!r}: give two tags, [opening, closing]")
         self._call, self._names = tuple(call), dict(names or {})
-        self._result = Tags(result[0], result[1], RESULT)
-        self.result_opening = result[0]
-        self._blocks: list[Tags] = [self._result]
-        self._check()
+        self._use([Tags(result[0], result[1], RESULT)])
 
     def prepare(self, tools: Sequence[Tool], tokenizer: Any, style: str) -> Self:
         """See Format."""
         super().prepare(tools, tokenizer, style)
-        self._blocks = [self._tags(tool.name) for tool in tools] + [self._result]
-        self._check()
-        self.markup = tuple(tag for block in self._blocks for tag in (block.open, block.close))
+        self._use([self._tags(tool.name) for tool in tools] + [self._result])
         return self
 
     def _tags(self, tool: str) -> Tags:
         first, last = (tag.replace("{name}", self._names.get(tool, tool)) for tag in self._call)
         return Tags(first, last, CALL, tool)
 
-    def _check(self) -> None:
-        tags = [tag for block in self._blocks for tag in (block.open, block.close)]
+    def _use(self, blocks: Sequence[Tags]) -> None:
+        super()._use(blocks)
+        tags = self.markup
         for tag in tags:
             if len(tag) < 2 or re.search(r"\s", tag):
                 raise ValueError(f"the tag {tag!r}: give at least two characters, none of them white space")
@@ -87,26 +120,9 @@ class TagFormat(Format):
 
     def explain(self, tool: Tool) -> str:
         """See Format."""
-        tags = self._tags(tool.name)
-        shown = f"shown to you between {self._result.open} and {self._result.close}."
-        if tool.name == "python":
-            return (
-                f"write a Python program between {tags.open} and {tags.close} that prints what you need: it "
-                f"is run and its output is {shown}"
-            )
-        body = "a text" if text_parameter(tool) else "a JSON object of its arguments"
-        return (
-            f"to call {tool.name}, write {body} between {tags.open} and {tags.close}, and its result is "
-            f"{shown} {tool.description}"
-        )
-
-    def scanner(self) -> TagScanner:
-        """See Format."""
-        return TagScanner(self._blocks)
-
-    def may_close(self, token: bytes) -> bool:
-        """See Format."""
-        return any(ends_in(token, block.close.encode()) for block in self._blocks if block.kind == CALL)
+        tags, result = self._tags(tool.name), self._result
+        call = f"between {tags.open} and {tags.close}"
+        return explained(tool, call, f"between {result.open} and {result.close}")
 
     def parse(self, raw: RawCall) -> Call:
         """See Format. A line break after the opening tag does not belong to the body."""
@@ -123,23 +139,6 @@ class TagFormat(Format):
         if tags.close in body:
             raise ValueError(f"a call of {call.tool} cannot hold {tags.close}")
         return f"{tags.open}\n{body.removesuffix(chr(10))}\n{tags.close}"
-
-    def spans(self, text: str) -> list[Span]:
-        """See Format."""
-        return tag_spans(text, self._blocks)
-
-    def fabricates(self, text: str) -> bool:
-        """See Format."""
-        result = self._result
-        return result.open in text and any(
-            text[span.start + len(result.open) : span.end].removesuffix(result.close).strip()
-            for span in self.spans(text)
-            if span.kind == RESULT
-        )
-
-    def neutralise(self, text: str) -> str:
-        """See Format: a blank behind the first character of each tag."""
-        return neutralise_tags(text, [tag for block in self._blocks for tag in (block.open, block.close)])
 
     def render(self, text: str, *, after_newline: bool = False, opened: bool = False) -> list[Piece]:
         """See Format."""

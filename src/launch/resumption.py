@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import asdict
+from functools import reduce
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +23,11 @@ from src.config.command_line import Override, parsed
 from src.config.schema import ConfigError, build, show
 from src.run import checkpoints
 from src.run.provenance import changes
+from src.run.records import CONFIG, SUMMARY
 
-CONFIG, SUMMARY = "config.json", "summary.json"
+# What older versions have written: dotted name -> that of today; (name of today, value) -> value of today.
+RENAMED: dict[str, str] = {}
+RENAMED_VALUES: dict[tuple[str, Any], Any] = {("rollout.boundary", "fence"): "exact"}
 # Of the command, never of the run.
 _OF_THE_COMMAND = ("trainer.resume", "trainer.resume_force", "estimate")
 # What changes neither samples nor gradients nor what is evaluated; whatever else there is, or will be, does.
@@ -36,10 +40,53 @@ _MAY_CHANGE = (
     *("sandbox.start_seconds", "sandbox.deadline_seconds"),
     *("sandbox.docker.", "sandbox.ray.", "sandbox.sandbox_fusion."),
 )
-# What a run settles of its policy, where these leave it open: see src/policy/prompting.py.
+# In what the shards of one evaluation may differ.
+_OF_A_SHARD = ("evaluate.shard", "evaluate.resume", "engine.", "sandbox.", "reward.grade_")
+# What a run settles of its policy, where these leave it open: see src/policy/settle.py.
 _OPEN = {"model.prompt_style": "auto", "model.max_positions": None, "model.rope": None}
-# By src/launch/checks/policy.py and src/launch/checks/prompting.py.
+# By src/launch/checks/policy.py and src/launch/checks/style_and_format.py.
 _SAID_ELSEWHERE = ("model.lora.rank", "model.lora.alpha", "model.lora.targets", "model.prompt_style")
+
+
+def read_config(file: Path) -> dict[str, Any]:
+    """Return the settings that a run has written to its ``config.json``, as they are called today.
+
+    Raises:
+        OSError: it cannot be read.
+        ValueError: it is no JSON object.
+    """
+    config = json.loads(file.read_text())
+    if not isinstance(config, dict):
+        raise ValueError(f"{file} holds no JSON object")
+    for old, new in RENAMED.items():
+        group, _, leaf = old.rpartition(".")
+        if leaf in (known := _group(config, group)):
+            *groups, renamed = new.split(".")
+            reduce(lambda at, key: at.setdefault(key, {}), groups, config)[renamed] = known.pop(leaf)
+    for (name, value), now in RENAMED_VALUES.items():
+        group, _, leaf = name.rpartition(".")
+        if (known := _group(config, group)).get(leaf) == value:
+            known[leaf] = now
+    return config
+
+
+def _group(config: dict[str, Any], name: str) -> dict[str, Any]:
+    """Return the group of a dotted name; an empty one, no part of ``config``, where there is none."""
+    for key in filter(None, name.split(".")):
+        found = config.get(key)
+        config = found if isinstance(found, dict) else {}
+    return config
+
+
+def read_shards(folders: Sequence[Path]) -> tuple[list[dict[str, Any]], list[str]]:
+    """Return the settings of an evaluation's shards, and how others than the first differ from it."""
+    configs = [read_config(folder / CONFIG) for folder in folders]
+    return configs, [
+        f"folders: {folder} was made with {name}={new}, {folders[0]} with {old}"
+        for folder, config in zip(folders, configs, strict=True)
+        for name, (old, new) in changes(configs[0], config).items()
+        if not name.startswith(_OF_A_SHARD)
+    ]
 
 
 def run_of(resume: str) -> Path:
@@ -160,7 +207,7 @@ def _recorded(run: Path, resume: str, otherwise: DictConfig | dict[str, Any]) ->
     """
     file = run / CONFIG
     try:
-        values = json.loads(file.read_text())
+        values = read_config(file)
     except FileNotFoundError:
         raise ConfigError(
             f"trainer.resume={resume}: {run} has no {CONFIG}, so that its settings are not known; give the "

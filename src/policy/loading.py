@@ -19,9 +19,9 @@ from transformers import (
 )
 
 from src.config import ModelConfig
-from src.launch.checks import prompting
+from src.launch.checks import style_and_format
 from src.launch.checks.model_files import Notes, write_notes
-from src.launch.checks.policy import base_of
+from src.launch.checks.policy import base_of, weights_of
 from src.policy.adapters import add_adapter
 from src.policy.codec import TokenCodec
 from src.policy.positions import read_config
@@ -41,8 +41,7 @@ def load_model(cfg: ModelConfig) -> PreTrainedModel | PeftModel:
 
 def load_codec(cfg: ModelConfig) -> TokenCodec:
     """Return the codec of the policy's tokenizer; the model's generation settings may name further ends."""
-    base = base_of(cfg.path)
-    path, revision = (base.path, base.revision) if base is not None else (cfg.path, cfg.revision)
+    path, revision = weights_of(cfg)
     try:
         eos = GenerationConfig.from_pretrained(path, revision=revision).eos_token_id
     except OSError:  # it has none
@@ -74,9 +73,9 @@ def write_merged(cfg: ModelConfig, folder: Path, dtype: torch.dtype | str = "aut
         folder: where to.
         dtype: of the merged weights; ``auto``: the base's.
     """
-    known = prompting.notes(cfg)
-    asking = prompting.asking(cfg, known, None)
-    model = PeftModel.from_pretrained(_load(prompting.extended(cfg, known), dtype), cfg.path)
+    known = style_and_format.notes(cfg)
+    asking = style_and_format.asking(cfg, known, None)
+    model = PeftModel.from_pretrained(_load(style_and_format.extended(cfg, known), dtype), cfg.path)
     model.merge_and_unload().save_pretrained(folder)
     _load_tokenizer(cfg.path, None).save_pretrained(folder)
     write_notes(folder, Notes(asking.trained if asking else known.prompt_style, known.format))
@@ -84,8 +83,7 @@ def write_merged(cfg: ModelConfig, folder: Path, dtype: torch.dtype | str = "aut
 
 def _load(cfg: ModelConfig, dtype: torch.dtype | str) -> PreTrainedModel:
     """Load the whole model of ``cfg``, or the base of its adapter."""
-    base = base_of(cfg.path)
-    path, revision = (cfg.path, cfg.revision) if base is None else (base.path, base.revision)
+    path, revision = weights_of(cfg)
     own = {} if cfg.max_positions is None and not cfg.rope else {"config": read_config(cfg)}
     model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(path, revision=revision, dtype=dtype, **own)
     return model

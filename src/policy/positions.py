@@ -13,7 +13,7 @@ from transformers import AutoConfig, PreTrainedConfig
 
 from src.config import ModelConfig, RolloutConfig
 from src.config.schema import ConfigError, show
-from src.launch.checks.policy import base_of
+from src.launch.checks.policy import weights_of
 from src.launch.checks.positions import too_long
 
 
@@ -24,8 +24,7 @@ def read_config(cfg: ModelConfig) -> PreTrainedConfig:
         ConfigError: it cannot be extended so.
         OSError, ValueError: it cannot be had, or transformers does not know it.
     """
-    base = base_of(cfg.path)
-    path, revision = (cfg.path, cfg.revision) if base is None else (base.path, base.revision)
+    path, revision = weights_of(cfg)
     return extend(AutoConfig.from_pretrained(path, revision=revision), cfg)
 
 

@@ -17,7 +17,7 @@ from src.run.records import TrajectoryRecord
 
 
 @dataclass
-class Tally:
+class PassCount:
     """Of one problem: trajectories that count, correct ones, and those the infrastructure spoilt."""
 
     samples: int = 0
@@ -30,14 +30,14 @@ class Tally:
         return self.correct / self.samples
 
 
-def tally(problems: Sequence[Problem], records: Iterable[TrajectoryRecord]) -> dict[str, Tally]:
+def tally(problems: Sequence[Problem], records: Iterable[TrajectoryRecord]) -> dict[str, PassCount]:
     """Return the tally of every problem, by its id.
 
     Raises:
         ProblemError: a record is of no such problem or of another text or answer, or is there twice.
     """
     asked = {problem.id: problem for problem in problems}
-    tallies = {problem.id: Tally() for problem in problems}
+    tallies = {problem.id: PassCount() for problem in problems}
     seen: set[tuple[str, int]] = set()
     for record in records:
         problem = asked.get(record.problem_id)
@@ -62,7 +62,7 @@ def tally(problems: Sequence[Problem], records: Iterable[TrajectoryRecord]) -> d
     return tallies
 
 
-def verdict(one: Tally, low: float, high: float, min_samples: int) -> str:
+def verdict(one: PassCount, low: float, high: float, min_samples: int) -> str:
     """Return ``kept``, ``too hard``, ``too easy``, or ``unmeasured`` with fewer than ``min_samples``."""
     if one.samples < min_samples:
         return "unmeasured"
@@ -71,13 +71,13 @@ def verdict(one: Tally, low: float, high: float, min_samples: int) -> str:
     return "too easy" if one.rate > high else "kept"
 
 
-def by_subject(rows: Iterable[tuple[str | None, Tally, str]]) -> dict[str, Any]:
+def by_subject(rows: Iterable[tuple[str | None, PassCount, str]]) -> dict[str, Any]:
     """Return problems, those kept, and the mean pass rate of those measured, of every subject.
 
     Args:
         rows: subject, tally and verdict of every problem.
     """
-    groups: dict[str, list[tuple[Tally, str]]] = defaultdict(list)
+    groups: dict[str, list[tuple[PassCount, str]]] = defaultdict(list)
     for subject, found, judged in rows:
         groups[subject or "none"].append((found, judged))
     result = {}
@@ -91,7 +91,7 @@ def by_subject(rows: Iterable[tuple[str | None, Tally, str]]) -> dict[str, Any]:
     return result
 
 
-def histogram(tallies: Iterable[tuple[Tally, bool]], bins: int) -> list[dict[str, Any]]:
+def histogram(tallies: Iterable[tuple[PassCount, bool]], bins: int) -> list[dict[str, Any]]:
     """Return the number of problems, and of those kept, at the pass rates 0, 1/bins, ..., 1.
 
     A rate counts at the nearest of these, but only what was never solved at 0, and only what always was at 1.
@@ -108,11 +108,3 @@ def histogram(tallies: Iterable[tuple[Tally, bool]], bins: int) -> list[dict[str
         row["problems"] += 1
         row["kept"] += is_kept
     return rows
-
-
-def wilson(correct: int, samples: int) -> list[float]:
-    """Return the 95 % interval of a share (Wilson 1927)."""
-    from scipy.stats import binomtest
-
-    interval = binomtest(correct, samples).proportion_ci(0.95, method="wilson")
-    return [round(float(interval.low), 4), round(float(interval.high), 4)]

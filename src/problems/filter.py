@@ -19,17 +19,17 @@ from src.config import BenchmarkConfig
 from src.config.schema import ConfigError, build, either, option, wrong_choice
 from src.launch.checks.problems import benchmark as benchmark_faults
 from src.launch.entry import entry
+from src.launch.resumption import read_shards
 from src.problems.benchmarks import load_benchmark
-from src.problems.difficulty import by_subject, histogram, tally, verdict, wilson
+from src.problems.difficulty import by_subject, histogram, tally, verdict
 from src.problems.files import write_problems
 from src.problems.problem import ProblemError
 from src.problems.training import digest
-from src.run.provenance import changes, commit
-from src.run.records import RecordError, TrajectoryRecord, iter_records, write_json
+from src.run.intervals import wilson
+from src.run.provenance import commit
+from src.run.records import CONFIG, RECORDS, SUMMARY, RecordError, TrajectoryRecord, iter_records, write_json
 
-RECORDS, CONFIG, SUMMARY = "trajectories.jsonl", "config.json", "summary.json"
 PROBLEMS, REPORT, FIGURE = "problems.jsonl", "filter.json", "pass_rates"
-_DIFFER = ("evaluate.shard", "evaluate.resume", "engine.", "sandbox.", "reward.grade_")
 _KEPT, _OTHER = "#0072B2", "#BBBBBB"  # blue of Okabe and Ito (2008), grey
 
 
@@ -82,7 +82,10 @@ def run(cfg: FilterConfig, out: Path) -> dict[str, Any]:
         "counts": {name: counts[name] for name in ("kept", "too hard", "too easy", "unmeasured")},
         "spoilt_trajectories": sum(found.spoilt for found in tallies.values()),
         "samples": samples,  # of most problems
-        "intervals": {f"{hit} of {samples}": wilson(hit, samples) for hit in (0, samples // 2)},
+        "intervals": {
+            f"{hit} of {samples}": [round(limit, 4) for limit in wilson(hit, samples, 0.95)]
+            for hit in (0, samples // 2)
+        },
         "bins": histogram(((found, verdicts[one] == "kept") for one, found in measured.items()), bins),
         "by_subject": by_subject((p.subject, tallies[p.id], verdicts[p.id]) for p in problems),
         "digest": digest(kept),
@@ -107,16 +110,10 @@ def _configs(folders: list[Path]) -> list[dict[str, Any]]:
     ]
     if faults:
         raise ConfigError(*faults)
-    configs: list[dict[str, Any]] = [json.loads((folder / CONFIG).read_text()) for folder in folders]
+    configs, faults = read_shards(folders)
     for folder, config in zip(folders, configs, strict=True):
         if "benchmark" not in config:
             raise ConfigError(f"folders: {folder} is no evaluation, its {CONFIG} names no benchmark")
-    faults = [
-        f"folders: {folder} was made with {name}={new}, {folders[0]} with {old}"
-        for folder, config in zip(folders, configs, strict=True)
-        for name, (old, new) in changes(configs[0], config).items()
-        if not name.startswith(_DIFFER)
-    ]
     if faults:
         raise ConfigError(*faults)
     return configs

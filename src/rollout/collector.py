@@ -7,22 +7,17 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import CancelledError, Future
 from dataclasses import dataclass, replace
-from typing import Any
 
-from src.config import RewardConfig, RolloutConfig
-from src.formats.base import Format
-from src.policy.codec import TokenCodec
-from src.policy.prompts import prompt_ids
 from src.problems import Problem
-from src.rewards import Grade, Grader, GraderError, Outcome, compose, extract_answer, last_integer
+from src.rewards import Grade, GraderError, Outcome, compose, extract_answer, last_integer
 from src.rewards.compose import own_terms
 from src.rollout.engines import Engine
+from src.rollout.environment import Environment
 from src.rollout.meter import Meter
 from src.rollout.scheduler import RolloutScheduler
 from src.rollout.streams import derive_seed
 from src.rollout.trajectory import StopReason, Task, Trajectory
-from src.run.records import ExecutionRecord, RecordWriter, SegmentRecord, TrajectoryRecord
-from src.tools.base import Toolbox
+from src.run.records import ExecutionRecord, Occasion, RecordWriter, SegmentRecord, TrajectoryRecord
 
 _WRITE_SECONDS = 1.0  # finished trajectories wait at most that long for the disk
 
@@ -53,54 +48,21 @@ class Collected:
         return [record.rewards["total"] if record.rewards else None for record in self.records]
 
 
-def encode_prompt(
-    tokenizer: Any, problem: Problem, mode: str, style: str, limit: int, form: Format
-) -> list[int]:
-    """Return a problem's prompt ids.
-
-    Raises:
-        PromptError: there are more than ``limit``; a cut prompt would be another problem.
-    """
-    (ids,) = prompt_ids(tokenizer, [problem], mode, style, form)
-    if len(ids) > limit:
-        raise PromptError(
-            f"rollout.max_prompt_tokens is {limit}, but the prompt of problem {problem.id!r} has {len(ids)} "
-            "tokens; raise the limit or take the problem out"
-        )
-    return ids
-
-
 class Collector:
-    """Makes graded trajectories with one engine and one set of rollout settings.
+    """Makes graded trajectories with one engine in one environment.
 
     Args:
         engine: samples tokens.
-        tools: that can be called.
-        form: how calls and results look.
-        grader: compares answers, while others are still sampled.
-        codec: bytes and text of token ids.
-        rollout: limits and options.
-        reward: reward terms.
-        prompt_style: how problems are put (src/problems/prompts.py).
+        environment: prompts, tools, limits, grading and rewards.
         writer: where every trajectory is recorded; None: nowhere.
     """
 
-    def __init__(
-        self,
-        engine: Engine,
-        tools: Toolbox,
-        form: Format,
-        grader: Grader,
-        codec: TokenCodec,
-        rollout: RolloutConfig,
-        reward: RewardConfig,
-        prompt_style: str,
-        writer: RecordWriter | None = None,
-    ) -> None:
-        self._codec, self._grader, self._tools, self._writer = codec, grader, tools, writer
-        self._rollout, self._reward, self._style, self._format = rollout, reward, prompt_style, form
-        self._scheduler = RolloutScheduler(engine, tools, form, codec, rollout)
-        self._own_terms = own_terms(reward)
+    def __init__(self, engine: Engine, environment: Environment, writer: RecordWriter | None = None) -> None:
+        self._environment, self._writer = environment, writer
+        self._scheduler = RolloutScheduler(
+            engine, environment.tools, environment.form, environment.codec, environment.rollout
+        )
+        self._own_terms = own_terms(environment.reward)
         self._grading = 0.0
 
     @property
@@ -118,27 +80,33 @@ class Collector:
         return {
             **self.seconds(),
             **{f"engine/{name}": value for name, value in self.meter.metrics().items()},
-            **self._tools.stats(),
+            **self._environment.tools.stats(),
         }
 
     def prompt_ids(self, problem: Problem, mode: str) -> list[int]:
-        """Prompt ids of a problem posed in ``mode``."""
-        return encode_prompt(
-            self._codec.tokenizer, problem, mode, self._style, self._rollout.max_prompt_tokens, self._format
-        )
+        """Return the prompt ids of a problem posed in ``mode``.
+
+        Raises:
+            PromptError: there are too many; a cut prompt would be another problem.
+        """
+        (ids,) = self._environment.prompts.ids([problem], mode)
+        limit = self._environment.rollout.max_prompt_tokens
+        if len(ids) > limit:
+            raise PromptError(
+                f"rollout.max_prompt_tokens is {limit}, but the prompt of problem {problem.id!r} has "
+                f"{len(ids)} tokens; raise the limit or take the problem out"
+            )
+        return ids
 
     def collect(
         self,
         asked: Sequence[tuple[Problem, int]],
         mode: str,
         budget: int,
-        *,
-        phase: str,
-        step: int,
-        attempt: int,
+        occasion: Occasion,
     ) -> Collected:
         """Make one graded trajectory per ``(problem, sample index)``; arguments: see :meth:`stream`."""
-        stream = self.stream(asked, mode, budget, phase=phase, step=step, attempt=attempt)
+        stream = self.stream(asked, mode, budget, occasion)
         graded = sorted(stream, key=lambda one: one.index)
         return Collected([one.trajectory for one in graded], [one.record for one in graded])
 
@@ -147,10 +115,7 @@ class Collector:
         asked: Sequence[tuple[Problem, int]],
         mode: str,
         budget: int,
-        *,
-        phase: str,
-        step: int,
-        attempt: int,
+        occasion: Occasion,
         seed: int | None = None,
     ) -> Iterator[Graded]:
         """Yield a graded trajectory per ``(problem, sample index)``, recorded, as they are finished.
@@ -161,9 +126,7 @@ class Collector:
             asked: what to make.
             mode: how the problems are posed.
             budget: most executions per trajectory.
-            phase: for the records, as are ``step`` and ``attempt``.
-            step: rollout step.
-            attempt: how often the run was resumed.
+            occasion: for the records.
             seed: each trajectory has a random stream of its own, which follows from this, problem, mode and
                 sample; None: all share the engine's.
 
@@ -186,7 +149,7 @@ class Collector:
         def settle() -> Iterator[Graded]:
             """Grade and record, in order, those whose grade is there."""
             while waiting and waiting[0].grade.done():
-                ready.append(self._graded(waiting.popleft(), phase, step, attempt))
+                ready.append(self._graded(waiting.popleft(), occasion))
                 yield ready[-1]
 
         def write() -> None:
@@ -197,8 +160,8 @@ class Collector:
 
         try:
             for index, trajectory in self._scheduler.stream(tasks):
-                answer = extract_answer(trajectory.policy_texts, self._format.spans)
-                grade = self._grader.submit(trajectory.task.problem.answer, answer)
+                answer = extract_answer(trajectory.policy_texts, self._environment.form.spans)
+                grade = self._environment.grader.submit(trajectory.task.problem.answer, answer)
                 waiting.append(_Answered(index, trajectory, answer, grade))
                 yield from settle()
                 if time.monotonic() - written > _WRITE_SECONDS:
@@ -210,19 +173,20 @@ class Collector:
                 yield from settle()
             self._grading = time.perf_counter() - start
         finally:
-            ready += [self._graded(one, phase, step, attempt) for one in waiting if _succeeds(one.grade)]
+            ready += [self._graded(one, occasion) for one in waiting if _succeeds(one.grade)]
             write()
 
-    def _graded(self, answered: _Answered, phase: str, step: int, attempt: int) -> Graded:
+    def _graded(self, answered: _Answered, occasion: Occasion) -> Graded:
         trajectory, answer = answered.trajectory, answered.answer
+        environment = self._environment
         correct = answered.grade.result().correct
         rewards = None
         if trajectory.stop_reason is not StopReason.INFRASTRUCTURE:
-            outcome = _outcome(trajectory, answer, correct, self._rollout.max_tokens)
-            reward = compose(outcome, self._reward, self._own_terms)
+            outcome = _outcome(trajectory, answer, correct, environment.rollout.max_tokens)
+            reward = compose(outcome, environment.reward, self._own_terms)
             rewards = {**reward.terms, "total": reward.total}
-        record = _record(trajectory, answer, correct, rewards, phase, step, attempt, self._style)
-        if self._reward.lenient:
+        record = _record(trajectory, answer, correct, rewards, occasion, environment.prompt_style)
+        if environment.reward.lenient:
             gold = trajectory.task.problem.answer.replace(",", "")
             record = replace(record, lenient=correct or last_integer(trajectory.policy_texts) == gold)
         return Graded(answered.index, trajectory, record)
@@ -267,17 +231,13 @@ def _record(
     answer: str | None,
     correct: bool,
     rewards: dict[str, float] | None,
-    phase: str,
-    step: int,
-    attempt: int,
+    occasion: Occasion,
     style: str,
 ) -> TrajectoryRecord:
     task, problem = trajectory.task, trajectory.task.problem
     return TrajectoryRecord(
-        phase=phase,
+        **vars(occasion),
         mode=task.mode,
-        step=step,
-        attempt=attempt,
         sample=task.sample,
         problem_id=problem.id,
         problem=problem.text,

@@ -12,7 +12,7 @@ from typing import Any
 
 from src.config import Config, EvaluationConfig
 from src.config.paths import ROOT
-from src.run.records import write_json
+from src.run.records import CONFIG, write_json
 from src.run.source_patch import difference, git
 
 
@@ -75,7 +75,7 @@ def changes(old: Any, new: Any, path: str = "") -> dict[str, tuple[Any, Any]]:
 def save(cfg: Config | EvaluationConfig, run_dir: Path) -> None:
     """Write config.json, packages.txt, difference.patch and machine.json into ``run_dir``."""
     run_dir.mkdir(parents=True, exist_ok=True)
-    write_json(run_dir / "config.json", asdict(cfg))
+    write_json(run_dir / CONFIG, asdict(cfg))
     names = {f"{item.name}=={item.version}" for item in distributions()}
     (run_dir / "packages.txt").write_text("\n".join(sorted(names, key=str.lower)) + "\n")
     (run_dir / "difference.patch").write_bytes(difference(ROOT))

@@ -12,12 +12,13 @@ import os
 from collections.abc import Hashable, Iterable, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self
 
 from src.run.processes import Ranks
 
 SCHEMA_VERSION = 1
+# What lies in the folder of a run or of an evaluation.
+RECORDS, METRICS, SUMMARY, CONFIG = "trajectories.jsonl", "metrics.jsonl", "summary.json", "config.json"
 
 
 class RecordError(ValueError):
@@ -50,6 +51,15 @@ class ExecutionRecord:
     error: str | None
     tool: str = "python"
     code: str | None = None
+
+
+@dataclass(frozen=True)
+class Occasion:
+    """When trajectories are sampled, see :class:`TrajectoryRecord`."""
+
+    phase: str
+    step: int = 0
+    attempt: int = 0
 
 
 @dataclass(frozen=True)
@@ -132,9 +142,7 @@ class LineWriter:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 from src.config import SandboxConfig
 from src.run.processes import cores
 from src.sandbox.api import Sandbox, SandboxError
-from src.sandbox.client import Worker
+from src.sandbox.client import WorkerClient
 from src.sandbox.jails import AUTOMATIC, JAILS
 from src.sandbox.pool import WorkerPool
 
@@ -61,4 +61,4 @@ def _start(cfg: SandboxConfig) -> WorkerPool:
     if reason is not None:
         raise SandboxError(f"{jail.name}: {reason}")
     workers = cfg.workers or cores()
-    return WorkerPool(jail.name, workers, lambda: Worker(jail, cfg), cfg)
+    return WorkerPool(jail.name, workers, lambda: WorkerClient(jail, cfg), cfg)

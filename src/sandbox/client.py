@@ -21,7 +21,7 @@ _LIMITS = ("wall_seconds", "cpu_seconds", "memory_mb", "processes", "file_mb", "
 _FROM_WORKER = frozenset({Status.OK, Status.ERROR, Status.TIMEOUT, Status.MEMORY, Status.KILLED})
 
 
-class Worker(Lane):
+class WorkerClient(Lane):
     """One worker process in a jail. Raises OSError or SandboxError when it cannot be launched."""
 
     def __init__(self, jail: Jail, cfg: SandboxConfig) -> None:

@@ -17,7 +17,7 @@ _anonymous = itertools.count()
 
 
 @dataclass(eq=False)
-class Task:
+class ProgramTask:
     """A program in the queue or on its way; ``deadline`` in the time of ``time.monotonic``."""
 
     code: str
@@ -43,7 +43,7 @@ class FairQueue:
         self._size, self._exclusive = size, exclusive
         lock = threading.Lock()
         self._changed, self._room = threading.Condition(lock), threading.Condition(lock)
-        self._waiting: dict[str | int, collections.deque[Task]] = {}  # never an empty deque
+        self._waiting: dict[str | int, collections.deque[ProgramTask]] = {}  # never an empty deque
         # Whose tasks may be handed out, by the lane that had their trajectory last; each with its number.
         self._turns: dict[int | None, collections.deque[tuple[int, str | int]]] = {None: collections.deque()}
         self._numbers = itertools.count()
@@ -57,7 +57,7 @@ class FairQueue:
     def __len__(self) -> int:
         return self._count
 
-    def put(self, task: Task, block: bool) -> bool:
+    def put(self, task: ProgramTask, block: bool) -> bool:
         """Queue ``task``, waiting for room if ``block``; False when closed. Raises QueueFull."""
         with self._room:
             while self._count >= self._size and not self._closed:
@@ -81,7 +81,7 @@ class FairQueue:
         task.future.add_done_callback(lambda _: self._drop(known()))
         return True
 
-    def take(self, lane: int = 0) -> Task | None:
+    def take(self, lane: int = 0) -> ProgramTask | None:
         """The next task for ``lane``, waiting for one; its future is running. None once closed."""
         while True:
             with self._changed:
@@ -95,7 +95,7 @@ class FairQueue:
                 return task
             self.done(task, lane)
 
-    def put_back(self, task: Task) -> bool:
+    def put_back(self, task: ProgramTask) -> bool:
         """Queue a task that was taken, as its trajectory's next, room or no room; False when closed."""
         with self._changed:
             if self._closed:
@@ -111,7 +111,7 @@ class FairQueue:
             self._changed.notify()
         return True
 
-    def done(self, task: Task, lane: int = 0) -> None:
+    def done(self, task: ProgramTask, lane: int = 0) -> None:
         """``lane`` is through with ``task``: its trajectory may have its next one."""
         if not self._exclusive:
             return
@@ -127,7 +127,7 @@ class FairQueue:
         with self._changed:
             self._homes.pop(trajectory, None)
 
-    def expire(self) -> list[Task]:
+    def expire(self) -> list[ProgramTask]:
         """Take out the tasks whose deadline has passed; their futures are running."""
         now = time.monotonic()
         if now < self._earliest:
@@ -140,7 +140,7 @@ class FairQueue:
                 self._leave(task)
         return [task for task in late if _claim(task)]
 
-    def close(self) -> list[Task]:
+    def close(self) -> list[ProgramTask]:
         """Take and hand out nothing more; what was waiting, with running futures."""
         with self._changed:
             self._closed = True
@@ -162,7 +162,7 @@ class FairQueue:
         else:
             self._changed.notify_all()  # one of them is the lane in question
 
-    def _next(self, lane: int) -> Task | None:
+    def _next(self, lane: int) -> ProgramTask | None:
         """The task whose turn it is, for a lane that leaves alone what another idle lane is better at."""
         while True:
             lines = [
@@ -190,18 +190,18 @@ class FairQueue:
             self._leave(task)
             return task
 
-    def _drop(self, task: Task | None) -> None:
+    def _drop(self, task: ProgramTask | None) -> None:
         with self._changed:
             if task is not None and task.queued:
                 self._leave(task)
 
-    def _leave(self, task: Task) -> None:
+    def _leave(self, task: ProgramTask) -> None:
         """It stays in its deque, and is passed over there."""
         task.queued = False
         self._count -= 1
         self._room.notify()
 
 
-def _claim(task: Task) -> bool:
+def _claim(task: ProgramTask) -> bool:
     """Whether its result is still wanted; a task that was put back runs already, for those who wait."""
     return task.future.running() or task.future.set_running_or_notify_cancel()

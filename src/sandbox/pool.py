@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 
 from src.config import SandboxConfig
 from src.sandbox.api import ExecutionResult, Sandbox, SandboxError, Status
-from src.sandbox.fair_queue import FairQueue, Task
+from src.sandbox.fair_queue import FairQueue, ProgramTask
 from src.sandbox.lane import Lane, LaneFailure, LaneGone, Order
 from src.sandbox.statistics import Statistics
 
@@ -79,7 +79,7 @@ class WorkerPool(Sandbox):
     ) -> Future[ExecutionResult]:
         """See Sandbox.submit."""
         seconds = self._cfg.deadline_seconds if within is None else within
-        task = Task(code, trajectory, time.monotonic() + seconds)
+        task = ProgramTask(code, trajectory, time.monotonic() + seconds)
         if not self._queue.put(task, block):
             raise SandboxError("the sandbox is closed")
         return task.future
@@ -169,7 +169,7 @@ class WorkerPool(Sandbox):
                     return
                 self._closed.wait(_TICK)
 
-    def _execute(self, index: int, task: Task) -> ExecutionResult | None:
+    def _execute(self, index: int, task: ProgramTask) -> ExecutionResult | None:
         """One try; None if it failed and there should be another one."""
         with self._lock:
             lane = self._lanes.get(index)
@@ -188,7 +188,7 @@ class WorkerPool(Sandbox):
             self._closed.wait(_TICK)  # what killed this lane may be about to be seen on another
             return None
 
-    def _execute_on(self, lane: Lane, task: Task) -> ExecutionResult:
+    def _execute_on(self, lane: Lane, task: ProgramTask) -> ExecutionResult:
         """Execute within what is left of every limit. Raises LaneFailure."""
         history = _History()
         if self._stateful and task.trajectory is not None:
@@ -213,7 +213,7 @@ class WorkerPool(Sandbox):
             return _infrastructure(_too_late(task, "running"))
         return result
 
-    def _remember(self, task: Task, result: ExecutionResult) -> None:
+    def _remember(self, task: ProgramTask, result: ExecutionResult) -> None:
         """Note what a later program of the same trajectory builds upon."""
         if not self._stateful or task.trajectory is None:
             return
@@ -264,7 +264,7 @@ class WorkerPool(Sandbox):
         if lane is not None:
             lane.close()
 
-    def _settle(self, task: Task, result: ExecutionResult, queued_seconds: float = 0.0) -> None:
+    def _settle(self, task: ProgramTask, result: ExecutionResult, queued_seconds: float = 0.0) -> None:
         self._statistics.add(result, queued_seconds)
         task.future.set_result(result)
 
@@ -273,5 +273,5 @@ def _infrastructure(problem: str) -> ExecutionResult:
     return ExecutionResult(Status.INFRASTRUCTURE, "", problem, 0.0)
 
 
-def _too_late(task: Task, where: str) -> str:
+def _too_late(task: ProgramTask, where: str) -> str:
     return f"{where} at its deadline, {task.deadline - task.submitted:g} s after it was submitted"

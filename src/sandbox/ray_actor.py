@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from src.config import SandboxConfig
 from src.sandbox.api import ExecutionResult, SandboxError
-from src.sandbox.client import Worker
+from src.sandbox.client import WorkerClient
 from src.sandbox.jails import AUTOMATIC, JAILS
 from src.sandbox.lane import LaneFailure, Order
 
@@ -18,7 +18,7 @@ class Seat:
 
     def __init__(self, cfg: SandboxConfig) -> None:
         self._cfg = cfg
-        self._worker: Worker | None = None
+        self._worker: WorkerClient | None = None
         self._running: tuple[int, Order] | None = None  # the last one
         self._cancelled = 0
         # A worker dies with the thread that started it, and Ray does not say how long its threads live.
@@ -70,7 +70,7 @@ class Seat:
         reason = jail.unavailable()
         if reason is not None:
             raise SandboxError(reason)
-        self._worker = Worker(jail, cfg)
+        self._worker = WorkerClient(jail, cfg)
         return self._worker.start()
 
     def _execute(self, number: int, order: Order) -> ExecutionResult:

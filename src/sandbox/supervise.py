@@ -31,7 +31,7 @@ class ConfinementError(Exception):
 
 
 @dataclass(frozen=True)
-class Outcome:
+class ProgramEnd:
     """How one program ended; ``alive``: it reported and its process goes on."""
 
     status: str
@@ -66,7 +66,7 @@ class Supervisor:
 
     def watch(
         self, child: Child, code: str, wall: float, meanwhile: Callable[[], None] = lambda: None
-    ) -> Outcome:
+    ) -> ProgramEnd:
         """Have ``child`` run ``code`` for ``wall`` seconds at most, and kill it when it is over a limit.
 
         ``meanwhile`` is called once it runs. Raises ConfinementError.
@@ -131,7 +131,7 @@ class Supervisor:
         self._drain(child, texts, caps)
         seconds = time.monotonic() - started
         status, error = self._judge_report(bytes(texts[child.report]))
-        return Outcome(status, _text(texts[child.output]), error, seconds, alive=True)
+        return ProgramEnd(status, _text(texts[child.output]), error, seconds, alive=True)
 
     def _ended(
         self,
@@ -141,7 +141,7 @@ class Supervisor:
         reason: tuple[str, str] | None,
         started: float,
         used: float,
-    ) -> Outcome:
+    ) -> ProgramEnd:
         """The child has ended, by itself or because we killed it for ``reason``."""
         _pid, code, usage = os.wait4(child.pid, 0)
         child.reaped = True
@@ -153,7 +153,7 @@ class Supervisor:
         if not child.confined and reason is None:
             raise ConfinementError(said.decode(errors="replace") or f"the child ended with status {code}")
         status, error = reason or self._judge_end(code, usage, said, used)
-        return Outcome(status, _text(texts[child.output]), error, seconds, alive=False)
+        return ProgramEnd(status, _text(texts[child.output]), error, seconds, alive=False)
 
     def _welcome(self, child: Child, report: bytearray, reason: tuple[str, str] | None) -> None:
         """Take the byte that says that the child is confined off the report."""

@@ -32,7 +32,7 @@ from src.rollout.metrics import over_ranks, summarise
 from src.rollout.trajectory import StopReason
 from src.run.alarms import Alarm, build_alarms, stop_if_asked
 from src.run.processes import Ranks
-from src.run.records import TrajectoryRecord
+from src.run.records import Occasion, TrajectoryRecord
 from src.trainer.advantages import build_advantage, group_sizes
 from src.trainer.curriculum import Curriculum
 from src.trainer.dynamic_sampling import Asked, resample_uniform_groups
@@ -98,13 +98,11 @@ class TrainingStep:
             PromptError, EngineError, SandboxError, GraderError: see Collector.stream.
         """
         cfg = self._cfg.trainer
-        budget = self.curriculum(step)
+        budget, occasion = self.curriculum(step), Occasion("train", step, self._attempt)
         self.records, seconds = [], Counter[str]()
 
         def collect(asked: Asked) -> Collected:
-            collected = self._collector.collect(
-                asked, self._cfg.rollout.mode, budget, phase="train", step=step, attempt=self._attempt
-            )
+            collected = self._collector.collect(asked, self._cfg.rollout.mode, budget, occasion)
             self.records += collected.records
             seconds.update(self._collector.seconds())
             return collected

@@ -12,8 +12,8 @@ from transformers import PreTrainedTokenizerFast
 from src.config import LEVELS, SUBJECTS
 from src.formats.base import Format
 from src.problems.mini.family import stream
-from src.problems.mini.solutions import Habits, Segment, write_solution
-from src.problems.prompts import build_prompt
+from src.problems.mini.solutions import Habits, TextSegment, write_solution
+from src.problems.prompt_text import build_prompt
 from src.tools.base import Call
 from src.warm_start.config import WarmStartConfig
 
@@ -49,17 +49,17 @@ class Batch:
         return replace(self, **tensors)
 
 
-def rendered(segments: list[Segment], form: Format) -> list[Segment]:
+def rendered(segments: list[TextSegment], form: Format) -> list[TextSegment]:
     """The segments with what the interpreter said rendered as in a rollout."""
     return [
         segment
         if segment.author == "policy"
-        else Segment("tool", "".join(piece.text for piece in form.render(form.neutralise(segment.text))))
+        else TextSegment("tool", "".join(piece.text for piece in form.render(form.neutralise(segment.text))))
         for segment in segments
     ]
 
 
-def solutions(cfg: WarmStartConfig, form: Format, purpose: str) -> Iterator[tuple[str, list[Segment]]]:
+def solutions(cfg: WarmStartConfig, form: Format, purpose: str) -> Iterator[tuple[str, list[TextSegment]]]:
     """Endless prompts with solutions to training problems; never to held-out ones."""
     rng = random.Random(f"{purpose}-{cfg.seed}")
     everything = stream(f"{purpose}-all-{cfg.seed}", "train", SUBJECTS, LEVELS)
@@ -81,7 +81,7 @@ def solutions(cfg: WarmStartConfig, form: Format, purpose: str) -> Iterator[tupl
 
 
 def encode(
-    prompt: str, segments: list[Segment], tokenizer: PreTrainedTokenizerFast, *, feedback: bool = False
+    prompt: str, segments: list[TextSegment], tokenizer: PreTrainedTokenizerFast, *, feedback: bool = False
 ) -> Example:
     """Tokenize every segment on its own, as a rollout does, and end the last one.
 

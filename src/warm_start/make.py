@@ -13,24 +13,22 @@ from transformers import GenerationConfig, PreTrainedTokenizerFast, Qwen3ForCaus
 
 from src.config import (
     SUBJECTS,
+    Config,
     DataConfig,
     EvaluateConfig,
-    RewardConfig,
+    ModelConfig,
     RolloutConfig,
-    SandboxConfig,
 )
 from src.experiment.evaluation.evaluator import Evaluator
-from src.formats.base import Format
 from src.formats.build import build_format
 from src.launch.checks.model_files import Notes, write_notes
 from src.policy.codec import TokenCodec
 from src.problems import load_problems
-from src.rewards import Grader
 from src.rollout.engines.transformers import TransformersEngine
+from src.rollout.environment import open_environment
 from src.run import provenance
-from src.run.records import RecordWriter
-from src.sandbox import build_sandbox
-from src.tools import PythonTool, Toolbox
+from src.run.records import RECORDS, SUMMARY, Occasion, RecordWriter
+from src.tools import PythonTool
 from src.warm_start.config import WarmStartConfig
 from src.warm_start.corpus import HABITS
 from src.warm_start.policy import build_model, build_tokenizer
@@ -74,22 +72,19 @@ def make_base(cfg: WarmStartConfig, run_dir: Path) -> dict[str, Any]:
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
         "loss": loss,
         "train_seconds": seconds,
-        "base": measure(cfg, form, model, tokenizer, run_dir),
+        "base": measure(cfg, model, tokenizer, run_dir),
     }
-    (output / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")
+    (output / SUMMARY).write_text(json.dumps(summary, indent=2) + "\n")
     (output / "README.md").write_text(readme(summary))
     return summary
 
 
 def measure(
-    cfg: WarmStartConfig,
-    form: Format,
-    model: Qwen3ForCausalLM,
-    tokenizer: PreTrainedTokenizerFast,
-    run_dir: Path,
+    cfg: WarmStartConfig, model: Qwen3ForCausalLM, tokenizer: PreTrainedTokenizerFast, run_dir: Path
 ) -> dict[str, Any]:
     """Evaluate the policy in every mode as ``src.train`` does before training."""
-    sampling, rollout, reward = EvaluateConfig(), RolloutConfig(), RewardConfig()
+    settings = Config(model=ModelConfig(prompt_style="mini"), format=cfg.format)
+    sampling = settings.evaluate
     problems = load_problems(DataConfig(heldout_size=cfg.heldout_size), "heldout")
     codec = TokenCodec(tokenizer)
     engine = TransformersEngine(
@@ -97,14 +92,12 @@ def measure(
     )
     results = {}
     with (
-        build_sandbox(SandboxConfig()) as sandbox,
-        Grader(reward.grade_workers, reward.grade_seconds) as grader,
-        RecordWriter(run_dir / "trajectories.jsonl") as writer,
+        open_environment(settings, codec) as environment,
+        RecordWriter(run_dir / RECORDS) as writer,
     ):
-        tools = Toolbox([PythonTool(sandbox)])
-        evaluator = Evaluator(engine, tools, form, grader, codec, rollout, reward, "mini", sampling, writer)
+        evaluator = Evaluator(engine, environment, sampling, writer)
         for mode in sampling.modes:
-            results[mode] = evaluator.evaluate(problems, mode, phase="base")[0].summary()
+            results[mode] = evaluator.evaluate(problems, mode, Occasion("base"))[0].summary()
     return results
 
 

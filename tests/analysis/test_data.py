@@ -51,11 +51,13 @@ def test_the_table_says_what_the_records_say(file: Path) -> None:
     [
         ("so\n```python\nprint(1)\n```", "print(1)"),
         ("```py\na\nb\n```", "a\nb"),
-        ("```python\nx = 1\n```\nand\n```Python3\ny = 2\n```\n", "y = 2"),
+        ("```python\nx = 1\n```\nand\n```Py\ny = 2\n```\n", "y = 2"),
+        ("```python\nx = 1\n```\nand\n```python3\ny = 2\n```\n", "x = 1"),  # which opens no call
+        ("no program", None),
         ("```python\nprint(1", "print(1"),  # the closing token was replaced by the sandbox's
     ],
 )
-def test_the_code_is_the_last_block_of_the_segment(tmp_path: Path, text: str, code: str) -> None:
+def test_the_code_is_the_last_block_of_the_segment(tmp_path: Path, text: str, code: str | None) -> None:
     record = replace(
         RECORD,
         segments=[SegmentRecord("policy", text, 9), SegmentRecord("tool", "\n```output\n1\n```\n", 4),

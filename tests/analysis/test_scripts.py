@@ -117,8 +117,8 @@ def test_the_report_is_one_file_with_everything_in_it(written: dict[str, Path], 
 
 def test_folders_of_the_same_names_have_keys_of_their_own(tmp_path: Path) -> None:
     folders = [analysis(tmp_path / one / "x.1" / "ablation") for one in ("a", "b")]
-    parts = [part for one in folders for part in report.parts_of(one)]
-    assert report.keys_of(parts) == ["x_1/ablation", "x_1/ablation-2"]
+    sections = [section for one in folders for section in report.sections_of(one)]
+    assert report.keys_of(sections) == ["x_1/ablation", "x_1/ablation-2"]
 
 
 def analysis(folder: Path, **results: object) -> Path:
@@ -137,17 +137,17 @@ def test_an_experiment_has_a_heading_a_question_and_its_verdicts(tmp_path: Path)
     (folder / "about.json").write_text(json.dumps(about))
     alone = analysis(tmp_path / "alone")
     (alone / "about.json").write_text(json.dumps({"title": "By itself"}))
-    parts = [part for one in (folder, alone) for part in report.parts_of(one)]
-    assert [part.level for part in parts] == [2, 3, 3, 2]
-    page = report.render(parts, "t")
+    sections = [section for one in (folder, alone) for section in report.sections_of(one)]
+    assert [section.level for section in sections] == [2, 3, 3, 2]
+    page = report.render(sections, "t")
     expected = (
-        '<h2 id="part-0">The curriculum</h2>',
+        '<h2 id="section-0">The curriculum</h2>',
         "<b>Question:</b> Does &lt;it&gt; help?",
         "<b>Claim:</b> It does.",
-        '<h3 id="part-1">ablation',
+        '<h3 id="section-1">ablation',
         "<li>a has lower m than b by 0.1 [0.05, 0.15]</li>",
-        '<h3 id="part-2">pass_at_k',
-        '<h2 id="part-3">By itself</h2>',
+        '<h3 id="section-2">pass_at_k',
+        '<h2 id="section-3">By itself</h2>',
     )
     places = [page.index(text) for text in expected]
     assert places == sorted(places)
@@ -163,7 +163,7 @@ def test_an_experiment_has_a_heading_a_question_and_its_verdicts(tmp_path: Path)
 def test_an_about_that_cannot_be_shown_is_refused(tmp_path: Path, text: str, says: str) -> None:
     (analysis(tmp_path / "one") / "about.json").write_text(text)
     with pytest.raises(AnalysisError, match=says):
-        report.parts_of(tmp_path / "one")
+        report.sections_of(tmp_path / "one")
 
 
 def test_the_workspace_shows_every_figure(written: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:

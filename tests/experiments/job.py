@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from experiments.reproduce.folder import DURATIONS, Durations, Folder
-from experiments.reproduce.plan import ANALYSIS, EVALUATE, REPORT, TRAIN, Command, Plan
+from experiments.reproduce.plan import ANALYSIS, EVALUATE, REPORT, TRAIN, Command, CommandPlan
 from experiments.reproduce.run import Runner
 
 
@@ -19,7 +19,7 @@ def command(name: str, *arguments: object, needs: tuple[str, ...] = ()) -> Comma
     )
 
 
-def plan(seconds: float) -> Plan:
+def plan(seconds: float) -> CommandPlan:
     """Three trainings, an evaluation of the last of them, an analysis of that, and the report."""
     commands = [command(f"train/{name}", seconds) for name in "abc"]
     commands += [
@@ -28,10 +28,10 @@ def plan(seconds: float) -> Plan:
         command("second/pass_at_k", seconds, needs=("evaluate/c-free",)),
         command("report", seconds, needs=("first/ablation", "second/pass_at_k")),
     ]
-    return Plan({one.name: one for one in commands})
+    return CommandPlan({one.name: one for one in commands})
 
 
-def run(folder: Path, what: Plan, jobs: int) -> None:
+def run(folder: Path, what: CommandPlan, jobs: int) -> None:
     """As the program does, once everything is checked."""
     with Folder(folder) as held:
         Runner(what, held, Durations(folder / DURATIONS), jobs).run()

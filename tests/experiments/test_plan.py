@@ -10,15 +10,15 @@ import pytest
 import yaml
 
 from experiments.reproduce.config import (
-    EvaluationConfig,
     Experiment,
     ReproduceConfig,
     SuiteConfig,
+    SuiteEvaluationConfig,
     load_experiments,
 )
 from experiments.reproduce.names import slug, text
 from experiments.reproduce.pace import priorities
-from experiments.reproduce.plan import ANALYSIS, EVALUATE, REPORT, TRAIN, Plan, make_plan
+from experiments.reproduce.plan import ANALYSIS, EVALUATE, REPORT, TRAIN, CommandPlan, make_plan
 from src.config import Config
 from src.config.paths import ROOT
 from src.config.schema import ConfigError
@@ -31,7 +31,7 @@ SUITE = SuiteConfig(
     base=str(ROOT / "experiments" / "mini_base"),
     seeds=[3, 4],
     overrides=["evaluate.modes=[free]", "tracking=none"],
-    evaluation=EvaluationConfig(k=2, problems=3, levels=[5]),
+    evaluation=SuiteEvaluationConfig(k=2, problems=3, levels=[5]),
 )
 ABLATION = {"baseline": "reference", "measures": ["reward:last"]}
 TEN = [
@@ -46,11 +46,11 @@ def write(folder: Path, name: str, **content: Any) -> None:
     (folder / name / "experiment.yaml").write_text(yaml.safe_dump(given, sort_keys=False))
 
 
-def planned(folder: Path, only: list[str] | None = None, suite: SuiteConfig = SUITE) -> Plan:
+def planned(folder: Path, only: list[str] | None = None, suite: SuiteConfig = SUITE) -> CommandPlan:
     return make_plan(suite, load_experiments(folder, only), Path("made"))
 
 
-def of_kind(plan: Plan, kind: str) -> list[str]:
+def of_kind(plan: CommandPlan, kind: str) -> list[str]:
     return [name for name, one in plan.commands.items() if one.kind == kind]
 
 
@@ -238,7 +238,7 @@ class TestOurs:
         monkeypatch.setattr(checks, "find_spec", lambda name: name)  # suite=midi samples with vLLM
 
     @staticmethod
-    def ours(suite: str, *overrides: str) -> tuple[list[Experiment], Plan]:
+    def ours(suite: str, *overrides: str) -> tuple[list[Experiment], CommandPlan]:
         cfg = composed("reproduce", [f"suite={suite}", *overrides], ReproduceConfig)
         assert cfg.folder == f"runs/reproduce/{suite}"
         experiments = load_experiments(Path(cfg.experiments), cfg.only)

@@ -16,7 +16,7 @@ from experiments.reproduce import folder as folders
 from experiments.reproduce.config import Experiment, ExperimentConfig, SourceConfig, SuiteConfig
 from experiments.reproduce.folder import DURATIONS, Durations, Folder
 from experiments.reproduce.pace import Pace, span
-from experiments.reproduce.plan import TRAIN, Command, Plan
+from experiments.reproduce.plan import TRAIN, Command, CommandPlan
 from experiments.reproduce.publish import publish
 from experiments.reproduce.run import CommandError, Runner, cores
 from src.config import Config
@@ -79,7 +79,7 @@ class TestRunner:
     def test_a_failure_lets_the_others_finish_and_starts_nothing(self, tmp_path: Path) -> None:
         commands = [command("train/bad", 0, "fail"), command("train/good", 1), command("train/later", 0)]
         with pytest.raises(CommandError) as caught:
-            run(tmp_path, Plan({one.name: one for one in commands}), 2)
+            run(tmp_path, CommandPlan({one.name: one for one in commands}), 2)
         log = tmp_path / "train" / "bad" / "log.txt"
         assert f"train/bad: ended with exit code 1; the end of {log}:" in str(caught.value)
         assert str(caught.value).endswith("\n  cannot be done")
@@ -89,7 +89,7 @@ class TestRunner:
     def test_success_without_a_result_is_a_failure(self, tmp_path: Path) -> None:
         one = command("train/a", 0, "silent")
         with pytest.raises(CommandError, match=r"train/a: wrote no summary\.json"):
-            run(tmp_path, Plan({one.name: one}), 1)
+            run(tmp_path, CommandPlan({one.name: one}), 1)
 
     def test_killed_it_leaves_nothing_behind_and_goes_on(self, tmp_path: Path) -> None:
         process = begin(tmp_path, 2)
@@ -148,6 +148,7 @@ class TestFolder:
         save(replace(cfg, sandbox=replace(cfg.sandbox, workers=7)), made)
         recorded = json.loads((made / "config.json").read_text())
         del recorded["trainer"]["kl"]  # the project has got it since
+        recorded["rollout"]["boundary"] = "fence"  # which is called exact since
         (made / "config.json").write_text(json.dumps(recorded))
         folder.check({training.name: training}, "experiments/mini_base")
 

@@ -13,7 +13,7 @@ from src.formats import Format, HermesFormat
 from src.formats.base import CALL
 from src.formats.tags import TagFormat, Tags, TagScanner, neutralise_tags
 from src.policy.codec import TokenCodec
-from src.policy.prompts import prompt_ids
+from src.policy.prompt_encoder import PromptEncoder
 from src.rewards.answers import extract_answer
 from src.rollout.boundary import find_boundary
 from src.rollout.boundary_rule import build_boundary_rule
@@ -267,7 +267,7 @@ class TestHermesInChat:
         tokenizer = chat_model.tokenizer(WITH_TOOLS)
         form = HermesFormat().prepare([PythonTool(None), Calculator()], tokenizer, "chat")
         free, text = (
-            tokenizer.decode(prompt_ids(tokenizer, chat_model.PROBLEMS[:1], mode, "chat", form)[0])
+            tokenizer.decode(PromptEncoder(tokenizer, "chat", form).ids(chat_model.PROBLEMS[:1], mode)[0])
             for mode in ("free", "text")
         )
         assert all(name in free for name in ('"calculator"', '"python"', "Where it helps, call a tool."))

@@ -14,6 +14,7 @@ from src.config.paths import ROOT
 from src.config.schema import ConfigError
 from src.launch import resumption
 from src.launch.checks import load
+from src.launch.checks.model_files import resumed_config
 from src.run import provenance
 from src.run.checkpoints import MARK
 from tests.compositions import composed
@@ -70,6 +71,24 @@ class TestSettings:
         assert (cfg.trainer.learning_rate, cfg.trainer.seed, cfg.trainer.steps) == (3e-4, 3, 55)
         assert cfg.trainer.resume == str(run)
         assert resumed(run / "checkpoints" / "step-20").trainer.learning_rate == 3e-4
+
+    def test_of_an_older_run_are_called_as_today(self, run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setitem(resumption.RENAMED, "engine.rows", "engine.batch_size")
+        monkeypatch.setitem(resumption.RENAMED, "rollout.gone", "rollout.else")  # the run has none
+
+        def older(config: dict[str, Any]) -> None:
+            config["rollout"]["boundary"] = "fence"
+            config["engine"]["rows"] = config["engine"].pop("batch_size") + 1
+
+        before = resumed(run)
+        rewritten(run, older)
+        cfg = resumed(run)
+        assert (cfg.rollout.boundary, cfg.engine.batch_size) == ("exact", before.engine.batch_size + 1)
+        assert resumption.differences(cfg, run) == []
+        assert resumption.differences(before, run)[0][0] == "engine.batch_size"
+        known = resumed_config(str(run))
+        assert known is not None
+        assert known["rollout"]["boundary"] == "exact"
 
     def test_values_of_the_command_line_are_put_upon_them(self, run: Path) -> None:
         cfg = resumed(run, "trainer.steps=60", "tracking.mode=none", "alarm={rules: []}")

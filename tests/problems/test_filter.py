@@ -21,8 +21,9 @@ from src.config import BenchmarkConfig, DataConfig, EvaluateConfig, FieldsConfig
 from src.config.paths import ROOT
 from src.config.schema import ConfigError
 from src.problems import Problem, ProblemError, load_problems
-from src.problems.difficulty import Tally, histogram, tally, verdict, wilson
+from src.problems.difficulty import PassCount, histogram, tally, verdict
 from src.problems.filter import FilterConfig, run
+from src.run.intervals import wilson
 from src.run.records import RecordWriter, TrajectoryRecord
 from tests.run.test_records import RECORD
 
@@ -266,7 +267,7 @@ def test_the_command(folder: Path, tmp_path: Path) -> None:
     st.integers(2, 20),
 )
 def test_the_histogram_counts_each_at_the_nearest_rate(found: list[tuple[int, int, bool]], bins: int) -> None:
-    tallies = [(Tally(n, min(c, n)), is_kept) for n, c, is_kept in found]
+    tallies = [(PassCount(n, min(c, n)), is_kept) for n, c, is_kept in found]
     rows = histogram(tallies, bins)
     assert sum(row["problems"] for row in rows) == len(tallies)
     assert sum(row["kept"] for row in rows) == sum(is_kept for _, is_kept in tallies)
@@ -280,15 +281,15 @@ def test_the_histogram_counts_each_at_the_nearest_rate(found: list[tuple[int, in
 
 
 def test_verdicts_and_intervals() -> None:
-    assert verdict(Tally(0, 0), 0, 1, 1) == "unmeasured"
-    assert verdict(Tally(8, 0), 0, 0, 8) == "kept"
-    assert [verdict(Tally(8, c), 0.25, 0.5, 1) for c in (1, 2, 4, 5)] == [
+    assert verdict(PassCount(0, 0), 0, 1, 1) == "unmeasured"
+    assert verdict(PassCount(8, 0), 0, 0, 8) == "kept"
+    assert [verdict(PassCount(8, c), 0.25, 0.5, 1) for c in (1, 2, 4, 5)] == [
         "too hard",
         "kept",
         "kept",
         "too easy",
     ]
-    assert wilson(0, 32) == [0.0, 0.1072]
+    assert wilson(0, 32, 0.95) == pytest.approx((0.0, 0.1072), abs=1e-4)
 
 
 def test_a_record_of_no_such_problem_is_said() -> None:

@@ -18,9 +18,9 @@ from src.problems import Problem
 from src.rewards import Grade, GraderError
 from src.rollout.collector import Collector, PromptError
 from src.rollout.engines import EngineError
-from src.run.records import RecordWriter
+from src.run.records import Occasion, RecordWriter
 from src.sandbox import ExecutionResult, SandboxError, Status
-from tests.fakes import BPE, FakeSandbox, ScriptedEngine, problem, rollout_collector
+from tests.fakes import BPE, FakeSandbox, ScriptedEngine, environment, problem
 from tests.rollout.test_scheduler import script
 from tests.rollout.test_streaming import Failing, echo
 
@@ -49,16 +49,13 @@ def engine(kind: type[ScriptedEngine] = ScriptedEngine, number: int = 20) -> Scr
 
 
 def collector(path: Path | None, **parts: Any) -> Collector:
-    given: dict[str, Any] = {
-        "engine": engine(), "sandbox": FakeSandbox(echo), "grader": SlowGrader(), "codec": BPE,
-        "rollout": CONFIG, "reward": RewardConfig(), "prompt_style": "mini",
-        "writer": RecordWriter(path) if path else None,
-    }  # fmt: skip
-    return rollout_collector(**(given | parts))
+    sampler = parts.pop("engine", None) or engine()
+    given: dict[str, Any] = {"sandbox": FakeSandbox(echo), "grader": SlowGrader(), "rollout": CONFIG}
+    return Collector(sampler, environment(**(given | parts)), RecordWriter(path) if path else None)
 
 
 def collect(one: Collector, asked: list[tuple[Problem, int]] = ASKED) -> Any:
-    return one.collect(asked, "free", 2, phase="train", step=3, attempt=1)
+    return one.collect(asked, "free", 2, Occasion("train", 3, 1))
 
 
 def recorded(path: Path) -> list[dict[str, Any]]:
@@ -82,7 +79,7 @@ def test_order_grades_and_records(tmp_path: Path) -> None:
 
 def test_grades_do_not_hold_up_the_others() -> None:
     """Trajectories come as they are graded, while others are still sampled."""
-    stream = collector(None).stream(ASKED, "free", 2, phase="train", step=0, attempt=0)
+    stream = collector(None).stream(ASKED, "free", 2, Occasion("train"))
     first = list(itertools.islice(stream, 20))
     assert len({one.index for one in first}) == 20
 
@@ -108,7 +105,7 @@ def test_what_had_finished_is_recorded_whole(tmp_path: Path, fault: str) -> None
     path = tmp_path / "records.jsonl"
     sampler = engine(Failing if fault == "engine" else ScriptedEngine)
     one = collector(path, engine=sampler, sandbox=Closing(echo), rollout=RolloutConfig(max_live=2))
-    stream = one.stream(ASKED, "free", 2, phase="train", step=0, attempt=0)
+    stream = one.stream(ASKED, "free", 2, Occasion("train"))
     if fault == "cancelled":
         next(stream)
         stream.close()
@@ -130,7 +127,7 @@ def test_records_are_on_disk_while_the_rollout_runs(tmp_path: Path) -> None:
     sandbox = FakeSandbox(echo, delay=0.15)
     one = collector(path, sandbox=sandbox, rollout=RolloutConfig(max_live=1))
     began = time.monotonic()
-    for number, _ in enumerate(one.stream(ASKED, "free", 2, phase="train", step=0, attempt=0)):
+    for number, _ in enumerate(one.stream(ASKED, "free", 2, Occasion("train"))):
         if time.monotonic() - began > 2.2:
             assert len(recorded(path)) >= number // 2
             assert recorded(path)

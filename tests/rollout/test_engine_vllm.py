@@ -34,18 +34,19 @@ from src.policy.adapters import add_adapter
 from src.policy.codec import TokenCodec
 from src.policy.loading import load_codec, load_model
 from src.problems import load_problems
-from src.problems.prompts import build_prompt
+from src.problems.prompt_text import build_prompt
 from src.rollout.boundary_rule import ExactRule, StopStringRule
+from src.rollout.collector import Collector
 from src.rollout.engines import EngineError, Finish, Generation, Request
 from src.rollout.engines.colocated import SleepingVLLM, patch_weight_sync, synchronise_on_cpu
-from src.rollout.engines.environment import set_environment
 from src.rollout.engines.transformers import TransformersEngine
 from src.rollout.engines.vllm import VLLMEngine
+from src.rollout.engines.vllm_variables import set_vllm_variables
 from src.rollout.trajectory import Task
 from src.run.records import iter_records
 from src.sandbox import build_sandbox
 from src.trainer.curriculum import build_curriculum
-from tests.fakes import FakeSandbox, a_format, rollout_collector, rollout_scheduler
+from tests.fakes import FakeSandbox, a_format, environment, rollout_scheduler
 from tests.rollout.answers import policy_tokens, ties
 
 pytestmark = pytest.mark.vllm
@@ -75,7 +76,7 @@ def config() -> Config:
 def trainer(tmp_path_factory: pytest.TempPathFactory) -> Any:
     """A trainer that has made its own colocated vLLM; its weights are put back after every test."""
     cfg = config()
-    set_environment(cfg.engine)
+    set_vllm_variables(cfg.engine)
     from src.trainer import CIRTrainer
 
     model, codec = load_model(cfg.model), load_codec(cfg.model)
@@ -354,7 +355,7 @@ def test_a_sequence_that_does_not_fit_is_refused_with_its_length(
 
 
 def test_one_wake_and_one_sleep_a_rollout(trainer: Any, model: PreTrainedModel) -> None:
-    class Generation:
+    class WakingGeneration:
         _llm_weights_sleeping = True
 
         def __init__(self) -> None:
@@ -371,7 +372,7 @@ def test_one_wake_and_one_sleep_a_rollout(trainer: Any, model: PreTrainedModel) 
         def sleep(self, level: int) -> None:
             self.log.append(f"sleep {level}")
 
-    generation = Generation()
+    generation = WakingGeneration()
     streaming = engine(trainer, power=SleepingVLLM(generation))  # type: ignore[arg-type]
     for _ in range(2):
         rollout_scheduler(streaming, FakeSandbox(), CODEC, RolloutConfig(max_tokens=60)).run(tasks(8))
@@ -385,9 +386,8 @@ def test_a_whole_training_step(trainer: Any, model: PreTrainedModel) -> None:
 
     cfg = trainer._cfg
     streaming = engine(trainer)
-    collector = rollout_collector(
-        streaming, FakeSandbox(), FakeGrader(), CODEC, cfg.rollout, cfg.reward, "mini"  # type: ignore[arg-type]
-    )  # fmt: skip
+    given = environment(CODEC, grader=FakeGrader(), rollout=cfg.rollout, reward=cfg.reward)
+    collector = Collector(streaming, given)
     trainer.attach(TrainingStep(cfg, trainer._problems, collector, build_curriculum(cfg.curriculum)))
     trainer.train()
     logged = [row for row in trainer.state.log_history if "sampling/sampling_logp_difference/mean" in row]

@@ -24,7 +24,8 @@ from src.config import DataConfig, EngineConfig, ModelConfig, RolloutConfig, San
 from src.config.schema import ConfigError
 from src.policy.loading import load_codec, load_model
 from src.problems import Problem, load_problems
-from src.problems.prompts import build_prompt
+from src.problems.prompt_text import build_prompt
+from src.rollout.collector import Collector
 from src.rollout.engines import EngineError
 from src.rollout.engines.build import refuse_training
 from src.rollout.engines.transformers import TransformersEngine
@@ -35,7 +36,7 @@ from src.sandbox import build_sandbox
 from src.trainer import CIRTrainer, TrainingStep
 from src.trainer.curriculum import build_curriculum
 from tests import tiny
-from tests.fakes import BPE, FakeSandbox, ScriptedEngine, problem, rollout_collector, rollout_scheduler
+from tests.fakes import BPE, FakeSandbox, ScriptedEngine, environment, problem, rollout_scheduler
 from tests.rollout.answers import policy_tokens, shape, ties
 from tests.rollout.server import ModelServer, TableServer, next_tokens
 
@@ -235,9 +236,8 @@ def wired(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[tuple[CIR
 
         monkeypatch.setattr(vllm_client, "packed_nccl_broadcast_producer", send)
         monkeypatch.setattr(vllm_client.VLLMClient, "init_communicator", lambda self, device: None)
-        collector = rollout_collector(
-            engine, FakeSandbox(), tiny.FakeGrader(), BPE, cfg.rollout, cfg.reward, "mini"  # type: ignore[arg-type]
-        )  # fmt: skip
+        given = environment(grader=tiny.FakeGrader(), rollout=cfg.rollout, reward=cfg.reward)
+        collector = Collector(engine, given)  # type: ignore[arg-type]
         problems = [problem(name=f"p{i}") for i in range(16)]
         trainer = CIRTrainer(cfg, tmp_path, tiny.model(0), BPE.tokenizer, problems, "vllm_server")
         trainer.attach(TrainingStep(cfg, problems, collector, build_curriculum(cfg.curriculum)))

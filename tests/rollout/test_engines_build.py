@@ -12,7 +12,7 @@ from src.config import EngineConfig, ModelConfig, RolloutConfig, VLLMConfig
 from src.rollout.engines import build
 from src.rollout.engines.build import choose_engine
 from src.rollout.engines.colocated import llm_settings
-from src.rollout.engines.environment import set_environment
+from src.rollout.engines.vllm_variables import set_vllm_variables
 
 
 @pytest.mark.parametrize(
@@ -50,6 +50,6 @@ def test_vllm_samples_as_the_trainers_model_would() -> None:
 def test_what_the_user_has_set_in_the_environment_stays(monkeypatch: pytest.MonkeyPatch) -> None:
     environment: dict[str, Any] = {"VLLM_CPU_KVCACHE_SPACE": "9"}
     monkeypatch.setattr(os, "environ", environment)
-    set_environment(EngineConfig(vllm=VLLMConfig(cpu_memory_gb=3)))
+    set_vllm_variables(EngineConfig(vllm=VLLMConfig(cpu_memory_gb=3)))
     assert environment["VLLM_CPU_KVCACHE_SPACE"] == "9"
     assert environment["VLLM_ENABLE_V1_MULTIPROCESSING"] == "0"

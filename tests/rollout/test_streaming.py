@@ -89,13 +89,13 @@ class BackgroundEngine(ScriptedEngine):
 def test_trajectories_come_as_they_finish_and_feedback_goes_to_its_own(kind: type[ScriptedEngine]) -> None:
     """The program of the first one takes long; nobody waits for it."""
 
-    class Sandbox(FakeSandbox):
+    class Delaying(FakeSandbox):
         def submit(self, code: str, **options: Any) -> Any:
             self._delay = 1.5 if code == "print(0)\n" else 0.001
             return super().submit(code, **options)
 
     engine = kind([script(text(i), BPE, []) for i in range(20)], EOS, streaming=True, per_poll=1)
-    scheduler = rollout_scheduler(engine, Sandbox(echo), BPE, CONFIG)
+    scheduler = rollout_scheduler(engine, Delaying(echo), BPE, CONFIG)
     began = time.monotonic()
     finished = []
     for index, trajectory in scheduler.stream(tasks(20)):
@@ -194,7 +194,7 @@ class Failing(ScriptedEngine):
 def test_whatever_ends_a_rollout_leaves_nothing_running(fault: str) -> None:
     ended, cancelled = [], []
 
-    class Sandbox(FakeSandbox):
+    class Ending(FakeSandbox):
         def submit(self, code: str, **options: Any) -> Any:
             if fault == "sandbox" and len(self.ran) == 9:
                 raise SandboxError("the sandbox is closed")
@@ -209,7 +209,7 @@ def test_whatever_ends_a_rollout_leaves_nothing_running(fault: str) -> None:
 
     kind = Failing if fault == "engine" else ScriptedEngine
     engine = kind([script(text(i), BPE, []) for i in range(20)], EOS, streaming=True, per_poll=1)
-    sandbox = Sandbox(echo, delay=0.02)
+    sandbox = Ending(echo, delay=0.02)
     scheduler = rollout_scheduler(engine, sandbox, BPE, replace(CONFIG, max_live=4))
     stream, finished = scheduler.stream(tasks(20)), []
     if fault == "caller":

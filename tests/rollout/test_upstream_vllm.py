@@ -14,9 +14,9 @@ from src.config import Config, ModelConfig
 from src.policy.loading import load_codec, load_model
 from src.rollout.engines import Request
 from src.rollout.engines.colocated import llm_settings, load_llm
-from src.rollout.engines.environment import set_environment
 from src.rollout.engines.vllm import Progress, sampled_logprobs
 from src.rollout.engines.vllm_server import VLLMServerEngine
+from src.rollout.engines.vllm_variables import set_vllm_variables
 from tests.upstream import used_by
 
 pytestmark = pytest.mark.vllm
@@ -39,7 +39,7 @@ def config() -> Config:
 @pytest.fixture(scope="module")
 def llm() -> Any:
     cfg = config()
-    set_environment(cfg.engine)
+    set_vllm_variables(cfg.engine)
     return load_llm(cfg.engine, cfg.model, cfg.rollout, seed=0)
 
 

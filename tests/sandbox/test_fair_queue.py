@@ -16,18 +16,18 @@ import hypothesis.strategies as st
 import pytest
 
 from src.sandbox.api import ExecutionResult, QueueFull, Status
-from src.sandbox.fair_queue import FairQueue, Task
+from src.sandbox.fair_queue import FairQueue, ProgramTask
 from tests.sandbox.helpers import eventually
 
 NEVER = 1e9
 RESULT = ExecutionResult(Status.OK, "", None, 0.0)
 
 
-def task(code: str = "", trajectory: str | None = None, seconds: float = NEVER) -> Task:
-    return Task(code, trajectory, time.monotonic() + seconds)
+def task(code: str = "", trajectory: str | None = None, seconds: float = NEVER) -> ProgramTask:
+    return ProgramTask(code, trajectory, time.monotonic() + seconds)
 
 
-def queue_of(*tasks: Task, size: int = 100, exclusive: bool = False) -> FairQueue:
+def queue_of(*tasks: ProgramTask, size: int = 100, exclusive: bool = False) -> FairQueue:
     queue = FairQueue(size, exclusive)
     for item in tasks:
         assert queue.put(item, block=False)
@@ -219,11 +219,11 @@ def test_every_task_comes_out_exactly_once(
 ) -> None:
     """Against a model: the length, the order within a trajectory, and who may be out, always hold."""
     queue = FairQueue(size, exclusive)
-    every: list[Task] = []
-    waiting: list[Task] = []  # the model
-    running: list[Task] = []
+    every: list[ProgramTask] = []
+    waiting: list[ProgramTask] = []  # the model
+    running: list[ProgramTask] = []
 
-    def ready() -> list[Task]:
+    def ready() -> list[ProgramTask]:
         busy = {item.key for item in running} if exclusive else set()
         return [item for item in waiting if item.key not in busy]
 
@@ -278,7 +278,7 @@ def test_under_threads_every_task_is_settled_exactly_once(exclusive: bool) -> No
     queue, settled, out = FairQueue(20, exclusive), collections.Counter[str](), collections.Counter[Any]()
     lock, overlaps = threading.Lock(), []
 
-    def settle(item: Task) -> None:
+    def settle(item: ProgramTask) -> None:
         with lock:
             settled[item.code] += 1
         item.future.set_result(RESULT)
@@ -295,7 +295,7 @@ def test_under_threads_every_task_is_settled_exactly_once(exclusive: bool) -> No
             queue.done(item)
             settle(item)
 
-    def submit(who: int) -> list[Task]:
+    def submit(who: int) -> list[ProgramTask]:
         tasks = [task(f"{who}-{i}", f"t{i % 5}", 0.02 if i % 7 == 0 else NEVER) for i in range(300)]
         for index, item in enumerate(tasks):
             assert queue.put(item, block=True)

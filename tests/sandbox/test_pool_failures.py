@@ -13,7 +13,7 @@ import pytest
 from src.config import SandboxConfig
 from src.sandbox import ExecutionResult, SandboxError, Status, build_sandbox
 from src.sandbox import client as client_module
-from src.sandbox.client import Worker
+from src.sandbox.client import WorkerClient
 from src.sandbox.jails.base import Jail, Launched, LaunchedProcess, spawn
 from src.sandbox.lane import Lane, LaneFailure, Order
 from src.sandbox.pool import WorkerPool
@@ -124,7 +124,7 @@ def unproven(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def scripted_pool(jail: Scripted, **settings: Any) -> WorkerPool:
     cfg = cold(workers=1, **settings)
-    return WorkerPool(jail.name, 1, lambda: Worker(jail, cfg), cfg)
+    return WorkerPool(jail.name, 1, lambda: WorkerClient(jail, cfg), cfg)
 
 
 @pytest.mark.usefixtures("unproven")

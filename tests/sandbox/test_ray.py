@@ -71,7 +71,7 @@ def seats() -> set[int]:
     return found
 
 
-class Load:
+class SteadyLoad:
     """Programs that come one after another from some threads, each printing a token of its own."""
 
     def __init__(self, pool: RayPool, threads: int = 4) -> None:
@@ -90,7 +90,7 @@ class Load:
             if (result.status, result.stdout) != (Status.OK, token + "\n"):
                 self.wrong.append(result)
 
-    def __enter__(self) -> Load:
+    def __enter__(self) -> SteadyLoad:
         return self
 
     def __exit__(self, *_error: object) -> None:
@@ -158,7 +158,7 @@ def test_trajectories_keep_their_state(cluster: Cluster, state: str) -> None:
 
 
 def test_a_killed_actor_is_replaced_and_its_program_runs_again(two: RayPool) -> None:
-    with Load(two) as load:
+    with SteadyLoad(two) as load:
         time.sleep(0.5)
         killed = time.monotonic()
         os.kill(min(seats()), signal.SIGKILL)
@@ -178,7 +178,7 @@ def test_a_node_killed_under_load_costs_nothing(cluster: Cluster) -> None:
         raylet = node.all_processes["raylet"][0].process
         actors = descendants(raylet.pid) & seats()
         assert len(actors) == 1
-        with Load(pool) as load:
+        with SteadyLoad(pool) as load:
             time.sleep(0.5)
             killed = time.monotonic()
             for pid in [raylet.pid, *actors]:

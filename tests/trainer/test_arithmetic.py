@@ -31,7 +31,7 @@ OFF = {"clip_high": 0.2, "dual_clip": None}
 
 
 @dataclass
-class Batch:
+class Rollout:
     """A rollout of eight rows of up to C tokens, whose logprobs are made up; (B, C) each.
 
     ::
@@ -49,11 +49,11 @@ class Batch:
     entropies: np.ndarray
     advantages: np.ndarray  # (B,)
 
-    def copy(self) -> Batch:
-        return Batch(**{name: value.copy() for name, value in vars(self).items()})
+    def copy(self) -> Rollout:
+        return Rollout(**{name: value.copy() for name, value in vars(self).items()})
 
 
-def batch(seed: int) -> Batch:
+def batch(seed: int) -> Rollout:
     """Row 0 has no policy token at all, as what was lost to the infrastructure."""
     random = np.random.default_rng(seed)
     lengths = random.integers(1, 13, ROWS)
@@ -65,10 +65,10 @@ def batch(seed: int) -> Batch:
     old, reference = (logps + random.normal(0, 0.8, valid.shape) for _ in range(2))
     entropies = random.uniform(0, 4, valid.shape)
     advantages = random.normal(0, 1, ROWS) * (random.random(ROWS) < 0.9)
-    return Batch(valid, policy, logps, old, reference, entropies, advantages)
+    return Rollout(valid, policy, logps, old, reference, entropies, advantages)
 
 
-def of_trainer(trainer: CIRTrainer, batch: Batch) -> tuple[float, np.ndarray]:
+def of_trainer(trainer: CIRTrainer, batch: Rollout) -> tuple[float, np.ndarray]:
     """The loss of all micro-batches of a rollout, and its gradient by each logprob, (B, C)."""
     logps = torch.tensor(batch.logps, requires_grad=True)
     prompts = torch.ones(ROWS, 3, dtype=torch.long)
@@ -115,7 +115,7 @@ def of_token(logp: float, old: float, reference: float, advantage: float, cfg: T
     return -gain + cfg.kl * ratio * (math.exp(apart) - 1 - apart)
 
 
-def spelt_out(batch: Batch, cfg: TrainerConfig, max_tokens: int) -> float:
+def spelt_out(batch: Rollout, cfg: TrainerConfig, max_tokens: int) -> float:
     """Sum of the losses of a rollout's optimizer steps."""
     losses = [
         [

@@ -15,7 +15,7 @@ from datasets import Dataset
 from trl import GRPOTrainer
 
 from src.config import Config, CurriculumConfig, RewardConfig
-from src.problems.prompts import build_prompt
+from src.problems.prompt_text import build_prompt
 from src.rewards import Outcome
 from src.rollout.engines.transformers import TransformersEngine
 from tests import tiny

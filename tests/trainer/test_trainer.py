@@ -16,7 +16,7 @@ from trl import GRPOTrainer
 
 from src.config import CurriculumConfig
 from src.problems import Problem
-from src.problems.prompts import Messages, build_prompt
+from src.problems.prompt_text import Messages, build_prompt
 from src.rollout.trajectory import Author
 from src.run import checkpoints
 from src.run.checkpoints import CheckpointError
@@ -118,7 +118,7 @@ def test_a_prompt_is_built_once_a_step(tmp_path: Path, monkeypatch: pytest.Monke
         built.append(problem.id)
         return build_prompt(problem, mode, style, instructions)
 
-    monkeypatch.setattr("src.policy.prompts.build_prompt", build)
+    monkeypatch.setattr("src.policy.prompt_encoder.build_prompt", build)
     trainer = tiny.trainer(tiny.config(steps=1), tmp_path)
     assert built == []
     trainer.train()

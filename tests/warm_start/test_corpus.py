@@ -11,8 +11,8 @@ import torch
 from src.config import DataConfig
 from src.formats.base import RawCall
 from src.problems import load_problems
-from src.problems.mini.solutions import Segment
-from src.problems.prompts import MODES
+from src.problems.mini.solutions import TextSegment
+from src.problems.prompt_text import MODES
 from src.rollout.boundary import Boundary
 from src.rollout.observation import message, observation
 from src.sandbox import ExecutionResult, Status
@@ -33,7 +33,7 @@ CFG = WarmStartConfig(batch_size=4)
     ],
 )
 def test_what_the_interpreter_said_is_put_as_a_rollout_puts_it(said: str, result: ExecutionResult) -> None:
-    policy, sandbox = rendered([Segment("policy", "x"), Segment("tool", said)], FENCE)
+    policy, sandbox = rendered([TextSegment("policy", "x"), TextSegment("tool", said)], FENCE)
     assert policy.text == "x"
     boundary = Boundary(1, b"", RawCall("python", ""), after_newline=False)
     expected = observation(message(result, 400, FENCE), boundary, FENCE)
@@ -44,7 +44,7 @@ def test_only_what_the_policy_wrote_and_the_end_count() -> None:
     """prompt 0 0 ... | policy 1 1 ... | sandbox 0 0 ... | policy 1 1 ... end 1."""
     parts = ["Problem: ?\n\n", "```python\nprint(1)\n```", "\n```output\n1\n```\n", "It is 1."]
     authors = ["prompt", "policy", "tool", "policy"]
-    segments = [Segment(author, text) for author, text in zip(authors[1:], parts[1:], strict=True)]
+    segments = [TextSegment(author, text) for author, text in zip(authors[1:], parts[1:], strict=True)]
     example = encode(parts[0], segments, TOKENIZER)
     expected_ids, expected_mask = [], []
     for author, text in zip(authors, parts, strict=True):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections import Counter, defaultdict
 from collections.abc import Sequence
@@ -18,22 +17,20 @@ from src.config import EvaluationConfig
 from src.config.schema import ConfigError, build, show
 from src.experiment.evaluation.evaluator import Evaluator
 from src.experiment.evaluation.results import Results
-from src.formats.build import build_format
+from src.launch.resumption import read_config
 from src.policy.loading import load_model, whole_model
-from src.policy.prompting import first_prompt, fit_benchmark, settle
+from src.policy.long_prompts import fit_benchmark
+from src.policy.settle import settle
 from src.problems import Problem, answers_taken, load_benchmark
-from src.rewards import Grader
 from src.rewards.golds import refuse_unreadable
 from src.rollout.engines.build import Engines, choose_engine
 from src.rollout.engines.colocated import load_llm
+from src.rollout.environment import open_environment
 from src.run import provenance
 from src.run.console import comparison, console, progress
-from src.run.records import RecordWriter, iter_records, write_json
-from src.sandbox import build_sandbox
-from src.tools.build import build_tools
+from src.run.records import CONFIG, RECORDS, SUMMARY, Occasion, RecordWriter, iter_records, write_json
 
 PHASE = "evaluate"
-RECORDS, SUMMARY = "trajectories.jsonl", "summary.json"
 _MAY_CHANGE = ("engine.", "sandbox.", "evaluate.resume", "reward.grade_", "rollout.max_live")
 
 
@@ -47,7 +44,7 @@ def run(cfg: EvaluationConfig, run_dir: Path) -> dict[str, Any]:
 
     Raises:
         ConfigError: there are some and ``evaluate.resume`` is off, or they were made with other settings;
-            see src/policy/prompting.py, too.
+            see src/policy/settle.py, too.
         EngineError, SandboxError, ProblemError, PromptError: what is needed is not there; trajectories
             that had finished are recorded.
     """
@@ -79,43 +76,27 @@ class BenchmarkRun:
         _check_folder(cfg, run_dir)
         self._earlier = Earlier(run_dir / RECORDS, cfg.evaluate.temperature)
         self._kind = choose_engine(cfg.engine)
-        self._sandbox = self._open.enter_context(build_sandbox(cfg.sandbox))
-        self._tools = build_tools(cfg.tools, self._sandbox)
-        self._open.callback(self._tools.close)
-        tokenizer, style = self._codec.tokenizer, cfg.model.prompt_style
-        self._format = build_format(cfg.format, list(self._tools), tokenizer, style)
+        self._environment = self._open.enter_context(open_environment(cfg, self._codec))
         self._problems = self._read_problems()
         provenance.save(cfg, run_dir)
         policy = self._load_policy()
-        self._grader = self._open.enter_context(Grader(cfg.reward.grade_workers, cfg.reward.grade_seconds))
         self._writer = self._open.enter_context(RecordWriter(run_dir / RECORDS))
         self._engines = self._open.enter_context(
             Engines(self._kind, cfg.engine, cfg.rollout, self._codec, **policy)
         )
         self._bar = self._open.enter_context(progress())
-        console.print(f"sandbox: {self._sandbox.jail}, {self._sandbox.workers} workers; engine: {self._kind}")
+        console.print(f"engine: {self._kind}")
 
     def evaluate(self) -> None:
         """Sample and grade every problem of this shard in every mode."""
         cfg = self._cfg
-        evaluator = Evaluator(
-            self._engines.make(cfg.evaluate.temperature, cfg.evaluate.top_p),
-            self._tools,
-            self._format,
-            self._grader,
-            self._codec,
-            cfg.rollout,
-            cfg.reward,
-            cfg.model.prompt_style,
-            cfg.evaluate,
-            self._writer,
-            self._bar,
-        )
+        engine = self._engines.make(cfg.evaluate.temperature, cfg.evaluate.top_p)
+        evaluator = Evaluator(engine, self._environment, cfg.evaluate, self._writer, self._bar)
         for mode in cfg.evaluate.modes:
             results, metrics = evaluator.evaluate(
                 self._problems,
                 mode,
-                phase=PHASE,
+                Occasion(PHASE),
                 label=f"evaluating, {mode}",
                 done=self._earlier.done[mode],
                 results=self._earlier.results[mode],
@@ -126,7 +107,8 @@ class BenchmarkRun:
         """Write summary.json, say what is in it, and return it."""
         self._open.close()
         summary = {
-            "settings": provenance.settings(self._cfg) | {"jail": self._sandbox.jail, "engine": self._kind},
+            "settings": provenance.settings(self._cfg)
+            | {"jail": self._environment.sandbox.jail, "engine": self._kind},
             "prompt": self._prompt,
             "left_out": self._left_out.json(),
             "results": self._results,
@@ -147,8 +129,8 @@ class BenchmarkRun:
         if cfg.benchmark.kind != "mini":
             refuse_unreadable(problems, cfg.benchmark.fields, "benchmark", cfg.reward.grade_seconds)
         # of all, in every shard: each leaves out the same, or refuses at once
-        problems, self._left_out = fit_benchmark(problems, cfg, self._codec.tokenizer, self._format)
-        self._prompt = first_prompt(self._codec, problems[0], cfg.evaluate.modes, cfg.model, self._format)
+        problems, self._left_out = fit_benchmark(problems, cfg, self._environment.prompts)
+        self._prompt = self._environment.show_prompt(problems[0], cfg.evaluate.modes)
         return shard(problems, cfg.evaluate.shard)
 
     def _load_policy(self) -> dict[str, Any]:
@@ -206,7 +188,7 @@ def _check_folder(cfg: EvaluationConfig, run_dir: Path) -> None:
             "evaluate.resume=true, or choose another folder"
         )
     # what the project has got since counts as its default
-    earlier = asdict(build(EvaluationConfig, json.loads((run_dir / "config.json").read_text())))
+    earlier = asdict(build(EvaluationConfig, read_config(run_dir / CONFIG)))
     different = {
         name: values
         for name, values in provenance.changes(earlier, asdict(cfg)).items()

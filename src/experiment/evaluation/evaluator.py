@@ -9,16 +9,13 @@ from functools import partial
 import torch
 from rich.progress import Progress
 
-from src.config import EvaluateConfig, RewardConfig, RolloutConfig
+from src.config import EvaluateConfig
 from src.experiment.evaluation.results import Results
-from src.formats.base import Format
-from src.policy.codec import TokenCodec
 from src.problems import Problem
-from src.rewards import Grader
 from src.rollout.collector import Collector
 from src.rollout.engines import Engine
-from src.run.records import RecordWriter
-from src.tools.base import Toolbox
+from src.rollout.environment import Environment
+from src.run.records import Occasion, RecordWriter
 
 
 @dataclass(frozen=True)
@@ -29,26 +26,14 @@ class Evaluator:
 
     Attributes:
         engine: samples tokens, as ``cfg`` says.
-        tools: that can be called, except in mode ``text``.
-        form: how calls and results look.
-        grader: compares answers.
-        codec: of the policy.
-        rollout: limits of a trajectory.
-        reward: reward terms, for the records.
-        prompt_style: how problems are put.
+        environment: in which it acts; without its tools in mode ``text``.
         cfg: k, budget and seed.
         writer: of the records.
         bar: shows how far it is; None: nothing does.
     """
 
     engine: Engine
-    tools: Toolbox
-    form: Format
-    grader: Grader
-    codec: TokenCodec
-    rollout: RolloutConfig
-    reward: RewardConfig
-    prompt_style: str
+    environment: Environment
     cfg: EvaluateConfig
     writer: RecordWriter
     bar: Progress | None = None
@@ -57,10 +42,8 @@ class Evaluator:
         self,
         problems: Sequence[Problem],
         mode: str,
+        occasion: Occasion,
         *,
-        phase: str,
-        step: int = 0,
-        attempt: int = 0,
         label: str = "",
         done: Set[tuple[str, int]] = frozenset(),
         results: Results | None = None,
@@ -70,9 +53,7 @@ class Evaluator:
         Args:
             problems: held out.
             mode: free, text or code.
-            phase: ``before``, ``after``, ...; for the records, as are ``step`` and ``attempt``.
-            step: rollout steps behind the policy.
-            attempt: how often the run was resumed.
+            occasion: for the records; its step is that of the policy.
             label: said beside the bar.
             done: problem id and sample of what an earlier process has recorded already.
             results: that holds what is ``done``; counted on.
@@ -81,18 +62,8 @@ class Evaluator:
             The results, and the metrics of engine and tools.
         """
         results = Results() if results is None else results
-        rollout = replace(self.rollout, tools=mode != "text")
-        collector = Collector(
-            self.engine,
-            self.tools,
-            self.form,
-            self.grader,
-            self.codec,
-            rollout,
-            self.reward,
-            self.prompt_style,
-            self.writer,
-        )
+        rollout = replace(self.environment.rollout, tools=mode != "text")
+        collector = Collector(self.engine, replace(self.environment, rollout=rollout), self.writer)
         asked = [(problem, sample) for problem in problems for sample in range(self.cfg.k)]
         left = [one for one in asked if (one[0].id, one[1]) not in done]
         bar = self.bar or Progress(disable=True)
@@ -100,15 +71,7 @@ class Evaluator:
         advance = partial(bar.advance, task)
         devices = [torch.cuda.current_device()] if torch.cuda.is_available() else []
         with torch.random.fork_rng(devices):
-            for graded in collector.stream(
-                left,
-                mode,
-                self.cfg.budget,
-                phase=phase,
-                step=step,
-                attempt=attempt,
-                seed=self.cfg.seed,
-            ):
+            for graded in collector.stream(left, mode, self.cfg.budget, occasion, self.cfg.seed):
                 results.add(graded.record)
                 advance()
         bar.remove_task(task)

@@ -20,7 +20,7 @@ from omegaconf import DictConfig
 from src import config as c
 from src.config.schema import ConfigError, build, show
 from src.launch import resumption
-from src.launch.checks import extensions, policy, positions, problems, prompting, sampling
+from src.launch.checks import extensions, policy, positions, problems, sampling, style_and_format
 from src.run import checkpoints
 from src.run.processes import world_size
 
@@ -234,7 +234,7 @@ def _evaluate(cfg: c.EvaluateConfig, at: str) -> list[str]:
 
 
 def _evaluation(cfg: c.EvaluationConfig, at: str) -> list[str]:
-    faults = _installed(cfg, at) + policy.evaluation(cfg, at) + prompting.run(cfg, None, at)
+    faults = _installed(cfg, at) + policy.evaluation(cfg, at) + style_and_format.run(cfg, None, at)
     faults += sampling.evaluation(cfg, at) + sampling.overlong(cfg, at) + extensions.faults(cfg, at)
     if cfg.evaluate.phases != c.EvaluateConfig().phases:
         faults.append(
@@ -268,7 +268,7 @@ def _run(cfg: c.Config, at: str) -> list[str]:
         faults += _installed(cfg, at)
     faults += sampling.training(cfg, at) + sampling.overlong(cfg, at) + resumption.faults(cfg, at)
     faults += extensions.faults(cfg, at)
-    faults += prompting.run(cfg, cfg.trainer.resume, at)
+    faults += style_and_format.run(cfg, cfg.trainer.resume, at)
     return faults + _colocated(cfg, at) + policy.training(cfg, at)
 
 

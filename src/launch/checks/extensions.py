@@ -7,7 +7,7 @@ from typing import Any
 
 from src import config as c
 from src.config.dotted import fault, is_dotted
-from src.launch.checks.prompting import AUTO
+from src.launch.checks.style_and_format import AUTO
 
 # Of src/rewards/terms.py, and what they add up to.
 _TERMS = ("correctness", "executability", "answered", "tool_cost", "overlong", "total")

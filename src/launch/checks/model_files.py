@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from src.config.schema import ConfigError
+from src.launch import resumption
 from src.run import checkpoints
 
 CONFIG, TOKENIZER, NOTES = "config.json", "tokenizer_config.json", "cir.json"
@@ -135,7 +136,7 @@ def resumed_config(resume: str | None) -> Mapping[str, Any] | None:
         return None
     try:
         run = checkpoints.resolve(Path(resume).expanduser()).parent.parent
-        config: dict[str, Any] = json.loads((run / "config.json").read_text())
+        config = resumption.read_config(run / CONFIG)
     except (checkpoints.CheckpointError, OSError, ValueError):
         return None  # said elsewhere
     return config if isinstance(config.get("model"), dict) else None

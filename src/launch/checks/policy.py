@@ -48,6 +48,12 @@ def base_of(path: str) -> Base | None:
         raise ConfigError(f"model.path={path}: its {ADAPTER} is damaged; take another checkpoint") from None
 
 
+def weights_of(cfg: c.ModelConfig) -> tuple[str, str | None]:
+    """Return folder or hub id, and revision, of a whole model: the policy, or its adapter's base."""
+    base = base_of(cfg.path)
+    return (cfg.path, cfg.revision) if base is None else (base.path, base.revision)
+
+
 def base_fault(path: str, base: Base, at: str) -> str:
     """Return the fault of an adapter whose base is not there."""
     return (

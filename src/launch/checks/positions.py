@@ -10,7 +10,7 @@ from typing import Any
 from src import config as c
 from src.config.schema import show
 from src.launch.checks.model_files import config_of
-from src.launch.checks.policy import base_of
+from src.launch.checks.policy import weights_of
 
 # What families call it; vLLM takes the smallest that is there, but Cohere's model_max_length before it.
 _NAMES = (
@@ -99,8 +99,7 @@ def faults(cfg: c.Config | c.EvaluationConfig, model: c.ModelConfig, at: str) ->
         model: its policy, what is left open filled in.
         at: dotted name of ``cfg``.
     """
-    base = base_of(model.path)
-    path, revision = (base.path, base.revision) if base is not None else (model.path, model.revision)
+    path, revision = weights_of(model)
     config = config_of(path, revision) if path else None
     return [] if config is None else too_long(config, model, cfg.rollout, at)
 

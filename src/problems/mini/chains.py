@@ -67,11 +67,6 @@ def _digit_sum(n: int) -> int:
     return total
 
 
-def _pyramid(n: int) -> int:
-    """Sum of the squares up to ``n``."""
-    return n * (n + 1) * (2 * n + 1) // 6
-
-
 NUMBER_THEORY = (
     Link(
         _between(((12, 60), (0, 0)), ((40, 200), (0, 0)), ((100, 999), (0, 0)), ((500, 2999), (0, 0))),

@@ -20,7 +20,7 @@ SKIP_LINE, UNCLOSED = "skip line", "unclosed"
 
 
 @dataclass(frozen=True)
-class Segment:
+class TextSegment:
     """A run of text with one author, ``policy`` or ``tool``."""
 
     author: str
@@ -80,10 +80,10 @@ def _final(answer: str) -> str:
     return rf"The answer is $\boxed{{{answer}}}$."
 
 
-def write_text(instance: Instance) -> list[Segment]:
+def write_text(instance: Instance) -> list[TextSegment]:
     """A solution by hand: steps and answer, all right."""
     exercise = instance.exercise
-    return [Segment("policy", f"{exercise.steps} {_final(exercise.answer)}")]
+    return [TextSegment("policy", f"{exercise.steps} {_final(exercise.answer)}")]
 
 
 def fenced(code: str) -> str:
@@ -93,17 +93,17 @@ def fenced(code: str) -> str:
 
 def write_code(
     instance: Instance, rng: Random, habits: Habits, call: Callable[[str], str] = fenced
-) -> list[Segment]:
+) -> list[TextSegment]:
     """A solution with code: programs with mistakes, what the interpreter says, repairs or a guess."""
     exercise = instance.exercise
     step_by_step = exercise.links and rng.random() >= habits.at_once
     programs = list(exercise.links if step_by_step else (exercise,))
-    segments: list[Segment] = []
+    segments: list[TextSegment] = []
     lead = last = ""
     while programs and len(segments) < 2 * MAX_BLOCKS:
         code = _written(rng, programs[0], instance.level, habits).replace(LAST, last)
         said = run_own(code)
-        segments += [Segment("policy", lead + call(code)), Segment("tool", said.text)]
+        segments += [TextSegment("policy", lead + call(code)), TextSegment("tool", said.text)]
         if said.ok:
             lead, last = "", said.text
             programs.pop(0)
@@ -112,13 +112,13 @@ def write_code(
         else:
             break
     if not programs:
-        return [*segments, Segment("policy", _final(last))]
-    return [*segments, Segment("policy", f"I can only guess. {_final(str(rng.randint(1, 9)))}")]
+        return [*segments, TextSegment("policy", _final(last))]
+    return [*segments, TextSegment("policy", f"I can only guess. {_final(str(rng.randint(1, 9)))}")]
 
 
 def write_solution(
     instance: Instance, mode: str, rng: Random, habits: Habits, call: Callable[[str], str] = fenced
-) -> list[Segment]:
+) -> list[TextSegment]:
     """A solution in the given mode: ``text``, ``code``, in ``free`` one of them whatever the subject."""
     code = mode == "code" or (mode == "free" and rng.random() < habits.code_in_free)
     return write_code(instance, rng, habits, call) if code else write_text(instance)

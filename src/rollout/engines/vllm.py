@@ -61,6 +61,15 @@ class Progress:
         seed = self.request.seed
         return None if seed is None else derive_seed(seed, len(self.token_ids))
 
+    def stops(self, follow: bool, eos_ids: frozenset[int]) -> dict[str, Any]:
+        """Return vLLM's settings of where sampling stops; who follows asks after every token instead."""
+        condition = None if follow else self.request.stop_condition
+        return {
+            "stop_token_ids": sorted(eos_ids | condition.stop_ids if condition else eos_ids),
+            "stop": list(condition.stop_strings) if condition else [],
+            "include_stop_str_in_output": True,
+        }
+
     def take(
         self, token_ids: Sequence[int], logprobs: Sequence[float], eos_ids: frozenset[int]
     ) -> Generation | None:
@@ -170,20 +179,13 @@ class VLLMEngine:
     def _add(self, progress: Progress) -> None:
         from vllm import SamplingParams
 
-        stop_condition = (
-            None if self._follow else progress.request.stop_condition
-        )  # who follows asks after every token
-        strings = list(stop_condition.stop_strings) if stop_condition else []
+        stops = progress.stops(self._follow, self._eos_ids)
         params = SamplingParams(
             **self._sampling,
             max_tokens=progress.left,
             seed=progress.seed,
-            stop_token_ids=sorted(
-                self._eos_ids | stop_condition.stop_ids if stop_condition else self._eos_ids
-            ),
-            stop=strings,
-            include_stop_str_in_output=True,
-            detokenize=bool(strings),
+            **stops,
+            detokenize=bool(stops["stop"]),
         )
         name = str(next(self._numbers))
         try:

@@ -285,20 +285,13 @@ class VLLMServerEngine:
                         yield message["choices"][0]
 
     def _body(self, progress: Progress) -> dict[str, Any]:
-        stop_condition = (
-            None if self._follow else progress.request.stop_condition
-        )  # who follows asks after every token
         return {
             **self._sampling,
             "model": self._model,
             "prompt": progress.context,
             "max_tokens": progress.left,
             "seed": progress.seed,
-            "stop_token_ids": sorted(
-                self._eos_ids | stop_condition.stop_ids if stop_condition else self._eos_ids
-            ),
-            "stop": list(stop_condition.stop_strings) if stop_condition else [],
-            "include_stop_str_in_output": True,
+            **progress.stops(self._follow, self._eos_ids),
             "return_token_ids": True,
             "return_tokens_as_token_ids": True,
             "stream": self._follow,

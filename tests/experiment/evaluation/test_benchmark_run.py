@@ -155,7 +155,9 @@ def test_a_folder_with_trajectories_is_resumed_only_when_asked_and_with_the_same
         run(CONFIG, tmp_path)
     (tmp_path / "config.json").write_text(json.dumps(asdict(CONFIG)))
     resumed = replace(CONFIG.evaluate, resume=True, temperature=1.0)
-    (tmp_path / "config.json").write_text(json.dumps(asdict(replace(CONFIG, evaluate=resumed))))
+    older = asdict(replace(CONFIG, evaluate=resumed))
+    older["rollout"]["boundary"] = "fence"  # which is called exact since
+    (tmp_path / "config.json").write_text(json.dumps(older))
     (tmp_path / "trajectories.jsonl").write_text(json.dumps(asdict(RECORD)) + "\n")  # it has no stream
     with pytest.raises(ConfigError, match=r"trajectories.jsonl: an older version .* evaluate anew"):
         run(replace(CONFIG, evaluate=resumed), tmp_path)

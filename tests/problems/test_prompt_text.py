@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from src.problems import Problem
-from src.problems.prompts import MODES, STYLES, build_prompt
+from src.problems.prompt_text import MODES, STYLES, build_prompt
 from tests.fakes import a_format
 
 FORM = a_format()

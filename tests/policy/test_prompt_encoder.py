@@ -8,9 +8,9 @@ import pytest
 from transformers import AutoTokenizer
 
 from src.config.paths import ROOT
-from src.policy import prompts
-from src.policy.prompts import prompt_ids, prompt_lengths
-from src.problems.prompts import MODES, build_prompt
+from src.policy import prompt_encoder
+from src.policy.prompt_encoder import PromptEncoder
+from src.problems.prompt_text import MODES, build_prompt
 from tests import chat_model
 from tests.fakes import a_format
 
@@ -37,7 +37,7 @@ def tokenizers() -> dict[str, Any]:
 @pytest.mark.parametrize("style", ["mini", "plain", "chat", "chat_without_thinking"])
 def test_ids(tokenizers: dict[str, Any], style: str, mode: str) -> None:
     tokenizer = tokenizers[style]
-    ids = prompt_ids(tokenizer, chat_model.PROBLEMS, mode, style, FORM)
+    ids = PromptEncoder(tokenizer, style, FORM).ids(chat_model.PROBLEMS, mode)
     assert ids == alone(tokenizer, style, mode)
     assert len({len(one) for one in ids}) > 3, "nothing is padded"
 
@@ -45,8 +45,9 @@ def test_ids(tokenizers: dict[str, Any], style: str, mode: str) -> None:
 def test_lengths_are_those_of_the_longest_mode_part_by_part(
     tokenizers: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(prompts, "_AT_ONCE", 7)  # the last part is a shorter one
+    monkeypatch.setattr(prompt_encoder, "_AT_ONCE", 7)  # the last part is a shorter one
     of_modes = [alone(tokenizers["chat"], "chat", mode) for mode in MODES]
     expected = [max(map(len, ids)) for ids in zip(*of_modes, strict=True)]
-    assert list(prompt_lengths(tokenizers["chat"], chat_model.PROBLEMS, MODES, "chat", FORM)) == expected
+    prompts = PromptEncoder(tokenizers["chat"], "chat", FORM)
+    assert list(prompts.lengths(chat_model.PROBLEMS, MODES)) == expected
     assert expected != [len(ids) for ids in of_modes[0]]

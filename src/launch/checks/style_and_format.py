@@ -10,7 +10,7 @@ from src import config as c
 from src.config.schema import show
 from src.launch.checks.model_files import CONFIG as MODEL_CONFIG
 from src.launch.checks.model_files import NOTES, Notes, find, has_template, is_mini, notes_of, resumed_config
-from src.launch.checks.policy import base_of
+from src.launch.checks.policy import base_of, weights_of
 from src.launch.checks.positions import faults as positions_faults
 
 AUTO = "auto"
@@ -69,12 +69,11 @@ def extended(cfg: c.ModelConfig, known: Notes) -> c.ModelConfig:
 
 def asking(cfg: c.ModelConfig, known: Notes, resume: str | None) -> Asking | None:
     """Return what files on this machine say; None: the model is not here yet."""
-    base = base_of(cfg.path)
-    path, revision = (cfg.path, cfg.revision) if base is None else (base.path, base.revision)
+    path, revision = weights_of(cfg)
     if not path or find(path, MODEL_CONFIG, revision) is None:
         return None
     template = has_template(cfg.path, cfg.revision)
-    if template is None and base is not None:
+    if template is None:
         template = has_template(path, revision)
     return known_asking(known, resume, mini=is_mini(path, revision), template=template)
 

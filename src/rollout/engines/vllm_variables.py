@@ -7,7 +7,7 @@ import os
 from src.config import EngineConfig
 
 
-def set_environment(cfg: EngineConfig) -> None:
+def set_vllm_variables(cfg: EngineConfig) -> None:
     """Set it, before TRL is imported; what the user has set stays."""
     for name, value in {
         "VLLM_ENABLE_V1_MULTIPROCESSING": "0",  # its engine must be in this process to be stepped

@@ -1,73 +1,18 @@
-"""How a policy is prompted, settled before it is loaded: style and format of its prompts, and their lengths.
-
-Only its tokenizer and its config.json are needed for that.
-"""
+"""Problems whose prompts are longer than ``rollout.max_prompt_tokens``: counted, left out or refused."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
-from transformers.utils import cached_file
-
-from src.config import Config, EvaluationConfig, ModelConfig
+from src.config import Config, EvaluationConfig
 from src.config.schema import ConfigError
-from src.formats.base import Format
-from src.launch.checks import prompting
-from src.launch.checks.model_files import NOTES, Notes, has_mini_tokens, read_notes
-from src.launch.checks.policy import base_of
-from src.policy.codec import TokenCodec
-from src.policy.loading import load_codec
-from src.policy.positions import refuse_too_long
-from src.policy.prompts import prompt_ids, prompt_lengths
+from src.policy.prompt_encoder import PromptEncoder
 from src.problems import Data, Problem
 from src.problems.training import digest
 from src.run.console import console
 from src.run.processes import Ranks
-
-C = TypeVar("C", Config, EvaluationConfig)
-
-
-def settle(cfg: C) -> tuple[C, TokenCodec]:
-    """Return ``cfg`` with what its model leaves open as it is known of the policy, and the policy's codec.
-
-    Raises:
-        ConfigError: the policy was trained to be asked otherwise, or has too few positions.
-    """
-    resume = cfg.trainer.resume if isinstance(cfg, Config) else None
-    codec = load_codec(cfg.model)
-    known = _notes(cfg.model, resume)
-    tokenizer = codec.tokenizer
-    mini = tokenizer.chat_template is None and has_mini_tokens(
-        tokenizer.pad_token, tokenizer.eos_token, tokenizer.pad_token_id, tokenizer.eos_token_id
-    )
-    asking = prompting.known_asking(known, resume, mini=mini, template=tokenizer.chat_template is not None)
-    faults = prompting.faults(cfg.model, asking, "model.") + prompting.format_faults(cfg, known, "")
-    if faults:
-        raise ConfigError(*faults)
-    model = prompting.extended(replace(cfg.model, prompt_style=prompting.style(cfg.model, asking)), known)
-    refuse_too_long(model, cfg.rollout)
-    return replace(cfg, model=model, format=prompting.format_of(cfg.format, known)), codec
-
-
-def _notes(cfg: ModelConfig, resume: str | None) -> Notes:
-    """Return what is known of the policy; of one of the hub its notes are downloaded, if it has any."""
-    known = prompting.notes(cfg, resume)
-    if resume is not None or known.prompt_style is not None:
-        return known
-    base = base_of(cfg.path)
-    path, revision = (cfg.path, cfg.revision) if base is None else (base.path, base.revision)
-    file = cached_file(
-        path,
-        NOTES,
-        revision=revision,
-        _raise_exceptions_for_gated_repo=False,
-        _raise_exceptions_for_missing_entries=False,
-        _raise_exceptions_for_connection_errors=False,
-    )
-    return known if file is None else prompting.completed(known, read_notes(path, Path(file)))
 
 
 @dataclass(frozen=True)
@@ -96,16 +41,9 @@ class LeftOut:
         )
 
 
-def measure(
-    problems: Sequence[Problem],
-    modes: Sequence[str],
-    cfg: Config | EvaluationConfig,
-    tokenizer: Any,
-    form: Format,
-) -> LeftOut:
+def measure(problems: Sequence[Problem], modes: Sequence[str], prompts: PromptEncoder, limit: int) -> LeftOut:
     """Measure the prompts of ``problems`` in all ``modes``; what is too long in one of them is left out."""
-    limit = cfg.rollout.max_prompt_tokens
-    lengths = list(prompt_lengths(tokenizer, problems, modes, cfg.model.prompt_style, form)) if modes else []
+    lengths = list(prompts.lengths(problems, modes)) if modes else []
     found = {one.id: length for one, length in zip(problems, lengths, strict=bool(modes)) if length > limit}
     return LeftOut(found, len(problems), limit)
 
@@ -115,7 +53,7 @@ def fitting(problems: Sequence[Problem], found: LeftOut) -> list[Problem]:
     return [problem for problem in problems if problem.id not in found.tokens]
 
 
-def fit_data(data: Data, cfg: Config, tokenizer: Any, form: Format, ranks: Ranks) -> Data:
+def fit_data(data: Data, cfg: Config, prompts: PromptEncoder, ranks: Ranks) -> Data:
     """Return the problems of a run whose prompts fit, the same in all processes; says what is left out.
 
     Raises:
@@ -123,13 +61,14 @@ def fit_data(data: Data, cfg: Config, tokenizer: Any, form: Format, ranks: Ranks
     """
     asked = {"train": (data.train, [cfg.rollout.mode]), "heldout": (data.heldout, cfg.evaluate.modes)}
     # the first process says what the others leave out: a step must mean the same problems to all
+    limit = cfg.rollout.max_prompt_tokens
     found = ranks.broadcast(
-        {name: measure(*one, cfg, tokenizer, form) for name, one in asked.items()} if ranks.first else {}
+        {name: measure(*one, prompts, limit) for name, one in asked.items()} if ranks.first else {}
     )
     train, heldout = fitting(data.train, found["train"]), fitting(data.heldout, found["heldout"])
-    prompts = cfg.trainer.batch_size // cfg.trainer.samples_per_prompt
+    needed = cfg.trainer.batch_size // cfg.trainer.samples_per_prompt
     _refuse(
-        *_faults("data.long_prompts", cfg.data.long_prompts, found["train"], len(train), prompts),
+        *_faults("data.long_prompts", cfg.data.long_prompts, found["train"], len(train), needed),
         *_faults("data.heldout.long_prompts", cfg.data.heldout.long_prompts, found["heldout"], len(heldout)),
     )
     report = {name: dict(part) for name, part in data.report.items()}
@@ -142,14 +81,14 @@ def fit_data(data: Data, cfg: Config, tokenizer: Any, form: Format, ranks: Ranks
 
 
 def fit_benchmark(
-    problems: Sequence[Problem], cfg: EvaluationConfig, tokenizer: Any, form: Format
+    problems: Sequence[Problem], cfg: EvaluationConfig, prompts: PromptEncoder
 ) -> tuple[list[Problem], LeftOut]:
     """Return the problems of a benchmark whose prompts fit in every mode, and what is left out.
 
     Raises:
         ConfigError: ``benchmark.long_prompts`` refuses them, or none is left.
     """
-    found = measure(problems, cfg.evaluate.modes, cfg, tokenizer, form)
+    found = measure(problems, cfg.evaluate.modes, prompts, cfg.rollout.max_prompt_tokens)
     kept = fitting(problems, found)
     _refuse(*_faults("benchmark.long_prompts", cfg.benchmark.long_prompts, found, len(kept)))
     if found.tokens:
@@ -181,26 +120,3 @@ def _refuse(*faults: str) -> None:
 
 def _say(line: str) -> None:
     console.print(line, style="bold yellow", markup=False, highlight=False)
-
-
-def first_prompt(
-    codec: TokenCodec, problem: Problem, modes: Sequence[str], cfg: ModelConfig, form: Format
-) -> dict[str, Any] | None:
-    """Print a problem's prompt in the first mode as the policy reads it, control tokens too; return it."""
-    if not modes:
-        return None
-    mode = modes[0]
-    (ids,) = prompt_ids(codec.tokenizer, [problem], mode, cfg.prompt_style, form)
-    text = b"".join(map(codec.bytes_of, ids)).decode("utf-8", errors="replace")
-    console.print(
-        f"first prompt (model.prompt_style={cfg.prompt_style}, mode {mode}, {len(ids)} tokens):",
-        highlight=False,
-    )
-    console.print(text, style="dim", markup=False, highlight=False)
-    return {
-        "prompt_style": cfg.prompt_style,
-        "mode": mode,
-        "problem_id": problem.id,
-        "tokens": len(ids),
-        "text": text,
-    }
