@@ -94,7 +94,7 @@ def _modules(
     faults: list[str] = []
     first: dict[str, tuple[str, str]] = {}  # by what is imported: which element it is of, and where it lies
     for index, entry in enumerate(packages):
-        label = f"{at}[{index}]={show(entry)}"
+        label = f"{at}[{index}]={_whole(entry)}"
         if entry in packages[:index]:
             own, fault = {}, "it is named twice; leave one out"
         elif is_path(entry):
@@ -149,18 +149,18 @@ def _files(
     faults = []
     named = isinstance(given, dict)
     pairs = (
-        [(f"{at}.{show(name)}", name, path) for name, path in given.items()]
+        [(f"{at}.{_whole(name)}", name, path) for name, path in given.items()]
         if isinstance(given, dict)
         else [(f"{at}[{index}]", os.path.basename(path), path) for index, path in enumerate(given)]
     )
     for key, name, path in pairs:
         fault = fault_of(path)
         if named and ("/" in name or name in ("", ".", "..") or not name.isprintable()):
-            fault = f"{show(name)} cannot be a file's name; give one without '/'"
+            fault = f"{_whole(name)} cannot be a file's name; give one without '/'"
         elif not fault and name in found:
-            fault = f"{found[name]} is called {name} too; give names, such as '{at}={{NAME: {show(path)}}}'"
+            fault = f"{found[name]} is called {name} too; give names, such as '{at}={{NAME: {_whole(path)}}}'"
         if fault:
-            faults.append(f"{key}={show(path)}: {fault}")
+            faults.append(f"{key}={_whole(path)}: {fault}")
         else:
             found[name] = os.path.realpath(path)
     return found, faults
@@ -178,7 +178,7 @@ def _fault_of_path(path: str, container: bool, refuse: Callable[[str], str]) -> 
         return "this is neither a file nor a folder; give one"
     if not _readable(real, container):
         whom = "the user of a container (nobody)" if container else "this user"
-        return f"{whom} cannot read it; remedy: chmod -R {'o' if container else 'u'}+rX {show(path)}"
+        return f"{whom} cannot read it; remedy: chmod -R {'o' if container else 'u'}+rX {_whole(path)}"
     return ""
 
 
@@ -204,6 +204,11 @@ def _readable(real: str, container: bool) -> bool:
         return os.access(real, os.R_OK | (os.X_OK if needed == 0o5 else 0))
     shift = 6 if found.st_uid == 0 else 3 if found.st_gid in (os.getegid(), *os.getgroups()) else 0
     return found.st_mode >> shift & needed == needed
+
+
+def _whole(text: str) -> str:
+    """Return ``text`` as it is shown: a path is of use only if it is not cut."""
+    return text if text and text.isprintable() else repr(text)
 
 
 def _missing(path: str) -> str:

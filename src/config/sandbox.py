@@ -102,6 +102,6 @@ class SandboxConfig:
         """Let paths begin at the root: relative ones at the working directory."""
         self.packages = [absolute(one) if is_path(one) else one for one in self.packages]
         if isinstance(self.files, dict):
-            self.files = {name: absolute(path) for name, path in self.files.items()}
+            self.files = {name: absolute(path) for name, path in self.files.items()} or None
         elif self.files is not None:
-            self.files = [absolute(path) for path in self.files]
+            self.files = [absolute(path) for path in self.files] or None

@@ -195,7 +195,7 @@ WAYS_OUT = {
     "link in a package": "open(package + '/absolute').read()",
     "relative link in a package": "open(package + '/relative').read()",
     "sibling": "open('data/secret').read()",
-    "sibling of the real file": "open(os.path.realpath('data/table.csv').replace('table.csv', 'secret')).read()",
+    "sibling of the real file": "open(os.path.realpath('data/other').replace('table.csv', 'secret')).read()",
     "sibling on the host": "open(host + '/own/secret').read()",
     "list the real folder": "assert 'secret' in os.listdir(os.path.dirname(os.path.realpath('data/other')))",
     "list on the host": "os.listdir(host + '/own')",

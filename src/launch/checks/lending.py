@@ -8,7 +8,6 @@ from hydra.core.hydra_config import HydraConfig
 
 from src import config as c
 from src.config import lent
-from src.config.schema import show
 from src.run.processes import rank
 
 
@@ -25,5 +24,5 @@ def _of_a_run(path: str) -> str:
     if HydraConfig.initialized() and rank() == 0:
         run = Path(HydraConfig.get().runtime.output_dir).resolve()
         if run.is_relative_to(lent_path) or (lent_path.is_relative_to(run) and run != here):
-            return f"the folder of this run, {show(str(run))}"
+            return f"the folder of this run, {run}"
     return ""
