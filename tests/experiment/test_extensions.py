@@ -31,6 +31,7 @@ OPTION = "# @package _global_\n" + "".join(one for one in YAML if not one.starts
 
 
 BASE = f"model.path={ROOT}/experiments/mini_base"
+FORCED = "model.force_prompt_style=true"  # it was trained in another format
 
 
 @pytest.fixture
@@ -47,7 +48,7 @@ def shop(tmp_path: Path) -> Shop:
 def test_six_of_them_in_one_run(shop: Shop, tmp_path: Path) -> None:
     process = shop.start(
         "--config-dir", "conf", "+experiment=[mini_debug,own]", BASE, "tracking=none", "data.heldout_size=6",
-        "evaluate.modes=[free]", "hydra.run.dir=run",
+        "evaluate.modes=[free]", "hydra.run.dir=run", FORCED,
     )  # fmt: skip
     out, error = process.communicate(timeout=400)
     assert process.returncode == 0, error
@@ -88,7 +89,7 @@ def test_six_of_them_in_one_run(shop: Shop, tmp_path: Path) -> None:
     ],
 )
 def test_what_is_not_there_is_refused_at_once(shop: Shop, override: str, says: str) -> None:
-    assert says in one_message(shop.run("+experiment=mini_debug", BASE, override))
+    assert says in one_message(shop.run("+experiment=mini_debug", BASE, FORCED, override))
 
 
 def test_modules_and_data_for_programs(shop: Shop) -> None:
