@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from src.config.lent import absolute, is_path
 from src.config.schema import option
 
 
@@ -64,6 +65,15 @@ class SandboxConfig:
         "what a worker imports and exercises first; sets of src/sandbox/warm_up.py",
         choices=("numpy", "sympy", "scipy"),
     )
+    packages: list[str] = option(
+        [],
+        "what programs may import beside Python's modules, numpy, sympy, mpmath and, where installed, scipy "
+        "and gmpy2: paths, of modules FILE.py and of packages' folders, or names of installed packages",
+    )
+    files: list[str] | dict[str, str] | None = option(
+        None,
+        "files and folders that programs can read as data/NAME: paths, or names with paths; null: none",
+    )
     waiting: int = option(2, "children forked ahead of need, per worker", at_least=0)
     sessions: int = option(
         64,
@@ -87,3 +97,11 @@ class SandboxConfig:
     docker: DockerConfig = field(default_factory=DockerConfig)
     ray: RayConfig = field(default_factory=RayConfig)
     sandbox_fusion: SandboxFusionConfig = field(default_factory=SandboxFusionConfig)
+
+    def __post_init__(self) -> None:
+        """Let paths begin at the root: relative ones at the working directory."""
+        self.packages = [absolute(one) if is_path(one) else one for one in self.packages]
+        if isinstance(self.files, dict):
+            self.files = {name: absolute(path) for name, path in self.files.items()} or None
+        elif self.files is not None:
+            self.files = [absolute(path) for path in self.files] or None

@@ -92,11 +92,13 @@ class Children:
     """Keeps ``waiting`` children ready; at most ``most`` are used at a time.
 
     Without Landlock only the working directory's emptying keeps one program's files from the next, and then
-    none waits, and one is used at a time.
+    none waits, and one is used at a time. ``data``: the folder that each finds as ``data`` in its own.
     """
 
-    def __init__(self, confinement: Confinement, scratch: str, waiting: int, most: int, keep: bool) -> None:
-        self._confinement, self._scratch, self._keep = confinement, scratch, keep
+    def __init__(
+        self, confinement: Confinement, scratch: str, waiting: int, most: int, keep: bool, data: str | None
+    ) -> None:
+        self._confinement, self._scratch, self._keep, self._data = confinement, scratch, keep, data
         alone = not confinement.separates
         self._waiting = 0 if alone else waiting
         self._most = 1 if alone else self._waiting + most + SPARE_FOLDERS
@@ -132,6 +134,8 @@ class Children:
     def prepare(self) -> None:
         """Fork one more. Raises OSError."""
         slot = self._slot()
+        if self._data is not None:
+            os.symlink(self._data, os.path.join(slot.folder, "data"))
         os.chdir(slot.folder)  # for the child
         orders_end, orders = os.pipe()
         output, output_end = os.pipe()

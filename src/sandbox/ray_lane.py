@@ -10,8 +10,9 @@ Not guaranteed: safety from others who use the cluster - Ray has no walls betwee
 texts travel over its network unencrypted; quick recovery where a machine vanishes without closing its
 connections (Ray's health check finds out, by default after some 15 s, or the limit of the execution does);
 survival of the head node: Ray ends its drivers when that is gone. Every node needs this Python version, Ray,
-the packages of the worker and a jail; the modules of this project are sent along, unless the process was
-connected to Ray before. A ``ray://`` address needs the package ``ray[client]``.
+the packages of the worker, a jail, and what sandbox.packages and sandbox.files name, at the same paths (it is
+not copied: a node that lacks some of it does not serve, and says so); the modules of this project are sent
+along, unless the process was connected to Ray before. A ``ray://`` address needs the package ``ray[client]``.
 """
 
 from __future__ import annotations

@@ -24,6 +24,7 @@ from typing import Any, NoReturn
 
 from src.sandbox.children import Child, Children
 from src.sandbox.confine import Confinement, protect_worker
+from src.sandbox.folders import empty
 from src.sandbox.protocol import receive, send
 from src.sandbox.snapshot import take_snapshot
 from src.sandbox.supervise import ConfinementError, Supervisor
@@ -106,6 +107,7 @@ class Worker:
             waiting=settings["waiting"],
             most=max(self._most_sessions, 1),
             keep=self._stateful,
+            data=settings["lent"].get("files"),
         )
         known = None if confinement.one_process else self._known
         self._supervisor = Supervisor(settings["limits"], self._requests, self._interrupted, known)
@@ -211,6 +213,8 @@ def main(settings: dict[str, Any]) -> NoReturn:
     os.umask(0o077)
     os.chdir(settings["scratch"])
     _warm(settings["packages"], settings["warm"])
+    if "modules" in settings["lent"]:
+        sys.path.append(settings["lent"]["modules"])  # looked into when a program imports, not before
     protect_worker()
     _forget_ourselves()
     gc.collect()
@@ -222,4 +226,7 @@ def main(settings: dict[str, Any]) -> NoReturn:
     os.chdir("/")
     with contextlib.suppress(OSError):  # not ours to remove in every jail
         os.rmdir(settings["scratch"])
+        if "copies" in settings:
+            empty(settings["copies"])
+            os.rmdir(settings["copies"])
     os._exit(0)

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import importlib
 import json
+import os
 import re
+import subprocess
 import sys
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -14,17 +17,21 @@ from src.config import RolloutConfig
 from src.config.paths import ROOT
 from src.rollout.trajectory import StopReason, Task
 from src.run.records import read_metrics, read_records
+from src.tools import PythonTool
 from tests.fakes import BPE, FakeSandbox, problem, rollout_scheduler
 from tests.shop import Shop, one_message
 
 DOCUMENT = (ROOT / "docs" / "extending.md").read_text()
-MODULE = "\n\n".join(re.findall(r"^```python\n(.*?)^```$", DOCUMENT, flags=re.DOTALL | re.MULTILINE))
+PYTHON = re.findall(r"^```python\n(.*?)^```$", DOCUMENT, flags=re.DOTALL | re.MULTILINE)
+(TRIPLES,) = (one for one in PYTHON if one.startswith("# triples.py"))  # for programs
+MODULE = "\n\n".join(one for one in PYTHON if one != TRIPLES)
 YAML = re.findall(r"^```yaml\n(.*?)^```$", DOCUMENT, flags=re.DOTALL | re.MULTILINE)
 OPTION = "# @package _global_\n" + "".join(one for one in YAML if not one.startswith("# benchmark"))
 (BENCHMARK,) = (one for one in YAML if one.startswith("# benchmark"))
 
 
 BASE = f"model.path={ROOT}/experiments/mini_base"
+FORCED = "model.force_prompt_style=true"  # it was trained in another format
 
 
 @pytest.fixture
@@ -33,13 +40,15 @@ def shop(tmp_path: Path) -> Shop:
     shop.write("own/__init__.py", "")
     shop.write("own/things.py", MODULE)
     shop.write("conf/experiment/own.yaml", OPTION)
+    shop.write("triples.py", TRIPLES)
+    shop.write("triples.csv", "3,4,5\n5,12,13\n8,15,17\n")
     return shop
 
 
 def test_six_of_them_in_one_run(shop: Shop, tmp_path: Path) -> None:
     process = shop.start(
         "--config-dir", "conf", "+experiment=[mini_debug,own]", BASE, "tracking=none", "data.heldout_size=6",
-        "evaluate.modes=[free]", "hydra.run.dir=run",
+        "evaluate.modes=[free]", "hydra.run.dir=run", FORCED,
     )  # fmt: skip
     out, error = process.communicate(timeout=400)
     assert process.returncode == 0, error
@@ -55,6 +64,8 @@ def test_six_of_them_in_one_run(shop: Shop, tmp_path: Path) -> None:
     assert "answers are dear" in out
     settings = json.loads((tmp_path / "run" / "config.json").read_text())
     assert settings["tools"]["calculator"] == {"_target_": "own.things.Calculator"}
+    assert settings["sandbox"]["packages"] == [f"{tmp_path}/triples.py", "networkx"]
+    assert settings["sandbox"]["files"] == [f"{tmp_path}/triples.csv"]
 
 
 @pytest.mark.parametrize(
@@ -78,7 +89,22 @@ def test_six_of_them_in_one_run(shop: Shop, tmp_path: Path) -> None:
     ],
 )
 def test_what_is_not_there_is_refused_at_once(shop: Shop, override: str, says: str) -> None:
-    assert says in one_message(shop.run("+experiment=mini_debug", BASE, override))
+    assert says in one_message(shop.run("+experiment=mini_debug", BASE, FORCED, override))
+
+
+def test_modules_and_data_for_programs(shop: Shop) -> None:
+    (command,) = re.findall(r"^echo .* python -m src\.sandbox .*$", DOCUMENT, flags=re.MULTILINE)
+    done = subprocess.run(
+        ["bash", "-c", command],
+        cwd=shop.folder,
+        env=os.environ
+        | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert json.loads(done.stdout)["stdout"] == "[(3, 4, 5), (5, 12, 13)]\n", done.stderr
 
 
 def test_a_benchmark(shop: Shop) -> None:
@@ -95,11 +121,22 @@ def test_a_benchmark(shop: Shop) -> None:
     assert [(record.gold, record.problem) for record in records] == [("42", "What is 6 times 7?")] * 2
 
 
-def test_an_engine(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def things(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     monkeypatch.syspath_prepend(str(shop.folder))
-    parrot = importlib.import_module("own.things").Parrot
+    module = importlib.import_module("own.things")
     for name in ("own.things", "own"):  # of this folder
         monkeypatch.delitem(sys.modules, name)
+    return module
+
+
+def test_a_prompt_tells_of_them(things: ModuleType) -> None:
+    said = things.Informed().prepare([PythonTool(None)], None, "chat").instructions("free")
+    assert said.endswith("output block. Programs can import triples, which reads data/triples.csv.")
+
+
+def test_an_engine(things: ModuleType) -> None:
+    parrot = things.Parrot
     (eos,) = BPE.eos_ids
     engine = parrot([*BPE.encode("It is \\boxed{42}."), eos])
     task = Task(problem(), "free", 0, BPE.encode("?"), 2)

@@ -46,6 +46,18 @@ def test_a_program_that_works(jail: str) -> None:
     assert said == {"status": "ok", "output": "é\n2", "stdout": "é\n2\n", "error": None}
 
 
+@pytest.mark.parametrize("jail", [in_jail("bubblewrap"), in_jail("sandlock"), "unconfined"])
+def test_modules_and_data_are_overrides(tmp_path: Path, jail: str) -> None:
+    """By paths from the working directory, as a list and by names."""
+    (tmp_path / "tools.py").write_text("def double(x): return 2 * x")
+    (tmp_path / "table.csv").write_text("1,2")
+    place = os.path.relpath(tmp_path, ROOT)
+    program = b"import tools\nprint(tools.double(open('data/table.csv').read()))"
+    for files in (f"[{place}/table.csv]", f"{{table.csv: {place}/table.csv}}"):
+        given = (f"sandbox.packages=[{place}/tools.py]", f"sandbox.files={files}")
+        assert result(program, f"sandbox={jail}", *given)["stdout"] == "1,21,2\n"
+
+
 def test_a_program_that_fails_is_no_failure_of_the_command() -> None:
     said = result(b"print('before')\n1/0")
     assert (said["status"], said["stdout"]) == ("error", "before\n")

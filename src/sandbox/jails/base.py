@@ -17,11 +17,11 @@ from pathlib import Path
 from typing import IO, Any
 
 from src.config import SandboxConfig
+from src.config.installed import OPTIONAL_PACKAGES, REQUIRED_PACKAGES
 from src.sandbox.api import SandboxError
 from src.sandbox.folders import FILES_OF_FULL_SIZE, SPARE_FOLDERS
+from src.sandbox.lending import find_lent
 
-REQUIRED_PACKAGES = ("numpy", "sympy", "mpmath")
-OPTIONAL_PACKAGES = ("scipy", "gmpy2")
 _LOG_BYTES = 2000
 DEVICES = ("/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom")
 
@@ -237,13 +237,16 @@ class LaunchedProcess(Launched):
 
 
 class Jail(ABC):
-    """One kind of isolation. The module of each says what it guarantees and what it does not."""
+    """One kind of isolation. The module of each says what it guarantees and what it does not.
+
+    ``lent`` is what of the user's it shows to programs; raises SandboxError when that is not there.
+    """
 
     name: str
     isolates_files = True
 
     def __init__(self, cfg: SandboxConfig) -> None:
-        self._cfg = cfg
+        self._cfg, self.lent = cfg, find_lent(cfg)
 
     @abstractmethod
     def unavailable(self) -> str | None:

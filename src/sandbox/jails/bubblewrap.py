@@ -1,9 +1,10 @@
 """Jail: bubblewrap (namespaces). Needs the program ``bwrap``; no root.
 
 Guaranteed: the worker and its programs see, read-only, the interpreter, numpy, sympy, mpmath, scipy and the
-system's shared libraries, a private /proc and a handful of devices, and nothing else of the file system;
-the only writable place is a private in-memory /tmp of limited size. New user, pid, network, ipc, uts and
-cgroup namespaces: no interface but loopback (and sockets are refused by seccomp anyhow), no process of the
+system's shared libraries, a private /proc and a handful of devices, what sandbox.packages and sandbox.files
+name (each mounted by itself: a link in it leads to nothing outside), and nothing else of the file system; the
+only writable place is a private in-memory /tmp of limited size. New user, pid, network, ipc, uts and cgroup
+namespaces: no interface but loopback (and sockets are refused by seccomp anyhow), no process of the
 host in sight. No capabilities, no new privileges, no environment. The worker is pid 1 of its namespace: its
 programs cannot kill it; whatever is in the namespace dies with it, and it dies with its caller. On top,
 each program enters a seccomp filter and, where the kernel has it, a Landlock domain
@@ -24,6 +25,7 @@ import os
 import shutil
 from typing import Any
 
+from src.sandbox import lending
 from src.sandbox.jails.base import (
     DEVICES,
     ENVIRONMENT,
@@ -68,7 +70,7 @@ class Bubblewrap(Jail):
 
         command = ["bwrap", "--unshare-all", "--die-with-parent", "--new-session", "--as-pid-1"]
         command += ["--cap-drop", "ALL", "--clearenv", "--hostname", "sandbox"]
-        for source, place in shown.items():
+        for source, place in (*shown.items(), *lending.places(self.lent, lending.ROOT)):
             command += ["--ro-bind", source, place]
         for name in ("site-packages", "dist-packages"):  # what else is installed is nobody's business
             if os.path.isdir(os.path.join(files.stdlib, name)):
@@ -86,8 +88,9 @@ class Bubblewrap(Jail):
         process, log = spawn(command, {"PATH": os.environ.get("PATH", os.defpath)})
         settings = {
             "packages": packages,
+            "lent": lending.folders(self.lent, lending.ROOT),
             "scratch": "/tmp",
-            "readable": [*shown.values(), *DEVICES],
+            "readable": [*shown.values(), lending.ROOT, *DEVICES],
             "listable": [],
             "landlock": "optional",
             "own_process_count": os.geteuid() != 0,

@@ -1,13 +1,14 @@
 """Jail: Docker (a warm container per worker). Needs a daemon on this machine and ``make sandbox-image``.
 
 Guaranteed: the worker and its programs see the image's files, read-only, a private /proc, a few devices and
-nothing of the host's file system; the only writable place is a private in-memory /tmp of limited size. Own
-pid, network, ipc, uts, mount and cgroup namespaces: no interface but loopback, no process of the host in
-sight. An unprivileged uid, no capabilities, no new privileges, Docker's seccomp profile, no environment; its
-cgroup bounds memory (no swap) and processes, whatever else fails. The worker is pid 1 of the container:
-whatever is in there dies with it, it ends when its caller does, and the daemon then removes the container.
-On top, each program enters a seccomp filter and, where kernel and profile let it, a Landlock domain
-(src/sandbox/seccomp.py, landlock.py).
+nothing of the host's file system but what sandbox.packages and sandbox.files name, mounted read-only, each
+by itself; the only writable place is a private in-memory /tmp of limited size. Own pid, network, ipc, uts,
+mount and cgroup namespaces: no interface but loopback, no process of the host in sight. An unprivileged
+uid, no capabilities, no new privileges, Docker's seccomp profile, no environment; its cgroup bounds memory
+(no swap) and processes, whatever else fails. The worker is pid 1 of the container: whatever is in there
+dies with it, it ends when its caller does, and the daemon then removes the container. On top, each program
+enters a seccomp filter and, where kernel and profile let it, a Landlock domain (src/sandbox/seccomp.py,
+landlock.py).
 
 Not guaranteed: anything against a hole in the kernel, which is shared unless ``sandbox.docker.runtime=runsc``
 (gVisor; it could not be tried where this was written); CPU caches, timing and other side channels; a fair
@@ -38,8 +39,11 @@ from typing import Any
 
 import docker  # type: ignore[import-untyped]
 from docker.errors import APIError, DockerException, ImageNotFound, NotFound  # type: ignore[import-untyped]
+from docker.types import Mount  # type: ignore[import-untyped]
 
 from src.config import SandboxConfig
+from src.config.lent import Lent
+from src.sandbox import lending
 from src.sandbox.api import SandboxError
 from src.sandbox.jails.base import DEVICES, ENVIRONMENT, Jail, Launched, interpreter, writable_mb
 from src.sandbox.jails.docker_stream import Multiplexed
@@ -90,7 +94,7 @@ class Docker(Jail):
         """Start a worker in a container of its own."""
         client = _connect()
         try:
-            return _Container(client, self._cfg)
+            return _Container(client, self._cfg, self.lent)
         except (DockerException, OSError) as error:
             raise SandboxError(f"the container does not start: {_told(error)}") from error
 
@@ -98,14 +102,14 @@ class Docker(Jail):
 class _Container(Launched):
     """A running container. Raises DockerException, OSError or SandboxError, and then leaves nothing."""
 
-    def __init__(self, client: docker.APIClient, cfg: SandboxConfig) -> None:
+    def __init__(self, client: docker.APIClient, cfg: SandboxConfig, lent: Lent) -> None:
         self._client, self._lock, self._closed = client, threading.Lock(), False
         self._name = f"cir-sandbox-{os.getpid()}-{secrets.token_hex(6)}"
         self._stream: Multiplexed | None = None
         self._process: int | None = None
         try:
-            client.create_container(name=self._name, **_description(client, cfg))
-            self.settings = _settings(client, self._name)
+            client.create_container(name=self._name, **_description(client, cfg, lent))
+            self.settings = _settings(client, self._name, lent)
             ways = {"stdin": 1, "stdout": 1, "stderr": 1, "stream": 1}
             self.channel = self._stream = Multiplexed(client.attach_socket(self._name, ways))
             client.start(self._name)
@@ -177,7 +181,7 @@ class _Container(Launched):
         return self._stream.words.decode(errors="replace").strip() if self._stream is not None else ""
 
 
-def _description(client: docker.APIClient, cfg: SandboxConfig) -> dict[str, Any]:
+def _description(client: docker.APIClient, cfg: SandboxConfig, lent: Lent) -> dict[str, Any]:
     """Arguments of create_container.
 
     The memory limit is a backstop, so that it counts all that may be used at worst: the worker; each program
@@ -196,6 +200,7 @@ def _description(client: docker.APIClient, cfg: SandboxConfig) -> dict[str, Any]
         log_config={"Type": "none"},
         mem_limit=memory * 2**20,
         memswap_limit=memory * 2**20,
+        mounts=[_mount(path, place) for path, place in lending.places(lent, lending.ROOT)],
         network_mode="none",
         pids_limit=_THREADS + (programs + cfg.waiting) * cfg.processes,
         read_only=True,
@@ -220,7 +225,14 @@ def _description(client: docker.APIClient, cfg: SandboxConfig) -> dict[str, Any]
     }
 
 
-def _settings(client: docker.APIClient, container: str) -> dict[str, Any]:
+def _mount(path: str, place: str) -> Mount:
+    """``path`` of the host, read-only; without what is mounted in it, which older daemons leave writable."""
+    mount = Mount(place, path, type="bind", read_only=True)
+    mount["BindOptions"] = {"NonRecursive": True}
+    return mount
+
+
+def _settings(client: docker.APIClient, container: str, lent: Lent) -> dict[str, Any]:
     """The jail's part of the worker's settings, from the image's layout. Raises SandboxError."""
     try:
         archive = b"".join(client.get_archive(container, _LAYOUT)[0])
@@ -232,8 +244,9 @@ def _settings(client: docker.APIClient, container: str) -> dict[str, Any]:
         raise SandboxError(f"the image has no {_LAYOUT}: it is not one of ours; {_REMEDY}") from error
     return {
         "packages": layout["packages"],
+        "lent": lending.folders(lent, lending.ROOT),
         "scratch": "/tmp",
-        "readable": [*layout["readable"], *DEVICES],
+        "readable": [*layout["readable"], lending.ROOT, *DEVICES],
         "listable": layout["listable"],
         "landlock": "optional",
         "own_process_count": False,  # the uid is shared by all containers

@@ -1,7 +1,8 @@
 """Jail: sandlock (Landlock, a Python wheel). No root, no namespaces; Linux 6.12 or later.
 
 Guaranteed: programs read only the interpreter, numpy, sympy, mpmath, scipy and the system's shared
-libraries, and write only into a private folder, emptied after each; no sockets, no new processes, no signal
+libraries, and what sandbox.packages and sandbox.files name (a link in that which leads elsewhere cannot be
+read), and write only into a private folder, emptied after each; no sockets, no new processes, no signal
 to any other process (Landlock scopes, and the seccomp filter of src/sandbox/seccomp.py); no new privileges,
 no capabilities, no environment. Each program enters a Landlock domain of its own, within sandlock's for the
 worker. All of it is enforced in the kernel (why sandlock's supervisor is not used: sandlock_launcher.py).
@@ -23,6 +24,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from src.sandbox import lending
 from src.sandbox.jails.base import (
     DEVICES,
     ENVIRONMENT,
@@ -58,7 +60,8 @@ class Sandlock(Jail):
         files = find_python()
         scratch = make_scratch()
         libraries = [*files.libraries, *files.python_libraries, *files.package_libraries]
-        shown = [files.stdlib, *libraries, *files.packages.values()]
+        own = [path for path, _ in lending.places(self.lent, "")]
+        shown = [files.stdlib, *libraries, *files.packages.values(), *own]
         environment = dict(ENVIRONMENT)
         if files.python_libraries:
             environment["LD_LIBRARY_PATH"] = os.path.join(files.prefix, "lib")
@@ -69,7 +72,9 @@ class Sandlock(Jail):
             "environment": environment,
         }
         launcher = str(Path(__file__).with_name("sandlock_launcher.py"))
+        links = os.path.join(scratch, "lent")  # beside the folders that programs may write in
         try:
+            lending.link(self.lent, links)
             # the launcher alone has the caller's environment: it finds sandlock where the caller does
             process, log = spawn([sys.executable, "-P", launcher, json.dumps(task)], dict(os.environ))
         except BaseException:
@@ -81,8 +86,9 @@ class Sandlock(Jail):
         )
         settings = {
             "packages": files.packages,
+            "lent": lending.folders(self.lent, links),
             "scratch": scratch,
-            "readable": [*libraries, *inside, *files.packages.values(), *DEVICES],
+            "readable": [*libraries, *inside, *files.packages.values(), *own, links, *DEVICES],
             "listable": [files.stdlib],
             "landlock": "required",
             "own_process_count": False,

@@ -5,15 +5,19 @@ CPU and wall time, threads, file size and output, an empty environment, a proces
 when over, and the seccomp filter (no sockets, no new processes).
 
 NOT guaranteed: anything about files. A program reads and writes whatever the user who started it can, keys
-and data included. Where the kernel has no seccomp filters, it can also use the network, start processes and
-signal those of the user; a second warning then says so.
+and data included. What it finds as data (sandbox.files) is a copy per worker that nobody may write, which
+keeps a careless program from changing the original, and no other. Where the kernel has no seccomp filters,
+it can also use the network, start processes and signal those of the user; a second warning then says so.
 """
 
 from __future__ import annotations
 
 import logging
+import os
+import tempfile
 from typing import Any
 
+from src.sandbox import lending
 from src.sandbox.jails.base import (
     ENVIRONMENT,
     Jail,
@@ -47,13 +51,22 @@ class Unconfined(Jail):
         )
         files = find_python()
         scratch = make_scratch()
+        copies = tempfile.mkdtemp(prefix=f"sandbox-{os.getpid()}-")  # may be too large for memory
+
+        def remove() -> None:
+            remove_scratch(scratch)
+            lending.remove(copies)
+
         try:
+            lending.copy(self.lent, copies)
             process, log = spawn(interpreter(files.executable), dict(ENVIRONMENT))
         except BaseException:
-            remove_scratch(scratch)
+            remove()
             raise
         settings = {
             "packages": files.packages,
+            "lent": lending.folders(self.lent, copies),
+            "copies": copies,
             "scratch": scratch,
             "readable": [],
             "listable": [],
@@ -61,4 +74,4 @@ class Unconfined(Jail):
             "own_process_count": False,
             "strict": False,
         }
-        return LaunchedProcess(process, log, settings, lambda: remove_scratch(scratch))
+        return LaunchedProcess(process, log, settings, remove)
