@@ -13,7 +13,7 @@ import trl
 
 from src.formats import HermesFormat
 from src.policy.codec import TokenCodec
-from src.policy.prompts import prompt_ids
+from src.policy.prompt_encoder import prompt_ids
 from src.problems.prompts import build_prompt
 from src.tools import Call, PythonTool
 from tests import chat_model
