@@ -27,6 +27,7 @@ from analysis.stats import Floats, Mean, crossed_interval, t_interval
 from analysis.verdicts import adjusted, change, difference, numbers
 from src.config.schema import option
 from src.launch.entry import entry
+from src.run import renamed
 from src.run.console import span
 from src.run.intervals import DIFFERENCE, SHARE
 
@@ -145,6 +146,7 @@ def curves(arms: Arms, metrics: list[str]) -> pl.DataFrame:
 def check(cfg: AblationConfig) -> tuple[Arms, str, list[Measure]]:
     """Return the runs, the baseline and the measures. Raises AnalysisError."""
     measures = [Measure.parse(one, f"measures[{i}]") for i, one in enumerate(cfg.measures)]
+    cfg.metrics = [renamed.metric(metric) for metric in cfg.metrics]
     arms = load_runs(cfg.arms, [*cfg.metrics, *(one.metric for one in measures)])
     baseline = next(iter(arms)) if cfg.baseline is None else cfg.baseline
     if baseline not in arms:

@@ -8,6 +8,8 @@ from typing import Any
 
 import polars as pl
 
+from src.run import renamed
+
 SUMMARY = "summary.json"
 EVALUATE = "evaluate"  # the phase of python -m src.evaluate
 _TOLERANCE = 0.97  # sampled over recorded tokens; the former follow from a rate and its seconds, roughly
@@ -54,7 +56,11 @@ def _evaluation(file: Path, table: pl.DataFrame) -> list[str]:
 
 def _was_resumed(summary: dict[str, Any], table: pl.DataFrame) -> bool:
     """Whether the process that wrote the summary sampled less, or ran fewer programs, than is recorded."""
-    rollouts = {mode: one["rollout"] for mode, one in summary["results"].items() if "rollout" in one}
+    rollouts = {
+        mode: renamed.metrics(found["rollout"])
+        for mode, found in summary["results"].items()
+        if "rollout" in found
+    }
     executions = table["executions"].sum()
     ran = max((one.get("sandbox/executions", 0) for one in rollouts.values()), default=executions)
     if executions > ran:
@@ -62,6 +68,6 @@ def _was_resumed(summary: dict[str, Any], table: pl.DataFrame) -> bool:
     for mode, one in rollouts.items():
         recorded = table.filter(pl.col("mode") == mode)["policy_tokens"].sum()
         seconds = one["seconds/generation"] + one["seconds/execution"]
-        if one["engine/sampled_per_second"] * seconds < _TOLERANCE * recorded:
+        if one["engine/tokens_per_second"] * seconds < _TOLERANCE * recorded:
             return True
     return False

@@ -10,6 +10,7 @@ import numpy as np
 from analysis.data import AnalysisError
 from analysis.stats import Floats
 from analysis.trends import level_change, spans
+from src.run import renamed
 from src.run.intervals import DIFFERENCE, SHARE
 
 # HOW -> what it is, with the windows' lengths in steps
@@ -25,8 +26,9 @@ HOWS = {
 }
 CHANGES = ("gain", "rise")  # which an arm by itself may or may not have
 SHARES = (
-    *("accuracy", "held-out accuracy", "code_share", "failed_share", "repair_rate", "budget_used_up"),
-    *("invented_share", "stop/answered", "clip/high", "tokens/dropped_share"),
+    *("accuracy", "held-out accuracy", "accuracy_after_failure", "tool_use_rate", "execution_failure_rate"),
+    *("budget_exhausted_rate", "fabricated_output_rate", "stop/answered", "tokens/dropped_ratio"),
+    "clip_ratio/high_mean",
 )
 NEVER_NEGATIVE = ("entropy", "grad_norm", "executions_per_trajectory", "seconds/step", "tokens/policy")
 
@@ -53,7 +55,7 @@ class Measure:
         metric, _, how = text.rpartition(":")
         if not metric or how not in HOWS:
             raise AnalysisError(f"{place}={text}: give METRIC:HOW, HOW being one of {', '.join(HOWS)}")
-        return cls(metric, how)
+        return cls(renamed.metric(metric), how)
 
     def __str__(self) -> str:
         return f"{self.metric}:{self.how}"

@@ -231,7 +231,7 @@ def save_workspace(parts: list[Part], cfg: DetailsConfig, entity: str) -> str:
     import wandb_workspaces.reports.v2 as panels
     import wandb_workspaces.workspaces as workspaces
 
-    metrics = ("accuracy", "reward", "budget", "failed_share")
+    metrics = ("accuracy", "reward", "budget", "execution_failure_rate")
     curves = [panels.LinePlot(x="Step", y=[name]) for name in metrics]
     sections = [workspaces.Section(name="training", panels=curves, is_open=True)]
     sections += [

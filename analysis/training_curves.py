@@ -18,6 +18,7 @@ from analysis.output import Output, legend_below, look, show, subplots
 from analysis.trends import level_change, spans
 from src.config.schema import option
 from src.launch.entry import entry
+from src.run import renamed
 from src.run.records import read_metrics
 
 NAME = "training_curves"
@@ -30,7 +31,8 @@ class TrainingCurvesConfig:
 
     runs: dict[str, str] = option("???", "name -> folder of a training run")
     metrics: list[str] = option(
-        ["accuracy", "executions_per_trajectory", "failed_share", "tokens/policy"], "as in metrics.jsonl"
+        ["accuracy", "executions_per_trajectory", "execution_failure_rate", "tokens/policy"],
+        "as in metrics.jsonl",
     )
     window: int = option(5, "steps of the running mean", at_least=1)
     around: int = option(
@@ -43,6 +45,7 @@ class TrainingCurvesConfig:
 
 def load_runs(cfg: TrainingCurvesConfig) -> pl.DataFrame:
     """Return ``run, step, budget`` and the metrics; null where a step has none. Raises AnalysisError."""
+    cfg.metrics = [renamed.metric(metric) for metric in cfg.metrics]
     if not cfg.runs:
         raise AnalysisError("runs: none are given; give runs='{NAME: runs/A}'")
     tables = []

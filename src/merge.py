@@ -12,6 +12,7 @@ from typing import Any
 
 from src.config.schema import ConfigError, option
 from src.launch.entry import entry
+from src.launch.resumption import renamed
 from src.run.provenance import changes
 
 RECORDS, SUMMARY, CONFIG = "trajectories.jsonl", "summary.json", "config.json"
@@ -76,7 +77,7 @@ def _faults(folders: list[Path]) -> list[str]:
     missing = [folder for folder in folders if not (folder / SUMMARY).is_file()]
     if missing:
         return [f"folders: {folder} has no {SUMMARY}: its evaluation is not finished" for folder in missing]
-    configs = [json.loads((folder / CONFIG).read_text()) for folder in folders]
+    configs = [renamed(json.loads((folder / CONFIG).read_text())) for folder in folders]
     faults = [
         f"folders: {folder} was made with {name}={new}, {folders[0]} with {old}"
         for folder, config in zip(folders, configs, strict=True)

@@ -16,6 +16,7 @@ from experiments.reproduce.names import text
 from experiments.reproduce.plan import EVALUATE, REPORT, TRAIN, Command
 from src.config import Config, EvaluationConfig
 from src.config.schema import ConfigError, build, show
+from src.launch.resumption import renamed
 from src.run import checkpoints, provenance
 from src.run.records import write_json
 
@@ -23,7 +24,7 @@ LOCK, DURATIONS, BASE, SUMMARY, LOG = "lock", "durations.json", "base.json", "su
 _WAIT = 10.0  # seconds in which what a killed runner had started has ended
 # What does not change a result, or only whether it is made anew.
 _MAY_CHANGE = (
-    *("sandbox.", "hardware.", "tracking.", "reward.grade_", "rollout.max_live"),
+    *("sandbox.", "hardware.", "tracking.", "reward.grade_", "rollout.max_concurrent"),
     *("trainer.resume", "trainer.rank_timeout", "trainer.keep_checkpoints", "evaluate.resume"),
 )
 
@@ -123,7 +124,7 @@ def _differences(asked: Config | EvaluationConfig, file: Path) -> list[str]:
     remedy = f"ask for that, remove {file.parent}, or choose another folder"
     try:
         # what the project has got since counts as its default
-        recorded = asdict(build(type(asked), json.loads(file.read_text())))
+        recorded = asdict(build(type(asked), renamed(json.loads(file.read_text()))))
     except ValueError as error:
         return [f"{file}: cannot be compared with what is asked for now ({error}); {remedy}"]
     return [

@@ -26,12 +26,12 @@ class HardwareConfig:
         "what the processes share out: nothing (DDP), or weights, gradients and optimizer",
         choices=("none", "fsdp2", "zero3"),
     )
-    usable: float = option(
+    usable_memory_fraction: float = option(
         0.92, "share of the memory; the rest is CUDA's, NCCL's, and fragments", above=0, at_most=1
     )
-    training_utilisation: float = option(
+    training_mfu: float = option(
         0.35, "assumption: the model's FLOP/s in training over tflops", above=0, at_most=1
     )
-    sampling_utilisation: float = option(
+    sampling_mfu: float = option(
         0.10, "assumption: the model's FLOP/s in sampling over tflops", above=0, at_most=1
     )

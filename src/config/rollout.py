@@ -11,8 +11,10 @@ from src.config.schema import option
 class VLLMConfig:
     """vLLM in this process; for ``engine.kind=vllm``."""
 
-    max_sequences: int = option(256, "sequences that are sampled at once", at_least=1)
-    gpu_memory: float = option(0.4, "share of a GPU's memory, weights included", above=0, at_most=1)
+    max_num_seqs: int = option(256, "sequences that are sampled at once", at_least=1)
+    gpu_memory_utilization: float = option(
+        0.4, "share of a GPU's memory, weights included", above=0, at_most=1
+    )
     cpu_memory_gb: int = option(1, "for keys and values, where there is no GPU", at_least=1)
     eager: bool = option(False, "no compilation: starts sooner, samples more slowly")
     sleep: bool = option(False, "give the memory back between rollouts; needs a GPU")
@@ -40,9 +42,10 @@ class EngineConfig:
         choices=("auto", "transformers", "vllm", "vllm_server"),
     )
     batch_size: int = option(256, "transformers: sequences generated at once", at_least=1)
-    leave: float = option(
+    min_active_fraction: float = option(
         0.0,
-        "transformers: share of a batch at which its last sequences are sampled on beside the next turns",
+        "transformers: a batch ends once at most this fraction of its sequences is still generating; these "
+        "continue in the next batch",
         at_least=0,
         below=1,
     )
@@ -79,7 +82,7 @@ class RolloutConfig:
         'what the policy reads of a failed execution: its message, or "error" alone',
         choices=("message", "bare"),
     )
-    max_live: int = option(4096, "trajectories on their way at once", at_least=1)
+    max_concurrent: int = option(4096, "trajectories on their way at once", at_least=1)
     max_seconds: float | None = option(
         None, "a rollout that takes longer ends: what is live ends as length; null: no limit", above=0
     )

@@ -21,16 +21,21 @@ class CurriculumConfig:
     """Interaction budget, the executions of a trajectory, as a function of the rollout step."""
 
     kind: str = option(
-        "staged", "how it rises", choices=("fixed", "staged", "linear", "adaptive"), dotted=True
+        "staged", "how the budget rises", choices=("fixed", "staged", "linear", "adaptive"), dotted=True
     )
-    budget: int = option(4, "of fixed; the last one of linear and adaptive", at_least=0)
-    start: int = option(2, "linear and adaptive: the first budget", at_least=0)
-    until: int = option(200, "linear: from this step on it is the last one", at_least=1)
-    window: int = option(20, "adaptive: steps that it looks at", at_least=2)
-    pressure: float = option(
-        0.2, "adaptive: share of trajectories that used the whole budget", at_least=0, at_most=1
+    budget: int = option(4, "fixed: the budget; linear and adaptive: the final budget", at_least=0)
+    start: int = option(2, "linear and adaptive: the initial budget", at_least=0)
+    until: int = option(200, "linear: the final budget is reached at this step", at_least=1)
+    window: int = option(20, "adaptive: rollout steps that are averaged", at_least=2)
+    min_exhausted_rate: float = option(
+        0.2,
+        "adaptive: rises where at least this fraction of trajectories exhausts the budget",
+        at_least=0,
+        at_most=1,
     )
-    settled: float = option(0.05, "adaptive: largest change of the mean reward within a window", at_least=0)
+    max_reward_drift: float = option(
+        0.05, "adaptive: and the mean reward changes by at most this within the window", at_least=0
+    )
     stages: list[StageConfig] = option(
         [StageConfig(0, 2), StageConfig(100, 3), StageConfig(200, 4)],
         "staged: from each step on, at most so many executions; the paper's schedule",
@@ -100,12 +105,12 @@ class TrainerConfig:
     dual_clip: float | None = option(
         3.0, "bound of the ratio where the advantage is negative; null: off", above=1
     )
-    kl: float = option(
+    kl_coef: float = option(
         0.0,
         "times the estimate of each token, times its importance ratio (arXiv 2512.02556)",
         at_least=0,
     )
-    entropy: float = option(
+    entropy_coef: float = option(
         0.0, "bonus: taken off the loss, times the mean entropy of a policy token", at_least=0
     )
     exclude: list[str] = option(
@@ -131,8 +136,8 @@ class TrainerConfig:
         "probability of each token",
         choices=("token_truncate", "token_mask", "sequence_truncate", "sequence_mask", "none"),
     )
-    importance_max: float = option(3.0, "the ratio of importance_sampling is cut off above", above=1)
-    max_infrastructure: float = option(
+    importance_sampling_max: float = option(3.0, "the ratio of importance_sampling is cut off above", above=1)
+    max_infrastructure_failure_rate: float = option(
         0.05,
         "share of a step's trajectories lost to the infrastructure that ends the run",
         at_least=0,
@@ -181,7 +186,7 @@ class RuleConfig:
     below: float | None = option(None, "trouble below this")
     steps: int = option(1, "in a row", at_least=1)
     action: str = option("warn", "stop ends the run", choices=("warn", "stop"))
-    says: str = option("", "what is printed with it")
+    message: str = option("", "what is printed with it")
 
 
 @dataclass

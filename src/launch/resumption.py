@@ -10,7 +10,8 @@ samples, gradients or evaluations others than those of the run is refused in eit
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from copy import deepcopy
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -24,14 +25,36 @@ from src.run import checkpoints
 from src.run.provenance import changes
 
 CONFIG, SUMMARY = "config.json", "summary.json"
-# Of the command, never of the run.
+# Settings that earlier versions recorded under other names: old name -> present name, in the same group.
+RENAMED = {
+    "engine.leave": "engine.min_active_fraction",
+    "engine.vllm.max_sequences": "engine.vllm.max_num_seqs",
+    "engine.vllm.gpu_memory": "engine.vllm.gpu_memory_utilization",
+    "rollout.max_live": "rollout.max_concurrent",
+    "curriculum.pressure": "curriculum.min_exhausted_rate",
+    "curriculum.settled": "curriculum.max_reward_drift",
+    "trainer.kl": "trainer.kl_coef",
+    "trainer.entropy": "trainer.entropy_coef",
+    "trainer.importance_max": "trainer.importance_sampling_max",
+    "trainer.max_infrastructure": "trainer.max_infrastructure_failure_rate",
+    "alarm.rules[].says": "alarm.rules[].message",
+    "hardware.usable": "hardware.usable_memory_fraction",
+    "hardware.training_utilisation": "hardware.training_mfu",
+    "hardware.sampling_utilisation": "hardware.sampling_mfu",
+}
+# Given on the command line, never taken from the run.
 _OF_THE_COMMAND = ("trainer.resume", "trainer.resume_force", "estimate")
 # What changes neither samples nor gradients nor what is evaluated; whatever else there is, or will be, does.
 _MAY_CHANGE = (
     *("trainer.checkpoint_every", "trainer.keep_checkpoints", "trainer.rank_timeout"),
-    *("trainer.max_infrastructure", "evaluate.phases", "evaluate.resume", "evaluate.shard"),
+    *("trainer.max_infrastructure_failure_rate", "evaluate.phases", "evaluate.resume", "evaluate.shard"),
     *("tracking.", "alarm.", "hardware.", "reward.grade_workers"),
-    *("engine.server.", "engine.vllm.gpu_memory", "engine.vllm.cpu_memory_gb", "engine.vllm.sleep"),
+    *(
+        "engine.server.",
+        "engine.vllm.gpu_memory_utilization",
+        "engine.vllm.cpu_memory_gb",
+        "engine.vllm.sleep",
+    ),
     *("sandbox.jail", "sandbox.workers", "sandbox.waiting", "sandbox.queue", "sandbox.sessions"),
     *("sandbox.start_seconds", "sandbox.deadline_seconds"),
     *("sandbox.docker.", "sandbox.ray.", "sandbox.sandbox_fusion."),
@@ -51,6 +74,26 @@ def run_of(resume: str) -> Path:
     path = Path(resume).expanduser()
     checkpoint = checkpoints.resolve(path)
     return path if (path / "checkpoints").is_dir() else checkpoint.resolve().parent.parent
+
+
+def renamed(recorded: Mapping[str, Any]) -> dict[str, Any]:
+    """Return recorded settings, as ``config.json`` has them, under their present names (:data:`RENAMED`)."""
+    settings = deepcopy(dict(recorded))
+    for old, new in RENAMED.items():
+        group, _, name = old.rpartition(".")
+        for node in _groups(settings, group.split(".")):
+            if name in node:
+                node[new.rpartition(".")[2]] = node.pop(name)
+    return settings
+
+
+def _groups(node: Any, path: list[str]) -> list[dict[str, Any]]:
+    """Return the dictionaries at a dotted path below ``node``; ``name[]`` stands for each item of a list."""
+    if not path:
+        return [node] if isinstance(node, dict) else []
+    child = node.get(path[0].removesuffix("[]")) if isinstance(node, dict) else None
+    children = child if path[0].endswith("[]") and isinstance(child, list) else [child]
+    return [found for one in children for found in _groups(one, path[1:])]
 
 
 def resumed(config: DictConfig) -> Path | None:
@@ -171,7 +214,7 @@ def _recorded(run: Path, resume: str, otherwise: DictConfig | dict[str, Any]) ->
     if isinstance(otherwise, DictConfig):
         otherwise = dict(OmegaConf.to_container(otherwise, resolve=False))  # type: ignore[arg-type]
     try:
-        return asdict(build(c.Config, {**otherwise, **values}))
+        return asdict(build(c.Config, {**otherwise, **renamed(values)}))
     except ConfigError as error:
         raise ConfigError(
             *(f"{file}: {fault} (another version wrote it: resume with that)" for fault in error.faults)

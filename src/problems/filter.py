@@ -19,6 +19,7 @@ from src.config import BenchmarkConfig
 from src.config.schema import ConfigError, build, either, option, wrong_choice
 from src.launch.checks.problems import benchmark as benchmark_faults
 from src.launch.entry import entry
+from src.launch.resumption import renamed
 from src.problems.benchmarks import load_benchmark
 from src.problems.difficulty import by_subject, histogram, tally, verdict, wilson
 from src.problems.files import write_problems
@@ -107,7 +108,7 @@ def _configs(folders: list[Path]) -> list[dict[str, Any]]:
     ]
     if faults:
         raise ConfigError(*faults)
-    configs: list[dict[str, Any]] = [json.loads((folder / CONFIG).read_text()) for folder in folders]
+    configs = [renamed(json.loads((folder / CONFIG).read_text())) for folder in folders]
     for folder, config in zip(folders, configs, strict=True):
         if "benchmark" not in config:
             raise ConfigError(f"folders: {folder} is no evaluation, its {CONFIG} names no benchmark")

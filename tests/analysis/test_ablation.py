@@ -21,7 +21,7 @@ from experiments.analysis.synthetic_runs import PLANS, STEPS, RunPlan, metrics, 
 from src.run.records import RecordWriter, read_metrics, read_records
 from tests.analysis.test_scripts import run
 
-MEASURES = ["accuracy:last", "reward:drop", "accuracy:gain", "accuracy:rise", "repair_rate:all"]
+MEASURES = ["accuracy:last", "reward:drop", "accuracy:gain", "accuracy:rise", "accuracy_after_failure:all"]
 SLOPE = 1 / (STEPS - 1)
 Verdicts = dict[tuple[str, str], dict[str, Any]]  # by arm and measure
 
@@ -37,8 +37,9 @@ def written(folders: dict[str, list[str]], tmp_path_factory: pytest.TempPathFact
     out = tmp_path_factory.mktemp("out")
     listed = ",".join(f"{arm}: [{','.join(mine)}]" for arm, mine in folders.items())
     done = run(
-        "ablation", f"arms={{{listed}}}", "baseline=staged", "metrics=[reward,accuracy,repair_rate]",
-        f"measures={json.dumps(MEASURES)}", f"hydra.run.dir={out}",
+        "ablation", f"arms={{{listed}}}", "baseline=staged",
+        "metrics=[reward,accuracy,accuracy_after_failure]", f"measures={json.dumps(MEASURES)}",
+        f"hydra.run.dir={out}",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     words = " ".join(done.stdout.split())
@@ -123,7 +124,7 @@ def test_tables_and_figures(written: Path, folders: dict[str, list[str]]) -> Non
     expected = [read_metrics(Path(folder, "metrics.jsonl"))[7]["reward"] for folder in folders["fixed_2"]]
     assert one["mean"].item() == pytest.approx(np.mean(expected))
     assert (one["min"].item(), one["max"].item()) == pytest.approx((min(expected), max(expected)))
-    missing = curves.filter((pl.col("metric") == "repair_rate") & (pl.col("step") == 7))
+    missing = curves.filter((pl.col("metric") == "accuracy_after_failure") & (pl.col("step") == 7))
     assert (missing["seeds"].to_list(), missing["mean"].null_count()) == ([0] * 4, 4)
     for name in ("curves", "ablation"):
         assert (written / f"{name}.png").read_bytes().startswith(b"\x89PNG")

@@ -38,7 +38,7 @@ def write(folder: Path, records: list[TrajectoryRecord], rollout: dict[str, floa
 
 def counted(executions: int, tokens: float) -> dict[str, float]:
     seconds = {"seconds/generation": 8.0, "seconds/execution": 2.0}
-    return {**seconds, "engine/sampled_per_second": tokens / 10, "sandbox/executions": float(executions)}
+    return {**seconds, "engine/tokens_per_second": tokens / 10, "sandbox/executions": float(executions)}
 
 
 def said(folder: Path) -> list[str]:

@@ -19,6 +19,7 @@ from src.config.schema import ConfigError, build, show
 from src.experiment.evaluation.evaluator import Evaluator
 from src.experiment.evaluation.results import Results
 from src.formats.build import build_format
+from src.launch.resumption import renamed
 from src.policy.loading import load_model, whole_model
 from src.policy.prompting import first_prompt, fit_benchmark, settle
 from src.problems import Problem, answers_taken, load_benchmark
@@ -34,7 +35,7 @@ from src.tools.build import build_tools
 
 PHASE = "evaluate"
 RECORDS, SUMMARY = "trajectories.jsonl", "summary.json"
-_MAY_CHANGE = ("engine.", "sandbox.", "evaluate.resume", "reward.grade_", "rollout.max_live")
+_MAY_CHANGE = ("engine.", "sandbox.", "evaluate.resume", "reward.grade_", "rollout.max_concurrent")
 
 
 def run(cfg: EvaluationConfig, run_dir: Path) -> dict[str, Any]:
@@ -206,7 +207,7 @@ def _check_folder(cfg: EvaluationConfig, run_dir: Path) -> None:
             "evaluate.resume=true, or choose another folder"
         )
     # what the project has got since counts as its default
-    earlier = asdict(build(EvaluationConfig, json.loads((run_dir / "config.json").read_text())))
+    earlier = asdict(build(EvaluationConfig, renamed(json.loads((run_dir / "config.json").read_text()))))
     different = {
         name: values
         for name, values in provenance.changes(earlier, asdict(cfg)).items()
