@@ -1,4 +1,4 @@
-"""The figures of an ablation: curves of all arms, and every measure with its interval."""
+"""Figures of an ablation: curves of all arms, and every measure with its interval."""
 
 from __future__ import annotations
 
@@ -14,36 +14,36 @@ from analysis.measures import HOWS, SHARES, Windows
 from analysis.output import look, percent_axis, subplots
 from analysis.training_curves import smooth
 
-# what the commonest metrics are, with their unit
+# axis labels of common metrics, with units
 LABELS = {
-    "accuracy": "accuracy, share of trajectories",
-    "reward": "mean reward of a trajectory",
+    "accuracy": "accuracy, fraction of trajectories",
+    "reward": "mean reward per trajectory",
     "budget": "interaction budget, executions",
-    "budget_exhausted_rate": "trajectories that use up the budget",
-    "tool_use_rate": "share of trajectories with code",
-    "executions_per_trajectory": "executions a trajectory",
-    "execution_failure_rate": "share of executions that fail",
-    "accuracy_after_failure": "share correct after a failed execution",
-    "entropy": "entropy of a trained token, nats",
-    "grad_norm": "norm of the gradient, before clipping",
-    "clip_ratio/high_mean": "tokens clipped above",
-    "fabricated_output_rate": "trajectories that invent an output",
-    "stop/answered": "trajectories that end in an answer",
-    "seconds/step": "seconds a step",
+    "budget_exhausted_rate": "trajectories that exhaust the budget",
+    "tool_use_rate": "trajectories with code",
+    "executions_per_trajectory": "executions per trajectory",
+    "execution_failure_rate": "executions that fail",
+    "accuracy_after_failure": "accuracy of trajectories with a failed execution",
+    "entropy": "entropy per policy token, nats",
+    "grad_norm": "gradient norm before clipping",
+    "clip_ratio/high_mean": "tokens clipped at the upper bound",
+    "fabricated_output_rate": "trajectories with fabricated output",
+    "stop/answered": "trajectories that end with an answer",
+    "seconds/step": "seconds per step",
     "tokens/dropped_ratio": "sampled tokens thrown away",
-    "tokens/policy": "policy tokens a trajectory",
-    "tokens/feedback": "feedback tokens a trajectory",
+    "tokens/policy": "policy tokens per trajectory",
+    "tokens/feedback": "feedback tokens per trajectory",
     "held-out accuracy": "accuracy on held-out problems",
 }
 
 
 def draw_curves(arms: Arms, metrics: list[str], window: int) -> Any:
-    """A panel for each metric: mean over seeds, and a band from the smallest to the largest seed."""
+    """Draw a panel for each metric: mean over seeds, and a band from the lowest to the highest seed."""
     columns = min(2, len(metrics))
     figure, grid = subplots(columns, -(-len(metrics) // columns), width=6.0, height=3.6)
     for axes, metric in zip(grid.flat, metrics, strict=False):
         for arm, runs in arms.items():
-            width = 1 if metric == "budget" else window  # which rises at once
+            width = 1 if metric == "budget" else window  # a step function
             found = [smooth(pl.Series(run.curves[metric], nan_to_null=True), width).to_numpy()
                      for run in runs if metric in run.curves]  # fmt: skip
             if not found:
@@ -67,21 +67,21 @@ def draw_curves(arms: Arms, metrics: list[str], window: int) -> Any:
     figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=4)
     seeds = len(next(iter(arms.values())))
     figure.suptitle(
-        f"mean over {seeds} seeds, centred running mean of {window} steps; band: lowest to highest seed"
+        f"mean over {seeds} seeds, centred running mean over {window} steps; band: lowest to highest seed"
         if seeds > 1
-        else f"one seed, centred running mean of {window} steps",
+        else f"one seed, centred running mean over {window} steps",
         fontsize=12,
     )
     return figure
 
 
 def _mark_rises(axes: Axes, arms: Arms) -> None:
-    """A dotted line where the budget of a run rises, grey where it does so in several arms."""
+    """Draw a dotted line where the budget rises, grey if it rises there in several arms."""
     marks = sorted(
         {(run.steps[at], run.curves["budget"][at], arm) for arm, runs in arms.items() for run in runs
          for at in run.rises}
     )  # fmt: skip
-    named = set()  # seeds of an adaptive arm rise at steps of their own: their names would overlap
+    named = set()  # the budget of an adaptive arm rises at different steps in each seed: labels would overlap
     for (step, budget), group in groupby(marks, key=lambda mark: mark[:2]):
         of = [arm for *_, arm in group]
         colour = look(list(arms), of[0])["color"] if len(of) == 1 else "0.4"
@@ -96,24 +96,24 @@ def _mark_rises(axes: Axes, arms: Arms) -> None:
 
 
 def draw_measures(rows: list[dict[str, Any]], arms: list[str], windows: Windows, confidence: float) -> Any:
-    """A panel for each measure: each arm with its interval, and its seeds as small dots."""
-    names = list(dict.fromkeys(one["measure"] for one in rows))
+    """Draw a panel for each measure: each arm with its interval, and single seeds as small dots."""
+    names = list(dict.fromkeys(row["measure"] for row in rows))
     columns = min(2, len(names))
     figure, grid = subplots(columns, -(-len(names) // columns), width=5.8, height=1.5 + 0.42 * len(arms))
     for number, (axes, name) in enumerate(zip(grid.flat, names, strict=False)):
-        mine = [one for one in rows if one["measure"] == name]
-        for place, one in enumerate(mine):
-            colour = look(arms, one["arm"])["color"]
-            below = [place + 0.24] * len(one["of_seeds"])
-            axes.plot(one["of_seeds"], below, "o", ms=4, color=colour, alpha=0.6)
-            width = [[one["value"] - one["low"]], [one["high"] - one["value"]]]
+        mine = [row for row in rows if row["measure"] == name]
+        for place, row in enumerate(mine):
+            colour = look(arms, row["arm"])["color"]
+            below = [place + 0.24] * len(row["of_seeds"])
+            axes.plot(row["of_seeds"], below, "o", ms=4, color=colour, alpha=0.6)
+            width = [[row["value"] - row["low"]], [row["high"] - row["value"]]]
             axes.errorbar(
-                one["value"], place, fmt="o", ms=8, capsize=4, elinewidth=2, color=colour,
-                xerr=width if np.isfinite(one["low"]) else None,
+                row["value"], place, fmt="o", ms=8, capsize=4, elinewidth=2, color=colour,
+                xerr=width if np.isfinite(row["low"]) else None,
             )  # fmt: skip
-            if not np.isfinite(one["value"]):
+            if not np.isfinite(row["value"]):
                 axes.annotate("no values", (0.02, place), xycoords=("axes fraction", "data"), va="center")
-        axes.set_yticks(range(len(mine)), [one["arm"] for one in mine] if number % columns == 0 else [])
+        axes.set_yticks(range(len(mine)), [row["arm"] for row in mine] if number % columns == 0 else [])
         axes.set_ylim(len(mine) - 0.5, -0.5)
         axes.grid(visible=False, axis="y")
         axes.locator_params(axis="x", nbins=6)

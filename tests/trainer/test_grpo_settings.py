@@ -12,7 +12,7 @@ from src.trainer.grpo_settings import grpo_config
 
 CASES: list[tuple[dict[str, Any], dict[str, Any]]] = [
     ({"kl_coef": 0.01}, {"beta": 0.01}),
-    ({"entropy": 0.02}, {"entropy_coef": 0.02}),
+    ({"entropy_coef": 0.02}, {"entropy_coef": 0.02}),
     ({"clip_low": 0.1, "clip_high": 0.3}, {"epsilon": 0.1, "epsilon_high": 0.3}),
     ({"dual_clip": None}, {"delta": None}),
     ({"loss_type": "dr_grpo"}, {"loss_type": "dr_grpo"}),
