@@ -1,12 +1,13 @@
-"""``python -m analysis.ablation 'arms={one: [runs/A, runs/B], other: [...]}'``: what one idea does.
+"""``python -m analysis.ablation 'arms={NAME: [runs/A, runs/B], NAME: [...]}'``: the effect of one idea.
 
-Arms differ in one idea and have a run for each of several seeds, the same in every arm. Held-out accuracy and
-numbers of the training curves, of each arm and against the baseline, with intervals and a sentence for each.
+Arms differ in one idea and have a run for each of several seeds, the same in every arm. Reports held-out
+accuracy and measures of the training curves, of each arm and against the baseline, with intervals and
+sentences.
 
-Intervals of held-out accuracies take both seeds and problems for random samples; those of curves are
-Student's over seeds; differences are paired. A difference is called one where its interval leaves out 0 and
-p, adjusted for the arms compared in the same measure (Holm), says so too; where only the interval does, it is
-undecided.
+Intervals of held-out accuracies treat both seeds and problems as random samples; those of curves are
+Student's t over seeds; differences are paired. A difference is reported if its interval excludes 0 and p,
+adjusted for the arms compared in the same measure (Holm), is significant; if only the interval excludes 0, it
+is undecided.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from analysis.stats import Floats, Mean, crossed_interval, t_interval
 from analysis.verdicts import adjusted, change, difference, numbers
 from src.config.schema import option
 from src.launch.entry import entry
+from src.run import renamed
 from src.run.console import span
 from src.run.intervals import DIFFERENCE, SHARE
 
@@ -38,25 +40,29 @@ HELDOUT = "held-out accuracy"
 class AblationConfig:
     """Settings of this analysis."""
 
-    arms: dict[str, list[str]] = option("???", "name -> folders of training runs, one a seed")
-    baseline: str | None = option(None, "the arm that the others are compared with; null: the first")
-    metrics: list[str] = option(["reward", "accuracy"], "curves that are drawn, as in metrics.jsonl")
+    arms: dict[str, list[str]] = option("???", "name -> folders of training runs, one per seed")
+    baseline: str | None = option(None, "the arm that all others are compared with; null: the first")
+    metrics: list[str] = option(["reward", "accuracy"], "metrics of metrics.jsonl to draw as curves")
     measures: list[str] = option(
         ["accuracy:last", "accuracy:gain", "reward:drop"],
-        "METRIC:HOW, a number of each run; analysis/measures.py",
+        "METRIC:HOW, one number per run; see analysis/measures.py",
     )
-    mode: str | None = option("free", "of held-out accuracy; null: without", choices=("free", "text", "code"))
-    last: int = option(10, "steps at either end: last, first, gain", at_least=1)
-    around: int = option(5, "steps of the trends before and after each rise of the budget: rise", at_least=3)
-    window: int = option(5, "steps of the running mean: best, and figures", at_least=1)
-    confidence: float = option(0.95, "of intervals", above=0, below=1)
+    mode: str | None = option(
+        "free", "mode of held-out accuracy; null: without", choices=("free", "text", "code")
+    )
+    last: int = option(10, "steps at either end, for last, first and gain", at_least=1)
+    around: int = option(
+        5, "steps of the linear trends before and after each rise of the budget, for rise", at_least=3
+    )
+    window: int = option(5, "steps of the running mean, for best and figures", at_least=1)
+    confidence: float = option(0.95, "confidence level of intervals", above=0, below=1)
 
 
 def measured(arms: Arms, baseline: str, measure: Measure, windows: Windows) -> dict[str, Floats]:
-    """Return the number of each arm's runs, in order of seeds.
+    """Return the measure of each arm's runs, in the order of seeds.
 
-    ``rise`` of a run whose budget never rises is taken at the steps where the baseline's of the same seed
-    rises, so that the difference to the baseline is one of differences.
+    For a run whose budget never rises, ``rise`` is measured where the budget of the baseline's run of the
+    same seed rises, so that the comparison with the baseline is a difference in differences.
     """
     return {
         arm: np.array(
@@ -94,7 +100,7 @@ def on_curves(
             found = t_interval(mine[np.isfinite(mine)], cfg.confidence, measure.bounds)
             rows.append(row(arm, str(measure), found, mine, None, None))
             if arm != baseline:
-                # what differs by rounding alone is the same
+                # ignore differences by rounding
                 gaps = np.round(mine - values[baseline], 12)
                 gap = t_interval(gaps[np.isfinite(gaps)], cfg.confidence, measure.gap_bounds)
                 verdicts.append(difference(str(measure), arm, baseline, gap, gap.n, None))
@@ -106,7 +112,7 @@ def on_curves(
 def on_problems(
     arms: Arms, baseline: str, cfg: AblationConfig
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]], int]:
-    """Return the same of held-out accuracies, and the number of problems that are left out."""
+    """Return rows and verdicts of held-out accuracies, and the number of excluded problems."""
     if cfg.mode is None:
         return [], [], 0
     heldout = load_heldout(arms, cfg.mode)
@@ -123,7 +129,7 @@ def on_problems(
 
 
 def curves(arms: Arms, metrics: list[str]) -> pl.DataFrame:
-    """Return mean, smallest and largest value over seeds of each arm, metric and step."""
+    """Return mean, minimum and maximum over seeds for each arm, metric and step."""
     tables = []
     for arm, runs in arms.items():
         for metric in dict.fromkeys(["budget", *metrics]):
@@ -144,13 +150,14 @@ def curves(arms: Arms, metrics: list[str]) -> pl.DataFrame:
 
 def check(cfg: AblationConfig) -> tuple[Arms, str, list[Measure]]:
     """Return the runs, the baseline and the measures. Raises AnalysisError."""
-    measures = [Measure.parse(one, f"measures[{i}]") for i, one in enumerate(cfg.measures)]
-    arms = load_runs(cfg.arms, [*cfg.metrics, *(one.metric for one in measures)])
+    measures = [Measure.parse(text, f"measures[{i}]") for i, text in enumerate(cfg.measures)]
+    cfg.metrics = [renamed.metric(metric) for metric in cfg.metrics]
+    arms = load_runs(cfg.arms, [*cfg.metrics, *(measure.metric for measure in measures)])
     baseline = next(iter(arms)) if cfg.baseline is None else cfg.baseline
     if baseline not in arms:
         raise AnalysisError(f"baseline={baseline}: choose one of the arms {', '.join(arms)}")
     steps = len(arms[baseline][0].steps)
-    if 2 * cfg.last > steps and any(one.how == "gain" for one in measures):
+    if 2 * cfg.last > steps and any(measure.how == "gain" for measure in measures):
         raise AnalysisError(
             f"last={cfg.last}: a gain compares the first with the last {cfg.last} of {steps} steps, which "
             f"overlap; give last={max(1, steps // 2)} at most"
@@ -160,14 +167,14 @@ def check(cfg: AblationConfig) -> tuple[Arms, str, list[Measure]]:
 
 @entry(f"analysis/{NAME}", AblationConfig)
 def main(cfg: AblationConfig, folder: Path) -> None:
-    """Read, compare, say."""
+    """Load the runs, compare, write tables and figures."""
     arms, baseline, measures = check(cfg)
     seeds = [run.seed for run in arms[baseline]]
     rows, verdicts, left_out = on_problems(arms, baseline, cfg)
     more_rows, more_verdicts = on_curves(arms, baseline, measures, cfg)
     rows, verdicts = rows + more_rows, adjusted(verdicts + more_verdicts, cfg.confidence)
     output = Output(folder, {"analysis": asdict(cfg), "runs": run_settings(arms)})
-    flat = [one | {"of_seeds": " ".join(f"{x:.6g}" for x in one["of_seeds"])} for one in rows]
+    flat = [row | {"of_seeds": " ".join(f"{x:.6g}" for x in row["of_seeds"])} for row in rows]
     output.table(NAME, pl.DataFrame(flat, infer_schema_length=None).fill_nan(None))
     output.verdicts(verdicts)
     output.table("curves", curves(arms, cfg.metrics))
@@ -187,23 +194,27 @@ def main(cfg: AblationConfig, folder: Path) -> None:
         f"arms: mean over seeds ({len(seeds)}) with {cfg.confidence:.0%} intervals",
         ["measure", *arms],
         [
-            [name, *(_short(one) for one in rows if one["measure"] == name)]
-            for name in dict.fromkeys(one["measure"] for one in rows)
+            [name, *(_short(row) for row in rows if row["measure"] == name)]
+            for name in dict.fromkeys(row["measure"] for row in rows)
         ],
     )
     show(
         f"comparisons ({len(verdicts)}), with {cfg.confidence:.0%} intervals; Holm: p adjusted for the arms "
         "compared in the same measure; problems x trajectories of each",
         ["", "p", "Holm"],
-        [[one["sentence"], _p(one["p"]), _p(one["p_holm"])] for one in verdicts],
+        [[row["sentence"], _p(row["p"]), _p(row["p_holm"])] for row in verdicts],
     )
     if left_out:
-        show(f"{left_out} problems are left out: the infrastructure spoilt them in some run", [], [])
+        show(
+            f"{left_out} problems are left out: some run lost all their trajectories to the infrastructure",
+            [],
+            [],
+        )
     output.done()
 
 
-def _short(one: dict[str, Any]) -> str:
-    return numbers(Mean(one["value"], one["low"], one["high"], one["seeds"], float("nan")))
+def _short(row: dict[str, Any]) -> str:
+    return numbers(Mean(row["value"], row["low"], row["high"], row["seeds"], float("nan")))
 
 
 def _p(value: float) -> str:

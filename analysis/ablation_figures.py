@@ -1,4 +1,4 @@
-"""The figures of an ablation: curves of all arms, and every measure with its interval."""
+"""Figures of an ablation: curves of all arms, and every measure with its interval."""
 
 from __future__ import annotations
 
@@ -14,25 +14,25 @@ from analysis.measures import HOWS, SHARES, Windows
 from analysis.output import band, interval, look, panels, percent_axis
 from analysis.training_curves import smooth
 
-# what the commonest metrics are, with their unit
+# axis labels of common metrics, with units
 LABELS = {
-    "accuracy": "accuracy, share of trajectories",
-    "reward": "mean reward of a trajectory",
+    "accuracy": "accuracy, fraction of trajectories",
+    "reward": "mean reward per trajectory",
     "budget": "interaction budget, executions",
-    "budget_used_up": "trajectories that use up the budget",
-    "code_share": "share of trajectories with code",
-    "executions_per_trajectory": "executions a trajectory",
-    "failed_share": "share of executions that fail",
-    "repair_rate": "share correct after a failed execution",
-    "entropy": "entropy of a trained token, nats",
-    "grad_norm": "norm of the gradient, before clipping",
-    "clip/high": "tokens clipped above",
-    "invented_share": "trajectories that invent an output",
-    "stop/answered": "trajectories that end in an answer",
-    "seconds/step": "seconds a step",
-    "tokens/dropped_share": "sampled tokens thrown away",
-    "tokens/policy": "policy tokens a trajectory",
-    "tokens/feedback": "feedback tokens a trajectory",
+    "budget_exhausted_rate": "trajectories that exhaust the budget",
+    "tool_use_rate": "trajectories with code",
+    "executions_per_trajectory": "executions per trajectory",
+    "execution_failure_rate": "executions that fail",
+    "accuracy_after_failure": "accuracy of trajectories with a failed execution",
+    "entropy": "entropy per policy token, nats",
+    "grad_norm": "gradient norm before clipping",
+    "clip_ratio/high_mean": "tokens clipped at the upper bound",
+    "fabricated_output_rate": "trajectories with fabricated output",
+    "stop/answered": "trajectories that end with an answer",
+    "seconds/step": "seconds per step",
+    "tokens/dropped_ratio": "sampled tokens thrown away",
+    "tokens/policy": "policy tokens per trajectory",
+    "tokens/feedback": "feedback tokens per trajectory",
     "held-out accuracy": "accuracy on held-out problems",
 }
 
@@ -42,7 +42,7 @@ def draw_curves(arms: Arms, metrics: list[str], window: int) -> Any:
     figure, grid = panels(len(metrics), width=6.0, height=3.6)
     for axes, metric in zip(grid, metrics, strict=True):
         for arm, runs in arms.items():
-            width = 1 if metric == "budget" else window  # which rises at once
+            width = 1 if metric == "budget" else window  # a step function
             found = [smooth(pl.Series(run.curves[metric], nan_to_null=True), width).to_numpy()
                      for run in runs if metric in run.curves]  # fmt: skip
             if not found:
@@ -61,21 +61,21 @@ def draw_curves(arms: Arms, metrics: list[str], window: int) -> Any:
     figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=4)
     seeds = len(next(iter(arms.values())))
     figure.suptitle(
-        f"mean over {seeds} seeds, centred running mean of {window} steps; band: lowest to highest seed"
+        f"mean over {seeds} seeds, centred running mean over {window} steps; band: lowest to highest seed"
         if seeds > 1
-        else f"one seed, centred running mean of {window} steps",
+        else f"one seed, centred running mean over {window} steps",
         fontsize=12,
     )
     return figure
 
 
 def _mark_rises(axes: Axes, arms: Arms) -> None:
-    """A dotted line where the budget of a run rises, grey where it does so in several arms."""
+    """Draw a dotted line where the budget rises, grey if it rises there in several arms."""
     marks = sorted(
         {(run.steps[at], run.curves["budget"][at], arm) for arm, runs in arms.items() for run in runs
          for at in run.rises}
     )  # fmt: skip
-    named = set()  # seeds of an adaptive arm rise at steps of their own: their names would overlap
+    named = set()  # the budget of an adaptive arm rises at different steps in each seed: labels would overlap
     for (step, budget), group in groupby(marks, key=lambda mark: mark[:2]):
         of = [arm for *_, arm in group]
         colour = look(list(arms), of[0])["color"] if len(of) == 1 else "0.4"

@@ -1,4 +1,4 @@
-"""Training runs as arms: what differs between arms is one idea; the i-th run of each has the i-th seed."""
+"""Training runs as arms, which differ in one idea; the i-th run of each arm has the i-th seed."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ class Run:
 
     Attributes:
         name: ``arms.ARM[i]=FOLDER``, for messages.
-        seed: of its training.
+        seed: training seed.
         steps: rollout steps.
-        curves: metric to one value per step, nan where a step has none; also ``budget``.
+        curves: metric -> one value per step, nan if it has none; always includes ``budget``.
     """
 
     name: str
@@ -38,8 +38,8 @@ class Run:
 
     @cached_property
     def rises(self) -> list[int]:
-        """Indices of the steps at which the budget is higher than before."""
-        return [int(one) for one in np.flatnonzero(np.diff(self.curves["budget"]) > 0) + 1]
+        """Indices of the steps at which the budget rises."""
+        return [int(index) for index in np.flatnonzero(np.diff(self.curves["budget"]) > 0) + 1]
 
 
 Arms = dict[str, list[Run]]
@@ -47,11 +47,11 @@ Arms = dict[str, list[Run]]
 
 @dataclass(frozen=True)
 class Heldout:
-    """Accuracies on held-out problems: for each arm seeds x problems, the same problems in the same order."""
+    """Held-out accuracies: for each arm (seeds, problems), with the same problems in the same order."""
 
     values: dict[str, Floats]
-    left_out: int  # problems of which some run has no trajectory that the infrastructure left whole
-    k: tuple[int, int]  # trajectories of a problem in a run, fewest and most
+    left_out: int  # problems all of whose trajectories some run lost to the infrastructure
+    k: tuple[int, int]  # minimum and maximum of trajectories per problem and run
 
 
 def load_runs(arms: Mapping[str, list[str]], metrics: list[str]) -> Arms:
@@ -59,40 +59,49 @@ def load_runs(arms: Mapping[str, list[str]], metrics: list[str]) -> Arms:
 
     Args:
         arms: name to folders.
-        metrics: that are wanted.
+        metrics: names of metrics that must exist.
 
     Raises:
-        AnalysisError: no arms, a folder that holds no run, runs of different seeds or lengths, or a metric
+        AnalysisError: no arms, a folder without a run, runs with different seeds or lengths, or a metric
             that no run has.
     """
     if not arms:
-        raise AnalysisError("arms: none are given; give arms='{staged: [runs/A, runs/B], fixed: [runs/C]}'")
+        raise AnalysisError(
+            "arms={}: no arm is given; give arms='{staged: [runs/A, runs/B], fixed: [runs/C]}'"
+        )
     found = {
-        arm: [_load_run(f"arms.{arm}[{i}]={one}", Path(one).expanduser()) for i, one in enumerate(folders)]
+        arm: [
+            _load_run(f"arms.{arm}[{i}]={folder}", Path(folder).expanduser())
+            for i, folder in enumerate(folders)
+        ]
         for arm, folders in arms.items()
     }
     for arm, runs in found.items():
         if not runs:
-            raise AnalysisError(f"arms.{arm}=[]: give the folders of its runs, one for each seed")
+            raise AnalysisError(f"arms.{arm}=[]: give the folders of its runs, one per seed")
     _pair(found)
     known = sorted({name for runs in found.values() for run in runs for name in run.curves})
     for metric in metrics:
         if metric not in known:
-            raise AnalysisError(f"metrics: {metric!r} is in none of these runs; they have {', '.join(known)}")
+            raise AnalysisError(
+                f"metrics={metric}: none of these runs has it; choose from {', '.join(known)}"
+            )
     return found
 
 
 def _load_run(name: str, folder: Path) -> Run:
     rows = read_metrics(folder / METRICS)
     if not rows:
-        raise AnalysisError(f"{name}: there are no steps in {METRICS}; give the folder of a training run")
+        raise AnalysisError(f"{name}: its {METRICS} is missing or empty; give the folder of a training run")
     names = {
         key for row in rows for key, value in row.items()
         if isinstance(value, int | float) and key not in ("step", "attempt")
     } | {"budget"}  # fmt: skip
     curves = {
-        one: np.array([np.nan if row.get(one) is None else row[one] for row in rows], dtype=np.float64)
-        for one in sorted(names)
+        metric: np.array(
+            [np.nan if row.get(metric) is None else row[metric] for row in rows], dtype=np.float64
+        )
+        for metric in sorted(names)
     }
     return Run(name, folder, _seed(name, folder), [int(row["step"]) for row in rows], curves)
 
@@ -105,27 +114,27 @@ def _seed(name: str, folder: Path) -> int:
             if seed is not None:
                 return int(seed)
     raise AnalysisError(
-        f"{name}: neither config.json nor summary.json names its seed; give the folder of a training run"
+        f"{name}: neither config.json nor summary.json contains its seed; give the folder of a training run"
     )
 
 
 def _pair(arms: Arms) -> None:
-    """Check that arms can be compared run by run. Raises AnalysisError."""
+    """Check that the runs of all arms can be paired. Raises AnalysisError."""
     first, *_ = arms
     for arm, runs in arms.items():
-        seeds, expected = ([run.seed for run in one] for one in (runs, arms[first]))
+        seeds, expected = ([run.seed for run in group] for group in (runs, arms[first]))
         if len(set(seeds)) < len(seeds):
-            raise AnalysisError(f"arms.{arm}: two of its runs have the same seed ({seeds}); leave one out")
+            raise AnalysisError(f"arms.{arm}: two of its runs have the same seed ({seeds}); remove one")
         if seeds != expected:
             raise AnalysisError(
-                f"arms.{arm}: its runs have the seeds {seeds}, those of {first} {expected}; give runs of the "
-                "same seeds in the same order, since they are compared in pairs"
+                f"arms.{arm}: its runs have the seeds {seeds}, those of {first} have {expected}; give runs "
+                "with the same seeds in the same order, since they are paired"
             )
         for run in runs:
             if run.steps != arms[first][0].steps:
                 raise AnalysisError(
                     f"{run.name}: has {len(run.steps)} rollout steps, {arms[first][0].folder} has "
-                    f"{len(arms[first][0].steps)}; give runs of the same steps"
+                    f"{len(arms[first][0].steps)}; give runs with the same steps"
                 )
 
 
@@ -133,31 +142,33 @@ def load_heldout(arms: Arms, mode: str) -> Heldout:
     """Return the accuracy after training of each seed and problem, the mean over its trajectories.
 
     Raises:
-        AnalysisError: a run has no such records, or was asked other problems.
+        AnalysisError: a run has no such records, or was evaluated on other problems.
     """
     tables: dict[str, list[dict[str, tuple[float, int] | None]]] = {}
-    asked: set[str] = set()
+    problems: set[str] = set()
     for arm, runs in arms.items():
         for run in runs:
             table = _after(run, mode)
-            asked = asked or set(table)
-            if asked != set(table):
+            problems = problems or set(table)
+            if problems != set(table):
                 raise AnalysisError(
-                    f"{run.name}: {len(asked ^ set(table))} of its held-out problems are not those of the "
-                    "first run; give runs evaluated on the same problems (data.seed, data.heldout_size)"
+                    f"{run.name}: {len(problems ^ set(table))} of its held-out problems differ from those of "
+                    "the first run; give runs evaluated on the same problems (data.seed, data.heldout_size)"
                 )
             tables.setdefault(arm, []).append(table)
-    whole = [one for one in sorted(asked) if all(t[one] for ts in tables.values() for t in ts)]
+    whole = [name for name in sorted(problems) if all(t[name] for ts in tables.values() for t in ts)]
     if not whole:
-        raise AnalysisError(f"mode={mode}: no held-out problem has an unspoilt trajectory in every run")
+        raise AnalysisError(
+            f"mode={mode}: every held-out problem lost all trajectories to the infrastructure in some run"
+        )
     # arms x seeds x problems x (accuracy, trajectories)
-    found = np.array([[[t[one] for one in whole] for t in ts] for ts in tables.values()], float)
+    found = np.array([[[t[name] for name in whole] for t in ts] for ts in tables.values()], float)
     values = {arm: found[i, ..., 0] for i, arm in enumerate(tables)}
-    return Heldout(values, len(asked) - len(whole), (int(found[..., 1].min()), int(found[..., 1].max())))
+    return Heldout(values, len(problems) - len(whole), (int(found[..., 1].min()), int(found[..., 1].max())))
 
 
 def _after(run: Run, mode: str) -> dict[str, tuple[float, int] | None]:
-    """Return accuracy and trajectories by problem; None where the infrastructure spoilt all of these."""
+    """Return accuracy and number of trajectories by problem; None if the infrastructure lost all of them."""
     try:
         table = load(Source(run.folder, PHASE).file)
     except RecordError as error:
@@ -166,8 +177,8 @@ def _after(run: Run, mode: str) -> dict[str, tuple[float, int] | None]:
     modes = after["mode"].unique().sort().to_list()
     if mode not in modes:
         raise AnalysisError(
-            f"{run.name}: has no records of mode {mode} after training (modes there: "
-            f"{', '.join(modes) or 'none'}); choose another mode, or mode=null to leave accuracies out"
+            f"{run.name}: has no records of mode {mode} after training (it has: "
+            f"{', '.join(modes) or 'none'}); choose another mode, or mode=null to omit held-out accuracy"
         )
     right = pl.col("correct").filter(pl.col("stop_reason") != "infrastructure")
     rows = (
@@ -179,7 +190,7 @@ def _after(run: Run, mode: str) -> dict[str, tuple[float, int] | None]:
 
 
 def run_settings(arms: Arms) -> dict[str, list[dict[str, Any]]]:
-    """Return what goes with the numbers: the settings of each run, its seed and folder."""
+    """Return the settings, seed and folder of each run, for the output."""
     return {
         arm: [summary_settings(run.folder) | {"seed": run.seed, "run": str(run.folder)} for run in runs]
         for arm, runs in arms.items()

@@ -1,4 +1,4 @@
-"""What makes the numbers of an evaluation biased: anything that ended long trajectories early."""
+"""Caveats: what biases the numbers of an evaluation by ending long trajectories early."""
 
 from __future__ import annotations
 
@@ -8,18 +8,20 @@ from typing import Any
 
 import polars as pl
 
+from src.run import renamed
 from src.run.records import SUMMARY
 
 EVALUATE = "evaluate"  # the phase of python -m src.evaluate
-_TOLERANCE = 0.97  # sampled over recorded tokens; the former follow from a rate and its seconds, roughly
+_TOLERANCE = 0.97  # of sampled over recorded tokens; the former is rate x seconds, an approximation
 
 
 def caveats(file: Path, table: pl.DataFrame) -> list[str]:
-    """Return what must be said beside any number made of these records; empty if nothing must.
+    """Return the caveats of all numbers computed from these records; empty if there are none.
 
     Args:
-        file: the records file; the evaluation's summary lies beside it.
-        table: its trajectories of one phase, see ``analysis.data.derive``, the spoilt ones included.
+        file: the records file; the evaluation's summary is in the same folder.
+        table: its trajectories of one phase, see ``analysis.data.derive``, those lost to the infrastructure
+            included.
     """
     found = []
     if table["phase"].eq(EVALUATE).any():
@@ -27,13 +29,13 @@ def caveats(file: Path, table: pl.DataFrame) -> list[str]:
     stragglers = table["straggler"].sum()
     if stragglers:
         found.append(
-            f"{stragglers} of {table.height} trajectories were ended by rollout.max_seconds, the long ones: "
+            f"{stragglers} of {table.height} trajectories, the longest, were ended by rollout.max_seconds: "
             "accuracies and token counts are biased downwards"
         )
-    spoilt = table["stop_reason"].eq("infrastructure").sum()
-    if spoilt:
+    lost = table["stop_reason"].eq("infrastructure").sum()
+    if lost:
         found.append(
-            f"{spoilt} of {table.height} trajectories were lost to the infrastructure and are left out"
+            f"{lost} of {table.height} trajectories were lost to the infrastructure and are left out"
         )
     return found
 
@@ -42,20 +44,24 @@ def _evaluation(file: Path, table: pl.DataFrame) -> list[str]:
     summary = file.parent / SUMMARY
     if not summary.is_file():
         return [
-            f"there is no {SUMMARY} beside the records: the evaluation has not finished, and trajectories "
-            "that end early are over-represented"
+            f"the records have no {SUMMARY}: the evaluation has not finished, and trajectories that end "
+            "early are over-represented"
         ]
     if table["seed"].is_null().any() and _was_resumed(json.loads(summary.read_text()), table):
         return [
-            "this evaluation was interrupted, and resumed by a version that drew unfinished trajectories "
-            "anew: short ones without code are over-represented; evaluate again"
+            "this evaluation was interrupted and resumed by a version that resampled unfinished "
+            "trajectories: short ones without code are over-represented; evaluate again"
         ]
     return []
 
 
 def _was_resumed(summary: dict[str, Any], table: pl.DataFrame) -> bool:
-    """Whether the process that wrote the summary sampled less, or ran fewer programs, than is recorded."""
-    rollouts = {mode: one["rollout"] for mode, one in summary["results"].items() if "rollout" in one}
+    """Whether the process that wrote the summary sampled fewer tokens or ran fewer programs than recorded."""
+    rollouts = {
+        mode: renamed.metrics(found["rollout"])
+        for mode, found in summary["results"].items()
+        if "rollout" in found
+    }
     executions = table["executions"].sum()
     ran = max((one.get("sandbox/executions", 0) for one in rollouts.values()), default=executions)
     if executions > ran:
@@ -63,6 +69,6 @@ def _was_resumed(summary: dict[str, Any], table: pl.DataFrame) -> bool:
     for mode, one in rollouts.items():
         recorded = table.filter(pl.col("mode") == mode)["policy_tokens"].sum()
         seconds = one["seconds/generation"] + one["seconds/execution"]
-        if one["engine/sampled_per_second"] * seconds < _TOLERANCE * recorded:
+        if one["engine/tokens_per_second"] * seconds < _TOLERANCE * recorded:
             return True
     return False

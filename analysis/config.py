@@ -1,4 +1,4 @@
-"""What every analysis of evaluated policies is told."""
+"""Settings that all analyses of evaluated policies share."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ class AnalysisConfig:
 
     policies: dict[str, str | list[str]] = option(
         "???",
-        "folder of an evaluation or a run, or a records file, of each name; with @PHASE where there are "
-        "several; or a list of these, each with modes of its own",
+        "name -> folder of an evaluation or a run, or a records file; with @PHASE if there are several "
+        "phases; or a list of these, each with different modes",
     )
-    modes: list[str] | None = option(None, "null: all that the records hold")
-    confidence: float = option(0.95, "of intervals", above=0, below=1)
-    resamples: int = option(2000, "of the bootstrap over problems", at_least=100)
-    seed: int = seed_option(0, "of the bootstrap")
+    modes: list[str] | None = option(None, "modes to analyse; null: all in the records")
+    confidence: float = option(0.95, "confidence level of intervals", above=0, below=1)
+    resamples: int = option(2000, "bootstrap resamples over problems", at_least=100)
+    seed: int = seed_option(0, "seed of the bootstrap")

@@ -1,7 +1,7 @@
-"""From records to one polars table, a row per trajectory, quickly.
+"""Loads records into a polars table with a row per trajectory.
 
-The table is kept as Parquet beside the records, under a name that holds a digest of their content and of this
-file: whatever changes, the cache is not taken for it.
+The table is cached as Parquet beside the records, under a name with a digest of their content and of this
+file, so that any change invalidates the cache.
 """
 
 from __future__ import annotations
@@ -57,12 +57,12 @@ _OPTIONAL = ("subject", "level", "answer", "seed", "straggler", "rewards")
 
 
 class AnalysisError(ConfigError):
-    """Records do not hold what an analysis needs; the message says what to give instead."""
+    """Records lack what an analysis needs; the message names the remedy."""
 
 
 @dataclass(frozen=True)
 class Source:
-    """Where a policy's records are, and which phase of them counts; None: the only one there is."""
+    """The records of a policy, and the phase to use; None: the only one."""
 
     path: Path
     phase: str | None
@@ -75,19 +75,21 @@ class Source:
 
     @property
     def file(self) -> Path:
-        """The records file. Raises AnalysisError if there is none."""
+        """The records file. Raises AnalysisError if it does not exist."""
         file = self.path / RECORDS if self.path.is_dir() else self.path
         if not file.is_file():
-            raise AnalysisError(f"{file}: there are no records; give the folder of a run or of an evaluation")
+            raise AnalysisError(
+                f"{file}: this records file does not exist; give the folder of a run or of an evaluation"
+            )
         return file
 
     def settings(self) -> dict[str, Any]:
-        """What the run's summary says of how its numbers were made; empty without one."""
+        """Settings and caveats of the records, for the output."""
         found = summary_settings(self.file.parent) | {"records": str(self.file), "phase": self.phase}
         table = load(self.file)
         counts = pl.col("phase") == self.phase if self.phase else pl.col("phase") != "train"
-        told = caveats(self.file, table.filter(counts))
-        return found | ({"caveats": told} if told else {})
+        warnings = caveats(self.file, table.filter(counts))
+        return found | ({"caveats": warnings} if warnings else {})
 
 
 def summary_settings(folder: Path) -> dict[str, Any]:
@@ -98,10 +100,10 @@ def summary_settings(folder: Path) -> dict[str, Any]:
 
 
 def settings(cfg: Any) -> dict[str, Any]:
-    """Return what goes with the numbers of an analysis: its own settings, and those of the runs it read."""
+    """Return the settings of an analysis and of the runs that it read, for the output."""
 
     def of(source: str | list[str]) -> Any:
-        return Source.parse(source).settings() if isinstance(source, str) else [of(one) for one in source]
+        return Source.parse(source).settings() if isinstance(source, str) else [of(text) for text in source]
 
     return {"analysis": asdict(cfg), "runs": {name: of(source) for name, source in cfg.policies.items()}}
 
@@ -109,21 +111,24 @@ def settings(cfg: Any) -> dict[str, Any]:
 def load_arms(
     policies: Mapping[str, str | list[str]], modes: list[str] | None = None, *, code: bool = False
 ) -> pl.DataFrame:
-    """Return the trajectories of several policies, with ``policy`` and ``arm`` (POLICY_MODE) in front.
+    """Return the trajectories of several policies, with ``policy`` and ``arm`` (POLICY_MODE) as first
+    columns.
 
-    Trajectories that the infrastructure spoilt are left out: they say nothing about a policy.
+    Trajectories lost to the infrastructure are left out.
 
     Args:
-        policies: name to source, see :meth:`Source.parse`, or to several, each with modes of its own.
+        policies: name -> source, see :meth:`Source.parse`, or several sources with different modes.
         modes: None: all.
-        code: the column ``code`` is wanted too.
+        code: whether to load the column ``code``.
 
     Raises:
-        AnalysisError: no policies, no such records, a line that is no record, several phases and none named,
-            a mode in two sources of one policy, or nothing is left.
+        AnalysisError: no policies, no such records, an invalid record, an ambiguous phase, a mode in two
+            sources of one policy, or no trajectories.
     """
     if not policies:
-        raise AnalysisError("policies: none are given; give policies='{base: runs/A, rl: runs/B@after}'")
+        raise AnalysisError(
+            "policies={}: no policy is given; give policies='{base: runs/A, rl: runs/B@after}'"
+        )
     tables = []
     for name, given in policies.items():
         found: dict[str, str] = {}  # mode -> its source
@@ -132,33 +137,35 @@ def load_arms(
             for mode in part["mode"].unique().sort():
                 if mode in found:
                     raise AnalysisError(
-                        f"policies.{name}: {found[mode]} and {text} both hold records of mode {mode}, which "
-                        "would be mixed; make them two policies, or leave one out"
+                        f"policies.{name}: {found[mode]} and {text} both have records of mode {mode}; make "
+                        "them two policies, or remove one"
                     )
                 found[mode] = text
             tables.append(part.select(pl.lit(name).alias("policy"), pl.all()))
     if not tables:
-        raise AnalysisError("policies: no policy has a source; give policies='{base: runs/A}'")
+        raise AnalysisError("policies: no policy has records; give policies='{base: runs/A}'")
     table = pl.concat(tables)
     if table.is_empty():
-        raise AnalysisError(f"modes={modes}: no record of these policies has one of these modes")
+        raise AnalysisError(
+            f"modes={modes}: the records of these policies have none of these modes; choose others"
+        )
     order = [f"{name}_{mode}" for name in policies for mode in _MODES]
     arm = pl.format("{}_{}", "policy", "mode").cast(pl.Enum(order)).alias("arm")
     return table.select(arm, pl.all())
 
 
 def _load_source(text: str, name: str, modes: list[str] | None, *, code: bool) -> pl.DataFrame:
-    """Return the trajectories of one source; ``name`` is that of the setting it comes from."""
+    """Return the trajectories of one source; ``name`` is its setting, for messages."""
     source = Source.parse(text)
     try:
         table = load(source.file, code=code)
     except RecordError as error:
         raise AnalysisError(str(error)) from None
     phases = table["phase"].unique().sort().to_list()
-    chosen = [source.phase] if source.phase else [one for one in phases if one != "train"] or phases
+    chosen = [source.phase] if source.phase else [phase for phase in phases if phase != "train"] or phases
     if len(chosen) > 1 or chosen[0] not in phases:
         raise AnalysisError(
-            f"{name}={text}: the records hold the phases {', '.join(phases)}; name one of them: "
+            f"{name}={text}: the records have the phases {', '.join(phases)}; choose one, such as "
             f"{source.path}@{phases[0]}"
         )
     table = table.filter(pl.col("phase") == chosen[0])
@@ -174,11 +181,11 @@ def load(file: Path, *, code: bool = False) -> pl.DataFrame:
     """Return the table of a records file, see :func:`derive`, without superseded trajectories.
 
     Args:
-        file: JSON Lines; a torn last line is left out.
-        code: the column ``code`` is wanted too.
+        file: JSON Lines; an incomplete last line is ignored.
+        code: whether to load the column ``code``.
 
     Raises:
-        RecordError: a line is no record, or of another schema version; names file and line.
+        RecordError: a line is not a record, or has another schema version; names file and line.
     """
     cached = _cached(file)
     if not cached.is_file():
@@ -195,7 +202,7 @@ def load(file: Path, *, code: bool = False) -> pl.DataFrame:
 
 
 def _cached(file: Path) -> Path:
-    """Where the table of the file's present content is, or will be."""
+    """Return the path of the cached table for the file's current content."""
     with file.open("rb") as content:
         digest = hashlib.file_digest(content, "sha256")
     for source in (__file__, fence_grammar.__file__):
@@ -204,9 +211,9 @@ def _cached(file: Path) -> Path:
 
 
 def _chunks(file: Path) -> Iterator[pl.DataFrame]:
-    """Parse a file piece by piece, at line ends."""
+    """Parse a file in chunks of whole lines."""
     yield _SCHEMA.to_frame()
-    rest, number = b"", 1  # what is left of the last piece, and the line on which it begins
+    rest, number = b"", 1  # the unparsed rest of the last chunk, and its line number
     with file.open("rb") as content:
         while piece := content.read(_CHUNK):
             end = piece.rfind(b"\n") + 1
@@ -218,7 +225,7 @@ def _chunks(file: Path) -> Iterator[pl.DataFrame]:
             number += lines.count(b"\n")
             rest = piece[end:]
     if rest:
-        console.print(f"{file}:{number}: left out, torn: its writer was stopped")
+        console.print(f"{file}:{number}: ignored: incomplete line of a writer that was killed")
 
 
 def _parse(lines: bytes, file: Path, number: int) -> pl.DataFrame:
@@ -243,11 +250,12 @@ def _parse(lines: bytes, file: Path, number: int) -> pl.DataFrame:
 
 
 def derive(table: pl.DataFrame) -> pl.DataFrame:
-    """Return the columns that analyses use, of records as parsed.
+    """Return the columns that analyses use, from parsed records.
 
     ``policy_tokens``, ``feedback_tokens``, ``policy_chars``; ``executions`` and ``failed`` (numbers of all
-    and of failing ones, the infrastructure's not counted), ``statuses``, ``errors`` and ``seconds`` (lists,
-    one entry an execution), ``code`` (list of the programs that ran), ``reward``, and the record's own.
+    and of failed executions, without infrastructure failures), ``statuses``, ``errors`` and ``seconds``
+    (lists with one entry per execution), ``code`` (list of the executed programs), ``reward``, and fields of
+    records.
     """
     segment, execution = pl.element().struct, pl.element().struct
     mine = pl.col("segments").list.filter(segment.field("author") == "policy")
@@ -286,7 +294,7 @@ def _programs(record: dict[str, Any]) -> list[str | None]:
 
 
 def _current(table: pl.DataFrame) -> pl.DataFrame:
-    """Leave out what a later attempt has superseded, as ``src.run.records.read_records`` does."""
+    """Drop trajectories superseded by a later attempt, as ``src.run.records.read_records`` does."""
     starts = table.group_by("phase", "mode", "attempt").agg(pl.col("step").min().alias("start"))
     if starts["attempt"].n_unique() == 1:
         return table

@@ -1,7 +1,8 @@
-"""``python -m analysis.error_feedback 'policies={base: runs/A, rl: runs/B}'``: what errors lead to.
+"""``python -m analysis.error_feedback 'policies={base: runs/A, rl: runs/B}'``: what follows failures.
 
-How executions end, and what a policy does after one that failed: it mends the program, writes another one, or
-gives up and goes on in words. With ``policies={run: runs/X@train}`` also how programs change over training.
+How executions end, and what the policy does after a failed one: it repairs the program, writes a different
+one, or gives up and continues in text. With ``policies={run: runs/X@train}`` also how programs change over
+training.
 """
 
 from __future__ import annotations
@@ -25,20 +26,22 @@ from src.run.intervals import DIFFERENCE, SHARE
 
 NAME = "error_feedback"
 FATES = ("repaired", "failed again", "other code", "gave up", "no budget left", "cut off")
-MOST_FAILURES = 3  # that are told apart
+MOST_FAILURES = 3  # more are counted as this many
 
 
 @dataclass
 class ErrorFeedbackConfig(AnalysisConfig):
     """Settings of this analysis."""
 
-    similar: float = option(0.5, "from here on the next program is the same one, mended", above=0, at_most=1)
-    types: int = option(8, "exception types that are named; the others count as other", at_least=1)
+    similar: float = option(
+        0.5, "similarity from which the next program counts as a repair of the failed one", above=0, at_most=1
+    )
+    types: int = option(8, "number of exception types to name; the others count as other", at_least=1)
 
 
-def similarity(one: str, other: str) -> pl.Expr:
-    """Return how much the programs of two columns share: the Dice coefficient of their words and signs."""
-    first, second = (pl.col(name).str.extract_all(r"\w+|[^\w\s]").list.unique() for name in (one, other))
+def similarity(left: str, right: str) -> pl.Expr:
+    """Return the Dice coefficient of the tokens (words and signs) of the programs in two columns."""
+    first, second = (pl.col(name).str.extract_all(r"\w+|[^\w\s]").list.unique() for name in (left, right))
     return 2 * first.list.set_intersection(second).list.len() / (first.list.len() + second.list.len())
 
 
@@ -61,9 +64,9 @@ def executions(table: pl.DataFrame) -> pl.DataFrame:
 def failures(found: pl.DataFrame, similar: float) -> pl.DataFrame:
     """Return the failed executions with their ``fate``, one of :data:`FATES`, and how the next one ended.
 
-    ``repaired``: the next program is a similar one and runs. ``failed again``: it is similar and fails.
-    ``other code``: it is not similar. Otherwise no program follows: ``no budget left``, ``cut off`` (the
-    trajectory ended at a limit), or ``gave up``: the policy goes on in words.
+    ``repaired``: the next program is similar and runs. ``failed again``: it is similar and fails.
+    ``other code``: it is not similar. If no program follows: ``no budget left``, ``cut off`` (the
+    trajectory ended at a limit), or ``gave up`` (the policy continues in text).
     """
     after = [pl.col(name).shift(-1).over("row").alias(f"next_{name}") for name in ("status", "code")]
     failed = found.with_columns(*after).filter(pl.col("status") != "ok")
@@ -81,7 +84,7 @@ def failures(found: pl.DataFrame, similar: float) -> pl.DataFrame:
 
 
 def kind(limit: int, failed: pl.DataFrame) -> pl.DataFrame:
-    """Return ``failed`` with ``type``: the exception's, or the status where there is none."""
+    """Return ``failed`` with ``type``: the type of the exception, or the status if there is none."""
     raised = pl.col("error").str.extract(r"^([A-Za-z_][\w.]*)(?::|$)", 1)
     named = pl.when(pl.col("status") == "error").then(raised.fill_null("error")).otherwise("status")
     failed = failed.with_columns(named.alias("type"))
@@ -92,7 +95,7 @@ def kind(limit: int, failed: pl.DataFrame) -> pl.DataFrame:
 
 
 def fates(failed: pl.DataFrame, cfg: ErrorFeedbackConfig) -> list[dict[str, Any]]:
-    """Return the share of each fate among the failed executions of each arm, with intervals over problems."""
+    """Return the fraction of each fate among each arm's failed executions, with intervals over problems."""
     rows = []
     for (arm,), group in failed.group_by("arm", maintain_order=True):
         counts = group.group_by("problem_id", maintain_order=True).agg(
@@ -114,8 +117,8 @@ def fates(failed: pl.DataFrame, cfg: ErrorFeedbackConfig) -> list[dict[str, Any]
 def by_failures(table: pl.DataFrame, cfg: ErrorFeedbackConfig) -> list[dict[str, Any]]:
     """Return the accuracy of trajectories that ran programs, by their number of failures.
 
-    ``value`` is over all of them; ``at_equal_difficulty`` is, over the problems that have both kinds, the
-    mean difference to the trajectories of the same problem without a failure.
+    ``value`` is the accuracy over all of them; ``at_equal_difficulty`` is the mean difference to the
+    trajectories of the same problem without a failure, over the problems that have both.
     """
     ran = table.filter(pl.col("executions") > 0).with_columns(pl.col("failed").clip(0, MOST_FAILURES))
     cells = (
@@ -142,22 +145,22 @@ def by_failures(table: pl.DataFrame, cfg: ErrorFeedbackConfig) -> list[dict[str,
 def verdicts(
     failed: pl.DataFrame,
     accuracy: list[dict[str, Any]],
-    asked: pl.DataFrame,
+    trajectories: pl.DataFrame,
     pairs: list[tuple[str, str]],
     cfg: ErrorFeedbackConfig,
 ) -> list[dict[str, Any]]:
-    """Return rows for the repaired share of each pair of arms, and for trajectories with failures.
+    """Return rows for the repair rate of each pair of arms, and for trajectories with failures.
 
-    ``asked`` has the number ``n`` of trajectories of each arm and problem.
+    ``trajectories`` has the number ``n`` of trajectories of each arm and problem.
     """
     options = (cfg.resamples, cfg.confidence, cfg.seed)
-    k = {arm: sampled(group) for (arm,), group in asked.group_by("arm")}
+    k = {arm: sampled(group) for (arm,), group in trajectories.group_by("arm")}
     counts = failed.group_by("arm", "problem_id").agg(
         (pl.col("fate") == "repaired").sum().alias("repaired"), pl.len().alias("n")
     )
     rows = []
-    for one, other in pairs:
-        first, second = (counts.filter(pl.col("arm") == arm).drop("arm") for arm in (one, other))
+    for first_arm, second_arm in pairs:
+        first, second = (counts.filter(pl.col("arm") == arm).drop("arm") for arm in (first_arm, second_arm))
         both = (
             first.join(second, on="problem_id", how="full", suffix="_other", coalesce=True)
             .fill_null(0).sort("problem_id")
@@ -165,8 +168,8 @@ def verdicts(
         above = np.stack([both["repaired"].to_numpy(), both["repaired_other"].to_numpy()]).astype(float)
         below = np.stack([both["n"].to_numpy(), both["n_other"].to_numpy()]).astype(float)
         gap = ratio_gap_interval(above, below, *options)
-        samples = " and ".join(dict.fromkeys([k[one], k[other]]))
-        rows.append(difference("repaired share", other, one, gap, None, gap.n, samples))
+        samples = " and ".join(dict.fromkeys([k[first_arm], k[second_arm]]))
+        rows.append(difference("repair rate", second_arm, first_arm, gap, None, gap.n, samples))
     for row in accuracy:
         if row["failures"]:
             gap = Estimate(**row["at_equal_difficulty"])
@@ -177,7 +180,7 @@ def verdicts(
 
 
 def programs(found: pl.DataFrame) -> pl.DataFrame:
-    """Return, for each arm and step, what programs look like: lines, imports, sympy or numpy."""
+    """Return statistics of the programs of each arm and step: lines, imports, use of sympy and numpy."""
     code = pl.col("code")
     imports = r"(?m)^\s*(?:import|from)\s+\w+"
     return (
@@ -199,12 +202,12 @@ def draw(
     rows: list[dict[str, Any]],
     types: pl.DataFrame,
     accuracy: list[dict[str, Any]],
-    look_like: pl.DataFrame,
-    asked: pl.DataFrame,
+    code: pl.DataFrame,
+    trajectories: pl.DataFrame,
     cfg: Any,
 ) -> Any:
     """Fates, exception types, accuracy by failures; programs over training if there are several steps."""
-    training = look_like["step"].n_unique() > 1
+    training = code["step"].n_unique() > 1
     figure, (panels,) = subplots(3 + training, width=5.4, height=4.6)
     arms = list(dict.fromkeys(row["arm"] for row in accuracy))
     named = [arm for arm in arms if any(row["arm"] == arm for row in rows)]
@@ -215,7 +218,7 @@ def draw(
         left = [a + b for a, b in zip(left, values, strict=True)]
     sizes = {arm: sum(r["executions"] for r in rows if r["arm"] == arm) for arm in named}
     panels[0].set_yticks(range(len(named)), [f"{arm}\n{sizes[arm]:,} failed" for arm in named])
-    panels[0].set(xlabel="share of failed executions", title="after a failed execution", xlim=(0, 1))
+    panels[0].set(xlabel="fraction of failed executions", title="after a failed execution", xlim=(0, 1))
     panels[0].invert_yaxis()
     percent_axis(panels[0], "x")
     legend_below(panels[0], 3)
@@ -223,12 +226,12 @@ def draw(
     for index, arm in enumerate(named):
         mine = dict(types.filter(pl.col("arm") == arm).select("type", "share").iter_rows())
         height = 0.8 / len(named)
-        places = [order.index(one) + (len(named) / 2 - index - 0.5) * height for one in order]
+        places = [order.index(name) + (len(named) / 2 - index - 0.5) * height for name in order]
         panels[1].barh(
-            places, [mine.get(one, 0.0) for one in order], height, label=arm, color=look(arms, arm)["color"]
+            places, [mine.get(name, 0.0) for name in order], height, label=arm, color=look(arms, arm)["color"]
         )
     panels[1].set_yticks(range(len(order)), order)
-    panels[1].set(xlabel="share of all executions", title="how executions fail")
+    panels[1].set(xlabel="fraction of all executions", title="how executions fail")
     percent_axis(panels[1], "x")
     legend_below(panels[1])
     for arm in arms:
@@ -242,18 +245,18 @@ def draw(
     panels[2].set_xticks(ticks, [str(n) if n < MOST_FAILURES else f"{n} or more" for n in ticks])
     panels[2].set_xlim(-0.3, MOST_FAILURES + 0.5)
     panels[2].set(xlabel="failed executions in a trajectory", ylabel="accuracy", ylim=(0, None))
-    number = f"n = {size_of(asked)} (problems x trajectories)"
+    number = f"n = {size_of(trajectories)} (problems x trajectories)"
     panels[2].set_title(f"accuracy; {cfg.confidence:.0%} intervals over problems\n{number}")
     percent_axis(panels[2])
     legend_below(panels[2])
     if training:
-        for (arm,), mine in look_like.group_by("arm", maintain_order=True):
+        for (arm,), mine in code.group_by("arm", maintain_order=True):
             panels[3].plot(mine["step"], mine["lines"], label=f"lines, {arm}", color=look(arms, arm)["color"])
             panels[3].plot(
                 mine["step"], mine["imports"], "--", label=f"imports, {arm}", color=look(arms, arm)["color"]
             )
         panels[3].set(
-            xlabel="rollout step", ylabel="number a program", title="programs over training", ylim=(0, None)
+            xlabel="rollout step", ylabel="number per program", title="programs over training", ylim=(0, None)
         )
         legend_below(panels[3])
     return figure
@@ -261,48 +264,48 @@ def draw(
 
 @entry(f"analysis/{NAME}", ErrorFeedbackConfig)
 def main(cfg: ErrorFeedbackConfig, folder: Path) -> None:
-    """Read, follow, draw."""
+    """Load the records, classify failures, write tables and figures."""
     table = load_arms(cfg.policies, cfg.modes, code=True)
     found = executions(table)
     failed = kind(cfg.types, failures(found, cfg.similar))
-    all_of = dict(found.group_by("arm").len().iter_rows())
+    executed = dict(found.group_by("arm").len().iter_rows())
     types = (
         failed.group_by("arm", "type").agg(pl.len().alias("executions"))
         .sort("arm", "executions", "type", descending=[False, True, False])
         .with_columns(
-            (pl.col("executions") / pl.col("arm").cast(pl.String).replace_strict(all_of)).alias("share")
+            (pl.col("executions") / pl.col("arm").cast(pl.String).replace_strict(executed)).alias("share")
         )
     )  # fmt: skip
-    rows, accuracy, look_like = fates(failed, cfg), by_failures(table, cfg), programs(found)
-    asked = table.group_by("arm", "problem_id").agg(pl.len().alias("n"))
+    rows, accuracy, code = fates(failed, cfg), by_failures(table, cfg), programs(found)
+    trajectories = table.group_by("arm", "problem_id").agg(pl.len().alias("n"))
     output = Output(folder, settings(cfg))
     output.table(NAME, pl.DataFrame(rows) if rows else pl.DataFrame({"arm": []}))
     output.table("types", types)
-    output.table("programs", look_like)
+    output.table("programs", code)
     output.json(
         NAME,
-        {"fates": rows, "types": types.to_dicts(), "accuracy_by_failures": accuracy, "executions": all_of,
-         "verdicts": output.verdicts(verdicts(failed, accuracy, asked, pairs_of(table, None), cfg))},
+        {"fates": rows, "types": types.to_dicts(), "accuracy_by_failures": accuracy, "executions": executed,
+         "verdicts": output.verdicts(verdicts(failed, accuracy, trajectories, pairs_of(table, None), cfg))},
     )  # fmt: skip
-    output.figure(NAME, draw(rows, types, accuracy, look_like, asked, cfg))
+    output.figure(NAME, draw(rows, types, accuracy, code, trajectories, cfg))
     show(
-        f"after a failed execution (similar from {cfg.similar:g} on); n: problems x trajectories",
+        f"after a failed execution (repair: similarity at least {cfg.similar:g}); n: problems x trajectories",
         ["arm", "n", "failed", *FATES],
         [
-            [arm, size_of(asked.filter(pl.col("arm") == arm)), f"{sum(r['executions'] for r in mine):,}",
-             *(_short(r) for r in mine)]
+            [arm, size_of(trajectories.filter(pl.col("arm") == arm)),
+             f"{sum(r['executions'] for r in mine):,}", *(_short(r) for r in mine)]
             for arm in dict.fromkeys(row["arm"] for row in rows)
             for mine in [[row for row in rows if row["arm"] == arm]]
         ],
     )  # fmt: skip
     show(
-        "how executions fail, share of all executions",
+        "how executions fail, fraction of all executions",
         ["arm", "type", "executions", "share"],
         [[r["arm"], r["type"], f"{r['executions']:,}", f"{r['share']:.1%}"] for r in types.to_dicts()],
     )
     show(
         "accuracy by number of failed executions",
-        ["arm", "failures", "trajectories", "accuracy", "against none, same problems"],
+        ["arm", "failures", "trajectories", "accuracy", "difference to none, same problems"],
         [
             [r["arm"], r["failures"], f"{r['trajectories']:,}", _short(r), _short(r["at_equal_difficulty"])]
             for r in accuracy

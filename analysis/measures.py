@@ -1,4 +1,4 @@
-"""One number of a whole training run: METRIC:HOW, such as ``reward:drop``."""
+"""Measures: one number of a training curve, METRIC:HOW, such as ``reward:drop``."""
 
 from __future__ import annotations
 
@@ -10,30 +10,32 @@ import numpy as np
 from analysis.data import AnalysisError
 from analysis.stats import Floats
 from analysis.trends import level_change, spans
+from src.run import renamed
 from src.run.intervals import DIFFERENCE, SHARE
 
-# HOW -> what it is, with the windows' lengths in steps
+# HOW -> description, with window lengths in steps
 HOWS = {
     "last": "mean of the last {last} steps",
     "first": "mean of the first {last} steps",
     "all": "mean of all steps",
     "max": "largest value of a step",
-    "best": "largest running mean of {window} steps",
-    "drop": "largest fall from one step to the next",
-    "gain": "last {last} steps minus first {last}",
-    "rise": "jump where the budget rises, against linear trends of {around} steps",
+    "best": "largest running mean over {window} steps",
+    "drop": "largest decrease from one step to the next",
+    "gain": "last {last} steps minus first {last} steps",
+    "rise": "jump at rises of the budget, relative to linear trends over {around} steps",
 }
-CHANGES = ("gain", "rise")  # which an arm by itself may or may not have
+CHANGES = ("gain", "rise")  # reported for a single arm, too
 SHARES = (
-    *("accuracy", "held-out accuracy", "code_share", "failed_share", "repair_rate", "budget_used_up"),
-    *("invented_share", "stop/answered", "clip/high", "tokens/dropped_share"),
+    *("accuracy", "held-out accuracy", "accuracy_after_failure", "tool_use_rate", "execution_failure_rate"),
+    *("budget_exhausted_rate", "fabricated_output_rate", "stop/answered", "tokens/dropped_ratio"),
+    "clip_ratio/high_mean",
 )
 NEVER_NEGATIVE = ("entropy", "grad_norm", "executions_per_trajectory", "seconds/step", "tokens/policy")
 
 
 @dataclass(frozen=True)
 class Windows:
-    """Lengths in rollout steps."""
+    """Window lengths in rollout steps."""
 
     last: int
     around: int
@@ -42,7 +44,7 @@ class Windows:
 
 @dataclass(frozen=True)
 class Measure:
-    """A metric, and what is taken of its curve."""
+    """A metric, and how its curve is summarised."""
 
     metric: str
     how: str
@@ -52,15 +54,15 @@ class Measure:
         """Read ``METRIC:HOW``. Raises AnalysisError, which begins with ``place``."""
         metric, _, how = text.rpartition(":")
         if not metric or how not in HOWS:
-            raise AnalysisError(f"{place}={text}: give METRIC:HOW, HOW being one of {', '.join(HOWS)}")
-        return cls(metric, how)
+            raise AnalysisError(f"{place}={text}: give METRIC:HOW, where HOW is one of {', '.join(HOWS)}")
+        return cls(renamed.metric(metric), how)
 
     def __str__(self) -> str:
         return f"{self.metric}:{self.how}"
 
     @property
     def bounds(self) -> tuple[float, float] | None:
-        """What the number can be; None: anything."""
+        """Range of the number; None: unbounded."""
         if self.metric in SHARES:
             return DIFFERENCE if self.how in CHANGES else SHARE
         if self.how == "drop" or (self.metric in NEVER_NEGATIVE and self.how not in CHANGES):
@@ -69,17 +71,17 @@ class Measure:
 
     @property
     def gap_bounds(self) -> tuple[float, float] | None:
-        """What the difference of two such numbers can be; None: anything."""
+        """Range of the difference of two such numbers; None: unbounded."""
         if self.bounds is None:
             return None
         low, high = self.bounds
         return low - high, high - low
 
     def of(self, curve: Floats, windows: Windows, rises: Sequence[int]) -> float:
-        """Return the number; nan where the curve has nothing to take it of.
+        """Return the number; nan if the curve has no values for it.
 
         Args:
-            curve: a value per step; nan: the step has none, and is left out of means.
+            curve: a value per step; nan: no value, ignored in means.
             windows: see :data:`HOWS`.
             rises: indices of the steps at which the budget rises.
         """
@@ -112,6 +114,6 @@ class Measure:
 
 
 def _mean(values: Floats) -> float:
-    """Return the mean of what is known; nan if nothing is."""
+    """Return the mean of the finite values; nan if there are none."""
     known = values[np.isfinite(values)]
     return float(known.mean()) if known.size else float("nan")

@@ -1,4 +1,4 @@
-"""What every analysis leaves: CSV, JSON, PNG, SVG, and a table on the terminal."""
+"""Output of every analysis: CSV, JSON, PNG, SVG, and a table on the terminal."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from rich.table import Table
 from src.run.console import console
 from src.run.records import write_json
 
-# Okabe and Ito (2008): told apart by people who are blind to some colours; also by line style.
+# Okabe and Ito (2008): distinguishable with colour blindness; line styles differ, too.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000", "#F0E442")
 STYLES = ("-", "--", "-.", ":")
-# Of the first and the second policy in a mode: one hue, told apart by lightness and line style.
+# First and second policy in a mode: one hue, different lightness and line style.
 SHADES = {"text": ("#F5B183", "#C04A00"), "code": ("#7ACDB1", "#00694C"), "free": ("#7FC4EE", "#00558C")}
 matplotlib.rcParams.update(
     {
@@ -50,7 +50,7 @@ def look(names: Sequence[str], name: str) -> dict[str, Any]:
     modes = {one.rpartition("_")[2] for one in names}
     if modes <= SHADES.keys() and len(modes) > 1 and len(policies) <= 2:
         policy, _, mode = name.rpartition("_")
-        second = policy == policies[-1]  # also where there is one alone
+        second = policy == policies[-1]  # also if there is only one
         return {"color": SHADES[mode][second], "linestyle": "-" if second else "--"}
     at = list(names).index(name)
     return {"color": COLOURS[at % len(COLOURS)], "linestyle": STYLES[at // len(COLOURS) % len(STYLES)]}
@@ -59,7 +59,7 @@ def look(names: Sequence[str], name: str) -> dict[str, Any]:
 def subplots(
     columns: int = 1, rows: int = 1, *, width: float = 5.6, height: float = 4.0
 ) -> tuple[Figure, Any]:
-    """Return a figure with that many panels of a size that is legible when halved."""
+    """Return a figure with that many panels, legible at half size."""
     return pyplot.subplots(
         rows, columns, figsize=(width * columns, height * rows), layout="constrained", squeeze=False
     )
@@ -87,11 +87,11 @@ def band(axes: Axes, steps: Any, low: Any, high: Any, colour: str) -> None:
 
 
 class Output:
-    """Writes into one folder; ``settings`` go with every number.
+    """Writes the results of an analysis, with its settings, into one folder.
 
     Args:
-        folder: of this analysis.
-        settings: of the analysis, and of the runs whose records it read.
+        folder: folder of this analysis.
+        settings: of the analysis and of the runs that it read.
     """
 
     def __init__(self, folder: Path, settings: dict[str, Any]) -> None:
@@ -111,7 +111,7 @@ class Output:
         return rows
 
     def json(self, name: str, results: dict[str, Any]) -> None:
-        """Write ``NAME.json``: settings and results; what is not a number becomes null."""
+        """Write ``NAME.json``: settings and results; nan and infinity become null."""
         write_json(self.folder / f"{name}.json", {"settings": self._settings, "results": _plain(results)})
 
     def figure(self, name: str, figure: Figure) -> None:
@@ -122,15 +122,15 @@ class Output:
         pyplot.close(figure)
 
     def done(self) -> None:
-        """Say where everything is."""
+        """Print the folder."""
         console.print(f"written to {self.folder}")
 
 
 def _plain(value: Any) -> Any:
     if isinstance(value, dict):
-        return {str(key): _plain(one) for key, one in value.items()}
+        return {str(key): _plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(one) for one in value]
+        return [_plain(item) for item in value]
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return value
@@ -150,11 +150,11 @@ def where_any(name: str, cells: Sequence[int | str]) -> tuple[list[str], list[li
 
 
 def legend_below(axes: Axes, columns: int = 2) -> None:
-    """Put the legend where it covers nothing."""
+    """Put the legend below the axes."""
     axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.14), ncols=columns)
 
 
 def percent_axis(axes: Axes, which: str = "y") -> None:
-    """Show shares as percentages, with the digits that differences between ticks need."""
+    """Show fractions as percentages."""
     axis = axes.yaxis if which == "y" else axes.xaxis
     axis.set_major_formatter(matplotlib.ticker.PercentFormatter(xmax=1))

@@ -1,4 +1,4 @@
-"""Which arms are compared, and their problems side by side."""
+"""The pairs of arms to compare, and their common problems."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def pairs_of(table: pl.DataFrame, chosen: list[list[str]] | None) -> list[tuple[
         chosen: pairs of arms; None: see above.
 
     Raises:
-        AnalysisError: an arm that is not there.
+        AnalysisError: an arm does not exist.
     """
     arms = table.select("arm", "policy", "mode").unique().sort("arm").rows()
     if chosen is None:
@@ -30,40 +30,42 @@ def pairs_of(table: pl.DataFrame, chosen: list[list[str]] | None) -> list[tuple[
     return [(first, second) for first, second in chosen]
 
 
-def side_by_side(problems: pl.DataFrame, one: str, other: str) -> pl.DataFrame:
-    """Return the problems of both arms, a row each, the second arm's columns ending in ``_other``.
+def side_by_side(problems: pl.DataFrame, first: str, second: str) -> pl.DataFrame:
+    """Return the common problems of two arms, one row each; the second arm's columns end in ``_other``.
 
     Args:
         problems: a row per arm and problem.
-        one: the first arm.
-        other: the second.
+        first: an arm.
+        second: another arm.
 
     Raises:
         AnalysisError: they have no problem in common.
     """
-    both = problems.filter(pl.col("arm") == one).join(
-        problems.filter(pl.col("arm") == other), on="problem_id", suffix="_other", maintain_order="left"
+    both = problems.filter(pl.col("arm") == first).join(
+        problems.filter(pl.col("arm") == second), on="problem_id", suffix="_other", maintain_order="left"
     )
     if both.is_empty():
-        raise AnalysisError(f"pairs: {one} and {other} have no problem in common")
+        raise AnalysisError(
+            f"pairs: {first} and {second} have no problem in common; evaluate them on the same problems"
+        )
     return both
 
 
 def sampled(problems: pl.DataFrame) -> str:
-    """Return how many trajectories a problem has: ``8``, ``6-8`` or, of two arms, ``8 and 16``.
+    """Return the number of trajectories per problem: ``8``, ``6-8`` or, for two arms, ``8 and 16``.
 
     Args:
-        problems: a row per problem, with ``n``, and with ``n_other`` where it is of two arms.
+        problems: a row per problem, with ``n``, and for two arms with ``n_other``.
     """
     columns = [problems[name] for name in ("n", "n_other") if name in problems.columns]
-    spans = [span(int(one.min() or 0), int(one.max() or 0)) for one in columns]  # type: ignore[arg-type]
+    spans = [span(int(column.min() or 0), int(column.max() or 0)) for column in columns]  # type: ignore[arg-type]
     return " and ".join(dict.fromkeys(spans))
 
 
-# Of trajectories: how many of them rollout.max_seconds ended. Records that do not say count as none.
+# Number of trajectories ended by rollout.max_seconds; records without the field count as 0.
 STRAGGLERS = pl.col("straggler").sum().cast(pl.Int64).alias("stragglers")
 
 
 def size_of(problems: pl.DataFrame) -> str:
-    """Return ``problems x trajectories of each``; ``n`` is a column, a row is a problem (of an arm)."""
+    """Return ``problems x trajectories per problem`` of a table with one row per problem (and arm)."""
     return f"{problems['problem_id'].n_unique():,} x {sampled(problems.select('n'))}"

@@ -1,7 +1,7 @@
 """``python -m analysis.pass_at_k 'policies={base: runs/A, rl: runs/B}'``: the capability boundary.
 
-Which problems does a policy solve at all, given enough tries? Curves of pass@k for every policy in every
-mode, the k at which two curves cross, and the problems that one arm solves and another does not.
+Which problems can a policy solve, given enough samples? pass@k curves of every policy in every mode, the k at
+which two curves cross, and the problems that only one of two arms solves.
 """
 
 from __future__ import annotations
@@ -31,9 +31,11 @@ COUNTS = ["arm", "policy", "mode", "problem_id", "subject"]
 class PassAtKConfig(AnalysisConfig):
     """Settings of this analysis."""
 
-    k_max: int | None = option(None, "null: as many samples as every problem of every arm has", at_least=1)
+    k_max: int | None = option(
+        None, "largest k; null: the smallest number of samples of any problem in any arm", at_least=1
+    )
     pairs: list[list[str]] | None = option(
-        None, "arms that are compared; null: those that share policy or mode"
+        None, "pairs of arms to compare; null: those that share policy or mode"
     )
 
 
@@ -42,11 +44,11 @@ class Crossing:
     """Where the curves of two arms cross.
 
     Attributes:
-        ahead: the arm that is better at k = 1; ``behind``: the other one.
-        k: from which on ``behind`` is better; None: it never is.
+        ahead: the arm that is better at k = 1; ``behind``: the other arm.
+        k: the smallest k at which ``behind`` is better; None: it never is.
         low, high: interval of ``k`` over the resamples in which the curves cross.
-        share: of the resamples in which they do.
-        problems: that both arms were asked.
+        share: fraction of resamples in which they cross.
+        problems: number of common problems.
     """
 
     ahead: str
@@ -59,7 +61,7 @@ class Crossing:
 
 
 def count(table: pl.DataFrame) -> pl.DataFrame:
-    """Return trajectories ``n``, correct ones ``c`` and ``stragglers`` of each problem in each arm."""
+    """Return the numbers of trajectories ``n``, correct ones ``c`` and ``stragglers`` per problem and arm."""
     return (
         table.group_by(COUNTS).agg(pl.len().alias("n"), pl.col("correct").sum().alias("c"), STRAGGLERS)
         .sort("arm", "problem_id")
@@ -67,10 +69,10 @@ def count(table: pl.DataFrame) -> pl.DataFrame:
 
 
 def first_crossing(difference: Floats) -> Floats:
-    """Return the k at which each row's sign first is the opposite of its first sign; nan: never.
+    """Return the k at which the sign of each row is first opposite to its initial sign; nan: never.
 
     Args:
-        difference: of two curves, (R, K); column 0 is k = 1.
+        difference: difference of two curves, (R, K); column 0 is k = 1.
     """
     signs = np.sign(np.round(difference, 12))
     first = signs[np.arange(len(signs)), (signs != 0).argmax(axis=1)][:, None]
@@ -79,27 +81,27 @@ def first_crossing(difference: Floats) -> Floats:
     return np.where(crossed.any(axis=1), crossed.argmax(axis=1) + 1.0, np.nan)
 
 
-def gains(counts: pl.DataFrame, one: str, other: str, k_max: int) -> Floats:
-    """Return the second arm's pass@k minus the first's on each problem that both were asked, (P, K)."""
-    both = side_by_side(counts, one, other)
+def gains(counts: pl.DataFrame, first_arm: str, second_arm: str, k_max: int) -> Floats:
+    """Return the second arm's pass@k minus the first's on each common problem, (P, K)."""
+    both = side_by_side(counts, first_arm, second_arm)
     first, second = (
         pass_at_k(both[f"n{end}"].to_numpy(), both[f"c{end}"].to_numpy(), k_max) for end in ("", "_other")
     )
     return second - first
 
 
-def crossing(counts: pl.DataFrame, one: str, other: str, cfg: PassAtKConfig, k_max: int) -> Crossing:
-    """Compare two arms on the problems that both were asked."""
-    difference = gains(counts, other, one, k_max)
+def crossing(counts: pl.DataFrame, ahead: str, behind: str, cfg: PassAtKConfig, k_max: int) -> Crossing:
+    """Compare two arms, given in either order, on their common problems."""
+    difference = gains(counts, behind, ahead, k_max)
     mean = difference.mean(axis=0)
     if mean[np.nonzero(np.round(mean, 12))[0][:1]].sum() < 0:
-        one, other, difference, mean = other, one, -difference, -mean
+        ahead, behind, difference, mean = behind, ahead, -difference, -mean
     (at,) = first_crossing(mean[None])
     found = first_crossing(resampled(len(difference), cfg.resamples, cfg.seed) @ difference)
     crossed = found[np.isfinite(found)]
     low, high = percentiles(crossed, cfg.confidence) if crossed.size else (np.nan, np.nan)
     return Crossing(
-        one, other, None if np.isnan(at) else int(at), float(low), float(high),
+        ahead, behind, None if np.isnan(at) else int(at), float(low), float(high),
         crossed.size / found.size, len(difference),
     )  # fmt: skip
 
@@ -125,31 +127,32 @@ def curves(counts: pl.DataFrame, cfg: PassAtKConfig, k_max: int) -> pl.DataFrame
 
 
 def solved(counts: pl.DataFrame, pairs: list[tuple[str, str]]) -> list[dict[str, Any]]:
-    """Return, for each pair, which problems only one of the two ever solved."""
+    """Return, for each pair, the problems that only one of the two arms ever solved."""
     ever = {
         arm: set(group.filter(pl.col("c") > 0)["problem_id"])
         for (arm,), group in counts.group_by("arm", maintain_order=True)
     }
     return [
         {
-            "first": one, "second": other, "both": len(ever[one] & ever[other]),
-            "only_first": sorted(ever[one] - ever[other]), "only_second": sorted(ever[other] - ever[one]),
+            "first": first, "second": second, "both": len(ever[first] & ever[second]),
+            "only_first": sorted(ever[first] - ever[second]),
+            "only_second": sorted(ever[second] - ever[first]),
         }
-        for one, other in pairs
+        for first, second in pairs
     ]  # fmt: skip
 
 
 def verdicts(
     counts: pl.DataFrame, pairs: list[tuple[str, str]], found: list[Crossing], cfg: PassAtKConfig, k_max: int
 ) -> list[dict[str, Any]]:
-    """Return the rows of each pair: the second arm against the first at both ends, and their crossing."""
+    """Return the rows of each pair: second arm against first at k = 1 and ``k_max``, and the crossing."""
     rows = []
-    for (one, other), crossed in zip(pairs, found, strict=True):
-        gain = gains(counts, one, other, k_max)
-        samples = sampled(side_by_side(counts, one, other))
+    for (first, second), crossed in zip(pairs, found, strict=True):
+        gain = gains(counts, first, second, k_max)
+        samples = sampled(side_by_side(counts, first, second))
         for k in sorted({1, k_max}):
             gap = mean_interval(gain[:, k - 1], DIFFERENCE, cfg.resamples, cfg.confidence, cfg.seed)
-            rows.append(difference(f"pass@{k}", other, one, gap, None, gap.n, samples))
+            rows.append(difference(f"pass@{k}", second, first, gap, None, gap.n, samples))
         at = Estimate(
             float("nan") if crossed.k is None else crossed.k, crossed.low, crossed.high, crossed.problems
         )
@@ -160,7 +163,7 @@ def verdicts(
 
 
 def draw(found: pl.DataFrame, crossings: list[Crossing], counts: pl.DataFrame, confidence: float) -> Any:
-    """Curves over k, with intervals, and a mark where two of them are found to cross."""
+    """Draw curves over k with intervals, and a mark where two curves cross."""
     figure, ((axes,),) = subplots(width=7.0, height=4.6)
     arms = found["arm"].unique(maintain_order=True).to_list()
     for (arm,), curve in found.group_by("arm", maintain_order=True):
@@ -171,7 +174,7 @@ def draw(found: pl.DataFrame, crossings: list[Crossing], counts: pl.DataFrame, c
             curve = found.filter((pl.col("arm") == one.behind) & (pl.col("k") == one.k))
             axes.plot(one.k, curve["pass"].item(), "o", mfc="white", mec="black", ms=7, zorder=5)
     axes.set(
-        xscale="log", ylim=(0, 1), xlabel="k, samples a problem (log scale)", ylabel="pass@k",
+        xscale="log", ylim=(0, 1), xlabel="k, samples per problem (log scale)", ylabel="pass@k",
         title=f"n = {size_of(counts)} (problems x trajectories); {confidence:.0%} intervals over problems",
     )  # fmt: skip
     axes.set_xscale("log", base=2)
@@ -183,12 +186,12 @@ def draw(found: pl.DataFrame, crossings: list[Crossing], counts: pl.DataFrame, c
 
 @entry(f"analysis/{NAME}", PassAtKConfig)
 def main(cfg: PassAtKConfig, folder: Path) -> None:
-    """Read, count, draw."""
+    """Load the records, count, write tables and figures."""
     counts = count(load_arms(cfg.policies, cfg.modes))
     k_max = int(min(counts["n"].min(), cfg.k_max or counts["n"].max()))
     pairs = pairs_of(counts, cfg.pairs)
     found = curves(counts, cfg, k_max)
-    crossings = [crossing(counts, one, other, cfg, k_max) for one, other in pairs]
+    crossings = [crossing(counts, first, second, cfg, k_max) for first, second in pairs]
     late = {
         arm: int(n) for arm, n in counts.group_by("arm").agg(pl.col("stragglers").sum()).sort("arm").rows()
     }
@@ -200,7 +203,7 @@ def main(cfg: PassAtKConfig, folder: Path) -> None:
         NAME,
         {
             "k_max": k_max, "stragglers": late,
-            "crossings": [asdict(one) for one in crossings], "solved": solved(counts, pairs),
+            "crossings": [asdict(cross) for cross in crossings], "solved": solved(counts, pairs),
             "verdicts": output.verdicts(verdicts(counts, pairs, crossings, cfg, k_max)),
         },
     )  # fmt: skip
@@ -221,17 +224,18 @@ def main(cfg: PassAtKConfig, folder: Path) -> None:
         "where curves cross, and problems that only one arm ever solved",
         ["ahead at k=1", "behind", "leads from k", "interval", "resamples that cross", "only one solves"],
         [
-            [one.ahead, one.behind, one.k or "never", f"[{one.low:.0f}, {one.high:.0f}]" if one.share else "",
-             f"{one.share:.0%}", _only(counts, one)]
-            for one in crossings
+            [cross.ahead, cross.behind, cross.k or "never",
+             f"[{cross.low:.0f}, {cross.high:.0f}]" if cross.share else "", f"{cross.share:.0%}",
+             _only(counts, cross)]
+            for cross in crossings
         ],
     )  # fmt: skip
     output.done()
 
 
-def _only(counts: pl.DataFrame, one: Crossing) -> str:
-    (sets,) = solved(counts, [(one.ahead, one.behind)])
-    return f"{one.ahead} {len(sets['only_first'])}, {one.behind} {len(sets['only_second'])}"
+def _only(counts: pl.DataFrame, cross: Crossing) -> str:
+    (sets,) = solved(counts, [(cross.ahead, cross.behind)])
+    return f"{cross.ahead} {len(sets['only_first'])}, {cross.behind} {len(sets['only_second'])}"
 
 
 if __name__ == "__main__":

@@ -1,9 +1,9 @@
-"""``python -m analysis.report 'folders=[runs/A/pass_at_k, runs/B]'``: one HTML file with everything in it.
+"""``python -m analysis.report 'folders=[runs/A/pass_at_k, runs/B]'``: one self-contained HTML file.
 
-Takes the folders of analyses (their figures, tables and verdicts) and of runs and evaluations (their
-summaries), each with the settings of its numbers; or a folder of such folders. ``about.json`` in any of them
-gives it a heading: ``{"title": ..., "question": ..., "claim": ...}``. With ``report.wandb=true`` the same
-goes to W&B, with a workspace.
+Takes folders of analyses (figures, tables, verdicts) and of runs and evaluations (summaries), each with its
+settings, or a folder of such folders. ``about.json`` in any of them sets its heading: ``{"title": ...,
+"question": ..., "claim": ...}``. With ``report.wandb=true`` the report is also logged to W&B, with a
+workspace.
 """
 
 from __future__ import annotations
@@ -26,22 +26,22 @@ from src.run.dashboard import start_run
 from src.run.records import SUMMARY
 
 NAME = "report"
-_ROWS = 200  # of a table that are shown
+_ROWS = 200  # rows of a table that are shown
 ABOUT = "about.json"
 _NOT_ANALYSES = ("about", "config", "data", "machine", "state", "summary")
 
 
 @dataclass
 class DetailsConfig:
-    """Where the report goes."""
+    """Title and destination of the report."""
 
     title: str = option("Code-integrated reasoning", "heading")
-    wandb: bool = option(False, "to Weights & Biases, too, with a saved workspace")
+    wandb: bool = option(False, "also log to Weights & Biases, with a saved workspace")
     mode: str = option(
-        "online", "offline is also what becomes of a run that reaches nobody", choices=("online", "offline")
+        "online", "online runs that cannot reach W&B are logged offline", choices=("online", "offline")
     )
-    init_timeout: float = option(30.0, "seconds in which mode=online must reach W&B", above=0)
-    project: str = option("code-integrated-reasoning", "of W&B")
+    init_timeout: float = option(30.0, "seconds to reach W&B with mode=online", above=0)
+    project: str = option("code-integrated-reasoning", "W&B project")
     entity: str | None = option(None, "account or team; null: the account's default")
 
 
@@ -49,7 +49,9 @@ class DetailsConfig:
 class ReportConfig:
     """Settings of the report."""
 
-    folders: list[str] = option("???", "of analyses, evaluations and runs, or of several of these")
+    folders: list[str] = option(
+        "???", "folders of analyses, evaluations and runs, or folders of several of these"
+    )
     report: DetailsConfig = field(default_factory=DetailsConfig)
 
 
@@ -60,8 +62,8 @@ class Section:
     Attributes:
         folder: of the results.
         verdicts: sentences.
-        about: what ``about.json`` says beside the title: question and claim.
-        level: 2, or 3 below the heading of another.
+        about: question and claim of ``about.json``.
+        level: of the heading: 2, or 3 below another part.
     """
 
     title: str
@@ -93,26 +95,26 @@ def read(folder: Path) -> Section:
 
 
 def _about(folder: Path) -> dict[str, str]:
-    """Return what a folder says about itself; Raises AnalysisError where that is not text by name."""
+    """Return the content of ``about.json``, if there is one. Raises AnalysisError if it is invalid."""
     path = folder / ABOUT
     if not path.is_file():
         return {}
     try:
         found = json.loads(path.read_text())
     except ValueError as error:
-        raise AnalysisError(f"{path}: this is not JSON ({error})") from None
+        raise AnalysisError(f"{path}: not valid JSON ({error})") from None
     if not isinstance(found, dict) or not all(
         key in ("title", "question", "claim") and isinstance(value, str) for key, value in found.items()
     ):
-        raise AnalysisError(f"{path}: give title, question and claim, each of them text")
+        raise AnalysisError(f"{path}: only title, question and claim are allowed, each a string")
     return found
 
 
 def _results(folder: Path) -> list[Path]:
-    """Return what makes a folder that of a run, an evaluation or an analysis."""
-    names = sorted(folder.glob("*.json"))
-    return [one for one in names if one.stem == "summary"] or [
-        one for one in names if one.stem not in _NOT_ANALYSES
+    """Return the result files by which a folder is one of a run, an evaluation or an analysis."""
+    files = sorted(folder.glob("*.json"))
+    return [file for file in files if file.stem == "summary"] or [
+        file for file in files if file.stem not in _NOT_ANALYSES
     ]
 
 
@@ -125,8 +127,8 @@ def _read(folder: Path) -> Section:
     results = _results(folder)
     if len(results) != 1:
         raise AnalysisError(
-            f"folders: {folder} holds neither summary.json nor the results of one analysis; give that of "
-            "a run, of an evaluation or of an analysis"
+            f"folders: {folder} contains neither summary.json nor the results of one analysis; give the "
+            "folder of a run, of an evaluation or of an analysis"
         )
     content = json.loads(results[0].read_text())
     return Section(
@@ -150,7 +152,7 @@ def _accuracies(summary: dict[str, Any]) -> Iterator[tuple[Any, ...]]:
     for phase in ("before", "after", "results"):
         for mode, found in summary.get(phase, {}).items():
             for group, one in {"all": found, **found["by_subject"]}.items():
-                # older summaries count trajectories only
+                # older summaries have the number of trajectories only
                 sizes = (one["problems"], *one["k"]) if "problems" in one else (None,) * 3
                 yield phase, mode, group, one["accuracy"], *one["interval"], one["n"], *sizes
 
@@ -195,7 +197,7 @@ def _cell(value: Any) -> str:
 def keys_of(sections: list[Section]) -> list[str]:
     """Return what the keys of each section's figures and tables begin with: FOLDER/ANALYSIS, all different.
 
-    W&B keeps what was logged last under a key, and makes a section of all that shares its beginning.
+    W&B keeps the last value of a key, and groups keys with the same prefix into a section.
     """
     found: list[str] = []
     for section in sections:
@@ -232,7 +234,7 @@ def save_workspace(sections: list[Section], cfg: DetailsConfig, entity: str) -> 
     import wandb_workspaces.reports.v2 as panels
     import wandb_workspaces.workspaces as workspaces
 
-    metrics = ("accuracy", "reward", "budget", "failed_share")
+    metrics = ("accuracy", "reward", "budget", "execution_failure_rate")
     curves = [panels.LinePlot(x="Step", y=[name]) for name in metrics]
     sections = [workspaces.Section(name="training", panels=curves, is_open=True)]
     sections += [
@@ -251,7 +253,7 @@ def save_workspace(sections: list[Section], cfg: DetailsConfig, entity: str) -> 
 
 @entry(f"analysis/{NAME}", ReportConfig)
 def main(cfg: ReportConfig, folder: Path) -> None:
-    """Read, render, write."""
+    """Load the parts, render, write."""
     if not cfg.folders:
         raise AnalysisError("folders: none are given; give folders=[runs/A,runs/B]")
     sections = [section for one in cfg.folders for section in sections_of(Path(one).expanduser())]

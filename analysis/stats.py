@@ -1,4 +1,4 @@
-"""Estimators and their intervals. Problems are what is drawn from a population, not trajectories."""
+"""Estimators and their confidence intervals; the sampling unit is the problem, not the trajectory."""
 
 from __future__ import annotations
 
@@ -20,21 +20,21 @@ Bounds = tuple[float, float]
 def pass_at_k(n: Integers, c: Integers, k_max: int) -> Floats:
     r"""Return the unbiased estimate of pass@k of every problem for k = 1, ..., ``k_max``; (P, k_max).
 
-    The chance that ``k`` of ``n`` trajectories, drawn without putting back, hold a correct one:
+    The probability that ``k`` of ``n`` trajectories, drawn without replacement, contain a correct one:
     :math:`1 - \binom{n-c}{k} / \binom{n}{k}` (Chen et al. 2021, arXiv 2107.03374, equation 1), as a running
     product, which neither overflows nor cancels.
 
     Args:
-        n: trajectories of each problem, (P,).
-        c: correct ones among them, (P,).
-        k_max: at most the smallest ``n``.
+        n: number of trajectories of each problem, (P,).
+        c: number of correct trajectories, (P,).
+        k_max: largest k, at most the smallest ``n``.
 
     Raises:
-        ValueError: ``k_max`` is larger than that, or some ``c`` is not between 0 and ``n``.
+        ValueError: ``k_max`` is too large, or some ``c`` is not between 0 and ``n``.
     """
     n, c = np.asarray(n, dtype=np.int64), np.asarray(c, dtype=np.int64)
     if ((c < 0) | (c > n)).any():
-        raise ValueError("c: more correct trajectories than trajectories, or fewer than none")
+        raise ValueError("c: every count of correct trajectories must be between 0 and n")
     if not 1 <= k_max <= n.min():
         raise ValueError(
             f"k_max={k_max}: there are problems with {n.min()} trajectories; take 1 to {n.min()}"
@@ -51,7 +51,7 @@ class Estimate:
     value: float
     low: float
     high: float
-    n: int  # problems
+    n: int  # number of problems
 
     @classmethod
     def of(cls, row: Mapping[str, Any]) -> Estimate:
@@ -70,11 +70,11 @@ def mean_interval(
     See :func:`src.run.intervals.mean_limits`.
 
     Args:
-        values: of problems, (P,).
-        bounds: what such a value can be: ``SHARE`` or ``DIFFERENCE``.
-        resamples: number of them.
-        confidence: of the interval.
-        seed: of the resamples.
+        values: one per problem, (P,).
+        bounds: range of a value: ``SHARE`` or ``DIFFERENCE``.
+        resamples: number of bootstrap resamples.
+        confidence: level of the interval.
+        seed: seed of the bootstrap.
     """
     array = np.asarray(values, dtype=np.float64)
     if not array.size:
@@ -96,10 +96,10 @@ def ratio_interval(
     Args:
         above: numerators, (P,).
         below: denominators, (P,).
-        resamples: number of them.
-        confidence: of the interval.
-        seed: of the resamples.
-        bounds: what the ratio can be, if it is a share; see :func:`src.run.intervals.widened`.
+        resamples: number of bootstrap resamples.
+        confidence: level of the interval.
+        seed: seed of the bootstrap.
+        bounds: range of the ratio, if it is a fraction; see :func:`src.run.intervals.widened`.
     """
     top, bottom = np.asarray(above, dtype=np.float64), np.asarray(below, dtype=np.float64)
     if not bottom.sum():
@@ -115,7 +115,7 @@ def ratio_interval(
 def _ratio_limits(
     ratios: Floats, value: float, problems: int, bounds: Bounds | None, confidence: float
 ) -> tuple[float, float]:
-    """Return the percentiles of resampled ratios, widened where they are bounded."""
+    """Return the percentiles of resampled ratios, widened if the ratio is bounded."""
     low, high = percentiles(ratios[np.isfinite(ratios)], confidence)
     if bounds is not None:
         low, high = widened(value, low, high, problems, bounds, confidence)
@@ -125,16 +125,16 @@ def _ratio_limits(
 def ratio_gap_interval(
     above: Floats, below: Floats, resamples: int, confidence: float, seed: int
 ) -> Estimate:
-    """Return the second share minus the first, both over the same problems, with its interval.
+    """Return the second rate minus the first, both over the same problems, with its interval.
 
-    A share is a sum over problems divided by another sum, such as mended programs over failed ones.
+    A rate is a sum over problems divided by another sum, such as repaired programs over failed ones.
 
     Args:
         above: numerators of one value per problem, (2, P).
         below: denominators, (2, P).
-        resamples: number of them.
-        confidence: of the interval.
-        seed: of the resamples.
+        resamples: number of bootstrap resamples.
+        confidence: level of the interval.
+        seed: seed of the bootstrap.
     """
     problems = above.shape[1]
     if not below.sum(axis=1).all():
@@ -142,30 +142,30 @@ def ratio_gap_interval(
     weights = resampled(problems, resamples, seed)
     with np.errstate(invalid="ignore", divide="ignore"):
         first, second = ((weights @ above[i]) / (weights @ below[i]) for i in (0, 1))
-    one, other = above.sum(axis=1) / below.sum(axis=1)
-    value, seen = float(other - one), int((below > 0).sum(axis=1).min())
+    first_rate, second_rate = above.sum(axis=1) / below.sum(axis=1)
+    value, seen = float(second_rate - first_rate), int((below > 0).sum(axis=1).min())
     low, high = _ratio_limits(second - first, value, seen, DIFFERENCE, confidence)
     return Estimate(value, low, high, problems)
 
 
 @dataclass(frozen=True)
 class Mean(Estimate):
-    """A mean with an interval, and the two-sided p value of its being 0; they agree on whether it is."""
+    """A mean with an interval and the two-sided p value of the hypothesis that it is 0, which agree."""
 
     p: float
 
 
 def paired_interval(gains: Floats, resamples: int, confidence: float, seed: int) -> Mean:
-    """Return the mean of one difference per problem, its interval over problems and the p value that fits it.
+    """Return the mean of one difference per problem, its interval over problems and the matching p value.
 
     p is the level at which the interval of :func:`mean_interval` just reaches 0, so that p is below
-    ``1 - confidence`` if and only if the interval leaves out 0. It is at least one over ``resamples``.
+    ``1 - confidence`` if and only if the interval excludes 0. It is at least 1 / ``resamples``.
 
     Args:
-        gains: second minus first on each problem that both were asked, (P,), from -1 to 1.
-        resamples: number of them.
-        confidence: of the interval.
-        seed: of the resamples.
+        gains: second minus first on each common problem, (P,), from -1 to 1.
+        resamples: number of bootstrap resamples.
+        confidence: level of the interval.
+        seed: seed of the bootstrap.
     """
     found = mean_interval(gains, DIFFERENCE, resamples, confidence, seed)
     if np.ptp(gains) < 1e-12:
@@ -188,66 +188,66 @@ def _percentile_p(means: Floats) -> float:
 
     ordered = np.sort(means)
     tail = min(at_most_zero(ordered), at_most_zero(-ordered[::-1]))
-    return float(np.clip(2 * tail, 1 / means.size, 1.0))  # finer than the resamples it is not
+    return float(np.clip(2 * tail, 1 / means.size, 1.0))  # the resolution of the resamples
 
 
 def symmetric(
     value: float, half: Callable[[float], float], n: int, confidence: float, bounds: Bounds | None
 ) -> Mean:
-    """Return ``value`` +- ``half(confidence)``, cut at ``bounds``, and the p at which that reaches 0."""
-    sure = 1 - 1e-12
-    if half(sure) <= abs(value):
+    """Return ``value`` +- ``half(confidence)``, clipped to ``bounds``, and the p at which it reaches 0."""
+    highest = 1 - 1e-12
+    if half(highest) <= abs(value):
         p = 0.0 if value else 1.0
     else:
-        p = 1 - brentq(lambda one: half(one) - abs(value), 0.0, sure)
+        p = 1 - brentq(lambda level: half(level) - abs(value), 0.0, highest)
     width = half(confidence)
     least, most = bounds or (-np.inf, np.inf)
     return Mean(value, max(value - width, least), min(value + width, most), n, float(p))
 
 
 def t_interval(values: Sequence[float] | Floats, confidence: float, bounds: Bounds | None = None) -> Mean:
-    """Return the mean of independent values with Student's interval; of a single one there is none (nan).
+    """Return the mean of independent values with Student's t interval; nan for a single value.
 
     Args:
         values: (N,).
-        confidence: of the interval.
-        bounds: the least and the largest mean that is possible; the interval ends there.
+        confidence: level of the interval.
+        bounds: range of the mean, to which the interval is clipped.
     """
     array = np.asarray(values, dtype=np.float64)
     value = float(array.mean()) if array.size else float("nan")
     if array.size < 2:
         return Mean(value, float("nan"), float("nan"), array.size, float("nan"))
-    return symmetric(value, lambda sure: _t_half(array, sure), array.size, confidence, bounds)
+    return symmetric(value, lambda level: _t_half(array, level), array.size, confidence, bounds)
 
 
 def _t_half(values: Floats, confidence: float) -> float:
-    """Return half the width of Student's interval of the mean."""
+    """Return the half width of Student's t interval of the mean."""
     error = values.std(ddof=1) / np.sqrt(values.size)
     return float(stdtrit(values.size - 1, (1 + confidence) / 2) * error)
 
 
 def crossed_interval(values: Floats, confidence: float, bounds: Bounds | None = None) -> Mean:
-    r"""Return the mean over seeds and problems, both of them random samples, with its interval.
+    r"""Return the mean over seeds and problems, both treated as random samples, with its interval.
 
-    Random effects, crossed: :math:`y_{sp} = \mu + a_s + b_p + e_{sp}`. The mean squares of seeds, problems
+    Crossed random effects: :math:`y_{sp} = \mu + a_s + b_p + e_{sp}`. The mean squares of seeds, problems
     and residual estimate :math:`P\sigma_a^2 + \sigma_e^2`, :math:`S\sigma_b^2 + \sigma_e^2` and
     :math:`\sigma_e^2`, so that :math:`(M_S + M_P - M_E) / SP` estimates the variance of the mean
-    (Searle, Casella and McCulloch 1992, Variance Components, section 4.3). Not below the largest of the three
-    alone, since no component is negative. The half width is the largest of three:
+    (Searle, Casella and McCulloch 1992, Variance Components, section 4.3). It is at least the largest of the
+    three mean squares, since no component is negative. The half width is the largest of three:
 
-    - t with the degrees of freedom of Satterthwaite (1946), too narrow where seeds differ much, for it takes
-      three seeds that happen to be alike for many degrees of freedom;
-    - the root of the sum of each component's own squared half width (after Graybill and Wang 1980),
-      too narrow where problems do not differ;
-    - Student's t over the seeds' means, which forgets that other problems could have been drawn.
+    - t with the degrees of freedom of Satterthwaite (1946), too narrow if seeds differ much, since
+      three seeds that happen to be similar count as many degrees of freedom;
+    - the square root of the summed squared half widths of the components (after Graybill and Wang 1980),
+      too narrow if problems do not differ;
+    - Student's t over the means of the seeds, which ignores the sampling of problems.
 
-    With three seeds and 400 problems a nominal 95 % covers 95 to 98 %, and 99 % where neither problems nor
-    seeds differ.
+    With three seeds and 400 problems, nominal 95 % intervals cover 95 to 98 %, and 99 % if neither problems
+    nor seeds differ.
 
     Args:
-        values: (S, P). One seed: the interval is over problems, and says nothing about other seeds.
-        confidence: of the interval.
-        bounds: the least and the largest mean that is possible; the interval ends there.
+        values: (S, P). With one seed the interval is over problems only.
+        confidence: level of the interval.
+        bounds: range of the mean, to which the interval is clipped.
     """
     if min(values.shape) == 1:
         return t_interval(values.ravel(), confidence, bounds)
@@ -261,17 +261,17 @@ def crossed_interval(values: Floats, confidence: float, bounds: Bounds | None = 
     total = max(squares[0] + squares[1] - squares[2], squares.max())
     joint = total**2 / (squares**2 / freedom).sum() if total else 1.0
 
-    def half(sure: float) -> float:
-        place = (1 + sure) / 2
-        one = stdtrit(joint, place) ** 2 * total
-        other = (stdtrit(freedom, place) ** 2 * components).sum()
-        return max(float(np.sqrt(max(one, other) / values.size)), _t_half(of_seed, sure))
+    def half(level: float) -> float:
+        quantile = (1 + level) / 2
+        satterthwaite = stdtrit(joint, quantile) ** 2 * total
+        graybill_wang = (stdtrit(freedom, quantile) ** 2 * components).sum()
+        return max(float(np.sqrt(max(satterthwaite, graybill_wang) / values.size)), _t_half(of_seed, level))
 
     return symmetric(mean, half, problems, confidence, bounds)
 
 
 def holm(p: Sequence[float]) -> list[float]:
-    """Return p values adjusted for their number as Holm (1979) does; nan stays nan and does not count."""
+    """Return p values adjusted by the method of Holm (1979); nan stays nan and does not count."""
     order = [index for index in np.argsort(p) if not np.isnan(p[index])]
     adjusted, least = [float("nan")] * len(p), 0.0
     for rank, index in enumerate(order):

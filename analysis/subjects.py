@@ -1,6 +1,6 @@
 """``python -m analysis.subjects 'policies={base: runs/A, rl: runs/B}'``: where code helps.
 
-Accuracy and use of tools per subject and per level, of every arm, and the difference between arms.
+Accuracy and tool-use rate of every arm by subject and by level, and the differences between arms.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ class SubjectsConfig(AnalysisConfig):
     """Settings of this analysis."""
 
     pairs: list[list[str]] | None = option(
-        None, "arms that are compared; null: those that share policy or mode"
+        None, "pairs of arms to compare; null: those that share policy or mode"
     )
 
 
 def per_problem(table: pl.DataFrame) -> pl.DataFrame:
-    """Return trajectories ``n``, ``stragglers``, accuracy and tool-use rate of each problem in each arm."""
+    """Return trajectories ``n``, ``stragglers``, accuracy and tool-use rate per problem and arm."""
     return (
         table.group_by("arm", "policy", "mode", "problem_id", "subject", "level")
         .agg(
@@ -51,7 +51,7 @@ def per_problem(table: pl.DataFrame) -> pl.DataFrame:
 
 
 def groups(problems: pl.DataFrame) -> list[tuple[str, Any, pl.Expr]]:
-    """Return kind, name and filter of everything that is reported: all, each subject, each level."""
+    """Return kind, name and filter of every reported group: all, each subject, each level."""
     found: list[tuple[str, Any, pl.Expr]] = [(ALL, ALL, pl.lit(value=True))]
     for kind in ("subject", "level"):
         for name in problems[kind].drop_nulls().unique().sort():
@@ -81,8 +81,8 @@ def accuracies(problems: pl.DataFrame, cfg: SubjectsConfig) -> list[dict[str, An
 def differences(problems: pl.DataFrame, cfg: SubjectsConfig) -> list[dict[str, Any]]:
     """Return, for each pair and group, the second arm's accuracy minus the first's, paired by problem."""
     rows = []
-    for one, other in pairs_of(problems, cfg.pairs):
-        both = side_by_side(problems, one, other)
+    for first, second in pairs_of(problems, cfg.pairs):
+        both = side_by_side(problems, first, second)
         for kind, name, chosen in groups(problems):
             group = both.filter(chosen)
             if group.is_empty():
@@ -90,27 +90,27 @@ def differences(problems: pl.DataFrame, cfg: SubjectsConfig) -> list[dict[str, A
             gain = (group["accuracy_other"] - group["accuracy"]).to_numpy()
             estimate = mean_interval(gain, DIFFERENCE, cfg.resamples, cfg.confidence, cfg.seed)
             rows.append(
-                {"first": one, "second": other, "kind": kind, "name": str(name), **asdict(estimate),
+                {"first": first, "second": second, "kind": kind, "name": str(name), **asdict(estimate),
                  "k": sampled(group)}
             )  # fmt: skip
     return rows
 
 
 def verdicts(gains: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return a row for each difference over all problems and in a subject."""
+    """Return a row for each difference over all problems and within a subject."""
     return [
         difference(
-            "accuracy" if one["kind"] == ALL else f"accuracy in {one['name']}",
-            one["second"], one["first"],
-            Estimate.of(one), None, one["n"], one["k"],
+            "accuracy" if gain["kind"] == ALL else f"accuracy in {gain['name']}",
+            gain["second"], gain["first"],
+            Estimate.of(gain), None, gain["n"], gain["k"],
         )
-        for one in gains
-        if one["kind"] != "level"
+        for gain in gains
+        if gain["kind"] != "level"
     ]  # fmt: skip
 
 
 def draw(rows: list[dict[str, Any]], gains: list[dict[str, Any]], cfg: SubjectsConfig) -> Any:
-    """Accuracy by subject and by level, and the gains by subject."""
+    """Draw accuracy by subject and by level, and the gains by subject."""
     figure, ((first, second, third),) = subplots(3, width=5.4, height=4.8)
     arms = list(dict.fromkeys(row["arm"] for row in rows))
     accuracy = [row for row in rows if row["measure"] == "accuracy"]
@@ -155,14 +155,14 @@ def draw(rows: list[dict[str, Any]], gains: list[dict[str, Any]], cfg: SubjectsC
     ]
     dots(third, names, shown, "pair", list(dict.fromkeys(row["pair"] for row in shown)))
     third.axvline(0, color="0.4", lw=1)
-    third.set(xlabel="difference of accuracy", title=f"paired; {cfg.confidence:.0%} intervals over problems")
+    third.set(xlabel="difference in accuracy", title=f"paired; {cfg.confidence:.0%} intervals over problems")
     legend_below(third)
     return figure
 
 
 @entry(f"analysis/{NAME}", SubjectsConfig)
 def main(cfg: SubjectsConfig, folder: Path) -> None:
-    """Read, average, draw."""
+    """Load the records, average, write tables and figures."""
     problems = per_problem(load_arms(cfg.policies, cfg.modes))
     rows, gains = accuracies(problems, cfg), differences(problems, cfg)
     output = Output(folder, settings(cfg))
@@ -200,7 +200,7 @@ def main(cfg: SubjectsConfig, folder: Path) -> None:
 
 
 def _sizes(rows: Iterable[dict[str, Any]]) -> list[str]:
-    """Return the different numbers of problems and trajectories, such as ``20 x 8``."""
+    """Return the distinct sizes, problems x trajectories, such as ``20 x 8``."""
     return list(dict.fromkeys(f"{row['n']} x {row['k']}" for row in rows))
 
 

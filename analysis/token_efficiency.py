@@ -1,6 +1,6 @@
-"""``python -m analysis.token_efficiency 'policies={base: runs/A, rl: runs/B}'``: what an answer costs.
+"""``python -m analysis.token_efficiency 'policies={base: runs/A, rl: runs/B}'``: tokens per answer.
 
-Tokens, characters and executions of a trajectory, by arm and correctness; tokens per correct answer; accuracy
+Tokens, characters and executions per trajectory, by arm and correctness; tokens per correct answer; accuracy
 under a token limit; and the tokens of two arms on the problems that both solve.
 """
 
@@ -43,13 +43,13 @@ class TokenEfficiencyConfig(AnalysisConfig):
     """Settings of this analysis."""
 
     pairs: list[list[str]] | None = option(
-        None, "arms that are compared; null: those that share policy or mode"
+        None, "pairs of arms to compare; null: those that share policy or mode"
     )
-    limits: int = option(60, "token limits on the curve", at_least=2)
+    limits: int = option(60, "number of token limits on the curve", at_least=2)
 
 
 def per_problem(table: pl.DataFrame) -> pl.DataFrame:
-    """Return sums over the trajectories of each problem in each arm: of all, and of the correct ones."""
+    """Return sums over all and over the correct trajectories of each problem and arm."""
     right = pl.col("correct")
     return (
         table.group_by("arm", "policy", "mode", "problem_id")
@@ -67,7 +67,7 @@ def per_problem(table: pl.DataFrame) -> pl.DataFrame:
 def costs(problems: pl.DataFrame, cfg: TokenEfficiencyConfig) -> list[dict[str, Any]]:
     """Return, for each arm, the mean of every measure over all, correct and wrong trajectories.
 
-    ``stragglers`` is the arm's, in each of its rows: they are shorter than they would have become.
+    ``stragglers`` is the number in the whole arm, repeated in its rows: these trajectories were cut short.
     """
     options = (cfg.resamples, cfg.confidence, cfg.seed)
     rows = []
@@ -86,25 +86,25 @@ def costs(problems: pl.DataFrame, cfg: TokenEfficiencyConfig) -> list[dict[str, 
     return rows
 
 
-def matched(problems: pl.DataFrame, one: str, other: str, cfg: TokenEfficiencyConfig) -> dict[str, Any]:
+def matched(problems: pl.DataFrame, first: str, second: str, cfg: TokenEfficiencyConfig) -> dict[str, Any]:
     """Compare the policy tokens of correct trajectories on the problems that both arms solve.
 
-    ``ratio`` is the mean over these problems of the first arm's tokens over that of the second's; each
-    problem counts once in either.
+    ``ratio`` is the first arm's mean number of tokens over these problems divided by the second arm's; each
+    problem has the same weight.
     """
-    both = side_by_side(problems, one, other).filter((pl.col("c") > 0) & (pl.col("c_other") > 0))
+    both = side_by_side(problems, first, second).filter((pl.col("c") > 0) & (pl.col("c_other") > 0))
     mine = (both["policy_tokens_correct"] / both["c"]).to_numpy()
     theirs = (both["policy_tokens_correct_other"] / both["c_other"]).to_numpy()
     ratio = ratio_interval(mine, theirs, cfg.resamples, cfg.confidence, cfg.seed)
     return {
-        "first": one, "second": other, "problems": both.height, "k": sampled(both), "ratio": asdict(ratio),
+        "first": first, "second": second, "problems": both.height, "k": sampled(both), "ratio": asdict(ratio),
         "first_tokens": float(mine.mean()) if both.height else None,
         "second_tokens": float(theirs.mean()) if both.height else None,
     }  # fmt: skip
 
 
 def under_limit(table: pl.DataFrame, cfg: TokenEfficiencyConfig) -> pl.DataFrame:
-    """Return the accuracy if what takes more policy tokens than a limit were wrong; ``arm, limit, ...``."""
+    """Return ``arm, limit, ...``: the accuracy if trajectories beyond a limit of policy tokens were wrong."""
     least, most = (max(1, int(x)) for x in np.quantile(table["policy_tokens"].to_numpy(), [0.001, 1.0]))
     limits = np.unique(np.geomspace(least, most, cfg.limits).astype(int))
     found = []
@@ -114,7 +114,7 @@ def under_limit(table: pl.DataFrame, cfg: TokenEfficiencyConfig) -> pl.DataFrame
         right = group["correct"].to_numpy()
         place = np.searchsorted(
             limits, group["policy_tokens"].to_numpy()[right]
-        )  # the first limit that it keeps
+        )  # the smallest limit that it satisfies
         solved = np.zeros((of.size, limits.size + 1))
         np.add.at(solved, (number[right], place), 1)
         values = solved.cumsum(axis=1)[:, : limits.size] / of[:, None]
@@ -127,14 +127,14 @@ def under_limit(table: pl.DataFrame, cfg: TokenEfficiencyConfig) -> pl.DataFrame
 def draw(
     curves: pl.DataFrame, rows: list[dict[str, Any]], problems: pl.DataFrame, cfg: TokenEfficiencyConfig
 ) -> Any:
-    """Accuracy under a limit, and tokens by correctness."""
+    """Draw accuracy under a token limit, and tokens by correctness."""
     figure, ((left, right),) = subplots(2, width=6.4, height=4.6)
     arms = curves["arm"].unique(maintain_order=True).to_list()
     for (arm,), curve in curves.group_by("arm", maintain_order=True):
         left.plot(curve["limit"], curve["accuracy"], label=arm, linewidth=2, **look(arms, arm))
         band(left, curve["limit"], curve["low"], curve["high"], look(arms, arm)["color"])
     left.set(
-        xscale="log", xlabel="limit, policy tokens a trajectory (log scale)", ylabel="accuracy",
+        xscale="log", xlabel="limit, policy tokens per trajectory (log scale)", ylabel="accuracy",
         ylim=(0, None),
         title=f"accuracy under a token limit; {cfg.confidence:.0%} intervals\n"
         f"n = {size_of(problems)} (problems x trajectories)",
@@ -147,13 +147,13 @@ def draw(
     tokens = {(r["arm"], r["of"]): r for r in rows if r["measure"] == "policy_tokens"}
     for offset, kind, marker in ((-0.12, "correct", "o"), (0.12, "wrong", "X")):
         for place, arm in enumerate(arms):
-            one = tokens[arm, kind]
-            if not np.isfinite(one["value"]):
+            row = tokens[arm, kind]
+            if not np.isfinite(row["value"]):
                 continue
-            interval(right, one, place + offset, fmt=marker, color=look(arms, arm)["color"])
+            interval(right, row, place + offset, fmt=marker, color=look(arms, arm)["color"])
         right.plot([], [], marker, color="0.3", label=kind)
     right.set_yticks(range(len(arms)), arms)
-    right.set(xlabel="policy tokens a trajectory", title="tokens by correctness", xlim=(0, None))
+    right.set(xlabel="policy tokens per trajectory", title="tokens by correctness", xlim=(0, None))
     right.set_ylim(len(arms) - 0.4, -0.6)
     legend_below(right)
     return figure
@@ -161,7 +161,7 @@ def draw(
 
 @entry(f"analysis/{NAME}", TokenEfficiencyConfig)
 def main(cfg: TokenEfficiencyConfig, folder: Path) -> None:
-    """Read, sum, draw."""
+    """Load the records, sum, write tables and figures."""
     table = load_arms(cfg.policies, cfg.modes)
     problems = per_problem(table)
     rows, curves = costs(problems, cfg), under_limit(table, cfg)
@@ -172,12 +172,12 @@ def main(cfg: TokenEfficiencyConfig, folder: Path) -> None:
     verdicts = [
         multiple(
             "policy tokens of correct trajectories",
-            one["first"],
-            one["second"],
-            Estimate(**one["ratio"]),
-            one["k"],
+            pair["first"],
+            pair["second"],
+            Estimate(**pair["ratio"]),
+            pair["k"],
         )
-        for one in compared
+        for pair in compared
     ]
     output.json(NAME, {"costs": rows, "matched": compared, "verdicts": output.verdicts(verdicts)})
     output.figure(NAME, draw(curves, rows, problems, cfg))
@@ -199,14 +199,14 @@ def main(cfg: TokenEfficiencyConfig, folder: Path) -> None:
         ],
     )  # fmt: skip
     show(
-        "on problems that both solve: policy tokens of correct trajectories",
+        "problems that both solve: policy tokens of correct trajectories",
         ["first", "second", "n", "first", "second", "first / second"],
         [
-            [one["first"], one["second"], f"{one['problems']} x {one['k']}", *(
-                f"{one[name]:,.0f}" if one[name] is not None else ""
+            [pair["first"], pair["second"], f"{pair['problems']} x {pair['k']}", *(
+                f"{pair[name]:,.0f}" if pair[name] is not None else ""
                 for name in ("first_tokens", "second_tokens")
-            ), Estimate(**one["ratio"]) if one["problems"] else ""]
-            for one in compared
+            ), Estimate(**pair["ratio"]) if pair["problems"] else ""]
+            for pair in compared
         ],
     )  # fmt: skip
     output.done()

@@ -1,7 +1,7 @@
-"""``python -m analysis.training_curves 'runs={one: runs/A}'``: metrics over rollout steps.
+"""``python -m analysis.training_curves 'runs={NAME: runs/A}'``: metrics over rollout steps.
 
-Raw and smoothed, of one or several runs, with marks where the interaction budget rises, and by how much each
-metric jumps there, against its linear trends before and after.
+Raw and smoothed curves of one or several runs, with marks where the interaction budget rises, and the jump of
+each metric there, relative to its linear trends before and after.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from analysis.output import Output, legend_below, look, panels, show
 from analysis.trends import level_change, spans
 from src.config.schema import option
 from src.launch.entry import entry
+from src.run import renamed
 from src.run.records import METRICS, RECORDS, read_metrics
 
 NAME = "training_curves"
@@ -29,35 +30,39 @@ class TrainingCurvesConfig:
 
     runs: dict[str, str] = option("???", "name -> folder of a training run")
     metrics: list[str] = option(
-        ["accuracy", "executions_per_trajectory", "failed_share", "tokens/policy"], "as in metrics.jsonl"
+        ["accuracy", "executions_per_trajectory", "execution_failure_rate", "tokens/policy"],
+        "metrics of metrics.jsonl",
     )
-    window: int = option(5, "steps of the running mean", at_least=1)
+    window: int = option(5, "window of the running mean in steps", at_least=1)
     around: int = option(
         10,
-        "steps of the trends before and after each rise of the budget, against which its jump is measured",
+        "steps of the linear trends before and after each rise of the budget",
         at_least=3,
     )
-    confidence: float = option(0.95, "of intervals", above=0, below=1)
+    confidence: float = option(0.95, "confidence level of intervals", above=0, below=1)
 
 
 def load_runs(cfg: TrainingCurvesConfig) -> pl.DataFrame:
-    """Return ``run, step, budget`` and the metrics; null where a step has none. Raises AnalysisError."""
+    """Return ``run, step, budget`` and the metrics; null: no value at that step. Raises AnalysisError."""
+    cfg.metrics = [renamed.metric(metric) for metric in cfg.metrics]
     if not cfg.runs:
-        raise AnalysisError("runs: none are given; give runs='{NAME: runs/A}'")
+        raise AnalysisError("runs={}: no run is given; give runs='{NAME: runs/A}'")
     tables = []
     for name, text in cfg.runs.items():
         rows = read_metrics(Path(text).expanduser() / METRICS)
         if not rows:
             raise AnalysisError(
-                f"runs.{name}={text}: there are no steps in {METRICS}; give the folder of a training run"
+                f"runs.{name}={text}: its {METRICS} is missing or empty; give the folder of a training run"
             )
         known = sorted({key for row in rows for key in row})
         for metric in cfg.metrics:
             if metric not in known:
-                raise AnalysisError(f"metrics: {metric!r} is not among those of {text}: {', '.join(known)}")
-        names = ["step", "budget", *(one for one in cfg.metrics if one not in ("step", "budget"))]
-        columns = {one: [row.get(one) for row in rows] for one in names}
-        types = {one: pl.Int64 if one == "step" else pl.Float64 for one in names}
+                raise AnalysisError(
+                    f"metrics={metric}: {text} does not have it; choose from {', '.join(known)}"
+                )
+        names = ["step", "budget", *(metric for metric in cfg.metrics if metric not in ("step", "budget"))]
+        columns = {column: [row.get(column) for row in rows] for column in names}
+        types = {column: pl.Int64 if column == "step" else pl.Float64 for column in names}
         tables.append(
             pl.DataFrame(columns, schema=types, strict=False).select(pl.lit(name).alias("run"), pl.all())
         )
@@ -70,15 +75,15 @@ def smooth(values: pl.Series, window: int) -> pl.Series:
 
 
 def rises(table: pl.DataFrame) -> list[int]:
-    """Return the steps at which the budget of one run is higher than before."""
+    """Return the steps at which the budget of a run rises."""
     budget = table["budget"]
     return table.filter((budget > budget.shift(1)).fill_null(value=False))["step"].to_list()
 
 
 def changes(table: pl.DataFrame, cfg: TrainingCurvesConfig) -> list[dict[str, Any]]:
-    """Return, for each rise and metric, the jump there against linear trends on both sides.
+    """Return, for each rise and metric, the jump relative to linear trends on both sides.
 
-    See :func:`analysis.trends.level_change`. Trends are of ``around`` steps, fewer if another rise is near.
+    See :func:`analysis.trends.level_change`. Trends span ``around`` steps, fewer near another rise.
     """
     rows = []
     for (run,), mine in table.group_by("run", maintain_order=True):
@@ -128,7 +133,7 @@ def draw(table: pl.DataFrame, cfg: TrainingCurvesConfig) -> Any:
 
 @entry(f"analysis/{NAME}", TrainingCurvesConfig)
 def main(cfg: TrainingCurvesConfig, folder: Path) -> None:
-    """Read, compare, draw."""
+    """Load the metrics, compare, write tables and figures."""
     table = load_runs(cfg)
     found = changes(table, cfg)
     sources = {}
@@ -152,7 +157,7 @@ def main(cfg: TrainingCurvesConfig, folder: Path) -> None:
         ],
     )  # fmt: skip
     show(
-        f"jump at each rise of the budget, against linear trends of at most {cfg.around} steps on both sides",
+        f"jump at each rise of the budget, relative to linear trends over at most {cfg.around} steps",
         ["run", "step", "budget", "metric", "steps", "change"],
         [
             [r["run"], r["step"], f"{r['budget']:.0f}", r["metric"],

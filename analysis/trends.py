@@ -1,4 +1,4 @@
-"""By how much a curve changes at a step, beyond what it was doing anyway."""
+"""Level changes of a curve at a step, beyond its trend."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from analysis.stats import Floats, Mean, symmetric
 
 
 def spans(rises: Sequence[int], around: int, end: int) -> list[tuple[int, int, int]]:
-    """Return the first step, the rise, and the step after the last of what is compared at each rise.
+    """Return the window around each rise: its first step, the rise, and the step after its last.
 
-    ``around`` steps on either side, fewer where another rise, the beginning or the ``end`` comes before.
+    ``around`` steps on either side, fewer near another rise, the beginning or the ``end``.
     """
     edges = [0, *rises, end]
     return [
@@ -24,22 +24,22 @@ def spans(rises: Sequence[int], around: int, end: int) -> list[tuple[int, int, i
 
 
 def level_change(steps: Floats, values: Floats, at: float, confidence: float) -> Mean:
-    """Return by how much a curve jumps at ``at``, a linear trend on either side left aside.
+    """Return the level change of a curve at ``at``, after removing a linear trend on either side.
 
-    Segmented regression (Wagner et al. 2002): a line is fitted to the steps before ``at`` and another from it
-    on; the change is the difference of their values there. What the curve was doing anyway is no change. The
-    interval is Welch's (1947), of the two lines' standard errors; it takes steps for independent, which
-    neighbours are not quite, so that it is rather too narrow.
+    Segmented regression (Wagner et al. 2002): one line is fitted to the steps before ``at``, another to those
+    from ``at`` on; the change is the difference of their values at ``at``. The interval is Welch's
+    (1947), from the standard errors of the two lines. It assumes independent steps; since neighbouring steps
+    are correlated, it is slightly too narrow.
 
     Args:
         steps: (N,).
-        values: (N,); nan: the step has none.
+        values: (N,); nan: no value at that step.
         at: the first step after the change.
-        confidence: of the interval.
+        confidence: level of the interval.
 
     Returns:
-        the change, nan unless both sides have two steps, and its interval, nan unless both have three; ``n``
-        is their number.
+        The change, nan unless both sides have two steps, and its interval, nan unless both have three; ``n``
+        is the number of steps.
     """
     known = np.isfinite(values)
     sides = [known & (steps < at), known & (steps >= at)]
@@ -53,9 +53,9 @@ def level_change(steps: Floats, values: Floats, at: float, confidence: float) ->
         return Mean(value, nothing, nothing, int(sizes.sum()), nothing)
     squares = np.array([before.intercept_stderr, after.intercept_stderr]) ** 2
     total = float(squares.sum())
-    total = total if total > 1e-24 * (1 + value**2) else 0.0  # two perfect lines, but for rounding
+    total = total if total > 1e-24 * (1 + value**2) else 0.0  # two perfect lines, up to rounding
     freedom = total**2 / (squares**2 / (sizes - 2)).sum() if total else 1.0
     return symmetric(
-        value, lambda sure: float(stdtrit(freedom, (1 + sure) / 2) * np.sqrt(total)), int(sizes.sum()),
+        value, lambda level: float(stdtrit(freedom, (1 + level) / 2) * np.sqrt(total)), int(sizes.sum()),
         confidence, None,
     )  # fmt: skip

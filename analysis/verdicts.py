@@ -1,4 +1,4 @@
-"""What a difference between arms allows one to say: a row and a sentence for each."""
+"""A row and a sentence for each difference between arms."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from analysis.stats import Estimate, Mean, holm
 
 
 def verdict(gap: Estimate) -> str:
-    """Return higher, lower, none, one seed or not measured; none is any interval that contains 0.
+    """Return higher, lower, none, one seed or not measured; none: the interval contains 0.
 
-    None says that no difference was found, not that there is none.
+    None means that no difference was found, not that there is none.
     """
     if math.isnan(gap.value):
         return "not measured"
@@ -34,13 +34,13 @@ def difference(
     """Return the row of an arm against the baseline.
 
     Args:
-        measure: what is compared.
-        arm: the one that is judged.
-        baseline: the other one.
+        measure: name of the measure.
+        arm: the arm.
+        baseline: the arm that it is compared with.
         gap: ``arm`` minus ``baseline``.
-        seeds: None: of one policy each.
-        problems: that both were asked; None: of no problems, but of training.
-        k: trajectories of a problem, in words.
+        seeds: number of seeds; None: one policy each.
+        problems: number of common problems; None: the measure is of a training curve.
+        k: trajectories per problem, as text.
     """
     found, size, shown = verdict(gap), _size(seeds, problems, k), numbers(gap, "+")
     if found in ("higher", "lower"):
@@ -50,12 +50,12 @@ def difference(
     elif found == "one seed":
         sentence = f"one seed: no interval for {measure}, {arm} minus {baseline}: {shown}"
     else:
-        sentence = f"{measure} of {arm} and {baseline} cannot be compared: one of them has no such values"
+        sentence = f"{measure} of {arm} and {baseline} cannot be compared: one of them has no values"
     return _row(measure, arm, baseline, gap, seeds, problems, k, found, sentence)
 
 
 def multiple(measure: str, arm: str, baseline: str, ratio: Estimate, k: str) -> dict[str, Any]:
-    """Return the row of an arm's measure over the baseline's, of one policy each; no difference is 1."""
+    """Return the row of the ratio of an arm's measure to the baseline's; 1 means no difference."""
     found = verdict(Estimate(ratio.value - 1, ratio.low - 1, ratio.high - 1, ratio.n))
     size = _size(None, ratio.n, k)
     if found in ("higher", "lower"):
@@ -70,29 +70,29 @@ def multiple(measure: str, arm: str, baseline: str, ratio: Estimate, k: str) -> 
 
 
 def crosses(share: float, confidence: float) -> bool:
-    """Return whether curves that cross in this share of the resamples are said to cross."""
+    """Return whether a crossing in this fraction of the resamples is reported."""
     return share >= confidence
 
 
 def overtaking(
     ahead: str, behind: str, k: Estimate, share: float, confidence: float, k_max: int, samples: str
 ) -> dict[str, Any]:
-    """Return the row of whether one curve of pass@k overtakes another.
+    """Return the row that states whether one pass@k curve overtakes another.
 
     Args:
         ahead: the arm that leads at k = 1.
-        behind: the other one.
-        k: from which on ``behind`` leads, nan if it never does; ``n`` problems.
-        share: of the resamples in which the curves cross; fewer than ``confidence``: no crossing is found.
-        confidence: of the interval.
+        behind: the other arm.
+        k: smallest k at which ``behind`` leads, nan if it never does; ``n`` problems.
+        share: fraction of resamples in which the curves cross; reported if at least ``confidence``.
+        confidence: level of the interval.
         k_max: the largest k.
-        samples: trajectories of a problem, in words.
+        samples: trajectories per problem, as text.
     """
     size = _size(None, k.n, samples)
     if math.isnan(k.value):
         found, sentence = "none", f"{behind} does not overtake {ahead} up to k = {k_max}"
         if share >= 0.005:
-            sentence += f", and in {share:.0%} of the resamples only"
+            sentence += f", and in only {share:.0%} of the resamples"
     else:
         where = f"k = {k.value:.0f} [{k.low:.0f}, {k.high:.0f}], in {share:.0%} of the resamples"
         found = "overtakes" if crosses(share, confidence) else "none"
@@ -104,7 +104,7 @@ def overtaking(
 
 
 def change(measure: str, arm: str, gap: Mean, seeds: int) -> dict[str, Any]:
-    """Return the row of a change that an arm by itself has made, or has not."""
+    """Return the row of a change within one arm."""
     found, size, shown = verdict(gap), _size(seeds, None, None), numbers(gap, "+")
     if found in ("higher", "lower"):
         sentence = f"{measure} of {arm} is {'above' if found == 'higher' else 'below'} 0: {shown} {size}"
@@ -120,8 +120,7 @@ def change(measure: str, arm: str, gap: Mean, seeds: int) -> dict[str, Any]:
 def adjusted(rows: list[dict[str, Any]], confidence: float) -> list[dict[str, Any]]:
     """Return the rows with ``p_holm`` and ``comparisons``, within the family of each measure.
 
-    A difference that the interval of its own comparison shows, but not p adjusted for their number, is
-    ``undecided``.
+    A difference whose interval excludes 0, but whose adjusted p is not significant, is ``undecided``.
     """
     families: dict[str, list[dict[str, Any]]] = {}
     for row in rows:
@@ -135,8 +134,8 @@ def adjusted(rows: list[dict[str, Any]], confidence: float) -> list[dict[str, An
                 row["verdict"] = "undecided"
                 size = _size(row["seeds"], row["problems"], row["k"])
                 row["sentence"] = (
-                    f"undecided in {row['measure']} {between}: {numbers(gap, '+')} leaves out 0, but p is "
-                    f"{p:.2g} adjusted for {len(family)} comparisons {size}"
+                    f"undecided in {row['measure']} {between}: {numbers(gap, '+')} excludes 0, but p "
+                    f"adjusted for {len(family)} comparisons is {p:.2g} {size}"
                 )
     return rows
 
@@ -160,14 +159,14 @@ def _row(
 
 
 def _size(seeds: int | None, problems: int | None, k: str | None) -> str:
-    asked = None if problems is None else f"{problems} problems" + (f" x {k}" if k else "")
+    size = None if problems is None else f"{problems} problems" + (f" x {k}" if k else "")
     if seeds is None:
-        return f"(one policy each, {asked})"
+        return f"(one policy each, {size})"
     text = f"{seeds} seed{'s' if seeds != 1 else ''}"
-    if asked is not None:
-        text += f", {asked}"
+    if size is not None:
+        text += f", {size}"
         if seeds == 1:
-            text += "; says nothing about other seeds"
+            text += "; other seeds may differ"
     return f"({text})"
 
 
@@ -178,8 +177,8 @@ def _absolute(gap: Estimate) -> Estimate:
 
 
 def numbers(gap: Estimate, sign: str = "") -> str:
-    """Return value and interval, with as many digits as the largest of them needs."""
-    known = [abs(one) for one in (gap.value, gap.low, gap.high) if math.isfinite(one)]
+    """Return value and interval, with the digits that the largest of them needs."""
+    known = [abs(number) for number in (gap.value, gap.low, gap.high) if math.isfinite(number)]
     largest = max(known, default=0.0)
     if 0 < largest < 0.01:
         form = f"{sign}.2g"

@@ -28,7 +28,7 @@ WORLD = 2
 def config(steps: int) -> Config:
     cfg = tiny.config(steps=steps, checkpoint_every=2, batch_size=8, samples_per_prompt=4, learning_rate=1e-3)
     cfg.curriculum = CurriculumConfig(
-        kind="adaptive", start=1, budget=4, window=steps // 8, pressure=0.0, settled=9.0
+        kind="adaptive", start=1, budget=4, window=steps // 8, min_exhausted_rate=0.0, max_reward_drift=9.0
     )
     return cfg
 

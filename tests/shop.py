@@ -66,7 +66,7 @@ def main(cfg: Config, run_dir: Path) -> None:
         with interrupts.deferred():
             print("training", flush=True)
             end = time.monotonic() + 30
-            while time.monotonic() < end and not (interrupts.asked and cfg.trainer.kl):
+            while time.monotonic() < end and not (interrupts.asked and cfg.trainer.kl_coef):
                 time.sleep(0.05)
         if interrupts.asked:
             raise Interrupt(interrupts.asked, "stopped after a step")

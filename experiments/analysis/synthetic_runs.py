@@ -74,7 +74,7 @@ def metrics(plan: RunPlan, draw: Generator, steps: int = STEPS) -> list[dict[str
             "budget": 2.0 + sum(step >= rise for rise in plan.rises),
         }  # fmt: skip
         if step % 7:
-            row["repair_rate"] = 0.5 + draw.normal(0, plan.noise)
+            row["accuracy_after_failure"] = 0.5 + draw.normal(0, plan.noise)
         rows.append(row)
     return rows
 

@@ -34,10 +34,10 @@ def faults(run: Path, accuracy: float, difference: float) -> list[str]:
     if len(rows) != summary["steps"]:
         found.append(f"{len(rows)} steps were recorded of {summary['steps']}")
     for row in rows:
-        value = row["sampling/logprob_difference_mean"]
+        value = row["sampling/sampling_logp_difference/mean"]
         if not value < difference:  # also when it is nan
             found.append(f"step {row['step']}: mean logprob difference {value:.2e}, not below {difference:g}")
-    worst = max((row["sampling/logprob_difference_mean"] for row in rows), default=float("nan"))
+    worst = max((row["sampling/sampling_logp_difference/mean"] for row in rows), default=float("nan"))
     print(f"{len(rows)} steps, accuracy {after:.3f}, largest mean logprob difference of a step {worst:.2e}")
     return found
 

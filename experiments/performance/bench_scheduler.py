@@ -149,7 +149,7 @@ def fakes_alone(number: int, codec: TokenCodec) -> float:
 
 def peak_mb(number: int, codec: TokenCodec) -> float:
     """Most memory that Python held while that many trajectories went by, 256 at a time, none kept."""
-    loop = scheduler(codec, max_live=256)
+    loop = scheduler(codec, max_concurrent=256)
     asked = tasks(1, codec)
     tracemalloc.start()
     for _index, _trajectory in loop.stream(asked[0] for _ in range(number)):

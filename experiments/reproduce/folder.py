@@ -23,7 +23,7 @@ LOCK, DURATIONS, BASE, LOG = "lock", "durations.json", "base.json", "log.txt"
 _WAIT = 10.0  # seconds in which what a killed runner had started has ended
 # What does not change a result, or only whether it is made anew.
 _MAY_CHANGE = (
-    *("sandbox.", "hardware.", "tracking.", "reward.grade_", "rollout.max_live"),
+    *("sandbox.", "hardware.", "tracking.", "reward.grade_", "rollout.max_concurrent"),
     *("trainer.resume", "trainer.rank_timeout", "trainer.keep_checkpoints", "evaluate.resume"),
 )
 

@@ -1,7 +1,7 @@
 """Every setting: its default, type, range and meaning, as a field here and nowhere else.
 
-What ``conf/`` says are differences, composed by :mod:`src.config.composition` and checked by
-:mod:`src.launch.checks` before anything expensive. This module imports neither torch nor TRL.
+``conf/`` contains only changes to these defaults. :mod:`src.config.composition` composes them and
+:mod:`src.launch.checks` checks the result before anything expensive starts. Imports neither torch nor TRL.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ __all__ = [
 
 @dataclass
 class Config:
-    """A whole run."""
+    """``python -m src.train``."""
 
     model: ModelConfig = field(default_factory=ModelConfig)
     data: DataConfig = field(default_factory=DataConfig)
@@ -91,7 +91,7 @@ class Config:
     alarm: AlarmConfig = field(default_factory=AlarmConfig)
     tracking: TrackingConfig = field(default_factory=TrackingConfig)
     hardware: HardwareConfig = field(default_factory=HardwareConfig)
-    estimate: bool = option(False, "say what memory and time the run would need, and end")
+    estimate: bool = option(False, "print the memory and time that the run would need, and exit")
 
 
 @dataclass

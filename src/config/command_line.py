@@ -1,4 +1,4 @@
-"""What a command line gives, as Hydra reads it; and values and commands as one would write them there."""
+"""Command lines: overrides as Hydra parses them, and values and commands in shell syntax."""
 
 from __future__ import annotations
 
@@ -13,43 +13,43 @@ from typing import Any
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 
-_PLAIN = re.compile(r"[\w./:+@%-]+", re.ASCII)  # what Hydra reads as text without quotes
+_PLAIN = re.compile(r"[\w./:+@%-]+", re.ASCII)  # strings that Hydra needs no quotes for
 
 
 def parsed(overrides: Iterable[str]) -> list[Override]:
-    """Return ``KEY=VALUE`` texts as Hydra reads them."""
+    """Return ``KEY=VALUE`` strings as Hydra parses them."""
     return list(OverridesParser.create().parse_overrides(list(overrides)))
 
 
 def names(overrides: Iterable[str]) -> list[str]:
-    """Return the dotted names of what is given: options of groups, values, and those inside of a value."""
+    """Return the dotted names of all given settings: group options, values, and keys inside a value."""
     found: list[str] = []
-    for one in parsed(overrides):
-        found.append(one.key_or_group)
-        value = None if one.is_delete() or one.is_sweep_override() else one.value()
+    for override in parsed(overrides):
+        found.append(override.key_or_group)
+        value = None if override.is_delete() or override.is_sweep_override() else override.value()
         if isinstance(value, Mapping):
-            found += (f"{one.key_or_group}.{name}" for name in _inside(value))
+            found += (f"{override.key_or_group}.{name}" for name in _inside(value))
     return found
 
 
 def _inside(value: Mapping[Any, Any], prefix: str = "") -> Iterator[str]:
-    for key, one in value.items():
+    for key, inner in value.items():
         yield f"{prefix}{key}"
-        if isinstance(one, Mapping):
-            yield from _inside(one, f"{prefix}{key}.")
+        if isinstance(inner, Mapping):
+            yield from _inside(inner, f"{prefix}{key}.")
 
 
 def override(key: str, value: str) -> str:
-    """Return ``KEY=VALUE`` of a text, in quotes where Hydra needs them."""
+    """Return ``KEY=VALUE`` for a string, quoted if Hydra needs it."""
     return f"{key}={value}" if _PLAIN.fullmatch(value) else f"{key}={json.dumps(value, ensure_ascii=False)}"
 
 
 def command(module: str, arguments: Sequence[str]) -> str:
-    """Return a command for a shell."""
+    """Return ``python -m MODULE ARGUMENTS``, quoted for a shell."""
     return shlex.join(["python", "-m", module, *arguments])
 
 
 def shown(path: Path) -> str:
-    """Return a path from the working directory, if it is in there; else the whole."""
+    """Return a path relative to the working directory if it is inside it, else the absolute path."""
     relative = os.path.relpath(path)
     return str(path.resolve()) if relative.startswith("..") else relative

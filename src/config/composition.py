@@ -1,10 +1,10 @@
-"""Composes configurations: the defaults of the schema first, then what ``conf`` says otherwise.
+"""Composes configurations: the defaults of the schema, then the changes in ``conf``.
 
-A default stands in the dataclass alone, beside the type, range and meaning of its setting: programs are
-configured through ``conf``, libraries and tests construct the dataclass, and both must get the same. An
-option in ``conf`` is thus a difference. Every key is there to be overridden all the same, since
-``conf/NAME.yaml`` begins with ``/schema/NAME``, which is no file but made here. It holds plain values: typed
-nodes of OmegaConf would convert what :func:`~src.config.schema.build` is to refuse.
+Defaults are only in the dataclasses, beside the type, range and meaning of each setting: programs are
+configured through ``conf``, libraries and tests construct the dataclass, and both must get the same values.
+The options in ``conf`` contain only changes. Still, every key can be overridden, since ``conf/NAME.yaml``
+starts with ``/schema/NAME``, a config that is registered here. It holds plain values: typed nodes of
+OmegaConf would convert values that :func:`~src.config.schema.build` has to refuse.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ from src.config.paths import CONF
 
 
 def register(config_name: str, schema: Any) -> None:
-    """Let ``conf/CONFIG_NAME.yaml`` begin with the defaults of the dataclass ``schema``."""
+    """Register the defaults of the dataclass ``schema`` as the first entry of ``conf/CONFIG_NAME.yaml``."""
     group, _, name = f"schema/{config_name}".rpartition("/")
     ConfigStore.instance().store(group=group, name=name, node=asdict(schema()), package="_global_")
 
 
 def compose(config_name: str, schema: Any, overrides: list[str]) -> DictConfig:
-    """Return ``conf/CONFIG_NAME.yaml`` with ``overrides``, as its program would have it; nothing is checked.
+    """Return ``conf/CONFIG_NAME.yaml`` composed with ``overrides``, unchecked.
 
     Args:
         config_name: the primary config, such as ``train``.
@@ -36,9 +36,9 @@ def compose(config_name: str, schema: Any, overrides: list[str]) -> DictConfig:
         overrides: as on a command line.
 
     Raises:
-        hydra.errors.HydraException: there is no such option, or no such key.
+        hydra.errors.HydraException: an option or a key does not exist.
     """
     register(config_name, schema)
-    inside = GlobalHydra.instance().is_initialized()  # of a program that Hydra has started
+    inside = GlobalHydra.instance().is_initialized()  # in a program that Hydra has started
     with nullcontext() if inside else hydra.initialize_config_dir(str(CONF), version_base="1.3"):
         return hydra.compose(config_name, overrides)

@@ -1,4 +1,4 @@
-"""Things of one's own, named by the dotted path of a class or function: ``my_package.my_module.Thing``."""
+"""Extensions, named by the dotted path of a class or function: ``my_package.my_module.MyClass``."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ def is_dotted(value: Any) -> bool:
 
 
 def fault(name: str, value: Any) -> str:
-    """Return why the setting ``name`` cannot be ``value``; nothing if its module is there.
+    """Return why the setting ``name`` cannot be ``value``; an empty string if its module exists.
 
-    The module is not imported; packages around it are, as Python needs them to look for it.
+    The module is not imported, but its parent packages are, since Python needs them to find it.
     """
     if not is_dotted(value):
         return f"{name}={value}: {_REMEDY}"
@@ -33,12 +33,12 @@ def fault(name: str, value: Any) -> str:
 
 
 def load(name: str, value: str) -> Any:
-    """Return what the dotted path ``value`` of the setting ``name`` names.
+    """Return the class or function at the dotted path ``value`` of the setting ``name``.
 
     Raises:
-        ConfigError: there is no such thing, or its module cannot be imported.
+        ConfigError: it does not exist, or its module cannot be imported.
     """
-    from hydra.utils import get_object  # rewards are imported in processes that grade, which need no Hydra
+    from hydra.utils import get_object  # grading processes import this module and need no Hydra
 
     try:
         return get_object(value)

@@ -1,4 +1,4 @@
-"""What a run would run on; only ``estimate=true`` reads it."""
+"""The hardware of a run; only ``estimate=true`` reads it."""
 
 from __future__ import annotations
 
@@ -9,29 +9,27 @@ from src.config.schema import option
 
 @dataclass
 class HardwareConfig:
-    """What ``estimate=true`` measures a run against: one kind of GPU, or a CPU."""
+    """The hardware that ``estimate=true`` assumes: GPUs of one kind, or a CPU."""
 
-    kind: str = option("auto", "auto: gpu where there is one", choices=("auto", "gpu", "cpu"))
+    kind: str = option("auto", "auto: gpu if there is one, else cpu", choices=("auto", "gpu", "cpu"))
     gpus: int | None = option(
-        None, "one process each; null: those of the launcher (WORLD_SIZE), else 1", at_least=1
+        None, "number of GPUs, with one process each; null: WORLD_SIZE of the launcher, else 1", at_least=1
     )
     gpu_memory_gb: float | None = option(
-        None, "of one GPU, in 10^9 bytes; of a CPU its RAM; null: as it is on this machine", above=0
+        None, "memory of one GPU (of a CPU: its RAM) in 10^9 bytes; null: that of this machine", above=0
     )
     tflops: float | None = option(
-        None, "of one GPU, dense bfloat16; null: a matrix product is timed on this machine", above=0
+        None,
+        "peak TFLOP/s of one GPU, dense bfloat16; null: measured by a matrix product on this machine",
+        above=0,
     )
     sharding: str = option(
         "none",
-        "what the processes share out: nothing (DDP), or weights, gradients and optimizer",
+        "none: DDP; fsdp2, zero3: weights, gradients and optimizer states are sharded",
         choices=("none", "fsdp2", "zero3"),
     )
-    usable: float = option(
-        0.92, "share of the memory; the rest is CUDA's, NCCL's, and fragments", above=0, at_most=1
+    usable_memory_fraction: float = option(
+        0.92, "fraction of the memory; the rest is for CUDA, NCCL and fragmentation", above=0, at_most=1
     )
-    training_utilisation: float = option(
-        0.35, "assumption: the model's FLOP/s in training over tflops", above=0, at_most=1
-    )
-    sampling_utilisation: float = option(
-        0.10, "assumption: the model's FLOP/s in sampling over tflops", above=0, at_most=1
-    )
+    training_mfu: float = option(0.35, "assumed model FLOPs utilization in training", above=0, at_most=1)
+    sampling_mfu: float = option(0.10, "assumed model FLOPs utilization in sampling", above=0, at_most=1)

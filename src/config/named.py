@@ -20,7 +20,7 @@ def named_benchmark(text: str) -> BenchmarkConfig:
     """Return the benchmark that ``text`` names.
 
     Args:
-        text: an option of ``conf/benchmark`` (``math500``), one that is read from a file
+        text: an option of ``conf/benchmark`` (``math500``), an option read from a file
             (``math500@MATH500.jsonl``), or a file with the fields problem and answer.
 
     Raises:
@@ -37,7 +37,7 @@ def named_benchmark(text: str) -> BenchmarkConfig:
 
 
 def _option(name: str) -> dict[str, Any]:
-    """The ``benchmark`` group of an option: upon the defaults, or upon the options that it starts from."""
+    """The ``benchmark`` group of an option, merged onto the options in its defaults list or the schema."""
     own: Any = OmegaConf.load(_OPTIONS / f"{name}.yaml")
     parents = [_option(parent) for parent in own.get("defaults", [])] or [asdict(BenchmarkConfig())]
     merged: Any = OmegaConf.to_container(OmegaConf.merge(*parents, own.get("benchmark", {})))

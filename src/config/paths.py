@@ -1,4 +1,4 @@
-"""Where the project lies; relative paths in ``conf/`` start there."""
+"""The root folder of the project; relative paths in ``conf/`` start there."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where problems and the policy come from."""
+"""Settings of problems and of the policy."""
 
 from __future__ import annotations
 
@@ -20,38 +20,38 @@ LEVELS = (1, 2, 3, 4, 5)
 
 @dataclass
 class LoRAConfig:
-    """Low-rank adapters (arXiv 2106.09685) instead of whole weights."""
+    """Low-rank adapters (arXiv 2106.09685) instead of full weights."""
 
-    rank: int = option(0, "of the adapters; 0: off, all weights are trained", at_least=0)
-    alpha: float = option(32.0, "the adapters' product is scaled by alpha over rank", above=0)
-    dropout: float = option(0.0, "of the adapters' inputs", at_least=0, below=1)
-    targets: list[str] = option(["all-linear"], "names of modules that get adapters")
+    rank: int = option(0, "rank of the adapters; 0: off, all weights are trained", at_least=0)
+    alpha: float = option(32.0, "the product of the adapter matrices is scaled by alpha / rank", above=0)
+    dropout: float = option(0.0, "dropout of the adapters' inputs", at_least=0, below=1)
+    targets: list[str] = option(["all-linear"], "names of the modules that get adapters")
 
 
 @dataclass
 class ModelConfig:
-    """Which policy, and how a problem is put to it."""
+    """The policy and its prompts."""
 
     path: str = option("experiments/mini_base", "a folder or a hub id")
-    revision: str | None = option(None, "branch, tag or commit of the hub; null: the newest")
+    revision: str | None = option(None, "branch, tag or commit on the hub; null: the default branch")
     dtype: str = option(
         "float32",
-        "of the weights; what passes are computed in is trainer.autocast",
+        "dtype of the weights; the dtype of forward and backward passes is trainer.autocast",
         choices=("float32", "bfloat16", "float16"),
     )
     prompt_style: str = option(
         "auto",
-        "auto: as the policy was trained, else its chat template, else plain",
+        "auto: the style that the policy was trained with, else its chat template, else plain text",
         choices=("auto", "mini", "plain", "chat", "chat_without_thinking"),
     )
     force_prompt_style: bool = option(
-        False, "use the policy in another prompt style, or format, than it was trained in"
+        False, "use the policy with a prompt style or format other than the one it was trained with"
     )
     max_positions: int | None = option(
-        None, "in place of max_position_embeddings of its config.json; null: as that says", at_least=1
+        None, "replaces max_position_embeddings of the model's config.json; null: that value", at_least=1
     )
     rope: dict[str, Any] | None = option(
-        None, "put into its rope parameters, such as {rope_type: yarn, factor: 4.0}; null: nothing"
+        None, "added to the model's RoPE parameters, such as {rope_type: yarn, factor: 4.0}; null: unchanged"
     )
     lora: LoRAConfig = field(default_factory=LoRAConfig)
 
@@ -61,21 +61,23 @@ class FieldsConfig:
     """Names of the fields of a problem file or data set; ``a.b`` is the field ``b`` of the field ``a``."""
 
     id: str | None = option(None, "null: NAME-ROW")
-    text: str = option("problem", "a text, or a list of chat messages: then what its last user message says")
-    answer: str = option("answer", "the gold answer, or a text that holds it")
+    text: str = option(
+        "problem", "the problem as text, or as a list of chat messages, whose last user message counts"
+    )
+    answer: str = option("answer", "the gold answer, or a text that contains it")
     subject: str | None = option(None, "null: unknown")
     level: str | None = option(None, "null: unknown")
     after: str | None = option(
-        None, "a problem inside an instruction begins after the first of this text; null: at once"
+        None, "a problem inside an instruction begins after the first occurrence of this; null: at the start"
     )
-    before: str | None = option(None, "and ends before the last of this text; null: at the end")
+    before: str | None = option(None, "and ends before the last occurrence of this; null: at the end")
     answer_pattern: str | None = option(
         None,
-        "a regular expression whose one group is the answer in a longer text, at its last match; null: what "
-        "is known (#### 4, \\boxed{4}, The answer is 4), where more than an answer stands there",
+        "a regular expression; the group of its last match is the answer in a longer text; null: the common "
+        "forms (#### 4, \\boxed{4}, The answer is 4) are recognised",
     )
     max_unreadable: float = option(
-        0.01, "share of answers that may be such that nothing equals them", at_least=0, at_most=1
+        0.01, "maximum fraction of gold answers that cannot be graded", at_least=0, at_most=1
     )
 
 
@@ -83,10 +85,10 @@ class FieldsConfig:
 class HubConfig:
     """A data set of the hub."""
 
-    dataset: str | None = option(None, "its id, OWNER/NAME")
+    dataset: str | None = option(None, "id of the data set, OWNER/NAME")
     subset: str | None = option(None, "null: the data set's default")
-    split: str = option("train", "as the library datasets reads it: train[:500] is a part")
-    revision: str | None = option(None, "branch, tag or commit; null: the newest")
+    split: str = option("train", "split in the syntax of the library datasets, such as train[:500]")
+    revision: str | None = option(None, "branch, tag or commit; null: the default branch")
     fields: FieldsConfig = field(default_factory=FieldsConfig)
 
 
@@ -95,31 +97,38 @@ class HeldoutConfig(HubConfig):
     """Held-out problems: a benchmark, a data set of the hub, or a file of these fields (heldout_path)."""
 
     benchmark: str | None = option(None, "an option of conf/benchmark, or OPTION@FILE to read it from a file")
-    split: str = option("test", "as the library datasets reads it")
+    split: str = option("test", "split in the syntax of the library datasets")
     long_prompts: str = option(
         "refuse",
-        "what becomes of problems whose prompts have more tokens than rollout.max_prompt_tokens",
+        "what to do with problems whose prompts have more than rollout.max_prompt_tokens tokens",
         choices=("drop", "refuse"),
     )
 
 
 @dataclass
 class CleanConfig:
-    """What is taken out of the training problems: repeated ones, and those of benchmarks."""
+    """Deduplication and decontamination of the training problems."""
 
-    enabled: bool = option(False, "whether anything is taken out")
+    enabled: bool = option(False, "whether anything is removed")
     against: list[str] = option(
-        [], "options of conf/benchmark, OPTION@FILE, or files; the held-out problems are always among them"
+        [],
+        "decontaminate against these: options of conf/benchmark, OPTION@FILE, or files; the held-out "
+        "problems are always included",
     )
-    ngram: int = option(13, "words; benchmark problems of fewer must be the same text", at_least=1)
+    ngram: int = option(
+        13, "length of an n-gram in words; shorter benchmark problems must match exactly", at_least=1
+    )
     overlap: float = option(
-        0.4, "share of a benchmark problem's n-grams in a training problem", above=0, at_most=1
+        0.4,
+        "fraction of a benchmark problem's n-grams in a training problem from which it is removed",
+        above=0,
+        at_most=1,
     )
 
 
 @dataclass
 class DataConfig(HubConfig):
-    """Training and held-out problems; dataset, subset, split, revision and fields are of training."""
+    """Training and held-out problems; dataset, subset, split, revision and fields describe the former."""
 
     kind: str = option(
         "mini",
@@ -127,34 +136,38 @@ class DataConfig(HubConfig):
         choices=("mini", "file", "hub"),
     )
     train_size: int = option(
-        4096, "problems; of a file or data set: at most so many of those kept, from the top", at_least=1
+        4096,
+        "number of training problems; of a file or data set, at most the first that many after cleaning",
+        at_least=1,
     )
-    heldout_size: int = option(400, "held-out problems, likewise", at_least=1)
-    seed: int = seed_option(0, "of the mini family's problems")
+    heldout_size: int = option(400, "number of held-out problems, likewise", at_least=1)
+    seed: int = seed_option(0, "seed of the mini family's problems")
     subjects: list[str] | None = option(None, "mini only; null: all six")
     levels: list[int] | None = option(None, "mini only; null: 1 to 5")
-    train_path: str | None = option(None, "the file of kind=file; with kind=hub in place of the data set")
-    heldout_path: str | None = option(None, "a file, in place of heldout.benchmark and heldout.dataset")
+    train_path: str | None = option(
+        None, "the file for kind=file; with kind=hub, read instead of the data set"
+    )
+    heldout_path: str | None = option(None, "a file, instead of heldout.benchmark and heldout.dataset")
     heldout: HeldoutConfig = field(default_factory=HeldoutConfig)
     clean: CleanConfig = field(default_factory=CleanConfig)
     long_prompts: str = option(
         "drop",
-        "what becomes of training problems whose prompts have more tokens than rollout.max_prompt_tokens",
+        "what to do with training problems whose prompts have more than rollout.max_prompt_tokens tokens",
         choices=("drop", "refuse"),
     )
 
     @property
     def heldout_name(self) -> str:
-        """What the held-out problems are: ``mini``, a benchmark, a file, or a data set."""
+        """Name of the held-out set: ``mini``, a benchmark, a file, or a data set."""
         others = self.heldout.benchmark or self.heldout_path or self.heldout.dataset
         return "mini" if self.kind == "mini" else str(others)
 
 
 @dataclass
 class BenchmarkConfig(HubConfig):
-    """What a policy is evaluated on."""
+    """The problems that a policy is evaluated on."""
 
-    name: str = option("mini", "in tables")
+    name: str = option("mini", "name in tables")
     kind: str = option(
         "mini",
         "mini: generated; file: JSON Lines or Parquet; hub: a data set of the hub",
@@ -162,14 +175,14 @@ class BenchmarkConfig(HubConfig):
     )
     long_prompts: str = option(
         "refuse",
-        "what becomes of problems whose prompts have more tokens than rollout.max_prompt_tokens",
+        "what to do with problems whose prompts have more than rollout.max_prompt_tokens tokens",
         choices=("drop", "refuse"),
     )
-    split: str = option("test", "as the library datasets reads it")
-    path: str | None = option(None, "the file of kind=file; a benchmark of the hub is then read from there")
+    split: str = option("test", "split in the syntax of the library datasets")
+    path: str | None = option(None, "the file for kind=file; a benchmark of the hub is read from it instead")
     size: int | None = option(
-        None, "at most so many problems, from the top; of mini: how many; null: all", at_least=1
+        None, "number of problems; of a file or data set, at most the first that many; null: all", at_least=1
     )
-    seed: int = seed_option(0, "of the mini family's problems")
+    seed: int = seed_option(0, "seed of the mini family's problems")
     subjects: list[str] | None = option(None, "mini only; null: all six")
     levels: list[int] | None = option(None, "mini only; null: 1 to 5")

@@ -1,4 +1,4 @@
-"""How trajectories are made."""
+"""Settings of engines and rollouts."""
 
 from __future__ import annotations
 
@@ -11,11 +11,13 @@ from src.config.schema import option
 class VLLMConfig:
     """vLLM in this process; for ``engine.kind=vllm``."""
 
-    max_sequences: int = option(256, "sequences that are sampled at once", at_least=1)
-    gpu_memory: float = option(0.4, "share of a GPU's memory, weights included", above=0, at_most=1)
-    cpu_memory_gb: int = option(1, "for keys and values, where there is no GPU", at_least=1)
-    eager: bool = option(False, "no compilation: starts sooner, samples more slowly")
-    sleep: bool = option(False, "give the memory back between rollouts; needs a GPU")
+    max_num_seqs: int = option(256, "maximum number of sequences sampled at once", at_least=1)
+    gpu_memory_utilization: float = option(
+        0.4, "fraction of a GPU's memory, weights included", above=0, at_most=1
+    )
+    cpu_memory_gb: int = option(1, "size of the KV cache without a GPU", at_least=1)
+    eager: bool = option(False, "no compilation: starts faster, samples more slowly")
+    sleep: bool = option(False, "release GPU memory between rollouts; needs a GPU")
     tensor_parallel_size: int = option(1, "GPUs that share one model; evaluation only", at_least=1)
 
 
@@ -24,14 +26,14 @@ class VLLMServerConfig:
     """A vLLM server; for ``engine.kind=vllm_server``."""
 
     url: str = option("http://localhost:8000", "address of the server")
-    connections: int = option(1024, "requests under way at once, of each process", at_least=1)
-    start_seconds: float = option(240.0, "the server must answer by then", above=0)
-    group_port: int = option(51216, "of the weight transfer", at_least=1, at_most=65535)
+    connections: int = option(1024, "concurrent requests of each process", at_least=1)
+    start_seconds: float = option(240.0, "time limit for the server's first answer", above=0)
+    group_port: int = option(51216, "port of the weight transfer", at_least=1, at_most=65535)
 
 
 @dataclass
 class EngineConfig:
-    """What samples tokens."""
+    """The inference engine."""
 
     kind: str = option(
         "transformers",
@@ -39,10 +41,11 @@ class EngineConfig:
         "where it is installed and there is a GPU, else transformers",
         choices=("auto", "transformers", "vllm", "vllm_server"),
     )
-    batch_size: int = option(256, "transformers: sequences generated at once", at_least=1)
-    leave: float = option(
+    batch_size: int = option(256, "transformers: sequences per batch", at_least=1)
+    min_active_fraction: float = option(
         0.0,
-        "transformers: share of a batch at which its last sequences are sampled on beside the next turns",
+        "transformers: a batch ends once at most this fraction of its sequences is still generating; these "
+        "continue in the next batch",
         at_least=0,
         below=1,
     )
@@ -54,32 +57,40 @@ class EngineConfig:
 class RolloutConfig:
     """One trajectory: sampling, tools and limits."""
 
-    mode: str = option("free", "how training problems are posed", choices=("free", "text", "code"))
+    mode: str = option(
+        "free",
+        "prompt mode of training problems: text (without code), code (with code), free (either)",
+        choices=("free", "text", "code"),
+    )
     tools: bool = option(True, "whether programs are executed")
-    max_tokens: int = option(256, "tokens of a completion, feedback included", at_least=1)
-    max_prompt_tokens: int = option(1024, "tokens of a prompt", at_least=1)
-    temperature: float = option(1.0, "of sampling in training", above=0)
-    top_p: float = option(1.0, "of sampling in training, which takes 1 only", above=0, at_most=1)
+    max_tokens: int = option(256, "maximum tokens of a completion, feedback included", at_least=1)
+    max_prompt_tokens: int = option(1024, "maximum tokens of a prompt", at_least=1)
+    temperature: float = option(1.0, "sampling temperature in training", above=0)
+    top_p: float = option(1.0, "nucleus sampling in training; must be 1", above=0, at_most=1)
     boundary: str = option(
         "exact",
-        "where a segment ends: exact: at the end of a call; post_hoc: cut there afterwards, as in the paper; "
-        "stop_string: at the result that the policy itself opens, as in ToRL",
+        "where a policy segment ends: exact: at the end of a call; post_hoc: cut there after sampling "
+        "further, as in the paper; stop_string: where the policy itself opens an output block, as in ToRL",
         choices=("exact", "post_hoc", "stop_string"),
     )
-    mask: str = option("exact", "none: feedback is trained on too", choices=("exact", "none"))
+    mask: str = option(
+        "exact", "exact: only sampled tokens are trained on; none: feedback, too", choices=("exact", "none")
+    )
     over_budget: str = option(
         "continue",
-        "what follows a program beyond the budget: continue: the policy writes on, as in the paper; stop: "
-        "the trajectory ends; notice: the policy is told",
+        "what follows a call beyond the budget: continue: the policy continues without a result, as in the "
+        "paper; stop: the trajectory ends; notice: the result is a notice",
         choices=("continue", "stop", "notice"),
     )
-    feedback_chars: int = option(400, "characters of the output that the policy reads", at_least=16)
+    feedback_chars: int = option(400, "maximum characters of an output that the policy reads", at_least=16)
     errors: str = option(
         "message",
-        'what the policy reads of a failed execution: its message, or "error" alone',
+        'feedback after a failed execution: message: the error message; bare: only "error"',
         choices=("message", "bare"),
     )
-    max_live: int = option(4096, "trajectories on their way at once", at_least=1)
+    max_concurrent: int = option(4096, "maximum number of concurrent trajectories", at_least=1)
     max_seconds: float | None = option(
-        None, "a rollout that takes longer ends: what is live ends as length; null: no limit", above=0
+        None,
+        "time limit of a rollout; trajectories still running end with stop reason length; null: none",
+        above=0,
     )

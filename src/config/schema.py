@@ -1,7 +1,7 @@
 """Settings are declared as fields of dataclasses, each with its default, range and meaning, and only there.
 
-What is composed is validated by pydantic, strictly (``tools=5`` is not true, ``steps="3"`` is not 3), all
-faults at once; each is one sentence that names the field, the value and the remedy.
+Pydantic validates the composed configuration strictly (``tools=5`` is not true, ``steps="3"`` is not 3) and
+reports all faults at once; each is one sentence that names the field, the value and the remedy.
 """
 
 from __future__ import annotations
@@ -47,14 +47,14 @@ def option(
     """A dataclass field whose value (each element of a list) must be among ``choices`` or in a range.
 
     Args:
-        default: of the setting; "???" is none, so that it must be given.
-        help: what it means, for docs/configuration.md; its type, range and default are said there anyway.
-        choices: the values that there are.
-        dotted: or the dotted path of a class or function of one's own (src/config/dotted.py).
-        above: the value is greater.
-        at_least: the value is not less.
-        at_most: the value is not greater.
-        below: the value is less.
+        default: default value; "???" means that the setting must be given.
+        help: meaning, for docs/configuration.md, which adds type, range and default.
+        choices: the allowed values.
+        dotted: the dotted path of a class or function is allowed, too (src/config/dotted.py).
+        above: exclusive lower bound.
+        at_least: inclusive lower bound.
+        at_most: inclusive upper bound.
+        below: exclusive upper bound.
     """
     limits = {"gt": above, "ge": at_least, "le": at_most, "lt": below}
     metadata = {
@@ -68,13 +68,13 @@ def option(
     return field(default=default, metadata=metadata)
 
 
-def seed_option(default: int, help: str = "of the random numbers") -> Any:
+def seed_option(default: int, help: str = "seed of the random numbers") -> Any:
     """A dataclass field for the seed of a random number generator."""
     return option(default, help, at_least=0, at_most=_SEED_LIMIT)
 
 
 def limits_of(metadata: Mapping[str, Any]) -> str:
-    """Return the range of an option as words, ``above 0 and at most 1``; nothing where it has none."""
+    """Return the range of an option in words, ``above 0 and at most 1``; empty if it has none."""
     return " and ".join(f"{_LIMITS[name]} {limit}" for name, limit in metadata.get("limits", {}).items())
 
 
@@ -87,7 +87,7 @@ def build(schema: type[C], config: DictConfig | dict[str, Any]) -> C:
         ConfigError: unknown keys, missing mandatory values, wrong types, values outside their choices
             or range; all of them at once.
     """
-    from src.config.validation import validated  # pydantic takes a tenth of a second, and is needed here only
+    from src.config.validation import validated  # importing pydantic takes 0.1 s; only needed here
 
     try:
         nodes = config if isinstance(config, DictConfig) else OmegaConf.create(config)
@@ -116,7 +116,7 @@ def key_names(schema: type, prefix: str = "") -> Iterator[str]:
 
 
 def unknown_key(schema: type, path: str, value: Any) -> str:
-    """Return the fault of a key that ``schema`` lacks, with the keys that may have been meant."""
+    """Return the fault of a key that ``schema`` does not have, with similar keys."""
     parent, _, leaf = path.rpartition(".")
     names = list(key_names(schema))
     siblings = [name.rpartition(".")[2] for name in names if name.rpartition(".")[0] == parent]
@@ -148,7 +148,7 @@ def either(names: list[str]) -> str:
 
 
 def show(value: Any) -> str:
-    """Return ``value`` as one would write it on the command line, cut to 80 characters."""
+    """Return ``value`` in command-line syntax, cut to 80 characters."""
     if value is None or isinstance(value, bool):
         text = {None: "null", True: "true", False: "false"}[value]
     elif isinstance(value, list):

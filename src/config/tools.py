@@ -1,4 +1,4 @@
-"""What the policy can call, and how calls look: groups whose options name a class by ``_target_``."""
+"""Tools and formats: groups whose options name a class by ``_target_``."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ from src.config.schema import option
 
 
 def tools_option() -> Any:
-    """The field of a configuration that has tools."""
+    """The dataclass field for tools."""
     return option(
         {"python": {"_target_": "src.tools.PythonTool"}},
-        "what the policy can call: each tool by a key of its own, with the path of its class in _target_ "
-        "and its settings beside; null leaves one out",
+        "the tools that the policy can call, each under its own key, with its class in _target_ and its "
+        "other arguments as further keys; null removes a tool",
     )
 
 
 def format_option(target: str = "auto") -> Any:
-    """The field of a configuration that has a format; ``target`` is what is used by default."""
+    """The dataclass field for the format; ``target`` is its default."""
     return option(
         {"_target_": target},
-        "how a call and its result look in text: the dotted path of a class in _target_, its settings "
-        "beside; auto: as the policy was trained, else fence",
+        "the syntax of a call and its result: a class in _target_, its other arguments as further keys; "
+        "auto: the format that the policy was trained with, else fence",
     )

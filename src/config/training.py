@@ -1,4 +1,4 @@
-"""What is learnt, from what reward, and how it is looked at."""
+"""Settings of curriculum, reward, trainer, evaluation, alarms and tracking."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from src.config.schema import option, seed_option
 
 @dataclass
 class StageConfig:
-    """From rollout step ``step`` on, at most ``budget`` executions."""
+    """A stage: from rollout step ``step`` on, at most ``budget`` executions."""
 
     step: int = option(0, "rollout step", at_least=0)
-    budget: int = option(2, "executions", at_least=0)
+    budget: int = option(2, "maximum executions", at_least=0)
 
 
 @dataclass
@@ -21,192 +21,204 @@ class CurriculumConfig:
     """Interaction budget, the executions of a trajectory, as a function of the rollout step."""
 
     kind: str = option(
-        "staged", "how it rises", choices=("fixed", "staged", "linear", "adaptive"), dotted=True
+        "staged", "how the budget rises", choices=("fixed", "staged", "linear", "adaptive"), dotted=True
     )
-    budget: int = option(4, "of fixed; the last one of linear and adaptive", at_least=0)
-    start: int = option(2, "linear and adaptive: the first budget", at_least=0)
-    until: int = option(200, "linear: from this step on it is the last one", at_least=1)
-    window: int = option(20, "adaptive: steps that it looks at", at_least=2)
-    pressure: float = option(
-        0.2, "adaptive: share of trajectories that used the whole budget", at_least=0, at_most=1
+    budget: int = option(4, "fixed: the budget; linear and adaptive: the final budget", at_least=0)
+    start: int = option(2, "linear and adaptive: the initial budget", at_least=0)
+    until: int = option(200, "linear: the final budget is reached at this step", at_least=1)
+    window: int = option(20, "adaptive: rollout steps that are averaged", at_least=2)
+    min_exhausted_rate: float = option(
+        0.2,
+        "adaptive: rises where at least this fraction of trajectories exhausts the budget",
+        at_least=0,
+        at_most=1,
     )
-    settled: float = option(0.05, "adaptive: largest change of the mean reward within a window", at_least=0)
+    max_reward_drift: float = option(
+        0.05, "adaptive: and the mean reward changes by at most this within the window", at_least=0
+    )
     stages: list[StageConfig] = option(
         [StageConfig(0, 2), StageConfig(100, 3), StageConfig(200, 4)],
-        "staged: from each step on, at most so many executions; the paper's schedule",
+        "staged: the budget from each step on; by default the paper's schedule",
     )
 
 
 @dataclass
 class RewardConfig:
-    """Reward terms and how answers are graded; a term with a weight of 0 plays no part."""
+    """Reward terms and answer grading; a term with a weight of 0 is off."""
 
-    correct: float = option(1.0, "of a right answer")
-    wrong: float = option(-1.0, "of a wrong answer, or none")
-    executability: float = option(0.0, "taken off if any execution failed; ToRL's penalty is 0.5", at_least=0)
-    answered: float = option(0.0, "for an answer in a box, right or wrong", at_least=0)
-    tool_cost: float = option(0.0, "taken off for each execution of a trajectory that is right", at_least=0)
+    correct: float = option(1.0, "reward of a correct answer")
+    wrong: float = option(-1.0, "reward of a wrong answer, or of no answer")
+    executability: float = option(0.0, "penalty if any execution failed; ToRL's is 0.5", at_least=0)
+    answered: float = option(0.0, "reward for a boxed answer, correct or not", at_least=0)
+    tool_cost: float = option(0.0, "penalty per execution of a correct trajectory", at_least=0)
     overlong: float = option(
         0.0,
-        "taken off, rising to this over the last overlong_tokens before rollout.max_tokens",
+        "penalty for length, rising linearly to this over the last overlong_tokens before rollout.max_tokens",
         at_least=0,
     )
     overlong_tokens: int | None = option(
         None,
-        "null: a fifth of rollout.max_tokens, as DAPO's 4,096 of 20,480 (arXiv 2503.14476)",
+        "null: a fifth of rollout.max_tokens, as in DAPO (4,096 of 20,480; arXiv 2503.14476)",
         at_least=1,
     )
-    grade_seconds: float = option(5.0, "a grading that takes longer is killed: not equivalent", above=0)
-    grade_workers: int = option(2, "processes that grade", at_least=1)
+    grade_seconds: float = option(5.0, "time limit of grading; beyond it the answer counts as wrong", above=0)
+    grade_workers: int = option(2, "number of grading processes", at_least=1)
     terms: dict[str, Any] = option(
         {},
-        "further reward terms by name: the dotted path of a function of an Outcome (src/rewards/terms.py) in "
-        "_target_, its other arguments beside; with NAME: {_target_: my.module.brevity, weight: 0.1} it is "
+        "additional reward terms by name: a function of an Outcome (src/rewards/terms.py) in _target_, its "
+        "other arguments as further keys; NAME: {_target_: my.module.brevity, weight: 0.1} calls "
         "brevity(outcome, weight=0.1)",
     )
     lenient: bool = option(
-        False, "evaluations also count the paper's rule: the last integer of the last line"
+        False, "also report accuracy under the paper's rule, which accepts the last integer of the last line"
     )
 
 
 @dataclass
 class TrainerConfig:
-    """The reinforcement learning step; the defaults are the paper's."""
+    """The RL algorithm; the defaults are the paper's."""
 
     steps: int = option(300, "rollout steps", at_least=1)
-    batch_size: int = option(2048, "trajectories per rollout step: 128 prompts x 16 samples", at_least=1)
-    samples_per_prompt: int = option(16, "trajectories of a problem: a group", at_least=2)
+    batch_size: int = option(
+        2048, "trajectories per rollout step, over all processes: 128 prompts x 16 samples", at_least=1
+    )
+    samples_per_prompt: int = option(16, "group size: trajectories per problem", at_least=2)
     minibatches: int = option(2, "optimizer steps per rollout step", at_least=1)
-    micro_batch_size: int = option(32, "trajectories per forward pass, of each process", at_least=1)
-    learning_rate: float = option(1e-6, "after warm-up", above=0)
-    lr_schedule: str = option("constant", "of the learning rate", choices=("constant", "linear", "cosine"))
-    warmup_steps: int = option(0, "optimizer steps over which the learning rate rises", at_least=0)
-    weight_decay: float = option(0.0, "of AdamW", at_least=0)
-    adam_beta2: float = option(0.999, "of AdamW", above=0, below=1)
-    max_grad_norm: float = option(1.0, "larger gradients are scaled down to it", above=0)
+    micro_batch_size: int = option(32, "trajectories per forward pass and process", at_least=1)
+    learning_rate: float = option(1e-6, "learning rate after warm-up", above=0)
+    lr_schedule: str = option("constant", "learning rate schedule", choices=("constant", "linear", "cosine"))
+    warmup_steps: int = option(0, "optimizer steps of linear warm-up", at_least=0)
+    weight_decay: float = option(0.0, "weight decay of AdamW", at_least=0)
+    adam_beta2: float = option(0.999, "beta2 of AdamW", above=0, below=1)
+    max_grad_norm: float = option(1.0, "gradient clipping threshold", above=0)
     advantage: str = option(
         "reinforce_plus_plus_baseline",
-        "how far a trajectory is above others; src/trainer/advantages.py",
+        "advantage estimator; src/trainer/advantages.py",
         choices=("reinforce_plus_plus_baseline", "grpo", "dr_grpo", "rloo"),
         dotted=True,
     )
     loss_type: str = option(
         "dapo",
-        "over what the loss is averaged, as TRL names it; dapo: the policy tokens of the batch",
+        "loss aggregation, as TRL names it; dapo: mean over the policy tokens of the batch",
         choices=("dapo", "grpo", "bnpo", "dr_grpo"),
     )
-    clip_low: float = option(0.2, "ratios are clipped below 1 - clip_low", above=0, below=1)
-    clip_high: float = option(0.28, "ratios are clipped above 1 + clip_high", above=0)
-    dual_clip: float | None = option(
-        3.0, "bound of the ratio where the advantage is negative; null: off", above=1
+    clip_low: float = option(
+        0.2, "lower clip range: ratios are clipped to at least 1 - clip_low", above=0, below=1
     )
-    kl: float = option(
+    clip_high: float = option(0.28, "upper clip range: ratios are clipped to at most 1 + clip_high", above=0)
+    dual_clip: float | None = option(3.0, "bound of the ratio for negative advantages; null: off", above=1)
+    kl_coef: float = option(
         0.0,
-        "times the estimate of each token, times its importance ratio (arXiv 2512.02556)",
+        "coefficient of the KL penalty, whose per-token estimate is importance-weighted (arXiv 2512.02556)",
         at_least=0,
     )
-    entropy: float = option(
-        0.0, "bonus: taken off the loss, times the mean entropy of a policy token", at_least=0
+    entropy_coef: float = option(
+        0.0, "coefficient of the entropy bonus, the mean entropy per policy token", at_least=0
     )
     exclude: list[str] = option(
         [],
-        "trajectories that ended so are not trained on; they stay in the mean of their group",
+        "stop reasons of trajectories that are masked in the loss; they still count in their group's mean",
         choices=("void", "length", "budget"),
     )
     dynamic_sampling: int = option(
-        0, "most rounds a step in which groups of equal rewards are replaced; 0: off", at_least=0
+        0, "maximum rounds per step of replacing groups whose rewards are all equal; 0: off", at_least=0
     )
     autocast: str | None = option(
         None,
-        "passes are computed in it, weights and optimizer stay as model.dtype; null: in model.dtype",
+        "dtype of forward and backward passes, while weights and optimizer states keep model.dtype; null: "
+        "model.dtype",
         choices=("bfloat16", "float16"),
     )
     gradient_checkpointing: bool = option(
-        False, "activations are computed again: less memory, a third slower"
+        False, "recompute activations in the backward pass: less memory, a third slower"
     )
-    rank_timeout: float = option(3600.0, "seconds that processes wait for each other", above=0)
+    rank_timeout: float = option(
+        3600.0, "seconds after which a process stops waiting for the others", above=0
+    )
     importance_sampling: str = option(
         "token_truncate",
-        "engines that keep logprobs only: how the loss is weighted by the trainer's over the engine's "
-        "probability of each token",
+        "correction of the mismatch between engine and trainer, for engines that return logprobs: weights "
+        "the loss by the ratio of the trainer's to the engine's probabilities",
         choices=("token_truncate", "token_mask", "sequence_truncate", "sequence_mask", "none"),
     )
-    importance_max: float = option(3.0, "the ratio of importance_sampling is cut off above", above=1)
-    max_infrastructure: float = option(
+    importance_sampling_max: float = option(3.0, "upper bound of the ratio of importance_sampling", above=1)
+    max_infrastructure_failure_rate: float = option(
         0.05,
-        "share of a step's trajectories lost to the infrastructure that ends the run",
+        "the run stops above this fraction of trajectories lost to the infrastructure in a step",
         at_least=0,
         at_most=1,
     )
-    checkpoint_every: int = option(50, "rollout steps; 0: only at the end", at_least=0)
-    keep_checkpoints: int = option(2, "newest ones; older ones are deleted", at_least=1)
-    resume: str | None = option(None, "a run's folder, whose settings are taken; or one of its checkpoints")
-    resume_force: bool = option(False, "resume even with settings that make another run of it")
-    seed: int = seed_option(0, "of weights, data order and sampling")
+    checkpoint_every: int = option(50, "rollout steps between checkpoints; 0: only at the end", at_least=0)
+    keep_checkpoints: int = option(2, "number of newest checkpoints to keep", at_least=1)
+    resume: str | None = option(
+        None, "the folder of a run, or one of its checkpoints, to resume with the run's settings"
+    )
+    resume_force: bool = option(
+        False, "resume even with settings that change samples, gradients or evaluation"
+    )
+    seed: int = seed_option(0, "seed of weights, data order and sampling")
 
 
 @dataclass
 class EvaluateConfig:
-    """How a policy is evaluated."""
+    """Evaluation of a policy."""
 
     phases: list[str] = option(
         ["before", "after"],
-        "of src.train; [after] where the base policy is evaluated once for several runs",
+        "of src.train; [after] if the base policy is evaluated once for several runs",
         choices=("before", "after"),
     )
-    modes: list[str] = option(
-        ["free", "code", "text"], "how problems are posed", choices=("free", "text", "code")
-    )
+    modes: list[str] = option(["free", "code", "text"], "prompt modes", choices=("free", "text", "code"))
     k: int = option(1, "trajectories per problem", at_least=1)
-    temperature: float = option(1.0, "of sampling; 0: greedy", at_least=0)
-    top_p: float = option(1.0, "of sampling", above=0, at_most=1)
-    budget: int = option(4, "executions per trajectory", at_least=0)
-    seed: int = seed_option(1234, "of sampling")
+    temperature: float = option(1.0, "sampling temperature; 0: greedy", at_least=0)
+    top_p: float = option(1.0, "nucleus sampling", above=0, at_most=1)
+    budget: int = option(4, "maximum executions per trajectory", at_least=0)
+    seed: int = seed_option(1234, "sampling seed")
     shard: str | None = option(
-        None, "I/N: every N-th problem from the I-th on, 0 <= I < N; null: all problems"
+        None, "I/N: every N-th problem, starting with the I-th, 0 <= I < N; null: all problems"
     )
     resume: bool = option(
         False,
-        "go on with the evaluation in the run's folder, if there is one: hydra.run.dir=FOLDER",
+        "continue the evaluation in the run's folder, if there is one: hydra.run.dir=FOLDER",
     )
 
 
 @dataclass
 class RuleConfig:
-    """When a metric means trouble; give one of ``above`` and ``below``."""
+    """When an alarm fires; give either ``above`` or ``below``."""
 
-    name: str = option("???", "of the rule")
-    metric: str = option("???", "as in metrics.jsonl, or the dotted path of a function of all metrics")
-    above: float | None = option(None, "trouble above this")
-    below: float | None = option(None, "trouble below this")
-    steps: int = option(1, "in a row", at_least=1)
-    action: str = option("warn", "stop ends the run", choices=("warn", "stop"))
-    says: str = option("", "what is printed with it")
+    name: str = option("???", "name of the rule")
+    metric: str = option("???", "a metric of metrics.jsonl, or the dotted path of a function of all metrics")
+    above: float | None = option(None, "fires above this")
+    below: float | None = option(None, "fires below this")
+    steps: int = option(1, "consecutive steps out of bounds before it fires", at_least=1)
+    action: str = option("warn", "warn: print the message; stop: end the run", choices=("warn", "stop"))
+    message: str = option("", "printed with the alarm")
 
 
 @dataclass
 class AlarmConfig:
-    """What is said, or stops the run, while it trains."""
+    """Alarms during training, which warn or stop the run."""
 
-    rules: list[RuleConfig] = option([], "when which metric means trouble")
+    rules: list[RuleConfig] = option([], "the rules")
 
 
 @dataclass
 class TrackingConfig:
-    """Weights & Biases; console, records and summary.json are written in any case."""
+    """Weights & Biases; console output, records and summary.json are always written."""
 
     mode: str = option(
         "offline",
-        "offline: the run is written beside the records, for wandb sync; online: over the network",
+        "offline: written into the run's folder, for wandb sync; online: over the network",
         choices=("offline", "online", "none"),
     )
     init_timeout: float = option(
         30.0,
-        "seconds in which mode=online must reach W&B; else the run goes on offline, and says so",
+        "seconds to reach W&B with mode=online; after that the run is logged offline, with a warning",
         above=0,
     )
-    project: str = option("code-integrated-reasoning", "of W&B")
+    project: str = option("code-integrated-reasoning", "W&B project")
     entity: str | None = option(None, "account or team; null: the account's default")
-    name: str | None = option(None, "of the run; null: W&B makes one up")
-    tags: list[str] = option([], "of the run")
-    samples: int = option(8, "trajectories per step in the table", at_least=0)
+    name: str | None = option(None, "name of the run; null: its folder")
+    tags: list[str] = option([], "tags of the run")
+    samples: int = option(8, "trajectories per step in the table of samples", at_least=0)

@@ -1,4 +1,4 @@
-"""What a dataclass declares, as pydantic validates it; and what pydantic finds, as sentences."""
+"""Validates values against a dataclass with pydantic, and words pydantic's errors as sentences."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ from pydantic import (
 from src.config.schema import either, limits_of, show, unknown_key, wrong_choice
 
 _MISSING = "???"
-_PARTS = re.compile(r"[^.\[\]]+")  # of a dotted name
+_PARTS = re.compile(r"[^.\[\]]+")  # parts of a dotted name
 _EXPECTED = {bool: "true or false", int: "a whole number", float: "a number", str: "text"}
-_TAGS = ("<one>", "<list>")  # of the two types that a setting may have, in the places of faults
+_TAGS = ("<one>", "<list>")  # mark the two types of a setting in the location of an error
 _RANGE = ("greater_than", "greater_than_equal", "less_than_equal", "less_than")
 
 
@@ -47,7 +47,7 @@ def validated(schema: type, values: Any) -> tuple[Any, list[str]]:
 
 
 class _Keys(BaseModel):
-    """What the keys of a dataclass must be; an instance becomes one of the dataclass."""
+    """Base of the pydantic models of dataclasses; an instance is converted to the dataclass."""
 
     model_config = ConfigDict(
         strict=True,
@@ -64,14 +64,14 @@ def _adapter(schema: Any) -> TypeAdapter[Any]:
 
 
 def _validated(hint: Any, metadata: Mapping[str, Any]) -> Any:
-    """Return the type of a setting as pydantic is to validate it; choices and range are of the elements."""
+    """Return the type by which pydantic validates a setting; choices and range apply to list elements."""
     if is_dataclass(hint):
         return _keys(hint)  # type: ignore[arg-type]
     if get_origin(hint) in (Union, types.UnionType):
         kinds = tuple(one for one in get_args(hint) if one is not types.NoneType)
         parts = tuple(_validated(one, metadata) for one in kinds)
         whole: Any = parts[0]
-        if len(parts) > 1:  # str | list[str]: its faults are those of the one that is meant
+        if len(parts) > 1:  # str | list[str]: report the errors of the intended type
             tagged = tuple(Annotated[part, Tag(_tag(kind))] for part, kind in zip(parts, kinds, strict=True))
             whole = Annotated[Union[tagged], Discriminator(_meant)]  # noqa: UP007 - of a tuple
         return whole | None if len(kinds) < len(get_args(hint)) else whole
@@ -83,7 +83,7 @@ def _validated(hint: Any, metadata: Mapping[str, Any]) -> Any:
     if metadata.get("choices"):
         return Literal[tuple(metadata["choices"])]
     if hint is str:
-        # The command line reads name=2024 as a number; as a text it is what was typed.
+        # Hydra parses name=2024 as a number; keep the text that was typed.
         return Annotated[str, Strict(False)]
     return Annotated[hint, Field(**metadata["limits"])] if metadata.get("limits") else hint
 
@@ -96,9 +96,9 @@ def _chosen(choices: tuple[str, ...], value: Any) -> Any:
 
 @cache
 def _keys(schema: type) -> Any:
-    """Return a model of the keys of ``schema``; what it validates is an instance of ``schema``."""
+    """Return a pydantic model of ``schema``, whose validated value is an instance of ``schema``."""
     hints = get_type_hints(schema)
-    # by alias, since a model has methods whose names a setting may have
+    # aliased, since a setting may have the name of a method of BaseModel
     parts: dict[str, Any] = {
         f"key_{one.name}": (_validated(hints[one.name], one.metadata), Field(None, alias=one.name))
         for one in fields(schema)
@@ -120,7 +120,7 @@ def _meant(value: Any) -> str:
 
 
 def _declared(schema: type, place: tuple[int | str, ...]) -> tuple[Any, bool, Mapping[str, Any]]:
-    """Return type, whether it may be null, and metadata of what ``schema`` has at a place of its values."""
+    """Return type, whether null is allowed, and metadata of the setting at a location in ``schema``."""
     hint: Any = schema
     metadata: Mapping[str, Any] = {}
     for part in (*place, None):
@@ -140,7 +140,7 @@ def _declared(schema: type, place: tuple[int | str, ...]) -> tuple[Any, bool, Ma
 
 
 def _fault(schema: type, error: Mapping[str, Any]) -> str:
-    """Return what pydantic found, as a sentence."""
+    """Return an error of pydantic as a sentence."""
     place, value = error["loc"], error["input"]
     path = "".join(
         f"[{part}]" if isinstance(part, int) else f".{part}"

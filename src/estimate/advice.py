@@ -108,11 +108,11 @@ def _ladders(cfg: Config, machine: Machine) -> list[list[Changes]]:
     trainer, vllm, engine = cfg.trainer, cfg.engine.vllm, engine_kind(cfg, machine)
     beside = engine == "vllm" and machine.gpu
     in_32_bits = cfg.model.dtype == "float32" and machine.gpu
-    fractions = sorted((n / 20 for n in range(1, 20)), key=lambda x: abs(x - vllm.gpu_memory))
+    fractions = sorted((n / 20 for n in range(1, 20)), key=lambda x: abs(x - vllm.gpu_memory_utilization))
     more = machine.gpus if cfg.hardware.sharding == "none" else 2 * machine.gpus
     ladders: list[list[Changes]] = [
         [{"trainer.micro_batch_size": n} for n in range(trainer.micro_batch_size - 1, 0, -1)],
-        [{"engine.vllm.gpu_memory": x} for x in fractions if beside],
+        [{"engine.vllm.gpu_memory_utilization": x} for x in fractions if beside],
         [{"engine.batch_size": n} for n in _powers(1, cfg.engine.batch_size - 1) if engine == "transformers"],
         [{"trainer.gradient_checkpointing": True}] * (not trainer.gradient_checkpointing),
         [{"engine.vllm.sleep": True}] * (beside and not vllm.sleep),

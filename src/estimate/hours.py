@@ -59,12 +59,12 @@ def count_hours(cfg: Config, machine: Machine, p: Parameters) -> Hours:
     frozen = p.trainable < p.total
     update = layers * ((2 if frozen else 3) + trainer.gradient_checkpointing)
     update += head * (4 if p.trains_head else 3)
-    sampling, training = hardware.sampling_utilisation, hardware.training_utilisation
+    sampling, training = hardware.sampling_mfu, hardware.training_mfu
     kind = engine_kind(cfg, machine)
     work = [("sampling", (layers + head) * (1 + trainer.dynamic_sampling), sampling)]
     if kind != "transformers" and trainer.importance_sampling != "none":
         work.append(("log-probabilities", layers + head, training))
-    if trainer.kl > 0:
+    if trainer.kl_coef > 0:
         work.append(("reference model", layers + head, training))
     work.append(("update", update, training))
     rate = machine.gpus * machine.flops

@@ -112,7 +112,7 @@ class Estimator:
         if cfg.model.lora.rank and engine_kind(cfg, machine) != "transformers":
             merged = p.largest * (4 + BYTES[cfg.model.dtype])
             parts.append(Part("adapters merged for the engine", 0, merged, "a matrix at a time"))
-        return Memory(parts, int(machine.memory * cfg.hardware.usable), vllm)
+        return Memory(parts, int(machine.memory * cfg.hardware.usable_memory_fraction), vllm)
 
     def _update(self, cfg: Config, machine: Machine, shared: str) -> tuple[int, int]:
         """Return the bytes kept for the way back, and the most beside them."""
@@ -146,7 +146,7 @@ class Estimator:
         if engine_kind(cfg, machine) == "vllm_server":
             return Part("vLLM server", 0, 0, "has GPUs of its own, which are not looked at")
         model, autocast = _computed(cfg, shared)
-        rows, width = min(cfg.engine.batch_size, cfg.rollout.max_live), longest(cfg)
+        rows, width = min(cfg.engine.batch_size, cfg.rollout.max_concurrent), longest(cfg)
         traced = self._once(
             ("sampling", repr(model), rows, width, autocast),
             lambda: passes.sampling(self._config, model, rows=rows, width=width, autocast=autocast),
@@ -222,8 +222,8 @@ def _weights(cfg: Config, machine: Machine, p: Parameters, shared: str) -> list[
         parts.append(Part("put together", whole, whole, "two layers, the gradient of one, the head"))
     elif machine.gpus > 1:
         parts.append(Part("DDP's buckets", p.gradients, p.gradients, "a copy of the gradients"))
-    if cfg.trainer.kl > 0 and not cfg.model.lora.rank:
-        parts.append(Part("reference model", p.weights // over, p.weights // over, "for trainer.kl"))
+    if cfg.trainer.kl_coef > 0 and not cfg.model.lora.rank:
+        parts.append(Part("reference model", p.weights // over, p.weights // over, "for trainer.kl_coef"))
     return parts
 
 

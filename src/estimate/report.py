@@ -66,8 +66,8 @@ def show_estimate(console: Console, cfg: Config, estimate: RunEstimate) -> None:
     console.print(
         f"At most {_short(estimate.hours.total)} hours for {estimate.hours.steps} rollout steps of at most "
         f"{estimate.hours.tokens:,} tokens: if every trajectory takes all it may, and assuming that "
-        f"{cfg.hardware.sampling_utilisation:.0%} of the rate are reached while sampling and "
-        f"{cfg.hardware.training_utilisation:.0%} otherwise (hardware.*_utilisation). Programs, grading and "
+        f"{cfg.hardware.sampling_mfu:.0%} of the rate are reached while sampling and "
+        f"{cfg.hardware.training_mfu:.0%} otherwise (hardware.*_mfu). Programs, grading and "
         "evaluations come on top."
     )
     verdict = f"{memory.needed / 1e9:.1f} of {memory.usable / 1e9:.1f} GB"
@@ -120,7 +120,7 @@ def _notes(console: Console, cfg: Config, estimate: RunEstimate) -> None:
         console.print(
             f"vLLM: {weights} of weights, about {working} to work in, and {cache} for keys and values, "
             f"{vllm.per_token:,} bytes a token: room for {vllm.sequences} trajectories of {longest(cfg):,} "
-            f"tokens at once, where engine.vllm.max_sequences={vllm.wanted}"
+            f"tokens at once, where engine.vllm.max_num_seqs={vllm.wanted}"
             + ("." if vllm.sequences >= vllm.wanted else "; the others would wait.")
         )
 

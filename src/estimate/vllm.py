@@ -49,13 +49,13 @@ class VLLM:
             vocabulary: words in it.
         """
         settings = cfg.engine.vllm
-        working += min(settings.max_sequences, cls.BATCHED_TOKENS) * vocabulary * _CHOICE
+        working += min(settings.max_num_seqs, cls.BATCHED_TOKENS) * vocabulary * _CHOICE
         if memory is None:
             cache = settings.cpu_memory_gb * 2**30
             share = weights + working + cache
         else:
-            share = int(settings.gpu_memory * memory)
+            share = int(settings.gpu_memory_utilization * memory)
             cache = share - weights - working
         trajectory = per_token * (cfg.rollout.max_prompt_tokens + cfg.rollout.max_tokens)
         sequences = max(0, cache) // trajectory
-        return cls(share, weights, working, cache, per_token, sequences, settings.max_sequences)
+        return cls(share, weights, working, cache, per_token, sequences, settings.max_num_seqs)

@@ -10,9 +10,9 @@ samples, gradients or evaluations others than those of the run is refused in eit
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from copy import deepcopy
 from dataclasses import asdict
-from functools import reduce
 from pathlib import Path
 from typing import Any
 
@@ -25,17 +25,37 @@ from src.run import checkpoints
 from src.run.provenance import changes
 from src.run.records import CONFIG, SUMMARY
 
-# What older versions have written: dotted name -> that of today; (name of today, value) -> value of today.
-RENAMED: dict[str, str] = {}
+# Settings that earlier versions recorded under other names, in the same group, or with other values.
+RENAMED: dict[str, str] = {
+    "engine.leave": "engine.min_active_fraction",
+    "engine.vllm.max_sequences": "engine.vllm.max_num_seqs",
+    "engine.vllm.gpu_memory": "engine.vllm.gpu_memory_utilization",
+    "rollout.max_live": "rollout.max_concurrent",
+    "curriculum.pressure": "curriculum.min_exhausted_rate",
+    "curriculum.settled": "curriculum.max_reward_drift",
+    "trainer.kl": "trainer.kl_coef",
+    "trainer.entropy": "trainer.entropy_coef",
+    "trainer.importance_max": "trainer.importance_sampling_max",
+    "trainer.max_infrastructure": "trainer.max_infrastructure_failure_rate",
+    "alarm.rules[].says": "alarm.rules[].message",
+    "hardware.usable": "hardware.usable_memory_fraction",
+    "hardware.training_utilisation": "hardware.training_mfu",
+    "hardware.sampling_utilisation": "hardware.sampling_mfu",
+}
 RENAMED_VALUES: dict[tuple[str, Any], Any] = {("rollout.boundary", "fence"): "exact"}
-# Of the command, never of the run.
+# Given on the command line, never taken from the run.
 _OF_THE_COMMAND = ("trainer.resume", "trainer.resume_force", "estimate")
 # What changes neither samples nor gradients nor what is evaluated; whatever else there is, or will be, does.
 _MAY_CHANGE = (
     *("trainer.checkpoint_every", "trainer.keep_checkpoints", "trainer.rank_timeout"),
-    *("trainer.max_infrastructure", "evaluate.phases", "evaluate.resume", "evaluate.shard"),
+    *("trainer.max_infrastructure_failure_rate", "evaluate.phases", "evaluate.resume", "evaluate.shard"),
     *("tracking.", "alarm.", "hardware.", "reward.grade_workers"),
-    *("engine.server.", "engine.vllm.gpu_memory", "engine.vllm.cpu_memory_gb", "engine.vllm.sleep"),
+    *(
+        "engine.server.",
+        "engine.vllm.gpu_memory_utilization",
+        "engine.vllm.cpu_memory_gb",
+        "engine.vllm.sleep",
+    ),
     *("sandbox.jail", "sandbox.workers", "sandbox.waiting", "sandbox.queue", "sandbox.sessions"),
     *("sandbox.start_seconds", "sandbox.deadline_seconds"),
     *("sandbox.docker.", "sandbox.ray.", "sandbox.sandbox_fusion."),
@@ -58,24 +78,7 @@ def read_config(file: Path) -> dict[str, Any]:
     config = json.loads(file.read_text())
     if not isinstance(config, dict):
         raise ValueError(f"{file} holds no JSON object")
-    for old, new in RENAMED.items():
-        group, _, leaf = old.rpartition(".")
-        if leaf in (known := _group(config, group)):
-            *groups, renamed = new.split(".")
-            reduce(lambda at, key: at.setdefault(key, {}), groups, config)[renamed] = known.pop(leaf)
-    for (name, value), now in RENAMED_VALUES.items():
-        group, _, leaf = name.rpartition(".")
-        if (known := _group(config, group)).get(leaf) == value:
-            known[leaf] = now
-    return config
-
-
-def _group(config: dict[str, Any], name: str) -> dict[str, Any]:
-    """Return the group of a dotted name; an empty one, no part of ``config``, where there is none."""
-    for key in filter(None, name.split(".")):
-        found = config.get(key)
-        config = found if isinstance(found, dict) else {}
-    return config
+    return renamed(config)
 
 
 def read_shards(folders: Sequence[Path]) -> tuple[list[dict[str, Any]], list[str]]:
@@ -98,6 +101,31 @@ def run_of(resume: str) -> Path:
     path = Path(resume).expanduser()
     checkpoint = checkpoints.resolve(path)
     return path if (path / "checkpoints").is_dir() else checkpoint.resolve().parent.parent
+
+
+def renamed(recorded: Mapping[str, Any]) -> dict[str, Any]:
+    """Return recorded settings, as ``config.json`` has them, under their present names (:data:`RENAMED`)."""
+    settings = deepcopy(dict(recorded))
+    for old, new in RENAMED.items():
+        group, _, name = old.rpartition(".")
+        for node in _groups(settings, group.split(".")):
+            if name in node:
+                node[new.rpartition(".")[2]] = node.pop(name)
+    for (name, value), now in RENAMED_VALUES.items():
+        group, _, leaf = name.rpartition(".")
+        for node in _groups(settings, group.split(".")):
+            if node.get(leaf) == value:
+                node[leaf] = now
+    return settings
+
+
+def _groups(node: Any, path: list[str]) -> list[dict[str, Any]]:
+    """Return the dictionaries at a dotted path below ``node``; ``name[]`` stands for each item of a list."""
+    if not path:
+        return [node] if isinstance(node, dict) else []
+    child = node.get(path[0].removesuffix("[]")) if isinstance(node, dict) else None
+    children = child if path[0].endswith("[]") and isinstance(child, list) else [child]
+    return [found for one in children for found in _groups(one, path[1:])]
 
 
 def resumed(config: DictConfig) -> Path | None:
@@ -218,7 +246,7 @@ def _recorded(run: Path, resume: str, otherwise: DictConfig | dict[str, Any]) ->
     if isinstance(otherwise, DictConfig):
         otherwise = dict(OmegaConf.to_container(otherwise, resolve=False))  # type: ignore[arg-type]
     try:
-        return asdict(build(c.Config, {**otherwise, **values}))
+        return asdict(build(c.Config, {**otherwise, **renamed(values)}))
     except ConfigError as error:
         raise ConfigError(
             *(f"{file}: {fault} (another version wrote it: resume with that)" for fault in error.faults)

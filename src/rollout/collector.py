@@ -259,7 +259,7 @@ def _record(
         answer=answer,
         correct=correct,
         rewards=rewards,
-        invented=trajectory.invented,
+        fabricated_output=trajectory.fabricated_output,
         seed=task.seed,
         straggler=trajectory.straggler,
         prompt_style=style,

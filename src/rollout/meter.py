@@ -60,11 +60,11 @@ class Meter:
         return {"generation": self.generation, "execution": self.idle}
 
     def metrics(self) -> dict[str, float]:
-        """``live_sequences`` is the mean number in the engine while it samples; turns are in seconds."""
+        """``running_sequences`` is the mean number in the engine while it samples; turns are in seconds."""
         metrics = {
-            "live_sequences": self._sequence_seconds / self.generation if self.generation else 0.0,
+            "running_sequences": self._sequence_seconds / self.generation if self.generation else 0.0,
             "stragglers": float(self.stragglers),
-            "sampled_per_second": self.sampled / self.elapsed if self.elapsed else 0.0,
+            "tokens_per_second": self.sampled / self.elapsed if self.elapsed else 0.0,
         }
         if self.turns:
             p50, p95 = np.quantile(self.turns, [0.5, 0.95])

@@ -44,15 +44,15 @@ class Tally:
         self._mean("correct_without_text", record.correct and not _wrote(record))
         if record.lenient is not None:
             self._mean("accuracy_lenient", record.lenient)
-        if record.invented is not None:
-            self._mean("invented_share", record.invented)
+        if record.fabricated_output is not None:
+            self._mean("fabricated_output_rate", record.fabricated_output)
         self._mean("executions_per_trajectory", len(executions))
-        self._mean("budget_used_up", 0 < record.budget <= len(executions))
-        self._mean("code_share", bool(record.executions))
+        self._mean("budget_exhausted_rate", 0 < record.budget <= len(executions))
+        self._mean("tool_use_rate", bool(record.executions))
         for execution in executions:
-            self._mean("failed_share", execution.status != "ok")
+            self._mean("execution_failure_rate", execution.status != "ok")
         if failed(record):
-            self._mean("repair_rate", record.correct)
+            self._mean("accuracy_after_failure", record.correct)
         self._mean("tokens/policy", policy)
         self._mean("tokens/feedback", record.tokens("tool"))
         self._mean("tokens/dropped", record.dropped_tokens)
@@ -76,20 +76,22 @@ class Tally:
         """Return shares and means, see :func:`summarise`."""
         found = {name: self._sums[name] / count for name, count in self._counts.items()}
         if self._sampled:
-            found["tokens/dropped_share"] = self._dropped / self._sampled
+            found["tokens/dropped_ratio"] = self._dropped / self._sampled
         return found
 
 
 def summarise(records: Iterable[TrajectoryRecord], ranks: Ranks | None = None) -> dict[str, float]:
-    """Return the metrics of a batch; shares and means without the infrastructure's victims.
+    """Return the metrics of a batch; rates and means leave out trajectories lost to the infrastructure.
 
-    ``tokens/dropped_share`` is the share of sampled tokens that were thrown away, ``repair_rate`` that of
-    correct trajectories among those with a failed execution.
-    ``invented_share`` is the share of trajectories in which the policy itself wrote what stands in an output
-    block, that is, opened one and went on with anything but white space in it, be it instead of feedback,
-    beyond its budget or, with ``rollout.boundary=post_hoc``, in what was thrown away. A block that it opens
-    and the sandbox fills (``stop_string``) does not count.
-    A metric without a case to count (no execution failed, say) is left out.
+    ``tool_use_rate``: fraction of trajectories with at least one call. ``execution_failure_rate``: fraction
+    of executions that fail. ``accuracy_after_failure``: accuracy of the trajectories with a failed execution.
+    ``budget_exhausted_rate``: fraction of trajectories with as many executions as their budget allows.
+    ``tokens/dropped_ratio``: fraction of sampled tokens that were thrown away.
+    ``fabricated_output_rate``: fraction of trajectories in which the policy itself wrote the content of an
+    output block, that is, opened one and went on with anything but white space in it: instead of feedback,
+    beyond its budget or, with ``rollout.boundary=post_hoc``, in text that was thrown away. A block that it
+    opens and the sandbox fills (``stop_string``) does not count.
+    A metric with nothing to count (no execution failed, say) is left out.
 
     Args:
         records: of this process.

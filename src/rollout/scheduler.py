@@ -78,7 +78,7 @@ class RolloutScheduler:
     def stream(self, tasks: Iterable[Task]) -> Iterator[tuple[int, Trajectory]]:
         """Yield the index and the trajectory of each task as soon as it is finished.
 
-        At most ``cfg.max_live`` are on their way at once; nothing is kept of those that were yielded.
+        At most ``cfg.max_concurrent`` are on their way at once; nothing is kept of those that were yielded.
         Closing the iterator cancels the rollout.
 
         Raises:
@@ -109,7 +109,7 @@ class RolloutScheduler:
 
     def _admit(self) -> None:
         """Begin further trajectories while there is room."""
-        while len(self._live) < self._cfg.max_live:
+        while len(self._live) < self._cfg.max_concurrent:
             index, task = next(self._tasks, (None, None))
             if index is None or task is None:
                 break
@@ -224,7 +224,7 @@ class RolloutScheduler:
         self.meter.sampled += len(token_ids)
         last = live.trajectory.segments[-1:]
         earlier = last[0].token_ids if last and last[0].author is Author.POLICY else []
-        live.trajectory.invented |= self._format.fabricates(self._codec.text([*earlier, *token_ids]))
+        live.trajectory.fabricated_output |= self._format.fabricates(self._codec.text([*earlier, *token_ids]))
         live.trajectory.dropped_tokens += len(token_ids) - kept
         live.append(
             self._codec, Author.POLICY, token_ids[:kept], logprobs[:kept] if logprobs is not None else None

@@ -99,7 +99,7 @@ class Trajectory:
     executions: list[Execution] = field(default_factory=list)
     stop_reason: StopReason | None = None  # None while it is live
     dropped_tokens: int = 0  # sampled, then cut at a boundary
-    invented: bool = False  # the policy sampled a result itself, be it cut then
+    fabricated_output: bool = False  # the policy sampled a result itself, be it cut then
     straggler: bool = False  # ``rollout.max_seconds`` ended it
 
     @property

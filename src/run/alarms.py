@@ -7,14 +7,18 @@ metric that a step does not have (no engine logprobs, say) breaks the row.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from src.config import AlarmConfig, RuleConfig
 from src.config.dotted import is_dotted, load
+from src.run import renamed
 
 PREFIX = "alarm/"
 # What only says something where trajectories may run code.
-_OF_EXECUTIONS = ("executions_per_trajectory", "budget_used_up", "code_share", "failed_share", "repair_rate")
+_OF_EXECUTIONS = (
+    *("executions_per_trajectory", "budget_exhausted_rate", "tool_use_rate"),
+    *("execution_failure_rate", "accuracy_after_failure"),
+)
 
 
 class AlarmError(RuntimeError):
@@ -35,7 +39,7 @@ class Alarm:
         row = f" for {self.rule.steps} steps" if self.rule.steps > 1 else ""
         return (
             f"alarm {self.rule.name} at step {self.step}: {self.rule.metric} is {self.value:.4g}, {bound} "
-            f"{limit:g}{row}; {self.rule.says}"
+            f"{limit:g}{row}; {self.rule.message}"
         )
 
 
@@ -49,8 +53,10 @@ class Alarms:
     """
 
     def __init__(self, rules: Sequence[RuleConfig], *, tools: bool = True) -> None:
-        self._rules, self._tools = rules, tools
-        self._values = {rule.name: _value_of(rule.metric) for rule in rules}
+        # of a run that an earlier version began
+        self._rules = [replace(rule, metric=renamed.metric(rule.metric)) for rule in rules]
+        self._tools = tools
+        self._values = {rule.name: _value_of(rule.metric) for rule in self._rules}
         self._row = dict.fromkeys((rule.name for rule in rules), 0)
 
     def check(self, step: int, metrics: Mapping[str, float]) -> list[Alarm]:

@@ -63,7 +63,7 @@ def step_line(step: int, steps: int, metrics: dict[str, float]) -> str:
         f"accuracy {metrics['accuracy']:.3f}",
         f"budget {metrics['budget']:.0f}",
         f"executions {metrics['executions_per_trajectory']:.2f}",
-        f"failing {metrics.get('failed_share', 0.0):.2f}",
+        f"failing {metrics.get('execution_failure_rate', 0.0):.2f}",
         f"tokens {metrics['tokens/policy']:.0f}",
         f"entropy {metrics.get('entropy', float('nan')):.3f}",
         f"grad {metrics.get('grad_norm', float('nan')):.2f}",

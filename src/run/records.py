@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
+from src.run import renamed
 from src.run.processes import Ranks
 
 SCHEMA_VERSION = 1
@@ -76,8 +77,8 @@ class TrajectoryRecord:
         correct: the answer is equivalent to the gold answer; never inferred from the reward (docs/design.md,
             invariant Correctness).
         lenient: it is, or the last integer of the last line is the gold answer; None: not asked for.
-        invented: the policy itself sampled what an output block holds, even if that was thrown away; None:
-            the record is older than the field.
+        fabricated_output: the policy itself sampled the content of an output block, even if that was thrown
+            away; None: the record is older than the field.
         prompt_style: how the problem was put (``model.prompt_style``); None: the record is older.
         rewards: every reward term by name, and ``total``; None where the trajectory is excluded.
         seed: of its random stream; None: it shared one with others, or the record is older than the field.
@@ -105,7 +106,7 @@ class TrajectoryRecord:
     correct: bool
     rewards: dict[str, float] | None
     lenient: bool | None = None
-    invented: bool | None = None
+    fabricated_output: bool | None = None
     seed: int | None = None
     straggler: bool | None = None
     prompt_style: str | None = None
@@ -239,7 +240,7 @@ def parse_record(line: str, where: str) -> TrajectoryRecord:
     try:
         data["segments"] = [SegmentRecord(**_current_author(segment)) for segment in data["segments"]]
         data["executions"] = [ExecutionRecord(**execution) for execution in data["executions"]]
-        return TrajectoryRecord(**data)
+        return TrajectoryRecord(**renamed.record(data))
     except (KeyError, TypeError) as error:
         raise RecordError(f"{where}: not a trajectory record ({error})") from None
 
@@ -264,7 +265,7 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
     if not path.exists():
         return []
     lines = path.read_text(encoding="utf-8").split("\n")[:-1]  # what follows the last newline is torn
-    rows: list[dict[str, Any]] = [json.loads(line) for line in lines]
+    rows = [renamed.metrics(json.loads(line)) for line in lines]
     alive = _alive([(None, row["step"], row["attempt"]) for row in rows])
     return [row for row, lives in zip(rows, alive, strict=True) if lives]
 

@@ -47,7 +47,7 @@ class FinishStep(TrainerCallback):
     """Says when a rollout step's optimizer steps are done.
 
     Args:
-        finish: called with the rollout step (from 0), TRL's metrics of it under our names, and its seconds.
+        finish: called with the rollout step (from 0), TRL's metrics of it, and its seconds.
         minibatches: optimizer steps per rollout step.
     """
 
@@ -64,6 +64,6 @@ class FinishStep(TrainerCallback):
         """See TrainerCallback."""
         if "loss" not in logs:
             return  # TRL's closing summary of the whole run
-        metrics = {ours: logs[trl] for trl, ours in TRL_METRICS.items() if logs.get(trl) is not None}
+        metrics = {name: logs[name] for name in TRL_METRICS if logs.get(name) is not None}
         step = state.global_step // self._minibatches - 1
         self._finish(step, metrics, time.perf_counter() - self._start)

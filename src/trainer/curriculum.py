@@ -83,23 +83,29 @@ class Linear(_Stateless):
 
 
 class Adaptive:
-    """Raises the budget by one when trajectories press against it and the reward has settled.
+    """Raises the budget by one when trajectories exhaust it and the reward has levelled off.
 
-    Looks at the last ``window`` steps since it last rose: the mean share of trajectories that used the whole
-    budget (metric ``budget_used_up``) is at least ``pressure``, and the mean rewards of the older and of the
-    newer half of the window differ by at most ``settled``.
+    Over the last ``window`` steps since the last rise: the mean ``budget_exhausted_rate`` is at least
+    ``min_exhausted_rate``, and the mean rewards of the older and of the newer half of the window differ by at
+    most ``max_reward_drift``.
 
     Args:
         start: budget at step 0.
         budget: largest one.
         window: steps.
-        pressure: share.
-        settled: difference of mean rewards.
+        min_exhausted_rate: share of trajectories.
+        max_reward_drift: absolute difference of mean rewards.
     """
 
-    def __init__(self, start: int, budget: int, window: int, pressure: float, settled: float) -> None:
+    def __init__(
+        self, start: int, budget: int, window: int, min_exhausted_rate: float, max_reward_drift: float
+    ) -> None:
         self._now, self._most = start, budget
-        self._window, self._pressure, self._settled = window, pressure, settled
+        self._window, self._min_exhausted_rate, self._max_reward_drift = (
+            window,
+            min_exhausted_rate,
+            max_reward_drift,
+        )
         self._seen: list[tuple[float, float]] = []  # share and reward, since the budget last rose
 
     def __call__(self, step: int) -> int:
@@ -108,13 +114,13 @@ class Adaptive:
 
     def observe(self, step: int, metrics: Mapping[str, float]) -> None:
         """See Curriculum."""
-        self._seen = [*self._seen, (metrics["budget_used_up"], metrics["reward"])][-self._window :]
+        self._seen = [*self._seen, (metrics["budget_exhausted_rate"], metrics["reward"])][-self._window :]
         if len(self._seen) < self._window or self._now >= self._most:
             return
         shares, rewards = np.array(self._seen).T
         half = self._window // 2
         drift = abs(rewards[half:].mean() - rewards[:half].mean())
-        if shares.mean() >= self._pressure and drift <= self._settled:
+        if shares.mean() >= self._min_exhausted_rate and drift <= self._max_reward_drift:
             self._now += 1
             self._seen = []
 
@@ -142,5 +148,5 @@ def build_curriculum(cfg: CurriculumConfig) -> Curriculum:
     if cfg.kind == "linear":
         return Linear(cfg.start, cfg.budget, cfg.until)
     if cfg.kind == "adaptive":
-        return Adaptive(cfg.start, cfg.budget, cfg.window, cfg.pressure, cfg.settled)
+        return Adaptive(cfg.start, cfg.budget, cfg.window, cfg.min_exhausted_rate, cfg.max_reward_drift)
     return Staged([(stage.step, stage.budget) for stage in cfg.stages])

@@ -43,8 +43,8 @@ def resample_uniform_groups(
         ranks: those who do the same.
 
     Returns:
-        The batch, and of it: the share of groups that taught nothing at first (``dynamic/equal``), the
-        share that was replaced (``dynamic/replaced``), the rounds that it took (``dynamic/rounds``).
+        The batch, and its metrics under ``dynamic_sampling/``: the fraction of groups that taught nothing at
+        first (``frac_reward_zero_std``), the fraction that was replaced (``frac_replaced``), and ``rounds``.
     """
     trajectories, records = list(collected.trajectories), list(collected.records)
     starts = range(0, len(records), samples)
@@ -74,5 +74,11 @@ def resample_uniform_groups(
         done += 1
     counts = ranks.gather((len(first), len(first) - len(idle()), len(starts)))
     equal, replaced, groups = (sum(column) for column in zip(*counts, strict=True))
-    metrics = {"equal": equal / groups, "replaced": replaced / groups, "rounds": float(done)}
-    return Collected(trajectories, records), {f"dynamic/{name}": value for name, value in metrics.items()}
+    metrics = {
+        "frac_reward_zero_std": equal / groups,
+        "frac_replaced": replaced / groups,
+        "rounds": float(done),
+    }
+    return Collected(trajectories, records), {
+        f"dynamic_sampling/{name}": value for name, value in metrics.items()
+    }

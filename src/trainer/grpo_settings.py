@@ -1,4 +1,4 @@
-"""Our settings in TRL's words, and TRL's metrics in ours."""
+"""This project's settings as TRL's GRPOConfig, and the TRL metrics that are reported."""
 
 from __future__ import annotations
 
@@ -12,23 +12,15 @@ from src.config import Config
 from src.run.processes import world_size
 from src.trainer.advantages import scale_rewards
 
-# What TRL calls a metric, and what it is called here; its other metrics are ours under other names.
-TRL_METRICS = {
-    "loss": "loss",
-    "grad_norm": "grad_norm",
-    "learning_rate": "learning_rate",
-    "entropy": "entropy",
-    "kl": "kl",
-    "clip_ratio/low_mean": "clip/low",
-    "clip_ratio/high_mean": "clip/high",
-    "clip_ratio/region_mean": "clip/region",
-    "frac_reward_zero_std": "groups/all_equal",
-    # engines that keep logprobs: the trainer's minus the engine's of what was sampled
-    "sampling/sampling_logp_difference/mean": "sampling/logprob_difference_mean",
-    "sampling/sampling_logp_difference/max": "sampling/logprob_difference_max",
-    "sampling/importance_sampling_ratio/mean": "sampling/importance_mean",
-    "sampling/importance_sampling_ratio/max": "sampling/importance_max",
-}
+# TRL's metrics that are reported, under TRL's names; the others are measured here over whole trajectories.
+TRL_METRICS = (
+    *("loss", "grad_norm", "learning_rate", "entropy", "kl"),
+    *("clip_ratio/low_mean", "clip_ratio/high_mean", "clip_ratio/region_mean"),
+    "frac_reward_zero_std",
+    # engines that keep logprobs: the trainer's minus the engine's, of the sampled tokens
+    *("sampling/sampling_logp_difference/mean", "sampling/sampling_logp_difference/max"),
+    *("sampling/importance_sampling_ratio/mean", "sampling/importance_sampling_ratio/max"),
+)
 
 
 def grpo_config(cfg: Config, folder: Path, kind: str = "transformers") -> GRPOConfig:
@@ -56,10 +48,12 @@ def grpo_config(cfg: Config, folder: Path, kind: str = "transformers") -> GRPOCo
         epsilon=trainer.clip_low,
         epsilon_high=trainer.clip_high,
         delta=trainer.dual_clip,
-        beta=trainer.kl,
+        beta=trainer.kl_coef,
         # the reference policy, which TRL loads by name
-        model_init_kwargs={"revision": cfg.model.revision} if trainer.kl and cfg.model.revision else None,
-        entropy_coef=trainer.entropy,
+        model_init_kwargs={"revision": cfg.model.revision}
+        if trainer.kl_coef and cfg.model.revision
+        else None,
+        entropy_coef=trainer.entropy_coef,
         loss_type=trainer.loss_type,
         scale_rewards=scale_rewards(trainer.advantage),
         mask_truncated_completions=False,
@@ -93,9 +87,9 @@ def _vllm_options(cfg: Config, kind: str) -> dict[str, Any]:
         "vllm_server_base_url": engine.server.url,
         "vllm_server_timeout": engine.server.start_seconds,
         "vllm_group_port": engine.server.group_port,
-        "vllm_gpu_memory_utilization": engine.vllm.gpu_memory,
+        "vllm_gpu_memory_utilization": engine.vllm.gpu_memory_utilization,
         "vllm_enable_sleep_mode": engine.vllm.sleep,
         "vllm_importance_sampling_correction": corrects,
         "vllm_importance_sampling_mode": trainer.importance_sampling if corrects else "token_truncate",
-        "vllm_importance_sampling_clip_max": trainer.importance_max,
+        "vllm_importance_sampling_clip_max": trainer.importance_sampling_max,
     }

@@ -94,7 +94,7 @@ class TrainingStep:
             problems: index of each trajectory's problem, (B,); those of a group follow one another.
 
         Raises:
-            InfrastructureError: more than ``trainer.max_infrastructure`` of them were lost.
+            InfrastructureError: more than ``trainer.max_infrastructure_failure_rate`` of them were lost.
             PromptError, EngineError, SandboxError, GraderError: see Collector.stream.
         """
         cfg = self._cfg.trainer
@@ -153,7 +153,7 @@ class TrainingStep:
 
         Args:
             step: rollout step, from 0.
-            of_loss: TRL's metrics, under our names.
+            of_loss: TRL's metrics.
             seconds: that the whole step took.
 
         Raises:
@@ -173,7 +173,7 @@ class TrainingStep:
         return [(self._problems[one], (first + row) % size) for row, one in enumerate(problems)]
 
     def _refuse_losses(self, step: int, share: float) -> None:
-        allowed = self._cfg.trainer.max_infrastructure
+        allowed = self._cfg.trainer.max_infrastructure_failure_rate
         if share > allowed:
             lost = [r for r in self.records if r.stop_reason == "infrastructure"]
             said = [e.error for r in lost for e in r.executions if e.status == "infrastructure"]
@@ -181,7 +181,7 @@ class TrainingStep:
             if self._ranks.world > 1:
                 count = f"{share:.1%} of the trajectories ({count} in process {self._ranks.rank})"
             raise InfrastructureError(
-                f"{count} of rollout step {step} "
-                f"were lost to the infrastructure, more than trainer.max_infrastructure={allowed}; the "
-                f"sandbox last said: {next(iter(said), None)}. Mend the sandbox and go on with trainer.resume"
+                f"{count} of rollout step {step} were lost to the infrastructure, more than "
+                f"trainer.max_infrastructure_failure_rate={allowed}; the last error of the sandbox: "
+                f"{next(iter(said), None)}. Fix the sandbox and continue with trainer.resume"
             )

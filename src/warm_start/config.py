@@ -31,14 +31,14 @@ class WarmStartConfig:
     warmup_steps: int = option(50, "steps over which the learning rate rises", at_least=0)
     weight_decay: float = option(0.05, "of AdamW", at_least=0)
     max_grad_norm: float = option(1.0, "larger gradients are scaled down to it", above=0)
-    text_share: float = option(0.3, "share of prompts with mode text", at_least=0, at_most=1)
-    code_share: float = option(
+    text_prompt_fraction: float = option(0.3, "share of prompts with mode text", at_least=0, at_most=1)
+    code_prompt_fraction: float = option(
         0.35, "share of prompts with mode code; the rest are free", at_least=0, at_most=1
     )
-    geometry_in_text: float = option(
+    text_geometry_fraction: float = option(
         0.8, "share of the prompts with mode text that ask for Geometry only", at_least=0, at_most=1
     )
-    feedback_share: float = option(
+    feedback_loss_fraction: float = option(
         0.25, "share of solutions whose feedback is learnt, too", at_least=0, at_most=1
     )
     heldout_size: int = option(400, "problems on which the result is measured", at_least=1)

@@ -67,9 +67,13 @@ def solutions(cfg: WarmStartConfig, form: Format, purpose: str) -> Iterator[tupl
     while True:
         luck = rng.random()
         mode = (
-            "text" if luck < cfg.text_share else "code" if luck < cfg.text_share + cfg.code_share else "free"
+            "text"
+            if luck < cfg.text_prompt_fraction
+            else "code"
+            if luck < cfg.text_prompt_fraction + cfg.code_prompt_fraction
+            else "free"
         )
-        only_geometry = mode == "text" and rng.random() < cfg.geometry_in_text
+        only_geometry = mode == "text" and rng.random() < cfg.text_geometry_fraction
         instance = next(geometry if only_geometry else everything)
         problem = instance.problem(rng.randrange(len(instance.exercise.wordings)))
         prompt = build_prompt(problem, mode, "mini")
@@ -103,7 +107,7 @@ def batches(cfg: WarmStartConfig, form: Format, tokenizer: PreTrainedTokenizerFa
     rng = random.Random(f"order-{cfg.seed}")
     while True:
         examples = [
-            encode(*next(source), tokenizer, feedback=rng.random() < cfg.feedback_share)
+            encode(*next(source), tokenizer, feedback=rng.random() < cfg.feedback_loss_fraction)
             for _ in range(cfg.batch_size * CHUNK)
         ]
         examples.sort(key=lambda example: len(example.ids))

@@ -21,7 +21,7 @@ from experiments.analysis.synthetic_runs import PLANS, STEPS, RunPlan, metrics, 
 from src.run.records import RecordWriter, read_metrics, read_records
 from tests.analysis.test_scripts import run
 
-MEASURES = ["accuracy:last", "reward:drop", "accuracy:gain", "accuracy:rise", "repair_rate:all"]
+MEASURES = ["accuracy:last", "reward:drop", "accuracy:gain", "accuracy:rise", "accuracy_after_failure:all"]
 SLOPE = 1 / (STEPS - 1)
 Verdicts = dict[tuple[str, str], dict[str, Any]]  # by arm and measure
 
@@ -37,8 +37,9 @@ def written(folders: dict[str, list[str]], tmp_path_factory: pytest.TempPathFact
     out = tmp_path_factory.mktemp("out")
     listed = ",".join(f"{arm}: [{','.join(mine)}]" for arm, mine in folders.items())
     done = run(
-        "ablation", f"arms={{{listed}}}", "baseline=staged", "metrics=[reward,accuracy,repair_rate]",
-        f"measures={json.dumps(MEASURES)}", f"hydra.run.dir={out}",
+        "ablation", f"arms={{{listed}}}", "baseline=staged",
+        "metrics=[reward,accuracy,accuracy_after_failure]", f"measures={json.dumps(MEASURES)}",
+        f"hydra.run.dir={out}",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     words = " ".join(done.stdout.split())
@@ -123,7 +124,7 @@ def test_tables_and_figures(written: Path, folders: dict[str, list[str]]) -> Non
     expected = [read_metrics(Path(folder, "metrics.jsonl"))[7]["reward"] for folder in folders["fixed_2"]]
     assert one["mean"].item() == pytest.approx(np.mean(expected))
     assert (one["min"].item(), one["max"].item()) == pytest.approx((min(expected), max(expected)))
-    missing = curves.filter((pl.col("metric") == "repair_rate") & (pl.col("step") == 7))
+    missing = curves.filter((pl.col("metric") == "accuracy_after_failure") & (pl.col("step") == 7))
     assert (missing["seeds"].to_list(), missing["mean"].null_count()) == ([0] * 4, 4)
     for name in ("curves", "ablation"):
         assert (written / f"{name}.png").read_bytes().startswith(b"\x89PNG")
@@ -199,7 +200,7 @@ class TestMeasures:
     @pytest.mark.parametrize("text", ["accuracy", "accuracy:middle", ":last"])
     def test_a_mistake_is_said(self, text: str) -> None:
         with pytest.raises(
-            AnalysisError, match=rf"measures\[1\]={text}: give METRIC:HOW, HOW being one of last"
+            AnalysisError, match=rf"measures\[1\]={text}: give METRIC:HOW, where HOW is one of last"
         ):
             Measure.parse(text, "measures[1]")
 
@@ -220,7 +221,7 @@ def test_one_arm_by_itself_and_one_seed(tmp_path: Path) -> None:
     rows, (row,), _ = ablation.on_problems(arms, baseline, cfg)
     assert (row["seeds"], row["problems"]) == (1, 20)
     assert row["verdict"] in ("lower", "none")
-    assert "says nothing about other seeds" in row["sentence"]
+    assert "other seeds may differ" in row["sentence"]
 
 
 def test_what_the_infrastructure_spoilt_is_left_out_of_every_run(tmp_path: Path) -> None:
@@ -271,17 +272,17 @@ def ask_others(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("spoil", "settings", "says"),
     [
-        (rename_seed, {}, r"arms.b: its runs have the seeds \[0, 7\], those of a \[0, 1\]"),
-        (lose_seed, {}, r"arms.b\[1\]=.*: neither config.json nor summary.json names its seed"),
+        (rename_seed, {}, r"arms.b: its runs have the seeds \[0, 7\], those of a have \[0, 1\]"),
+        (lose_seed, {}, r"arms.b\[1\]=.*: neither config.json nor summary.json contains its seed"),
         (lose_a_step, {}, r"arms.b\[1\]=.*: has 59 rollout steps, .* has 60"),
-        (lose_steps, {}, r"arms.b\[1\]=.*: there are no steps in metrics.jsonl"),
-        (ask_others, {}, r"arms.b\[1\]=.*: 2 of its held-out problems are not those of the first run"),
-        (None, {"mode": "code"}, r"has no records of mode code after training \(modes there: free\)"),
+        (lose_steps, {}, r"arms.b\[1\]=.*: its metrics.jsonl is missing or empty"),
+        (ask_others, {}, r"arms.b\[1\]=.*: 2 of its held-out problems differ from those of the first run"),
+        (None, {"mode": "code"}, r"has no records of mode code after training \(it has: free\)"),
         (None, {"baseline": "c"}, "baseline=c: choose one of the arms a, b"),
-        (None, {"metrics": ["loss"]}, "metrics: 'loss' is in none of these runs; they have accuracy, budget"),
-        (None, {"measures": ["loss:last"]}, "metrics: 'loss' is in none of these runs"),
+        (None, {"metrics": ["loss"]}, "metrics=loss: none of these runs has it; choose from accuracy, b"),
+        (None, {"measures": ["loss:last"]}, "metrics=loss: none of these runs has it"),
         (None, {"last": 31}, "last=31: a gain compares .* of 60 steps, which overlap; give last=30 at most"),
-        (None, {"arms": {}}, "arms: none are given"),
+        (None, {"arms": {}}, "arms={}: no arm is given"),
         (None, {"arms": {"a": []}}, r"arms.a=\[\]: give the folders of its runs"),
     ],
 )

@@ -38,7 +38,7 @@ def write(folder: Path, records: list[TrajectoryRecord], rollout: dict[str, floa
 
 def counted(executions: int, tokens: float) -> dict[str, float]:
     seconds = {"seconds/generation": 8.0, "seconds/execution": 2.0}
-    return {**seconds, "engine/sampled_per_second": tokens / 10, "sandbox/executions": float(executions)}
+    return {**seconds, "engine/tokens_per_second": tokens / 10, "sandbox/executions": float(executions)}
 
 
 def said(folder: Path) -> list[str]:
@@ -60,7 +60,7 @@ def test_an_older_evaluation_whose_last_process_did_a_part_of_it_is_told(
     """With streams of their own the same counts mean nothing: what is resumed is the whole."""
     older = [replace(one, seed=None) for one in WHOLE]
     (told,) = said(write(tmp_path / "older", older, counted(executions, tokens)))
-    assert "interrupted, and resumed by a version that drew unfinished trajectories anew" in told
+    assert "interrupted and resumed by a version that resampled unfinished trajectories" in told
     assert said(write(tmp_path / "now", WHOLE, counted(executions, tokens))) == []
 
 
@@ -77,7 +77,7 @@ def test_stragglers_and_losses_are_told_wherever_numbers_are_made(
     late[-1] = replace(late[-1], stop_reason="infrastructure", rewards=None)
     folder = write(tmp_path, late, counted(10, 1000))
     expected = [
-        "3 of 20 trajectories were ended by rollout.max_seconds, the long ones: accuracies and token counts "
+        "3 of 20 trajectories, the longest, were ended by rollout.max_seconds: accuracies and token counts "
         "are biased downwards",
         "1 of 20 trajectories were lost to the infrastructure and are left out",
     ]

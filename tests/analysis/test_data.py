@@ -107,7 +107,7 @@ def test_a_torn_last_line_is_left_out_and_said(file: Path, capsys: pytest.Captur
     with file.open("ab") as handle:
         handle.write(b'{"version": 1, "pha')
     assert load(file).height == whole
-    assert f"{file}:97: left out, torn" in capsys.readouterr().out
+    assert f"{file}:97: ignored: incomplete line" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
@@ -154,11 +154,11 @@ def test_sources_and_phases(tmp_path: Path) -> None:
     assert table.filter(pl.col("policy") == "rl")["correct"].all()
     assert load_arms({"x": f"{tmp_path}@train"}, ["code"])["arm"].to_list() == ["x_code"]
     for policies, modes, says in (
-        ({}, None, "policies: none are given"),
-        ({"x": str(tmp_path)}, None, "hold the phases after, before, train; name one of them"),
-        ({"x": f"{tmp_path}@nope"}, None, "hold the phases"),
-        ({"x": str(tmp_path / "nope")}, None, "there are no records"),
-        ({"x": f"{tmp_path}@after"}, ["free"], "no record of these policies"),
+        ({}, None, "policies={}: no policy is given"),
+        ({"x": str(tmp_path)}, None, "have the phases after, before, train; choose one"),
+        ({"x": f"{tmp_path}@nope"}, None, "have the phases"),
+        ({"x": str(tmp_path / "nope")}, None, "this records file does not exist"),
+        ({"x": f"{tmp_path}@after"}, ["free"], "the records of these policies have none of these modes"),
     ):
         with pytest.raises(AnalysisError, match=says):
             load_arms(policies, modes)
@@ -172,11 +172,11 @@ def test_a_policy_of_several_runs(tmp_path: Path) -> None:
     table = load_arms({"base": str(tmp_path / "both"), "rl": parts})
     assert table.sort("arm")["arm"].to_list() == ["base_text", "base_code", "rl_free", "rl_text", "rl_code"]
     assert load_arms({"rl": [parts[0], str(tmp_path / "both")]}, ["code"])["arm"].to_list() == ["rl_code"]
-    with pytest.raises(AnalysisError, match=r"policies.rl: .*text and .*both both hold records of mode text"):
+    with pytest.raises(AnalysisError, match=r"policies.rl: .*text and .*both both have records of mode text"):
         load_arms({"rl": [parts[0], str(tmp_path / "both")]})
-    with pytest.raises(AnalysisError, match=r"policies.rl=.*nope: the records hold the phases"):
+    with pytest.raises(AnalysisError, match=r"policies.rl=.*nope: the records have the phases"):
         load_arms({"rl": [f"{parts[0]}@nope"]})
-    with pytest.raises(AnalysisError, match="policies: no policy has a source"):
+    with pytest.raises(AnalysisError, match="policies: no policy has records"):
         load_arms({"rl": []})
     found = data.settings(AnalysisConfig(policies={"base": parts[0], "rl": parts}))
     assert found["runs"]["base"]["records"] == f"{parts[0]}/trajectories.jsonl"

@@ -231,7 +231,7 @@ def test_verdicts_on_errors(table: pl.DataFrame) -> None:
     repaired, *others = error_feedback.verdicts(failed, accuracy, asked, [("base_code", "rl_code")], cfg)
     truth = PLANS["rl", "code"].repairs - PLANS["base", "code"].repairs
     assert repaired["low"] <= truth <= repaired["high"]
-    assert repaired["sentence"].startswith("rl_code has higher repaired share than base_code by ")
+    assert repaired["sentence"].startswith("rl_code has higher repair rate than base_code by ")
     assert repaired["sentence"].endswith("(one policy each, 80 problems x 96)")
     once = {row["arm"]: row["verdict"] for row in others if "with 1 failed" in row["arm"]}
     assert once == {"base_code with 1 failed": "none", "rl_code with 1 failed": "none"}
@@ -274,7 +274,7 @@ def test_a_comparison_says_when_nothing_can_be_told(table: pl.DataFrame) -> None
         for i in (0, 1)
     ]
     same = compare.compare(pl.concat(half), "half0", "half1", cfg)
-    assert same["verdict"].endswith("cannot be told apart with 80 problems x 48")
+    assert same["verdict"].endswith("cannot be distinguished with 80 problems x 48")
 
 
 def rows(arm: str, right: dict[str, list[bool]]) -> pl.DataFrame:
@@ -304,10 +304,10 @@ def test_problems_of_one_side_are_left_out_counted_and_listed() -> None:
     found = compare.compare(pl.concat([first, second]), "a", "b", compare.CompareConfig())
     assert (found["only_first"], found["only_second"]) == (["p0", "p1"], ["p5"])
     assert (found["difference"]["n"], found["difference"]["value"]) == (3, 0.5)
-    assert compare.left_out(found) == "2 of a alone, 1 of b alone"
+    assert compare.left_out(found) == "2 only in a, 1 only in b"
     figure = compare.draw({"code": found}, compare.CompareConfig())
     (label,) = figure.axes[0].get_yticklabels()
-    assert label.get_text() == "code\n3 x 2 and 1\nleft out: 2 of a alone, 1 of b alone"
+    assert label.get_text() == "code\n3 x 2 and 1\nleft out: 2 only in a, 1 only in b"
     nobody = {**found, "only_first": [], "only_second": []}
     assert compare.left_out(nobody) == ""
 

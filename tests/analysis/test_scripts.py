@@ -70,8 +70,8 @@ def test_an_analysis_leaves_tables_figures_and_the_settings_of_its_numbers(
         ("pass_at_k", ["policies={a:nowhere}"], "nowhere: there are no records"),
         ("subjects", ["policies={a:nowhere}", "pair=1"], "did you mean pairs"),
         ("compare", ["policies={a:nowhere}"], "1 are given; give two"),
-        ("training_curves", ["runs={a:nowhere}"], "runs.a=nowhere: there are no steps"),
-        ("ablation", ["arms={a:[nowhere]}"], "arms.a[0]=nowhere: there are no steps"),
+        ("training_curves", ["runs={a:nowhere}"], "runs.a=nowhere: its metrics.jsonl is missing or empty"),
+        ("ablation", ["arms={a:[nowhere]}"], "arms.a[0]=nowhere: its metrics.jsonl is missing or empty"),
         ("ablation", ["arms={a:nowhere}"], "arms.a=nowhere: expected a list, such as arms.a=[TEXT,TEXT]"),
         ("report", ["folders=[conf]"], "holds neither summary.json nor the results of one analysis"),
     ],
@@ -211,7 +211,7 @@ def test_training_curves_mark_and_measure_each_rise(tmp_path: Path) -> None:
                f"hydra.run.dir={tmp_path}/out")  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "out" / "changes.csv").read_text().count("\n") == 2
-    with pytest.raises(AnalysisError, match=r"metrics: 'loss' is not among those of .*: accuracy, attempt"):
+    with pytest.raises(AnalysisError, match=r"metrics=loss: .* does not have it; choose from accuracy, at"):
         training_curves.load_runs(training_curves.TrainingCurvesConfig(runs=cfg.runs, metrics=["loss"]))
 
 

@@ -44,7 +44,7 @@ def test_an_interval_with_zero_is_never_a_difference() -> None:
 
 def test_one_seed_says_nothing_about_others() -> None:
     sentence = difference("m", "b", "a", gap(0.2, 0.1, 0.3), 1, 400, "2")["sentence"]
-    assert sentence.endswith("(1 seed, 400 problems x 2; says nothing about other seeds)")
+    assert sentence.endswith("(1 seed, 400 problems x 2; other seeds may differ)")
 
 
 @pytest.mark.parametrize(
@@ -74,7 +74,7 @@ def test_multiples(found: Estimate, word: str, sentence: str) -> None:
          "no crossing found of b and a, whose curves meet only at k = 12 [5, 30], in 60% of the "
          "resamples"),
         (float("nan"), 0.1, "none",
-         "b does not overtake a up to k = 64, and in 10% of the resamples only"),
+         "b does not overtake a up to k = 64, and in only 10% of the resamples"),
         (float("nan"), 0.0, "none", "b does not overtake a up to k = 64"),
     ],
 )  # fmt: skip
@@ -104,8 +104,8 @@ def test_what_only_its_own_interval_shows_is_undecided() -> None:
     first, second = adjusted([difference("m", "b", "a", one, 3, 300, "2") for one in found], 0.95)
     assert (first["verdict"], second["verdict"]) == ("undecided", "none")
     assert first["sentence"] == (
-        "undecided in m between b and a: +0.045 [+0.010, +0.080] leaves out 0, but p is 0.06 adjusted for 2 "
-        "comparisons (3 seeds, 300 problems x 2)"
+        "undecided in m between b and a: +0.045 [+0.010, +0.080] excludes 0, but p adjusted for 2 "
+        "comparisons is 0.06 (3 seeds, 300 problems x 2)"
     )
     (alone,) = adjusted([difference("m", "b", "a", found[0], 3, 300, "2")], 0.95)
     assert alone["verdict"] == "higher"

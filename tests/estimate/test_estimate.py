@@ -37,7 +37,7 @@ def on_gpu(path: str, gigabytes: float, **values: Any) -> Config:
     options = {
         "model__dtype": "bfloat16",
         "engine__kind": "auto",
-        "engine__vllm__max_sequences": 16,
+        "engine__vllm__max_num_seqs": 16,
         "rollout__max_tokens": 1000,
         "rollout__max_prompt_tokens": 200,
         "trainer__batch_size": 256,

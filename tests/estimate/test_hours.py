@@ -85,9 +85,9 @@ def test_the_way_back_costs_as_many_ways_as_torch_counts(
 
 def test_the_phases_of_a_step(cfg: Config) -> None:
     assert list(flops(cfg)) == ["sampling", "log-probabilities", "update"]
-    cfg.trainer.kl = 0.1
+    cfg.trainer.kl_coef = 0.1
     assert list(flops(cfg)) == ["sampling", "log-probabilities", "reference model", "update"]
-    cfg.trainer.importance_sampling, cfg.trainer.kl = "none", 0.0
+    cfg.trainer.importance_sampling, cfg.trainer.kl_coef = "none", 0.0
     assert list(flops(cfg)) == ["sampling", "update"]
     cfg.engine.kind = "transformers"
     once = flops(cfg)["sampling"]
@@ -97,7 +97,7 @@ def test_the_phases_of_a_step(cfg: Config) -> None:
 
 def test_hours_follow_from_rate_and_utilisation(cfg: Config) -> None:
     p = count(SMALL["qwen2"], cfg.model)
-    cfg.hardware.training_utilisation, cfg.hardware.sampling_utilisation = 0.5, 0.1
+    cfg.hardware.training_mfu, cfg.hardware.sampling_mfu = 0.5, 0.1
     hours = count_hours(cfg, MACHINE, p)
     for phase, share in zip(hours.phases, (0.1, 0.5, 0.5), strict=True):
         assert phase.seconds == pytest.approx(phase.flops / (4e15 * share))

@@ -98,8 +98,8 @@ class TestVLLM:
         return Estimator(cfg).memory(cfg, machine)
 
     def test_its_share_is_taken_all_the_time_unless_it_sleeps(self, path: str) -> None:
-        awake = self.memory(path, engine__vllm__gpu_memory=0.5)
-        asleep = self.memory(path, engine__vllm__gpu_memory=0.5, engine__vllm__sleep=True)
+        awake = self.memory(path, engine__vllm__gpu_memory_utilization=0.5)
+        asleep = self.memory(path, engine__vllm__gpu_memory_utilization=0.5, engine__vllm__sleep=True)
         assert awake.update - asleep.update == awake.vllm.share == int(40e9)
         assert awake.rollout == asleep.rollout
 
@@ -116,7 +116,7 @@ class TestVLLM:
         )
 
     def test_without_room_for_a_trajectory_nothing_fits(self, path: str) -> None:
-        starved = self.memory(path, engine__vllm__gpu_memory=0.0001)
+        starved = self.memory(path, engine__vllm__gpu_memory_utilization=0.0001)
         assert starved.needed < starved.usable
         assert not starved.fits
         assert self.memory(path).fits

@@ -60,8 +60,8 @@ def test_six_of_them_in_one_run(shop: Shop, tmp_path: Path) -> None:
         assert record.rewards is not None
         tokens = sum(segment.tokens for segment in record.segments)
         assert record.rewards["brevity"] == pytest.approx(-0.01 * tokens)
-    assert all(row["alarm/dear"] == 1 for row in read_metrics(tmp_path / "run" / "metrics.jsonl"))
-    assert "answers are dear" in out
+    assert all(row["alarm/long_answers"] == 1 for row in read_metrics(tmp_path / "run" / "metrics.jsonl"))
+    assert "answers are long" in out
     settings = json.loads((tmp_path / "run" / "config.json").read_text())
     assert settings["tools"]["calculator"] == {"_target_": "own.things.Calculator"}
     assert settings["sandbox"]["packages"] == [f"{tmp_path}/triples.py", "networkx"]

@@ -72,7 +72,7 @@ class TestTraining:
     def test_resumed_run_repeats_what_the_whole_run_does(
         self, tmp_path: Path, policies: list[PeftModel], kl: float
     ) -> None:
-        cfg = tiny.config(checkpoint_every=1, kl=kl)
+        cfg = tiny.config(checkpoint_every=1, kl_coef=kl)
         tiny.trainer(cfg, tmp_path / "a").train()
         stopped = tiny.trainer(cfg, tmp_path / "b")
         stopped.args.max_steps = 2  # the first of two rollout steps
@@ -94,7 +94,7 @@ class TestTraining:
     def test_a_checkpoint_is_an_adapter_that_names_its_base(
         self, tmp_path: Path, policies: list[PeftModel]
     ) -> None:
-        trainer = tiny.trainer(tiny.config(steps=1, kl=0.1), tmp_path)
+        trainer = tiny.trainer(tiny.config(steps=1, kl_coef=0.1), tmp_path)
         trainer.train()
         checkpoint = checkpoints.resolve(tmp_path)
         assert not [path for path in checkpoint.iterdir() if path.is_dir()], "a second adapter"

@@ -117,9 +117,11 @@ class TestTwoProcesses:
         assert result["executions"][1] == 2 * 8 * 3  # and a further group, all with the whole budget
         for step in result["steps"]:
             assert step["seconds/execution"] > 0
-            assert step["dynamic/rounds"] == 1
-            assert step["dynamic/equal"] == step["dynamic/replaced"] == 0.5
-            assert step["groups/all_equal"] == 0
+            assert step["dynamic_sampling/rounds"] == 1
+            assert (
+                step["dynamic_sampling/frac_reward_zero_std"] == step["dynamic_sampling/frac_replaced"] == 0.5
+            )
+            assert step["frac_reward_zero_std"] == 0
 
 
 @pytest.mark.long
@@ -221,7 +223,7 @@ def test_the_main_entry_as_two_processes(engine: str, tmp_path: Path) -> None:
         assert len(rewards) == 32
         assert row["reward"] == pytest.approx(np.mean(rewards))
         if engine == "vllm":  # each process has its own, at the weights of both
-            assert row["sampling/logprob_difference_mean"] < 1e-4
+            assert row["sampling/sampling_logp_difference/mean"] < 1e-4
     counts = Counter((r.phase, r.mode, r.step, r.problem_id, r.sample) for r in records)
     assert set(counts.values()) == {1}
     if engine == "transformers":  # the evaluation before training is what one process makes of it

@@ -24,7 +24,7 @@ def test_three_kills_change_nothing(engine: str, equal: str, tmp_path: Path) -> 
     command = [
         sys.executable, "-m", "experiments.evaluation.interrupted", str(tmp_path),
         "--kills", "3", "--equal", equal,
-        f"engine={engine}", *options, "benchmark.size=20", "evaluate.k=8", "rollout.max_live=80",
+        f"engine={engine}", *options, "benchmark.size=20", "evaluate.k=8", "rollout.max_concurrent=80",
     ]  # fmt: skip
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=900)
     print(done.stdout)

@@ -116,7 +116,7 @@ class TestSharing:
         write(
             tmp_path,
             "one",
-            arms={"reference": [], "plain": ["trainer.kl=0.1"]},
+            arms={"reference": [], "plain": ["trainer.kl_coef=0.1"]},
             policies={"rl": [{"arm": "reference"}], "base": [{"arm": None}]},
             analyses={"ablation": {}, "subjects": {}},
         )

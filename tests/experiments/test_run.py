@@ -132,13 +132,13 @@ class TestFolder:
     ) -> None:
         folder, made = Folder(tmp_path), tmp_path / "train" / "a"
         cfg = Config()
-        save(replace(cfg, trainer=replace(cfg.trainer, kl=0.5, resume="x")), made)
+        save(replace(cfg, trainer=replace(cfg.trainer, kl_coef=0.5, resume="x")), made)
         if finished:
             (made / "summary.json").write_text("{}")
         with pytest.raises(ConfigError) as caught:
             folder.check({training.name: training}, "experiments/mini_base")
         assert caught.value.faults == (
-            f"trainer.kl=0.0: {made} was made with 0.5; ask for that, remove {made}, or choose another "
+            f"trainer.kl_coef=0.0: {made} was made with 0.5; ask for that, remove {made}, or choose another "
             "folder",
         )
 

@@ -74,7 +74,12 @@ def test_the_papers_settings(experiment: str, elsewhere: list[str]) -> None:
     assert trainer.batch_size // trainer.samples_per_prompt // trainer.minibatches == 64
     assert (trainer.steps, trainer.learning_rate, trainer.lr_schedule) == (300, 1e-6, "constant")
     assert (trainer.clip_low, trainer.clip_high, trainer.dual_clip) == (0.2, 0.28, 3.0)
-    assert (trainer.kl, trainer.entropy, trainer.exclude, trainer.dynamic_sampling) == (0.0, 0.0, [], 0)
+    assert (trainer.kl_coef, trainer.entropy_coef, trainer.exclude, trainer.dynamic_sampling) == (
+        0.0,
+        0.0,
+        [],
+        0,
+    )
     assert (trainer.advantage, trainer.loss_type) == ("reinforce_plus_plus_baseline", "dapo")
     assert (rollout.temperature, rollout.top_p) == (1.0, 1.0)
     assert (rollout.max_prompt_tokens, rollout.max_tokens) == (1024, 4096)
@@ -134,9 +139,9 @@ WANTED = {
         "trainer.dynamic_sampling": 3,
         "trainer.clip_high": 0.28,
         "reward.overlong": 1.0,
-        "trainer.kl": 0.0,
+        "trainer.kl_coef": 0.0,
     },
-    "grpo": {"trainer.advantage": "grpo", "trainer.loss_type": "grpo", "trainer.kl": 0.04},
+    "grpo": {"trainer.advantage": "grpo", "trainer.loss_type": "grpo", "trainer.kl_coef": 0.04},
 }
 
 

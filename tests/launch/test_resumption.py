@@ -108,12 +108,16 @@ class TestSettings:
 
     def test_what_an_older_run_does_not_know_has_its_default(self, run: Path) -> None:
         def older(config: dict[str, Any]) -> None:
-            del config["trainer"]["kl"], config["trainer"]["resume_force"], config["model"]["prompt_style"]
+            del (
+                config["trainer"]["kl_coef"],
+                config["trainer"]["resume_force"],
+                config["model"]["prompt_style"],
+            )
             del config["hardware"]
 
         rewritten(run, older)
         cfg = resumed(run)
-        assert (cfg.trainer.kl, cfg.model.prompt_style) == (0, "auto")
+        assert (cfg.trainer.kl_coef, cfg.model.prompt_style) == (0, "auto")
         assert asdict(cfg.hardware) == asdict(load(Config, composed("train")).hardware)
 
     def test_of_another_machine_may_be_changed(self, run: Path) -> None:
@@ -141,7 +145,7 @@ class TestRefused:
             ("trainer.steps=20", "trainer.steps=20: 20 steps are behind"),
             ("trainer.steps=7", "trainer.steps=7: 20 steps are behind"),
             ("+trainer.stepz=70", "trainer.stepz=70: there is no such key; did you mean trainer.steps?"),
-            ("~trainer.kl", "~trainer.kl: a run that is resumed keeps its settings"),
+            ("~trainer.kl_coef", "~trainer.kl_coef: a run that is resumed keeps its settings"),
         ],
     )
     def test_what_would_make_another_run_of_it(

@@ -127,7 +127,7 @@ REST = "\\boxed{42}<|end|>"
 
 @pytest.mark.parametrize("codec", [BYTES, BPE], ids=["bytes", "bpe"])
 @pytest.mark.parametrize(
-    ("boundary", "budget", "text", "invented"),
+    ("boundary", "budget", "text", "fabricated"),
     [
         ("exact", 1, CODE + REST, False),  # the rest is sampled after the feedback
         ("exact", 1, f"{CODE}\n{INVENTED}", True),  # the second block is beyond the budget
@@ -143,10 +143,10 @@ REST = "\\boxed{42}<|end|>"
     ],
 )
 def test_what_the_policy_invents(
-    boundary: str, budget: int, text: str, invented: bool, codec: TokenCodec
+    boundary: str, budget: int, text: str, fabricated: bool, codec: TokenCodec
 ) -> None:
     trajectory = one(text, replace(CONFIG, boundary=boundary), budget=budget, codec=codec)
-    assert trajectory.invented == invented
+    assert trajectory.fabricated_output == fabricated
     assert len(trajectory.executions) == (0 if "So" in text else min(budget, text.count("python")))
 
 
@@ -162,7 +162,7 @@ def test_what_is_invented_in_parts_is_seen() -> None:
     scripts = [script(text, BYTES, []) for text in ("```output\n41\n", "```output\n")]
     tasks = [Task(problem(), "free", index, BYTES.encode("Q"), 1) for index in range(2)]
     trajectories = rollout_scheduler(Halting(scripts, eos), FakeSandbox(), BYTES, CONFIG).run(tasks)
-    assert [trajectory.invented for trajectory in trajectories] == [True, False]
+    assert [trajectory.fabricated_output for trajectory in trajectories] == [True, False]
 
 
 def test_a_bare_error_is_what_the_policy_reads_and_the_record_keeps_the_message() -> None:

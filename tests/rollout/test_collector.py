@@ -74,7 +74,7 @@ def test_order_grades_and_records(tmp_path: Path) -> None:
     assert sorted(row["problem_id"] for row in rows) == sorted(f"p{i}" for i in range(20))
     assert {(row["phase"], row["step"], row["attempt"]) for row in rows} == {("train", 3, 1)}
     assert one.metrics()["seconds/grading"] >= 0
-    assert {"seconds/generation", "engine/live_sequences", "sandbox/executions"} <= one.metrics().keys()
+    assert {"seconds/generation", "engine/running_sequences", "sandbox/executions"} <= one.metrics().keys()
 
 
 def test_grades_do_not_hold_up_the_others() -> None:
@@ -125,7 +125,7 @@ def test_records_are_on_disk_while_the_rollout_runs(tmp_path: Path) -> None:
     """What a kill -9 in a long rollout leaves."""
     path = tmp_path / "records.jsonl"
     sandbox = FakeSandbox(echo, delay=0.15)
-    one = collector(path, sandbox=sandbox, rollout=RolloutConfig(max_live=1))
+    one = collector(path, sandbox=sandbox, rollout=RolloutConfig(max_concurrent=1))
     began = time.monotonic()
     for number, _ in enumerate(one.stream(ASKED, "free", 2, Occasion("train"))):
         if time.monotonic() - began > 2.2:

@@ -16,7 +16,7 @@ PROMPTS = [BPE.encode(text) for text in ("a", "Problem: 12", "x" * 40, "```pytho
 
 
 def engine(**options: float) -> TransformersEngine:
-    settings = {"temperature": 0.0, "top_p": 1.0, "batch_size": 8, "leave": 0.0} | options
+    settings = {"temperature": 0.0, "top_p": 1.0, "batch_size": 8, "min_active_fraction": 0.0} | options
     return TransformersEngine(MODEL, BPE, **settings)  # type: ignore[arg-type]
 
 
@@ -38,10 +38,10 @@ def alone(prompt: list[int], length: int) -> list[int]:
     return ids[len(prompt) :]
 
 
-@pytest.mark.parametrize("leave", [0.0, 0.5])
+@pytest.mark.parametrize("min_active_fraction", [0.0, 0.5])
 @pytest.mark.parametrize("batch_size", [8, 2])
-def test_greedy_tokens_are_those_of_each_sequence_alone(leave: float, batch_size: int) -> None:
-    sampler = engine(leave=leave, batch_size=batch_size)
+def test_greedy_tokens_are_those_of_each_sequence_alone(min_active_fraction: float, batch_size: int) -> None:
+    sampler = engine(min_active_fraction=min_active_fraction, batch_size=batch_size)
     limits = [3, 12, 7, 12, 1]
     for index, (prompt, limit) in enumerate(zip(PROMPTS, limits, strict=True)):
         sampler.submit(Request(index, prompt, limit))
@@ -63,15 +63,15 @@ def test_the_models_own_settings_do_not_change_what_is_sampled(monkeypatch: pyte
     assert MODEL.generation_config is own
 
 
-@pytest.mark.parametrize("leave", [0.0, 0.5])
-def test_a_watch_sees_every_token_once_and_stops_its_row_alone(leave: float) -> None:
+@pytest.mark.parametrize("min_active_fraction", [0.0, 0.5])
+def test_a_watch_sees_every_token_once_and_stops_its_row_alone(min_active_fraction: float) -> None:
     seen: list[int] = []
 
     def watch(token: int) -> bool:
         seen.append(token)
         return len(seen) == 5
 
-    sampler = engine(leave=leave)
+    sampler = engine(min_active_fraction=min_active_fraction)
     sampler.submit(Request(0, PROMPTS[0], 9, watch))
     sampler.submit(Request(1, PROMPTS[1], 9))
     found = drain(sampler)
@@ -106,7 +106,7 @@ def test_samples_do_not_depend_on_the_order_in_which_requests_arrive() -> None:
     found = []
     for order in ([0, 1, 2, 3], [2, 0, 3, 1]):
         torch.manual_seed(3)
-        sampler = engine(temperature=1.0, batch_size=3, leave=0.4)
+        sampler = engine(temperature=1.0, batch_size=3, min_active_fraction=0.4)
         for index in order:
             sampler.submit(Request(index, prompts[index], 9))
         found.append(drain(sampler))
@@ -126,7 +126,7 @@ def test_a_seeded_request_draws_the_same_whatever_is_beside_it() -> None:
     whole = drawn([0, 1, 2, 3, 4], 0)
     assert len({tuple(ids) for ids in whole.values()}) == 5
     assert drawn([3, 1, 4, 0, 2], 1, batch_size=2) == whole
-    assert drawn([0, 1, 2, 3, 4], 2, leave=0.6) == whole
+    assert drawn([0, 1, 2, 3, 4], 2, min_active_fraction=0.6) == whole
     for index in range(5):
         assert drawn([index], 3) == {index: whole[index]}
 

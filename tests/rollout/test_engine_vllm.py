@@ -62,7 +62,7 @@ def config() -> Config:
     cfg = Config()
     cfg.engine.kind = "vllm"
     cfg.engine.vllm.eager = True
-    cfg.engine.vllm.max_sequences = 64
+    cfg.engine.vllm.max_num_seqs = 64
     cfg.rollout.max_tokens = 160
     cfg.tracking.mode = "none"
     cfg.trainer = replace(

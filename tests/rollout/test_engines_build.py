@@ -37,7 +37,7 @@ def test_auto_takes_vllm_where_it_serves_better(
 
 def test_vllm_samples_as_the_trainers_model_would() -> None:
     settings = llm_settings(
-        EngineConfig(vllm=VLLMConfig(max_sequences=7, eager=True)),
+        EngineConfig(vllm=VLLMConfig(max_num_seqs=7, eager=True)),
         ModelConfig(dtype="bfloat16", revision="v2"),
         RolloutConfig(max_tokens=300, max_prompt_tokens=200),
     )

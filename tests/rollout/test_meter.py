@@ -23,7 +23,7 @@ def test_idle_is_only_what_the_engine_spends_with_nothing_to_do(clock: list[floa
     meter.waited(1.0, 40)
     meter.waited(0.5, 0)
     assert meter.seconds() == {"generation": 3.0, "execution": 0.5}
-    assert meter.metrics()["live_sequences"] == pytest.approx((2 * 10 + 1 * 40) / 3)
+    assert meter.metrics()["running_sequences"] == pytest.approx((2 * 10 + 1 * 40) / 3)
 
 
 def test_rates_count_up_to_the_end(clock: list[float]) -> None:
@@ -35,7 +35,7 @@ def test_rates_count_up_to_the_end(clock: list[float]) -> None:
     meter.end()
     clock[0] += 50
     assert meter.elapsed == 3
-    assert meter.metrics()["sampled_per_second"] == 200
+    assert meter.metrics()["tokens_per_second"] == 200
     assert meter.live == 0
 
 
@@ -51,6 +51,6 @@ def test_turn_latencies_are_quantiles_of_recent_turns() -> None:
 
 def test_nothing_yet_divides_by_nothing() -> None:
     meter = Meter()
-    assert meter.metrics()["live_sequences"] == 0.0
+    assert meter.metrics()["running_sequences"] == 0.0
     assert "0 live" in meter.line()
     assert meter.elapsed <= time.monotonic()

@@ -29,15 +29,15 @@ def test_counts() -> None:
         "accuracy/Algebra": 1 / 2,
         "accuracy/Geometry": 1.0,
         "executions_per_trajectory": 4 / 3,
-        "budget_used_up": 2 / 3,
+        "budget_exhausted_rate": 2 / 3,
         "correct_without_text": 0,
-        "code_share": 2 / 3,
-        "failed_share": 3 / 4,
-        "repair_rate": 1 / 2,
+        "tool_use_rate": 2 / 3,
+        "execution_failure_rate": 3 / 4,
+        "accuracy_after_failure": 1 / 2,
         "tokens/policy": 3,
         "tokens/feedback": 2,
         "tokens/dropped": 0,
-        "tokens/dropped_share": 0,
+        "tokens/dropped_ratio": 0,
         "stop/answered": 1 / 2,
         "stop/no_answer": 0,
         "stop/void": 1 / 4,
@@ -50,11 +50,11 @@ def test_counts() -> None:
 
 def test_the_share_of_invented_outputs_is_of_the_records_that_say_so() -> None:
     """Records older than the field do not."""
-    records = [replace(RECORD, invented=invented) for invented in (True, False, False, None)]
-    assert summarise(records)["invented_share"] == pytest.approx(1 / 3)
+    records = [replace(RECORD, fabricated_output=fabricated) for fabricated in (True, False, False, None)]
+    assert summarise(records)["fabricated_output_rate"] == pytest.approx(1 / 3)
 
 
 def test_what_has_no_case_is_left_out() -> None:
-    assert "repair_rate" not in summarise([RECORD])
-    assert "invented_share" not in summarise([RECORD])
-    assert "failed_share" not in summarise([replace(RECORD, executions=[])])
+    assert "accuracy_after_failure" not in summarise([RECORD])
+    assert "fabricated_output_rate" not in summarise([RECORD])
+    assert "execution_failure_rate" not in summarise([replace(RECORD, executions=[])])

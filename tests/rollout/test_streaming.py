@@ -117,7 +117,7 @@ def test_at_most_max_live_are_under_way_and_tasks_are_taken_when_there_is_room()
             yield task
 
     scheduler = rollout_scheduler(
-        scripted(50), FakeSandbox(echo, delay=0.002), BPE, replace(CONFIG, max_live=7)
+        scripted(50), FakeSandbox(echo, delay=0.002), BPE, replace(CONFIG, max_concurrent=7)
     )
     finished = 0
     for _ in scheduler.stream(lazily()):
@@ -130,7 +130,7 @@ def test_at_most_max_live_are_under_way_and_tasks_are_taken_when_there_is_room()
 @pytest.mark.long
 def test_nothing_is_kept_of_what_was_yielded() -> None:
     """Prompts of very different length: memory goes with what is live."""
-    scheduler = rollout_scheduler(scripted(12), FakeSandbox(echo), BPE, replace(CONFIG, max_live=3))
+    scheduler = rollout_scheduler(scripted(12), FakeSandbox(echo), BPE, replace(CONFIG, max_concurrent=3))
     seen: list[weakref.ref[Any]] = []
     for _, trajectory in scheduler.stream(
         Task(problem(), "free", i, BPE.encode("Q" * (1 + 400 * (i % 3))), 2) for i in range(12)
@@ -280,7 +280,7 @@ def test_memory_goes_with_what_is_live_however_long_and_many() -> None:
     """10,000 tokens in ten executions, prompts of 1 and of 2,000 tokens: four times as many take no more."""
 
     def peak(number: int) -> int:
-        cfg = RolloutConfig(max_tokens=20_000, max_live=4)
+        cfg = RolloutConfig(max_tokens=20_000, max_concurrent=4)
         scheduler = rollout_scheduler(LongWinded(), FakeSandbox(), BPE, cfg)
         prompts = (BPE.encode("Q") * (1 if i % 2 else 2000) for i in range(number))
         asked = (Task(problem(), "free", i, ids, 10) for i, ids in enumerate(prompts))

@@ -13,8 +13,8 @@ from src.run.alarms import AlarmError, Alarms, build_alarms, stop_if_asked
 from src.trainer.grpo_settings import TRL_METRICS
 from tests.run.test_records import RECORD
 
-LOW = RuleConfig(name="low", metric="x", below=0.1, steps=3, says="look at x")
-HIGH = RuleConfig(name="high", metric="y", above=1.0, action="stop", says="look at y")
+LOW = RuleConfig(name="low", metric="x", below=0.1, steps=3, message="look at x")
+HIGH = RuleConfig(name="high", metric="y", above=1.0, action="stop", message="look at y")
 
 
 def fired(alarms: Alarms, values: list[float | None], metric: str = "x") -> list[bool]:
@@ -55,7 +55,12 @@ def test_only_rules_that_say_so_stop_the_run() -> None:
 def test_rules_about_executions_do_not_fire_where_there_are_none() -> None:
     """With tools off, or a budget of 0; what else there is still does."""
     cfg = build(Config, compose("train", Config, ["+experiment=text_only"]))
-    nothing_runs = {"executions_per_trajectory": 0.0, "budget_used_up": 0.0, "budget": 2.0, "entropy": 1.0}
+    nothing_runs = {
+        "executions_per_trajectory": 0.0,
+        "budget_exhausted_rate": 0.0,
+        "budget": 2.0,
+        "entropy": 1.0,
+    }
 
     def names(tools: bool, **metrics: float) -> set[str]:
         alarms = build_alarms(cfg.alarm, tools=tools)
@@ -69,12 +74,12 @@ def test_rules_about_executions_do_not_fire_where_there_are_none() -> None:
 
 def test_every_default_rule_names_a_metric_that_there_is() -> None:
     cfg = build(Config, compose("train", Config, []))
-    known = set(summarise([RECORD])) | set(TRL_METRICS.values()) | {"stop/infrastructure"}
+    known = set(summarise([RECORD])) | set(TRL_METRICS) | {"stop/infrastructure"}
     assert {rule.metric for rule in cfg.alarm.rules} <= known
     assert check(cfg.alarm) == []
-    healthy = {"executions_per_trajectory": 1.0, "budget_used_up": 0.2, "entropy": 0.1,
-               "groups/all_equal": 0.5, "sampling/logprob_difference_mean": 1e-3, "stop/infrastructure": 0.0,
-               "correct_without_text": 0.0}  # fmt: skip
+    healthy = {"executions_per_trajectory": 1.0, "budget_exhausted_rate": 0.2, "entropy": 0.1,
+               "frac_reward_zero_std": 0.5, "sampling/sampling_logp_difference/mean": 1e-3,
+               "stop/infrastructure": 0.0, "correct_without_text": 0.0}  # fmt: skip
     alarms = build_alarms(cfg.alarm)
     assert [alarms.check(step, healthy) for step in range(20)] == [[]] * 20
 

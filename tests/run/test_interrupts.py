@@ -37,7 +37,7 @@ def test_before_training_it_ends_at_once_with_one_line(number: signal.Signals, t
 
 @pytest.mark.parametrize("number", CODES)
 def test_in_training_the_step_is_finished(number: signal.Signals, tmp_path: Path) -> None:
-    process = started(Shop(tmp_path), 10, "trainer.kl=1")
+    process = started(Shop(tmp_path), 10, "trainer.kl_coef=1")
     process.send_signal(number)
     _, error = process.communicate(timeout=10)
     assert (process.returncode, error) == (CODES[number], f"{NOTE}stopped after a step\n")

@@ -121,12 +121,12 @@ def test_metrics_are_superseded_alike(tmp_path: Path) -> None:
 
 def test_records_older_than_a_field_are_read(tmp_path: Path) -> None:
     path = tmp_path / "r.jsonl"
-    write(path, replace(RECORD, invented=True))
+    write(path, replace(RECORD, fabricated_output=True))
     row = json.loads(path.read_text())
-    del row["invented"], row["lenient"]
+    del row["fabricated_output"], row["lenient"]
     with path.open("a") as file:
         file.write(json.dumps(row) + "\n")
-    assert [record.invented for record in read_records(path)] == [True, None]
+    assert [record.fabricated_output for record in read_records(path)] == [True, None]
 
 
 def test_records_are_plain_json(tmp_path: Path) -> None:

@@ -111,7 +111,7 @@ def test_what_reaches_the_loss_is_made_of_the_rewards_alone(
             status = Status.INFRASTRUCTURE if random.random() < 0.2 else Status.OK
             return ExecutionResult(status, "1", None, 0.0)
 
-        cfg = tiny.config(advantage=name, seed=seed, max_infrastructure=1.0)
+        cfg = tiny.config(advantage=name, seed=seed, max_infrastructure_failure_rate=1.0)
         trainer = tiny.trainer(cfg, tmp_path / str(seed), sandbox=FakeSandbox(reply))
         trainer.model.train()
         output = trainer._generate_and_score_completions(next(iter(trainer.get_train_dataloader())))

@@ -26,7 +26,7 @@ from tests import tiny
 
 ROWS, MICRO = 8, 2
 PAPER: dict[str, Any] = {}
-OTHERS = {"clip_low": 0.1, "clip_high": 0.4, "dual_clip": 2.0, "kl": 0.05, "entropy": 0.02}
+OTHERS = {"clip_low": 0.1, "clip_high": 0.4, "dual_clip": 2.0, "kl_coef": 0.05, "entropy_coef": 0.02}
 OFF = {"clip_high": 0.2, "dual_clip": None}
 
 
@@ -112,7 +112,7 @@ def of_token(logp: float, old: float, reference: float, advantage: float, cfg: T
     else:
         gain = min(max(ratio, 1 - cfg.clip_low), cfg.dual_clip or math.inf) * advantage
     apart = reference - logp
-    return -gain + cfg.kl * ratio * (math.exp(apart) - 1 - apart)
+    return -gain + cfg.kl_coef * ratio * (math.exp(apart) - 1 - apart)
 
 
 def spelt_out(batch: Rollout, cfg: TrainerConfig, max_tokens: int) -> float:
@@ -142,7 +142,7 @@ def spelt_out(batch: Rollout, cfg: TrainerConfig, max_tokens: int) -> float:
             "dr_grpo": lambda step: mean([sum(losses[row]) / max_tokens for row in step.ravel()]),
         }[cfg.loss_type](step)
         entropies = [batch.entropies[micro][batch.policy[micro] == 1].tolist() for micro in step]
-        total -= cfg.entropy * mean([mean(values) for values in entropies])
+        total -= cfg.entropy_coef * mean([mean(values) for values in entropies])
     return total
 
 
@@ -227,7 +227,7 @@ def test_whatever_feedback_and_padding_would_have_been_changes_nothing(
 
 def test_other_feedback_as_target_changes_no_gradient_of_a_parameter(tmp_path: Path) -> None:
     """The same contexts through the model, with other ids where feedback would have to be predicted."""
-    trainer = tiny.trainer(tiny.config(entropy=0.1), tmp_path)
+    trainer = tiny.trainer(tiny.config(entropy_coef=0.1), tmp_path)
     trainer.model.train()
     trainer.current_gradient_accumulation_steps = trainer.args.gradient_accumulation_steps
     inputs = trainer._generate_and_score_completions(next(iter(trainer.get_train_dataloader())))

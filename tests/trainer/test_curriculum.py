@@ -29,7 +29,9 @@ def test_linear_gives_each_budget_as_many_steps() -> None:
     assert [down(step) for step in range(6)] == [4, 3, 3, 2, 2, 2]
 
 
-ADAPTIVE = CurriculumConfig(kind="adaptive", start=2, budget=4, window=4, pressure=0.3, settled=0.1)
+ADAPTIVE = CurriculumConfig(
+    kind="adaptive", start=2, budget=4, window=4, min_exhausted_rate=0.3, max_reward_drift=0.1
+)
 
 
 def play(budget: Curriculum, seen: list[tuple[float, float]], first: int = 0) -> list[int]:
@@ -37,7 +39,7 @@ def play(budget: Curriculum, seen: list[tuple[float, float]], first: int = 0) ->
     budgets = []
     for step, (share, reward) in enumerate(seen, start=first):
         budgets.append(budget(step))
-        budget.observe(step, {"budget_used_up": share, "reward": reward})
+        budget.observe(step, {"budget_exhausted_rate": share, "reward": reward})
     return budgets
 
 
@@ -58,7 +60,7 @@ def test_adaptive_rises_under_pressure_once_the_reward_has_settled() -> None:
 )
 def test_a_resumed_curriculum_is_the_whole_one(seen: list[tuple[float, float]], cut: int, kind: str) -> None:
     """Its state goes through a file of the checkpoint."""
-    cfg = replace(ADAPTIVE, kind=kind, settled=0.8, window=3)
+    cfg = replace(ADAPTIVE, kind=kind, max_reward_drift=0.8, window=3)
     whole = play(build_curriculum(cfg), seen)
     first = build_curriculum(cfg)
     before = play(first, seen[:cut])

@@ -70,15 +70,18 @@ def test_the_batch_stays_whole_and_only_idle_groups_go(teaching: set[int], round
         if f"p{place}" in names:
             assert group[0].problem_id == f"p{place}", "a group that teaches stays where it is"
     idle = [group for group in groups if group[0].problem_id not in names]
-    assert len(calls) - 1 == metrics["dynamic/rounds"] <= rounds
+    assert len(calls) - 1 == metrics["dynamic_sampling/rounds"] <= rounds
     once = [one.id for call in calls for one, sample in call if sample == 0]
     assert len(once) == len(set(once)), "no problem is asked twice in a step"
-    assert metrics["dynamic/equal"] == sum(f"p{i}" not in names for i in range(4)) / 4
-    assert len(idle) / 4 == metrics["dynamic/equal"] - metrics["dynamic/replaced"]
+    assert metrics["dynamic_sampling/frac_reward_zero_std"] == sum(f"p{i}" not in names for i in range(4)) / 4
+    assert (
+        len(idle) / 4
+        == metrics["dynamic_sampling/frac_reward_zero_std"] - metrics["dynamic_sampling/frac_replaced"]
+    )
     fresh = {one.id for call in calls[1:] for one, _ in call}
-    assert metrics["dynamic/replaced"] == len(fresh & names) / 4, "what teaches is taken"
+    assert metrics["dynamic_sampling/frac_replaced"] == len(fresh & names) / 4, "what teaches is taken"
     if idle:
-        assert metrics["dynamic/rounds"] == rounds, "and as long as there are rounds more is asked"
+        assert metrics["dynamic_sampling/rounds"] == rounds, "and as long as there are rounds more is asked"
 
 
 def test_a_step_that_is_done_again_draws_the_same() -> None:
@@ -106,4 +109,4 @@ def test_who_was_lost_does_not_make_a_group_teach() -> None:
     first = collect(asked([5]))
     lost = Collected(first.trajectories, [replace(first.records[0], rewards=None), first.records[1]])
     _, metrics = resample_uniform_groups(lost, collect, PROBLEMS, SAMPLES, 0, "0-0", Ranks())
-    assert metrics["dynamic/equal"] == 1
+    assert metrics["dynamic_sampling/frac_reward_zero_std"] == 1

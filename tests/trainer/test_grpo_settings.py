@@ -11,8 +11,8 @@ from src.config import Config, TrainerConfig
 from src.trainer.grpo_settings import grpo_config
 
 CASES: list[tuple[dict[str, Any], dict[str, Any]]] = [
-    ({"kl": 0.01}, {"beta": 0.01}),
-    ({"entropy": 0.02}, {"entropy_coef": 0.02}),
+    ({"kl_coef": 0.01}, {"beta": 0.01}),
+    ({"entropy_coef": 0.02}, {"entropy_coef": 0.02}),
     ({"clip_low": 0.1, "clip_high": 0.3}, {"epsilon": 0.1, "epsilon_high": 0.3}),
     ({"dual_clip": None}, {"delta": None}),
     ({"loss_type": "dr_grpo"}, {"loss_type": "dr_grpo"}),
@@ -35,11 +35,11 @@ def test_a_setting_arrives(ours: dict[str, Any], theirs: dict[str, Any], tmp_pat
 
 
 def test_the_reference_policy_has_the_policys_revision(tmp_path: Path) -> None:
-    cfg = Config(trainer=TrainerConfig(kl=0.1))
+    cfg = Config(trainer=TrainerConfig(kl_coef=0.1))
     assert grpo_config(cfg, tmp_path).model_init_kwargs is None
     cfg.model.revision = "abc"
     assert grpo_config(cfg, tmp_path).model_init_kwargs == {"revision": "abc"}
-    cfg.trainer.kl = 0.0
+    cfg.trainer.kl_coef = 0.0
     assert grpo_config(cfg, tmp_path).model_init_kwargs is None
 
 

@@ -88,7 +88,9 @@ def test_trajectory_lost_to_the_infrastructure_counts_nowhere(tmp_path: Path) ->
             return ExecutionResult(Status.INFRASTRUCTURE, "", "worker died twice", 0.0)
         return ExecutionResult(Status.OK, "1", None, 0.0)
 
-    trainer = tiny.trainer(tiny.config(steps=1, max_infrastructure=0.2), tmp_path, sandbox=FakeSandbox(reply))
+    trainer = tiny.trainer(
+        tiny.config(steps=1, max_infrastructure_failure_rate=0.2), tmp_path, sandbox=FakeSandbox(reply)
+    )
     trainer.train()
     collected, output = trainer.handed[0]
     lost = [r is None for r in collected.rewards]
@@ -129,7 +131,9 @@ def test_a_prompt_is_built_once_a_step(tmp_path: Path, monkeypatch: pytest.Monke
 def test_too_many_lost_trajectories_stop_the_run_after_recording_them(tmp_path: Path) -> None:
     lost = ExecutionResult(Status.INFRASTRUCTURE, "", "worker died twice", 0.0)
     trainer = tiny.trainer(tiny.config(), tmp_path, sandbox=FakeSandbox(lambda code: lost))
-    with pytest.raises(InfrastructureError, match=r"8 of 8.*max_infrastructure=0.05.*worker died twice"):
+    with pytest.raises(
+        InfrastructureError, match=r"8 of 8.*max_infrastructure_failure_rate=0.05.*worker died twice"
+    ):
         trainer.train()
     assert len(read_records(tmp_path / "trajectories.jsonl")) == 8
 
@@ -147,18 +151,20 @@ def test_budget_follows_rollout_steps_not_optimizer_steps(tmp_path: Path) -> Non
     records = read_records(tmp_path / "trajectories.jsonl")
     assert {(r.step, r.budget) for r in records} == {(0, 1), (1, 2), (2, 2)}
     assert all(len(r.executions) <= r.budget for r in records)
-    needed = {"reward", "accuracy", "accuracy/Algebra", "executions_per_trajectory", "failed_share",
+    needed = {"reward", "accuracy", "accuracy/Algebra", "executions_per_trajectory", "execution_failure_rate",
               "stop/answered", "stop/no_answer", "stop/length", "stop/void", "stop/budget",
-              "stop/infrastructure", "tokens/policy", "tokens/feedback", "tokens/dropped_share",
-              "code_share", "invented_share",
-              "budget_used_up", "entropy", "clip/low", "clip/high", "grad_norm", "seconds/step",
+              "stop/infrastructure", "tokens/policy", "tokens/feedback", "tokens/dropped_ratio",
+              "tool_use_rate", "fabricated_output_rate", "budget_exhausted_rate", "entropy",
+              "clip_ratio/low_mean", "clip_ratio/high_mean", "grad_norm", "seconds/step",
               "seconds/generation", "seconds/execution", "seconds/grading", "seconds/update",
               "sandbox/executions"}  # fmt: skip
     assert needed <= set(logged[0][1])
 
 
 STAGED = tiny.config().curriculum
-ADAPTIVE = CurriculumConfig(kind="adaptive", start=1, budget=3, window=2, pressure=0.0, settled=9.0)
+ADAPTIVE = CurriculumConfig(
+    kind="adaptive", start=1, budget=3, window=2, min_exhausted_rate=0.0, max_reward_drift=9.0
+)
 
 
 @pytest.mark.parametrize(("curriculum", "budgets"), [(STAGED, [1, 2, 2, 2]), (ADAPTIVE, [1, 1, 2, 2])])

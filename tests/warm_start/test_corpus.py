@@ -61,7 +61,7 @@ def test_only_what_the_policy_wrote_and_the_end_count() -> None:
 def test_feedback_is_learnt_in_a_share_of_the_solutions_with_code() -> None:
     texts = [
         (TOKENIZER.decode(row[row != TOKENIZER.pad_token_id]), TOKENIZER.decode(label[label != -100]))
-        for batch in islice(batches(replace(CFG, feedback_share=0.4), FENCE, TOKENIZER), 3 * CHUNK)
+        for batch in islice(batches(replace(CFG, feedback_loss_fraction=0.4), FENCE, TOKENIZER), 3 * CHUNK)
         for row, label in zip(batch.ids, batch.labels, strict=True)
     ]
     learnt = ["```output" in label for text, label in texts if "```output" in text]
@@ -70,7 +70,7 @@ def test_feedback_is_learnt_in_a_share_of_the_solutions_with_code() -> None:
 
 def test_batches_label_policy_tokens_only() -> None:
     counts = []
-    for batch in islice(batches(replace(CFG, feedback_share=0.0), FENCE, TOKENIZER), CHUNK):
+    for batch in islice(batches(replace(CFG, feedback_loss_fraction=0.0), FENCE, TOKENIZER), CHUNK):
         ids, attention, labels = batch.ids, batch.attention, batch.labels
         assert ids.shape == attention.shape == labels.shape
         assert len(ids) == CFG.batch_size
@@ -103,7 +103,7 @@ def test_no_heldout_problem_is_taught() -> None:
 
 
 def test_modes_are_mixed_as_set() -> None:
-    cfg = WarmStartConfig(text_share=0.25, code_share=0.25)
+    cfg = WarmStartConfig(text_prompt_fraction=0.25, code_prompt_fraction=0.25)
     prompts = [prompt for prompt, _ in islice(solutions(cfg, FENCE, "train"), 1200)]
     shares = [
         sum(f"Mode: {mode}\n" in prompt for prompt in prompts) / 1200 for mode in ("free", "text", "code")

@@ -31,7 +31,7 @@ from src.run.console import comparison, console, progress
 from src.run.records import CONFIG, RECORDS, SUMMARY, Occasion, RecordWriter, iter_records, write_json
 
 PHASE = "evaluate"
-_MAY_CHANGE = ("engine.", "sandbox.", "evaluate.resume", "reward.grade_", "rollout.max_live")
+_MAY_CHANGE = ("engine.", "sandbox.", "evaluate.resume", "reward.grade_", "rollout.max_concurrent")
 
 
 def run(cfg: EvaluationConfig, run_dir: Path) -> dict[str, Any]:

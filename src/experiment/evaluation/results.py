@@ -82,11 +82,16 @@ class Results:
                 subject: _accuracy(list(problems.values()))
                 for subject, problems in sorted(self._outcomes.items())
             },
-            "metrics": {name: value for name, value in metrics.items() if not name.startswith("accuracy")},
+            "metrics": {name: value for name, value in metrics.items() if not _is_accuracy(name)},
         }
         if "accuracy_lenient" in metrics:
             summary["accuracy_lenient"] = metrics["accuracy_lenient"]
         return summary
+
+
+def _is_accuracy(metric: str) -> bool:
+    """Whether a metric is one of the accuracies that the summary has beside its metrics."""
+    return metric in ("accuracy", "accuracy_lenient") or metric.startswith("accuracy/")
 
 
 def _accuracy(outcomes: Sequence[Sequence[bool]]) -> dict[str, Any]:

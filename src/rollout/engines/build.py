@@ -90,7 +90,7 @@ class Engines:
                 temperature=temperature,
                 top_p=top_p,
                 batch_size=self._cfg.batch_size,
-                leave=self._cfg.leave,
+                min_active_fraction=self._cfg.min_active_fraction,
                 in_step=self._in_step,
             )
         if self._kind == "vllm":

@@ -37,7 +37,7 @@ def llm_settings(engine: EngineConfig, model: ModelConfig, rollout: RolloutConfi
         "revision": model.revision,
         "dtype": model.dtype,
         "max_model_len": rollout.max_prompt_tokens + rollout.max_tokens,
-        "max_num_seqs": engine.vllm.max_sequences,
+        "max_num_seqs": engine.vllm.max_num_seqs,
         "enforce_eager": engine.vllm.eager,
         "enable_prefix_caching": True,  # a continuation finds its context there
         "logprobs_mode": "processed_logprobs",
@@ -65,7 +65,7 @@ def load_llm(engine: EngineConfig, model: ModelConfig, rollout: RolloutConfig, s
     return LLM(
         model=model.path,
         tensor_parallel_size=engine.vllm.tensor_parallel_size,
-        gpu_memory_utilization=engine.vllm.gpu_memory,
+        gpu_memory_utilization=engine.vllm.gpu_memory_utilization,
         seed=seed,
         **llm_settings(engine, model, rollout),
     )

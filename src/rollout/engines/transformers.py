@@ -34,14 +34,14 @@ class _RowLimits(StoppingCriteria):
     Args:
         requests: one per row.
         eos_ids: end of text.
-        leave: all rows stop once no more than that many are live.
+        min_active: all rows stop once at most this many are still generating.
         until: all rows stop then (``time.monotonic()``).
     """
 
     def __init__(
-        self, requests: list[Request], eos_ids: frozenset[int], leave: int, until: float | None
+        self, requests: list[Request], eos_ids: frozenset[int], min_active: int, until: float | None
     ) -> None:
-        self._requests, self._eos_ids, self._leave = requests, eos_ids, leave
+        self._requests, self._eos_ids, self._min_active = requests, eos_ids, min_active
         self._until = float("inf") if until is None else until
         self.sampled: list[list[int]] = [[] for _ in requests]
         self.finish: list[Finish | None] = [None] * len(requests)
@@ -61,7 +61,7 @@ class _RowLimits(StoppingCriteria):
             elif len(tokens) >= request.max_tokens:
                 self.finish[row] = Finish.LENGTH
         live = sum(finish is None for finish in self.finish)
-        if live <= self._leave or time.monotonic() >= self._until:
+        if live <= self._min_active or time.monotonic() >= self._until:
             return torch.ones(len(self.finish), dtype=torch.bool, device=input_ids.device)
         return torch.tensor([finish is not None for finish in self.finish], device=input_ids.device)
 
@@ -75,8 +75,8 @@ class TransformersEngine:
         temperature: 0 is greedy.
         top_p: nucleus sampling.
         batch_size: most rows at once.
-        leave: the share of a batch's rows at which a poll leaves the last ones for the next, where
-            they are sampled on beside their fellows' next turns instead of alone.
+        min_active_fraction: a poll ends once at most this fraction of the batch's rows is still generating;
+            these continue in the next poll, beside the next turns of the others, instead of alone.
         in_step: the processes among which the weights are shared out; None: all weights are here.
     """
 
@@ -91,13 +91,13 @@ class TransformersEngine:
         temperature: float,
         top_p: float,
         batch_size: int,
-        leave: float = 0.0,
+        min_active_fraction: float = 0.0,
         in_step: Ranks | None = None,
     ) -> None:
         self._model, self._codec, self._in_step = model, codec, in_step
         self._failed = False
         self._pad_id = codec.pad_id
-        self._batch_size, self._leave = batch_size, leave
+        self._batch_size, self._min_active_fraction = batch_size, min_active_fraction
         self._pending: deque[Request] = deque()
         self._partial: dict[int, list[int]] = {}  # sampled before the last poll ended
         sampling = {"do_sample": True, "temperature": temperature, "top_p": top_p, "top_k": 0}
@@ -192,7 +192,9 @@ class TransformersEngine:
         width = max(len(request.token_ids) for request in requests)
         rows = [[self._pad_id] * (width - len(r.token_ids)) + list(r.token_ids) for r in requests]
         mask = [[0] * (width - len(r.token_ids)) + [1] * len(r.token_ids) for r in requests]
-        limits = _RowLimits(requests, self._codec.eos_ids, int(self._leave * len(requests)), until)
+        limits = _RowLimits(
+            requests, self._codec.eos_ids, int(self._min_active_fraction * len(requests)), until
+        )
         settings = GenerationConfig(
             **({"do_sample": False} if processors else sampling),
             pad_token_id=self._pad_id,

@@ -109,7 +109,7 @@ def test_killed_five_times_it_has_the_trajectories_of_the_whole_each_once(tmp_pa
     """kill -9 at different moments; the last process ends by itself. Short ones are not preferred."""
     cfg = replace(
         CONFIG,
-        rollout=replace(CONFIG.rollout, max_live=24, max_tokens=120),
+        rollout=replace(CONFIG.rollout, max_concurrent=24, max_tokens=120),
         evaluate=replace(CONFIG.evaluate, k=24, temperature=1.0, resume=True, modes=["code", "text"]),
     )
     context = multiprocessing.get_context("forkserver")
@@ -199,7 +199,7 @@ def alive(session: int) -> list[str]:
 def test_interrupting_it_leaves_whole_records_and_no_process(tmp_path: Path) -> None:
     process = start(
         tmp_path, "engine=transformers", "engine.batch_size=8", "evaluate.modes=[code]", "evaluate.k=64",
-        "rollout.max_live=8",
+        "rollout.max_concurrent=8",
     )  # fmt: skip
     records = tmp_path / "trajectories.jsonl"
     end = time.monotonic() + 90
