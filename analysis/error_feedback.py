@@ -1,8 +1,7 @@
 """``python -m analysis.error_feedback 'policies={base: runs/A, rl: runs/B}'``: what follows failures.
 
-How executions end, and what the policy does after a failed one: it repairs the program, writes a different
-one, or gives up and continues in text. With ``policies={run: runs/X@train}`` also how programs change over
-training.
+How executions end, and what the policy does after a failed one: repair the program, write another one, or
+continue in text. With ``policies={run: runs/X@train}`` also how programs change over training.
 """
 
 from __future__ import annotations
@@ -52,8 +51,7 @@ def executions(table: pl.DataFrame) -> pl.DataFrame:
         .filter(pl.col("statuses").list.len() > 0)
         .select(
             "row", "arm", "problem_id", "step", "budget", "correct", "stop_reason", "statuses",
-            "errors", "code",
-            pl.int_ranges(pl.col("statuses").list.len()).alias("index"),
+            "errors", "code", pl.int_ranges(pl.col("statuses").list.len()).alias("index"),
         )
         .explode("statuses", "errors", "code", "index")
         .rename({"statuses": "status", "errors": "error"})
