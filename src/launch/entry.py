@@ -1,7 +1,7 @@
-"""How a program starts: Hydra composes, the composition is checked, then the program runs.
+"""Entry points: Hydra composes the configuration, it is checked, then the program runs.
 
-A mistake in the configuration ends with one message on stderr and exit code 2, before a run folder is
-made and before torch is imported; with ``--multirun``, before the first job starts. An error inside the
+A configuration error ends the program with one message on stderr and exit code 2, before a run folder is
+created and before torch is imported; with ``--multirun``, before the first job starts. An error inside the
 program itself keeps its traceback.
 """
 
@@ -40,7 +40,7 @@ from src.run.processes import rank, world_size
 C = TypeVar("C")
 
 EXIT_CODE = 2
-# What composition raises; ValueError is Hydra's answer to ``trainer=5`` and to clashing flags.
+# Raised by composition; Hydra raises ValueError for ``trainer=5`` and for conflicting flags.
 _COMPOSITION_ERRORS = (HydraException, OmegaConfBaseException, yaml.YAMLError, ValueError)
 
 
@@ -52,14 +52,14 @@ def entry(
     Args:
         config_name: the primary config.
         schema: dataclass of the whole configuration; ``cfg`` is an instance of it.
-        parallel: whether several processes may be one run of it; only the first makes a folder, and its
-            ``run_dir`` counts.
-        alone: whether its folder is of one process (of each rank 0) at a time, see src/run/folder_lock.py;
-            and both signals of src/run/interrupts.py end it, not only Ctrl-C.
+        parallel: whether several processes may form one run; only rank 0 creates a folder, and its
+            ``run_dir`` is used.
+        alone: whether the folder is locked by this process (by rank 0), see src/run/folder_lock.py; and
+            whether SIGTERM, too, is handled by src/run/interrupts.py.
 
-    The program exits with code 2 on a configuration that cannot run, also when ``main`` itself raises a
-    :class:`~src.config.schema.ConfigError`; with one line and the code of src/run/interrupts.py when it is
-    interrupted.
+    The program exits with code 2 on an invalid configuration, also when ``main`` itself raises a
+    :class:`~src.config.schema.ConfigError`; when interrupted, with one line and the exit code of
+    src/run/interrupts.py.
     """
 
     def decorate(task: Callable[[C, Path], None]) -> Callable[[], None]:
@@ -83,9 +83,9 @@ def entry(
 
         @functools.wraps(task)
         def main() -> None:
-            os.environ["HYDRA_FULL_ERROR"] = "1"  # otherwise Hydra prints and exits by itself
-            # Torch's idle threads spin for long, on cores that sandbox workers and graders need: on a busy
-            # machine that cost a factor of ten. Not to spin at all cost a quarter on an idle one.
+            os.environ["HYDRA_FULL_ERROR"] = "1"  # otherwise Hydra prints the error and exits
+            # Torch's idle threads spin for long on cores that sandbox workers and graders need: a factor of
+            # ten on a busy machine. Without any spinning, an idle machine was a quarter slower.
             os.environ.setdefault("GOMP_SPINCOUNT", "30000")
             CheckBeforeRun.schema, CheckBeforeRun.alone = schema, alone
             composition.register(config_name, schema)
@@ -98,7 +98,7 @@ def entry(
             except KeyboardInterrupt as error:
                 raise end(error) from None
             except _COMPOSITION_ERRORS as error:
-                if any(error is one for one in job_error):
+                if any(error is raised for raised in job_error):
                     raise
                 _stop(explain(error, sys.argv[1:], schema))
 
@@ -108,39 +108,39 @@ def entry(
 
 
 def _join_others(name: str, parallel: bool) -> None:
-    """Be one of several processes of a run; stop if that cannot be."""
+    """Join the other processes of a run; exit if the program or the command does not allow several."""
     if not parallel:
         _stop(
             ConfigError(
-                f"WORLD_SIZE={world_size()}: src.{name} is one process; start it without a launcher "
-                "(evaluations are shared out by evaluate.shard=I/N and joined by python -m src.merge)"
+                f"WORLD_SIZE={world_size()}: src.{name} is a single process; start it without a launcher (to "
+                "parallelise an evaluation, use evaluate.shard=I/N and python -m src.merge)"
             )
         )
     if {"-m", "--multirun"} & set(sys.argv[1:]):
         _stop(
             ConfigError(
-                f"--multirun: this is one of {world_size()} processes of one run; sweep over runs of one "
-                "process each (hydra/launcher=slurm), or start the launcher once for each run"
+                f"--multirun: this is one of {world_size()} processes of a run; sweep over single-process "
+                "runs (hydra/launcher=slurm), or start the launcher once per run"
             )
         )
     if rank() > 0:
-        sys.argv += [f"hydra.{one}" for one in ("run.dir=.", "output_subdir=null")]
+        sys.argv += ["hydra.run.dir=.", "hydra.output_subdir=null"]
         sys.argv += ["hydra/job_logging=none", "hydra/hydra_logging=none"]
 
 
 class CheckBeforeRun(Callback):
-    """Hydra callback (conf/hydra/callbacks/check.yaml): checks every job before any folder is made."""
+    """Hydra callback (conf/hydra/callbacks/check.yaml): checks every job before any folder is created."""
 
     schema: type = object
     alone = False
 
     def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
-        """Check the only job, and see to its folder: a run that goes on does so in its own."""
+        """Check the only job and set its folder: a resumed run continues in its own."""
         own = self._check(config)
         resumed = None if OmegaConf.select(own, "estimate") else resumption.resumed(own)
         if resumed is not None:
             with read_write(config), open_dict(config):
-                config.merge_with(own)  # what Hydra writes into the folder
+                config.merge_with(own)  # recorded by Hydra in the folder
                 if _is_default(config.hydra.run):
                     config.hydra.run.dir = str(resumed)
         if self.alone and rank() == 0:
@@ -153,7 +153,7 @@ class CheckBeforeRun(Callback):
                 config.hydra.output_subdir = _unused(run_dir, config.hydra.output_subdir)
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
-        """Check each job of a sweep over a grid; other sweepers choose their values while they run."""
+        """Check each job of a grid sweep; other sweepers choose values while they run."""
         if not str(config.hydra.sweeper._target_).endswith(BasicSweeper.__name__):
             return
         loader = GlobalHydra.instance().config_loader()
@@ -174,11 +174,11 @@ class CheckBeforeRun(Callback):
             self._check(composed, place)
 
     def _check(self, config: DictConfig, place: str = "") -> DictConfig:
-        """Return the settings of the program; ends it if they cannot be."""
+        """Return the settings of the program; exit if they are invalid."""
         own = OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])
         try:
             own, overrides = _settings(self.schema, own, config.hydra)
-            # what refers to what is known once the job runs is checked then
+            # references to values of the running job are checked when it runs
             if "${hydra:" not in str(OmegaConf.to_container(own, resolve=False)):
                 load(self.schema, own, names(overrides))
         except ConfigError as error:
@@ -187,28 +187,28 @@ class CheckBeforeRun(Callback):
 
 
 def _settings(schema: type, config: DictConfig, hydra: DictConfig) -> tuple[DictConfig, list[str]]:
-    """Return the settings of a program, which may be those of a run that it resumes, and the overrides."""
+    """Return the settings of a program, possibly those of the run that it resumes, and the overrides."""
     overrides: Any = OmegaConf.to_container(hydra.overrides.task, resolve=False)
     return resumption.configuration(schema, config, overrides), overrides
 
 
 def _is_default(run: DictConfig) -> bool:
-    """Whether nobody has chosen the run's folder."""
+    """Whether the run's folder is the default."""
     default = OmegaConf.load(CONF / "hydra" / "output" / "runs.yaml")
-    asked: Any = OmegaConf.to_container(run, resolve=False)
-    return bool(asked == OmegaConf.to_container(default, resolve=False)["run"])  # type: ignore[index, call-overload]
+    given: Any = OmegaConf.to_container(run, resolve=False)
+    return bool(given == OmegaConf.to_container(default, resolve=False)["run"])  # type: ignore[index, call-overload]
 
 
 def _unused(run_dir: Path, name: str | None) -> str | None:
-    """Return where Hydra writes its files: beside what an earlier process in this folder has left of them."""
+    """Return a folder for Hydra's files that no earlier process in this run folder has used."""
     if name is None:
         return None
     later = (f"{name}-{number}" for number in itertools.count(2))
-    return next(one for one in itertools.chain([name], later) if not (run_dir / one).exists())
+    return next(path for path in itertools.chain([name], later) if not (run_dir / path).exists())
 
 
 def composed(config_name: str, overrides: list[str], schema: type[C]) -> C:
-    """Return the configuration that the program of ``config_name`` would have with ``overrides``.
+    """Return the configuration of the program ``config_name`` with ``overrides``.
 
     Raises:
         ConfigError: the program would refuse it.
@@ -221,25 +221,25 @@ def composed(config_name: str, overrides: list[str], schema: type[C]) -> C:
 
 
 def explain(error: Exception, arguments: list[str], schema: type) -> ConfigError:
-    """Return what is wrong with a composition that Hydra refused with ``error``.
+    """Return the configuration error for a composition that Hydra refused with ``error``.
 
     Args:
-        error: what Hydra raised.
-        arguments: the command line; the override at fault is looked for in it, since naming the key that
-            was meant says more than Hydra's error. Without one, Hydra's words are kept.
+        error: raised by Hydra.
+        arguments: the command line, in which the invalid override is searched, to suggest the intended key;
+            without one, Hydra's message is kept.
         schema: the keys that exist.
     """
     if isinstance(error, OverrideParseException):
-        return ConfigError(f"{error.override}: this cannot be read as KEY=VALUE ({_words(error.message)})")
+        return ConfigError(f"{error.override}: cannot be parsed as KEY=VALUE ({_words(error.message)})")
     if isinstance(error, MissingConfigException) and error.missing_cfg_file:
         group, _, option = error.missing_cfg_file.rpartition("/")
         return ConfigError(wrong_choice(group or "--config-name", option, error.options or _options(group)))
     if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark:
         mark = error.problem_mark
         return ConfigError(
-            f"{os.path.relpath(mark.name)}, line {mark.line + 1}: this is not valid YAML: {error.problem}"
+            f"{os.path.relpath(mark.name)}, line {mark.line + 1}: not valid YAML: {error.problem}"
         )
-    overrides = [one for one in arguments if "=" in one and not one.startswith("-")]
+    overrides = [text for text in arguments if "=" in text and not text.startswith("-")]
     for override in OverridesParser.create().parse_overrides(overrides):
         fault = _fault(override, schema)
         if fault:
@@ -249,7 +249,7 @@ def explain(error: Exception, arguments: list[str], schema: type) -> ConfigError
 
 
 def _fault(override: Override, schema: type) -> str:
-    """Return why ``override`` cannot be applied, or nothing."""
+    """Return why ``override`` cannot be applied, or an empty string."""
     name = override.key_or_group
     if name.startswith(("hydra.", "hydra/")) or override.is_sweep_override():
         return ""
@@ -260,7 +260,7 @@ def _fault(override: Override, schema: type) -> str:
 
 
 def _options(group: str) -> list[str]:
-    """Return the options of a config group, or for no group the primary configs."""
+    """Return the options of a config group; without a group, the primary configs."""
     return sorted(path.stem for path in (CONF / group).glob("*.yaml"))
 
 
@@ -271,7 +271,7 @@ def _words(text: str) -> str:
 
 
 def _stop(error: ConfigError, place: str = "") -> NoReturn:
-    """Print one message, once on each machine, and exit."""
+    """Print one message per machine and exit."""
     if os.environ.get("LOCAL_RANK", "0") == "0":
         print(f"{place}{error}", file=sys.stderr)
     raise SystemExit(EXIT_CODE) from None

@@ -1,10 +1,9 @@
-"""``trainer.resume``: the settings of a run that goes on are its own, and what may be changed of them.
+"""``trainer.resume``: a resumed run keeps its settings, some of which may be changed.
 
-If the command line gives values only (``trainer.resume=RUN trainer.steps=60``), they are put upon the
-settings that the run has written to its ``config.json``. If it names options (``+experiment=mini``,
-``tracking=none``), it is composed as at a start, and the whole must be what the run has. What makes
-samples, gradients or evaluations others than those of the run is refused in either case, unless
-``trainer.resume_force`` is set. Neither torch nor TRL is imported.
+If the command line gives only values (``trainer.resume=RUN trainer.steps=60``), they override the settings in
+the run's ``config.json``. If it names options (``+experiment=mini``, ``tracking=none``), the configuration is
+composed as for a new run, and must equal the run's. In both cases, settings that would change samples,
+gradients or evaluations are refused, unless ``trainer.resume_force`` is set. Imports neither torch nor TRL.
 """
 
 from __future__ import annotations
@@ -45,7 +44,7 @@ RENAMED: dict[str, str] = {
 RENAMED_VALUES: dict[tuple[str, Any], Any] = {("rollout.boundary", "fence"): "exact"}
 # Given on the command line, never taken from the run.
 _OF_THE_COMMAND = ("trainer.resume", "trainer.resume_force", "estimate")
-# What changes neither samples nor gradients nor what is evaluated; whatever else there is, or will be, does.
+# These change neither samples nor gradients nor evaluations; all other settings, also future ones, do.
 _MAY_CHANGE = (
     *("trainer.checkpoint_every", "trainer.keep_checkpoints", "trainer.rank_timeout"),
     *("trainer.max_infrastructure_failure_rate", "evaluate.phases", "evaluate.resume", "evaluate.shard"),
@@ -60,12 +59,12 @@ _MAY_CHANGE = (
     *("sandbox.start_seconds", "sandbox.deadline_seconds"),
     *("sandbox.docker.", "sandbox.ray.", "sandbox.sandbox_fusion."),
 )
-# In what the shards of one evaluation may differ.
+# Settings in which the shards of one evaluation may differ.
 _OF_A_SHARD = ("evaluate.shard", "evaluate.resume", "engine.", "sandbox.", "reward.grade_")
-# What a run settles of its policy, where these leave it open: see src/policy/settle.py.
+# Values of the policy's settings that a run resolves, see src/policy/settle.py.
 _OPEN = {"model.prompt_style": "auto", "model.max_positions": None, "model.rope": None}
-# By src/launch/checks/policy.py and src/launch/checks/style_and_format.py.
-_SAID_ELSEWHERE = ("model.lora.rank", "model.lora.alpha", "model.lora.targets", "model.prompt_style")
+# Checked in src/launch/checks/policy.py and src/launch/checks/style_and_format.py.
+_CHECKED_ELSEWHERE = ("model.lora.rank", "model.lora.alpha", "model.lora.targets", "model.prompt_style")
 
 
 def read_config(file: Path) -> dict[str, Any]:
@@ -93,7 +92,7 @@ def read_shards(folders: Sequence[Path]) -> tuple[list[dict[str, Any]], list[str
 
 
 def run_of(resume: str) -> Path:
-    """Return the folder of the run that ``trainer.resume`` names, by itself or by one of its checkpoints.
+    """Return the folder of the run that ``trainer.resume`` names directly or by one of its checkpoints.
 
     Raises:
         CheckpointError: there is no complete checkpoint.
@@ -129,12 +128,12 @@ def _groups(node: Any, path: list[str]) -> list[dict[str, Any]]:
 
 
 def resumed(config: DictConfig) -> Path | None:
-    """Return the folder of the run that a configuration resumes; None if it resumes none, or none can be."""
+    """Return the folder of the run that a configuration resumes; None if there is none."""
     resume = OmegaConf.select(config, "trainer.resume", default=None)
     try:
         return run_of(resume) if isinstance(resume, str) else None
     except checkpoints.CheckpointError:
-        return None  # src.launch.checks says why
+        return None  # reported by src.launch.checks
 
 
 def configuration(schema: type, config: DictConfig, overrides: Sequence[str]) -> DictConfig:
@@ -142,11 +141,11 @@ def configuration(schema: type, config: DictConfig, overrides: Sequence[str]) ->
 
     Args:
         schema: dataclass of the whole configuration.
-        config: what Hydra has composed.
-        overrides: what it was composed with.
+        config: as composed by Hydra.
+        overrides: of the composition.
 
     Raises:
-        ConfigError: it resumes a run whose settings are not known, or cannot be read by this version.
+        ConfigError: the settings of the resumed run are missing, or cannot be read by this version.
     """
     run = resumed(config) if schema is c.Config else None
     if run is None:
@@ -155,18 +154,18 @@ def configuration(schema: type, config: DictConfig, overrides: Sequence[str]) ->
     if any(map(_is_option, given)):
         return config
     base = OmegaConf.create(_recorded(run, config.trainer.resume, config))
-    for one in given:
-        name = one.key_or_group
-        if one.is_delete():
-            raise ConfigError(f"~{name}: a run that is resumed keeps its settings; give a value instead")
-        OmegaConf.update(base, name, one.value(), merge=True, force_add=True)
+    for override in given:
+        name = override.key_or_group
+        if override.is_delete():
+            raise ConfigError(f"~{name}: a resumed run keeps its settings; give a value instead")
+        OmegaConf.update(base, name, override.value(), merge=True, force_add=True)
     for name in _OF_THE_COMMAND:
         OmegaConf.update(base, name, OmegaConf.select(config, name))
     return base
 
 
 def faults(cfg: c.Config, at: str) -> list[str]:
-    """Return why the run that ``cfg`` resumes cannot go on so."""
+    """Return why the run cannot be resumed with ``cfg``."""
     resume = cfg.trainer.resume
     if resume is None:
         return []
@@ -174,24 +173,24 @@ def faults(cfg: c.Config, at: str) -> list[str]:
         checkpoint = checkpoints.resolve(Path(resume).expanduser())
         run, step = run_of(resume), checkpoints.step_of(checkpoint)
     except checkpoints.CheckpointError:
-        return []  # said elsewhere
+        return []  # reported elsewhere
     found = []
     if cfg.trainer.steps < step or (cfg.trainer.steps == step and _is_finished(run, cfg)):
         found.append(
-            f"{at}trainer.steps={cfg.trainer.steps}: {step} steps are behind {checkpoint}; give more, or "
+            f"{at}trainer.steps={cfg.trainer.steps}: {checkpoint} is at step {step}; give more steps, or "
             "resume from an earlier checkpoint"
         )
     if cfg.trainer.resume_force:
         return found
     try:
-        breaking = [one for one in differences(cfg, run) if not _may_change(one[0], cfg)]
+        breaking = [change for change in differences(cfg, run) if not _may_change(change[0], cfg)]
     except ConfigError as error:
         return [*found, *error.faults]
     return found + [
-        f"{at}{name}={show(new)}: the run that is resumed has {show(old)}; resume it by {at}trainer.resume="
-        f"{resume} alone, or make another run of it by {at}trainer.resume_force=true"
+        f"{at}{name}={show(new)}: the resumed run has {show(old)}; resume it with {at}trainer.resume="
+        f"{resume} alone, or override this with {at}trainer.resume_force=true"
         for name, old, new in breaking
-        if not name.startswith(_SAID_ELSEWHERE)
+        if not name.startswith(_CHECKED_ELSEWHERE)
     ]
 
 
@@ -215,54 +214,56 @@ def differences(cfg: c.Config, run: Path) -> list[tuple[str, Any, Any]]:
 
 
 def _is_settled(name: str, old: Any, new: Any) -> bool:
-    """Whether one of two values leaves open what the other settles."""
+    """Whether one of the two values is unresolved and the other resolves it."""
     return name in _OPEN and _OPEN[name] in (old, new)
 
 
 def _is_option(given: Override) -> bool:
-    """Whether an override chooses options of a group, or experiments, and is no value."""
+    """Whether an override chooses options of a group or experiments, rather than a value."""
     name = given.key_or_group
     return "." not in name and name not in _OF_THE_COMMAND and isinstance(given.value(), str | list)
 
 
 def _recorded(run: Path, resume: str, otherwise: DictConfig | dict[str, Any]) -> dict[str, Any]:
-    """Return the settings of a run; what this version has got since has its default.
+    """Return the recorded settings of a run, with defaults for settings that are newer than the run.
 
     Args:
         run: its folder.
         resume: as given.
-        otherwise: gives the groups that the run does not have at all.
+        otherwise: settings for groups that the run does not have at all.
     """
     file = run / CONFIG
     try:
         values = read_config(file)
     except FileNotFoundError:
         raise ConfigError(
-            f"trainer.resume={resume}: {run} has no {CONFIG}, so that its settings are not known; give the "
-            "folder of a run, or a checkpoint in it"
+            f"trainer.resume={resume}: {run} has no {CONFIG}, so its settings are unknown; give the folder "
+            "of a run, or a checkpoint in it"
         ) from None
     except ValueError:
-        raise ConfigError(f"trainer.resume={resume}: {file} is damaged; its settings are not known") from None
+        raise ConfigError(
+            f"trainer.resume={resume}: {file} is damaged, so the run's settings are unknown"
+        ) from None
     if isinstance(otherwise, DictConfig):
         otherwise = dict(OmegaConf.to_container(otherwise, resolve=False))  # type: ignore[arg-type]
     try:
         return asdict(build(c.Config, {**otherwise, **renamed(values)}))
     except ConfigError as error:
         raise ConfigError(
-            *(f"{file}: {fault} (another version wrote it: resume with that)" for fault in error.faults)
+            *(f"{file}: {fault} (written by another version; resume with that)" for fault in error.faults)
         ) from None
 
 
 def _may_change(name: str, cfg: c.Config) -> bool:
     if name == "trainer.steps":
-        return cfg.trainer.lr_schedule == "constant"  # the others end at the last step
+        return cfg.trainer.lr_schedule == "constant"  # other schedules depend on the last step
     if name == "reward.overlong_tokens":
         return cfg.reward.overlong == 0
     return name.startswith(_MAY_CHANGE)
 
 
 def _is_finished(run: Path, cfg: c.Config) -> bool:
-    """Whether nothing is left to do after the last step: a run may be killed in its last evaluation."""
+    """Whether the run has finished its last evaluation, too."""
     try:
         summary = json.loads((run / SUMMARY).read_text())
     except (OSError, ValueError):

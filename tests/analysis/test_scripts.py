@@ -67,13 +67,13 @@ def test_an_analysis_leaves_tables_figures_and_the_settings_of_its_numbers(
     ("name", "overrides", "says"),
     [
         ("pass_at_k", [], "policies: this value is mandatory"),
-        ("pass_at_k", ["policies={a:nowhere}"], "nowhere: there are no records"),
+        ("pass_at_k", ["policies={a:nowhere}"], "nowhere: this records file does not exist"),
         ("subjects", ["policies={a:nowhere}", "pair=1"], "did you mean pairs"),
         ("compare", ["policies={a:nowhere}"], "1 are given; give two"),
         ("training_curves", ["runs={a:nowhere}"], "runs.a=nowhere: its metrics.jsonl is missing or empty"),
         ("ablation", ["arms={a:[nowhere]}"], "arms.a[0]=nowhere: its metrics.jsonl is missing or empty"),
         ("ablation", ["arms={a:nowhere}"], "arms.a=nowhere: expected a list, such as arms.a=[TEXT,TEXT]"),
-        ("report", ["folders=[conf]"], "holds neither summary.json nor the results of one analysis"),
+        ("report", ["folders=[conf]"], "contains neither summary.json nor the results of one analysis"),
     ],
 )
 def test_a_mistake_is_one_message(name: str, overrides: list[str], says: str) -> None:
@@ -157,8 +157,8 @@ def test_an_experiment_has_a_heading_a_question_and_its_verdicts(tmp_path: Path)
 
 @pytest.mark.parametrize(
     ("text", "says"),
-    [("{", "about.json: this is not JSON"), ('{"heading": "x"}', "give title, question and claim"),
-     ('{"title": 5}', "each of them text"), ("[]", "each of them text")],
+    [("{", "about.json: not valid JSON"), ('{"heading": "x"}', "only title, question and claim are allowed"),
+     ('{"title": 5}', "each a string"), ("[]", "each a string")],
 )  # fmt: skip
 def test_an_about_that_cannot_be_shown_is_refused(tmp_path: Path, text: str, says: str) -> None:
     (analysis(tmp_path / "one") / "about.json").write_text(text)

@@ -26,7 +26,7 @@ def gap(value: float, low: float = float("nan"), high: float = float("nan"), p: 
          "no difference found in m between b and a: +0.010 [+0.000, +0.020] (3 seeds, 400 problems x 2)"),
         (gap(0.01), "one seed", "one seed: no interval for m, b minus a: +0.010"),
         (gap(float("nan")), "not measured",
-         "m of b and a cannot be compared: one of them has no such values"),
+         "m of b and a cannot be compared: one of them has no values"),
     ],
 )  # fmt: skip
 def test_sentences(found: Mean, word: str, sentence: str) -> None:

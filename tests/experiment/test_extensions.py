@@ -76,8 +76,8 @@ def test_six_of_them_in_one_run(shop: Shop, tmp_path: Path) -> None:
             "tools.x._target_=own.thing.Calculator: there is no",
         ),
         ("+tools.x.path=y", "tools.x._target_=None: give the dotted path"),
-        ("tools.python=null", "tools: there is none to call"),
-        ("+reward.terms.total._target_=math.fabs", "reward.terms.total: there is a term of that name"),
+        ("tools.python=null", "tools={python:null}: there is no tool to call"),
+        ("+reward.terms.total._target_=math.fabs", "reward.terms.total: this is the name of a built-in term"),
         ("format._target_=nowhere.Format", "format._target_=nowhere.Format: there is no module nowhere"),
         ("curriculum.kind=nowhere.Curriculum", "curriculum.kind=nowhere.Curriculum: there is no module"),
         (

@@ -148,7 +148,7 @@ class TestWhatIsStartedWhere:
         model = ModelConfig(path=str(adapter))
         assert check(EvaluationConfig(model=model)) == []
         (fault,) = check(Config(model=model))
-        assert "this is an adapter, and training starts from a whole model" in fault
+        assert "this is an adapter, but training starts from a full model" in fault
         (fault,) = check(EvaluationConfig(model=ModelConfig(path="org/model", lora=LoRAConfig(rank=4))))
         assert fault.startswith("model.lora.rank=4: an evaluation trains no adapter")
 
@@ -156,8 +156,8 @@ class TestWhatIsStartedWhere:
     def test_a_base_that_is_not_there(self, adapter: Path, base: str) -> None:
         (adapter / "adapter_config.json").write_text(json.dumps({"base_model_name_or_path": base or None}))
         (fault,) = check(ModelConfig(path=str(adapter)), "model.")
-        assert f"base model is not there: {base or repr('')}" in fault
-        assert "mend base_model_name_or_path in" in fault
+        assert f"base model {base or repr('')} does not exist" in fault
+        assert "correct base_model_name_or_path in" in fault
 
     def test_a_damaged_description(self, adapter: Path) -> None:
         (adapter / "adapter_config.json").write_text("{")
@@ -167,13 +167,13 @@ class TestWhatIsStartedWhere:
     @pytest.mark.parametrize(
         ("earlier", "now", "says"),
         [
-            ({"rank": 4}, {"rank": 8}, "model.lora.rank=8: the run that is resumed has 4"),
-            ({"rank": 4}, {"rank": 0}, "model.lora.rank=0: the run that is resumed has 4"),
-            (None, {"rank": 4}, "model.lora.rank=4: the run that is resumed has 0"),
+            ({"rank": 4}, {"rank": 8}, "model.lora.rank=8: the resumed run has 4"),
+            ({"rank": 4}, {"rank": 0}, "model.lora.rank=0: the resumed run has 4"),
+            (None, {"rank": 4}, "model.lora.rank=4: the resumed run has 0"),
             (
                 {"rank": 4, "targets": ["q_proj"]},
                 {"rank": 4},
-                "model.lora.targets=[all-linear]: the run that is resumed has [q_proj]",
+                "model.lora.targets=[all-linear]: the resumed run has [q_proj]",
             ),
             ({"rank": 4}, {"rank": 4, "dropout": 0.1}, None),
             (None, {}, None),

@@ -44,14 +44,14 @@ def test_benchmarks_are_evaluated_as_in_the_paper_unless_one_says_otherwise() ->
         (["benchmark=file"], "benchmark.path=null: benchmark=file needs it"),
         (
             ["benchmark=math500", "benchmark.path=nope.jsonl"],
-            "benchmark.path=nope.jsonl: there is no such file",
+            "benchmark.path=nope.jsonl: this file does not exist",
         ),
         (["benchmark=math500", "benchmark.dataset=null"], "benchmark.dataset=null: benchmark.kind=hub needs"),
         (["benchmark.path=conf/evaluate.yaml"], "the mini family is generated; choose benchmark=file"),
         (["benchmark.subjects=[Geometri]"], "benchmark.subjects[0]=Geometri: choose Algebra"),
-        (["benchmark=math500", "benchmark.levels=[5]"], "benchmark.levels=[5]: only benchmark=mini takes it"),
+        (["benchmark=math500", "benchmark.levels=[5]"], "benchmark.levels=[5]: only for benchmark=mini"),
         (["benchmark.levels=[]"], "benchmark.levels=[]: no problem is left"),
-        (["evaluate.phases=[after]"], "evaluate.phases=[after]: only a training run has phases; leave it"),
+        (["evaluate.phases=[after]"], "evaluate.phases=[after]: only training runs have phases; remove it"),
     ],
 )
 def test_a_benchmark_that_is_not_there_is_refused(

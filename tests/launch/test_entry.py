@@ -134,8 +134,8 @@ class TestSeveralProcesses:
     @pytest.mark.parametrize(
         ("program", "arguments", "says"),
         [
-            ("src.train", ["--multirun", "trainer.seed=0,1"], "start the launcher once for each run"),
-            ("src.evaluate", [], "WORLD_SIZE=2: src.evaluate is one process"),
+            ("src.train", ["--multirun", "trainer.seed=0,1"], "start the launcher once per run"),
+            ("src.evaluate", [], "WORLD_SIZE=2: src.evaluate is a single process"),
         ],
     )
     def test_what_cannot_be_several_is_refused(

@@ -135,17 +135,17 @@ class TestRefused:
     @pytest.mark.parametrize(
         ("override", "says"),
         [
-            ("trainer.learning_rate=1e-5", "trainer.learning_rate=1e-05: the run that is resumed has 0.0003"),
-            ("trainer.seed=4", "trainer.seed=4: the run that is resumed has 3; resume it by trainer.resume="),
-            ("rollout.max_tokens=99", "or make another run of it by trainer.resume_force=true"),
-            ("data.seed=7", "data.seed=7: the run"),
-            ("evaluate.k=7", "evaluate.k=7: the run"),
-            ("engine=vllm", "trainer.learning_rate=1e-06: the run"),  # an option: as at a start
+            ("trainer.learning_rate=1e-5", "trainer.learning_rate=1e-05: the resumed run has 0.0003"),
+            ("trainer.seed=4", "trainer.seed=4: the resumed run has 3; resume it with trainer.resume="),
+            ("rollout.max_tokens=99", "or override this with trainer.resume_force=true"),
+            ("data.seed=7", "data.seed=7: the resumed run"),
+            ("evaluate.k=7", "evaluate.k=7: the resumed run"),
+            ("engine=vllm", "trainer.learning_rate=1e-06: the resumed run"),  # an option: as at a start
             ("+experiment=mini", "trainer.batch_size="),
-            ("trainer.steps=20", "trainer.steps=20: 20 steps are behind"),
-            ("trainer.steps=7", "trainer.steps=7: 20 steps are behind"),
+            ("trainer.steps=20", "step-20 is at step 20; give more steps"),
+            ("trainer.steps=7", "step-20 is at step 20; give more steps"),
             ("+trainer.stepz=70", "trainer.stepz=70: there is no such key; did you mean trainer.steps?"),
-            ("~trainer.kl_coef", "~trainer.kl_coef: a run that is resumed keeps its settings"),
+            ("~trainer.kl_coef", "~trainer.kl_coef: a resumed run keeps its settings"),
         ],
     )
     def test_what_would_make_another_run_of_it(
@@ -158,30 +158,30 @@ class TestRefused:
         cfg = resumed(run, "trainer.learning_rate=1e-5", "trainer.resume_force=true")
         assert (cfg.trainer.learning_rate, cfg.trainer.batch_size) == (1e-5, 32)
         assert [one[0] for one in resumption.differences(cfg, run)] == ["trainer.learning_rate"]
-        assert "20 steps are behind" in refused(run, "trainer.steps=7", "trainer.resume_force=true")
+        assert "is at step 20" in refused(run, "trainer.steps=7", "trainer.resume_force=true")
 
     def test_forcing_is_of_one_command(self, run: Path) -> None:
         rewritten(run, lambda config: config["trainer"].update(resume_force=True, resume="elsewhere"))
-        assert "trainer.seed=4: the run" in refused(run, "trainer.seed=4")
+        assert "trainer.seed=4: the resumed run" in refused(run, "trainer.seed=4")
 
     def test_a_rate_that_ends_at_the_last_step_keeps_it(self, tmp_path: Path) -> None:
         run = made(tmp_path / "linear", "trainer.lr_schedule=linear")
-        assert "trainer.steps=60: the run that is resumed has 55" in refused(run, "trainer.steps=60")
+        assert "trainer.steps=60: the resumed run has 55" in refused(run, "trainer.steps=60")
 
     def test_a_run_that_was_killed_in_its_last_evaluation_may_finish_it(self, tmp_path: Path) -> None:
         run = made(tmp_path / "last", step=55)
         assert resumed(run).trainer.steps == 55
         (run / "summary.json").write_text(json.dumps({"steps": 55, "before": {}, "after": {}}))
-        assert "trainer.steps=55: 55 steps are behind" in refused(run)
+        assert "step-55 is at step 55; give more steps" in refused(run)
 
     @pytest.mark.parametrize("again", [(), MINI])
     def test_settings_that_are_not_known(self, run: Path, again: tuple[str, ...]) -> None:
         rewritten(run, lambda config: config["trainer"].update(gamma=1))
         says = refused(run, *again)
         assert f"{run}/config.json: trainer.gamma=1: there is no such key" in says
-        assert "(another version wrote it: resume with that)" in says
+        assert "(written by another version; resume with that)" in says
         (run / "config.json").write_text("{")
-        assert "config.json is damaged; its settings are not known" in refused(run, *again)
+        assert "config.json is damaged, so the run's settings are unknown" in refused(run, *again)
         (run / "config.json").unlink()
         if not again:
             assert f"trainer.resume={run}: {run} has no config.json" in refused(run)

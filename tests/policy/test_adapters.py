@@ -219,7 +219,7 @@ class TestTargets:
         ("targets", "says"),
         [
             ([], r"targets=\[\]: no module would have an adapter; give \[all-linear\]"),
-            (["all-linear", "q_proj"], "all-linear means them all; give it alone"),
+            (["all-linear", "q_proj"], "all-linear includes all modules; give it alone"),
             (["q_proj", "lm_head"], "lm_head is the embedding or the output head"),
             (["model.embed_tokens"], "embed_tokens is the embedding or the output head"),
         ],

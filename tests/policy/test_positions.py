@@ -109,7 +109,7 @@ class TestCommands:
     TOO_LONG = (
         "configuration error: rollout.max_tokens=4096: with rollout.max_prompt_tokens=1024 a trajectory "
         "may have 5120 tokens, but model.path={} has 4096 positions (max_position_embeddings in its "
-        "config.json); lower rollout.max_tokens=3072 to fit, or give it more than it was trained on by "
+        "config.json); lower rollout.max_tokens=3072 to fit, or extend it with "
         "model.max_positions=5120"
     )
 
@@ -174,8 +174,8 @@ class TestChecks:
     @pytest.mark.parametrize(
         ("rope", "says"),
         [
-            ({"rope_tipe": "yarn"}, "rope_tipe=yarn: there is no such rope parameter; did you mean"),
-            ({"type": "yarn"}, "rope.type=yarn: there is no such rope parameter; did you mean rope_type?"),
+            ({"rope_tipe": "yarn"}, "rope_tipe=yarn: there is no such RoPE parameter; did you mean"),
+            ({"type": "yarn"}, "rope.type=yarn: there is no such RoPE parameter; did you mean rope_type?"),
             ({"rope_type": "yarnn"}, "model.rope.rope_type=yarnn: choose default, linear"),
             ({"factor": "four"}, "model.rope.factor=four: expected a number above 0"),
         ],

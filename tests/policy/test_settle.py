@@ -120,7 +120,7 @@ class TestStyle:
         if chosen == "chat" and policy == "mini":
             assert "has no chat template" in check(forced)[0]
             return
-        assert "model.prompt_style=auto, or ask it so nevertheless by model.force_prompt_style=true" in fault
+        assert "model.prompt_style=auto, or override this with model.force_prompt_style=true" in fault
         assert check(forced) == []
         assert settle(forced)[0].model.prompt_style == chosen
 
@@ -191,7 +191,7 @@ class TestFormat:
                 (fault,) = faults
                 assert f"model.path={path} was trained with format" in fault
                 assert (
-                    "leave format=auto, or use it so nevertheless by model.force_prompt_style=true" in fault
+                    "leave format=auto, or override this with model.force_prompt_style=true" in fault
                 )
             with pytest.raises(ConfigError, match="was trained with format"):
                 settle(cfg)
@@ -207,8 +207,8 @@ class TestFormat:
         path = self.trained(chat, tmp_path / "policy", own)
         for refused in (check(evaluation(path)), check(Config(model=ModelConfig(path)))):
             (fault,) = refused
-            assert "which is not of this project; give that format in the configuration" in fault
-        with pytest.raises(ConfigError, match="is not of this project"):
+            assert "which is not part of this project; set format in the configuration" in fault
+        with pytest.raises(ConfigError, match="is not part of this project"):
             settle(evaluation(path))
 
     def test_of_an_adapter_its_own_or_its_bases(self, chat: str, tmp_path: Path) -> None:
@@ -239,7 +239,7 @@ class TestFormat:
             "format.call",
             "format.result",
         ]
-        assert all("the run that is resumed has" in fault for fault in faults)
+        assert all("the resumed run has" in fault for fault in faults)
 
 
 def small(model: ModelConfig) -> Config:

@@ -185,7 +185,7 @@ def test_settings_that_do_not_fit_are_refused(folder: Path, tmp_path: Path) -> N
         (FilterConfig([str(folder)], mode="text"), "mode=text: choose code"),
         (FilterConfig([str(folder)], low=0.9, high=0.1), "low=0.9: it is above high=0.1"),
         (FilterConfig([str(folder)], min_samples=9), "min_samples=9: the evaluation has evaluate.k=8"),
-        (FilterConfig([str(folder)], path="nope.jsonl"), "path=nope.jsonl: there is no such file"),
+        (FilterConfig([str(folder)], path="nope.jsonl"), "path=nope.jsonl: this file does not exist"),
     ):
         with pytest.raises(ConfigError, match=says):
             run(cfg, tmp_path / "out")

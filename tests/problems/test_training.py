@@ -211,17 +211,17 @@ def test_names_of_benchmarks() -> None:
     [
         ({"kind": "hub"}, "data.dataset=null: data.kind=hub needs a data set's id, or data.train_path=FILE"),
         ({"kind": "hub", "dataset": "a/b"}, "data.heldout_path=null: data.kind=hub needs it"),
-        ({"kind": "file", "dataset": "a/b"}, "data.dataset=a/b: it is read with data.kind=hub only"),
+        ({"kind": "file", "dataset": "a/b"}, "data.dataset=a/b: only data.kind=hub reads it"),
         ({"dataset": "a/b"}, "data.dataset=a/b: the mini family is generated; choose data=hub"),
         ({"heldout": HeldoutConfig(benchmark="aime24")}, "data.heldout.benchmark=aime24: the mini family is"),
         ({"kind": "hub", "heldout_path": "held.jsonl", "heldout": HeldoutConfig(benchmark="aime24")},
-         "data.heldout_path and data.heldout.benchmark: each names the held-out problems"),
+         "data.heldout_path and data.heldout.benchmark: each sets the held-out problems"),
         ({"kind": "hub", "heldout": HeldoutConfig(benchmark="aime23")},
          "data.heldout.benchmark=aime23: choose aime24"),
-        ({"kind": "hub", "heldout": HeldoutConfig(benchmark="file")}, "no problems by itself; give file@"),
+        ({"kind": "hub", "heldout": HeldoutConfig(benchmark="file")}, "this option has no problems; give"),
         ({"clean": CleanConfig(True, ["aime24", "mat500"])}, "data.clean.against[1]=mat500: choose"),
-        ({"clean": CleanConfig(True, ["aime24@nope.jsonl"])}, "clean.against[0]=nope.jsonl: there is no"),
-        ({"clean": CleanConfig(True, ["mini@held.jsonl"])}, "the mini family is generated; leave out @held"),
+        ({"clean": CleanConfig(True, ["aime24@nope.jsonl"])}, "clean.against[0]=nope.jsonl: this file"),
+        ({"clean": CleanConfig(True, ["mini@held.jsonl"])}, "the mini family is generated; remove @held"),
     ],
 )  # fmt: skip
 def test_settings_that_do_not_fit_are_refused(hub: DataConfig, change: dict[str, Any], says: str) -> None:

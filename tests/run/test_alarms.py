@@ -89,5 +89,5 @@ def test_rules_that_cannot_be_meant_are_refused() -> None:
     neither = RuleConfig(name="a", metric="x")
     faults = check(AlarmConfig(rules=[both, neither]))
     assert len(faults) == 3
-    assert "rules[0] (a): above=1.0, below=0.0; give one of the two" in faults[0]
-    assert "a is the name of more than one" in faults[2]
+    assert "rules[0] (a): above=1.0, below=0.0; give exactly one of them" in faults[0]
+    assert "several rules have the name a" in faults[2]

@@ -1,7 +1,7 @@
-"""Checks across fields, before anything expensive: combinations that cannot run, paths that lead nowhere.
+"""Checks across fields, before anything expensive: impossible combinations and missing paths.
 
-:func:`load` is what entry points call. The checks of a group belong to its dataclass, so that any entry
-point whose schema contains the group gets them. Neither torch nor TRL is imported.
+Entry points call :func:`load`. The checks of a group are registered for its dataclass, so that every entry
+point whose schema contains the group runs them. Imports neither torch nor TRL.
 """
 
 from __future__ import annotations
@@ -28,15 +28,15 @@ C = TypeVar("C")
 
 
 def load(schema: type[C], config: DictConfig | dict[str, Any], given: Iterable[str] = ()) -> C:
-    """Return the typed and wholly checked configuration.
+    """Return the typed and checked configuration.
 
     Args:
         schema: dataclass of the whole configuration.
         config: as composed.
-        given: dotted names of what the command line gives: none may be a value that is not heeded.
+        given: dotted names of the settings on the command line, none of which may be ignored.
 
     Raises:
-        ConfigError: every fault found; combinations are looked at only where each value fits by itself.
+        ConfigError: every fault found; combinations are checked only if each value is valid by itself.
     """
     typed = build(schema, config)
     faults = sampling.overridden(schema, given) or check(typed)
@@ -60,7 +60,7 @@ def check(node: Any, path: str = "") -> list[str]:
 def _rollout(cfg: c.RolloutConfig, at: str) -> list[str]:
     if cfg.mode == "code" and not cfg.tools:
         return [
-            f"{at}tools=false: {at}mode=code forces code that would never run; set {at}tools=true, or "
+            f"{at}tools=false: {at}mode=code forces code, which would never run; set {at}tools=true, or "
             f"{at}mode=text"
         ]
     return []
@@ -90,7 +90,7 @@ def _sandbox(cfg: c.SandboxConfig, at: str) -> list[str]:
     cpus = cfg.ray.cpus_per_worker
     if cfg.backend == "ray" and cpus > 1 and cpus != int(cpus):
         faults.append(
-            f"{at}ray.cpus_per_worker={cpus:g}: Ray gives out shares of one CPU, or whole ones; give "
+            f"{at}ray.cpus_per_worker={cpus:g}: Ray schedules fractions of one CPU, or whole CPUs; give "
             f"{int(cpus)} or {int(cpus) + 1}"
         )
     if cfg.backend != "sandbox_fusion":
@@ -103,7 +103,7 @@ def _sandbox(cfg: c.SandboxConfig, at: str) -> list[str]:
         )
     elif not re.fullmatch(r"https?://[^\s/?#]+(/[^\s?#]*)?", url):
         faults.append(
-            f"{at}sandbox_fusion.url={show(url)}: this is not the address of a service; give http://HOST:PORT"
+            f"{at}sandbox_fusion.url={show(url)}: not the address of a service; give http://HOST:PORT"
         )
     if cfg.state == "session":
         faults.append(
@@ -112,8 +112,8 @@ def _sandbox(cfg: c.SandboxConfig, at: str) -> list[str]:
         )
     if cfg.jail != "auto":
         faults.append(
-            f"{at}jail={cfg.jail}: with {at}backend=sandbox_fusion programs run as the service runs them; "
-            f"leave {at}jail=auto"
+            f"{at}jail={cfg.jail}: with {at}backend=sandbox_fusion the service isolates programs; leave "
+            f"{at}jail=auto"
         )
     return faults
 
@@ -121,18 +121,18 @@ def _sandbox(cfg: c.SandboxConfig, at: str) -> list[str]:
 def _curriculum(cfg: c.CurriculumConfig, at: str) -> list[str]:
     if cfg.kind == "adaptive" and cfg.start > cfg.budget:
         return [
-            f"{at}start={cfg.start}: an adaptive budget only rises, and {at}budget={cfg.budget} is the "
-            f"largest; give {at}start={cfg.budget} at most"
+            f"{at}start={cfg.start}: an adaptive budget only rises, up to {at}budget={cfg.budget}; give "
+            f"{at}start={cfg.budget} at most"
         ]
     if cfg.kind != "staged":
         return []
     steps = [stage.step for stage in cfg.stages]
     shown = f"{at}stages=[{', '.join(f'{stage.budget} at {stage.step}' for stage in cfg.stages)}]"
     if not steps or steps[0] != 0:
-        return [f"{shown}: the budget at step 0 is not given; let the first stage have step 0"]
+        return [f"{shown}: the budget at step 0 is missing; give the first stage step 0"]
     if any(later <= earlier for earlier, later in pairwise(steps)):
         ordered = sorted(set(steps))
-        return [f"{shown}: steps must rise from stage to stage; give each step once, in order {ordered}"]
+        return [f"{shown}: steps must increase; give each step once, in the order {ordered}"]
     return []
 
 
@@ -142,11 +142,11 @@ def _alarm(cfg: c.AlarmConfig, at: str) -> list[str]:
         if (rule.above is None) == (rule.below is None):
             faults.append(
                 f"{at}rules[{index}] ({rule.name}): above={show(rule.above)}, below={show(rule.below)}; give "
-                "one of the two"
+                "exactly one of them"
             )
     names = [rule.name for rule in cfg.rules]
     for name in sorted({name for name in names if names.count(name) > 1}):
-        faults.append(f"{at}rules: {name} is the name of more than one; give each its own")
+        faults.append(f"{at}rules: several rules have the name {name}; give each its own")
     return faults
 
 
@@ -172,7 +172,7 @@ def _trainer(cfg: c.TrainerConfig, at: str) -> list[str]:
     elif batch // minis % world:
         faults.append(
             f"{at}batch_size={batch}: a mini-batch of {batch // minis} trajectories ({at}minibatches="
-            f"{minis}) cannot be shared out among {world} processes; nearest: "
+            f"{minis}) cannot be divided among {world} processes; nearest: "
             f"{_multiples_near(batch, minis * world * samples)}"
         )
     elif (batch // minis // world) % micro:
@@ -185,13 +185,14 @@ def _trainer(cfg: c.TrainerConfig, at: str) -> list[str]:
         )
     elif cfg.dynamic_sampling and batch // world % samples:
         faults.append(
-            f"{at}dynamic_sampling={cfg.dynamic_sampling}: it replaces whole groups, and each of {world} "
-            f"processes has {batch // world} trajectories, no multiple of {at}samples_per_prompt={samples}; "
-            f"nearest {at}batch_size: {_multiples_near(batch, samples * world * minis * micro)}"
+            f"{at}dynamic_sampling={cfg.dynamic_sampling}: it replaces whole groups, but each of {world} "
+            f"processes has {batch // world} trajectories, not a multiple of "
+            f"{at}samples_per_prompt={samples}; nearest "
+            f"{at}batch_size: {_multiples_near(batch, samples * world * minis * micro)}"
         )
     if cfg.dual_clip is not None and cfg.dual_clip < 1 + cfg.clip_high:
         faults.append(
-            f"{at}dual_clip={cfg.dual_clip:g}: TRL would clip positive advantages there too, below 1 + "
+            f"{at}dual_clip={cfg.dual_clip:g}: TRL would apply it to positive advantages, too, below 1 + "
             f"{at}clip_high={cfg.clip_high:g}; give more, or null"
         )
     if cfg.warmup_steps >= cfg.steps * minis:
@@ -218,10 +219,10 @@ def _evaluate(cfg: c.EvaluateConfig, at: str) -> list[str]:
     if len(set(cfg.phases)) < len(cfg.phases):
         faults.append(f"{at}phases={show(cfg.phases)}: give each phase once")
     if not cfg.phases:
-        faults.append(f"{at}phases=[]: a run without an evaluation says nothing; give {at}phases=[after]")
+        faults.append(f"{at}phases=[]: a run without an evaluation has no result; give {at}phases=[after]")
     if cfg.k > 1 and cfg.temperature == 0:
         faults.append(
-            f"{at}k={cfg.k}: with {at}temperature=0 all of a problem's trajectories are the same; set "
+            f"{at}k={cfg.k}: with {at}temperature=0 all trajectories of a problem are the same; set "
             f"{at}k=1, or a temperature above 0"
         )
     if cfg.shard is not None:
@@ -238,7 +239,7 @@ def _evaluation(cfg: c.EvaluationConfig, at: str) -> list[str]:
     faults += sampling.evaluation(cfg, at) + sampling.overlong(cfg, at) + extensions.faults(cfg, at)
     if cfg.evaluate.phases != c.EvaluateConfig().phases:
         faults.append(
-            f"{at}evaluate.phases={show(cfg.evaluate.phases)}: only a training run has phases; leave it out"
+            f"{at}evaluate.phases={show(cfg.evaluate.phases)}: only training runs have phases; remove it"
         )
     return faults
 
@@ -256,12 +257,12 @@ def _run(cfg: c.Config, at: str) -> list[str]:
         faults.append(f"{at}data.train_path=null: training needs it; give {at}data.train_path=FILE")
     if cfg.evaluate.shard is not None:
         faults.append(
-            f"{at}evaluate.shard={cfg.evaluate.shard}: the evaluations of a training run are whole; leave it "
-            "null, and evaluate the checkpoint in shards with python -m src.evaluate"
+            f"{at}evaluate.shard={cfg.evaluate.shard}: a training run evaluates all problems; leave it null, "
+            "or evaluate the checkpoint in shards with python -m src.evaluate"
         )
     if cfg.evaluate.resume:
         faults.append(
-            f"{at}evaluate.resume=true: is of python -m src.evaluate; go on with a training run by "
+            f"{at}evaluate.resume=true: only for python -m src.evaluate; resume a training run with "
             f"{at}trainer.resume=RUN"
         )
     if not cfg.estimate:
@@ -276,9 +277,9 @@ def _colocated(cfg: c.Config, at: str) -> list[str]:
     vllm = cfg.engine.vllm
     if cfg.engine.kind in ("vllm", "auto") and vllm.tensor_parallel_size > 1:
         return [
-            f"{at}engine.vllm.tensor_parallel_size={vllm.tensor_parallel_size}: beside a trainer every rank "
-            "would have to issue the same requests in the same order, which rollouts that overlap with "
-            f"programs do not; set it to 1, or start a vLLM server with that many GPUs and choose "
+            f"{at}engine.vllm.tensor_parallel_size={vllm.tensor_parallel_size}: in training every rank "
+            "would have to issue the same requests in the same order, but rollouts overlap with program "
+            f"executions; set it to 1, or start a vLLM server with that many GPUs and choose "
             "engine=vllm_server"
         ]
     return []

@@ -1,4 +1,4 @@
-"""Whether there is a module for each thing of a user's own that a configuration names."""
+"""Checks that the modules of all extensions that a configuration names exist."""
 
 from __future__ import annotations
 
@@ -7,24 +7,26 @@ from typing import Any
 
 from src import config as c
 from src.config.dotted import fault, is_dotted
+from src.config.schema import show
 from src.launch.checks.style_and_format import AUTO
 
-# Of src/rewards/terms.py, and what they add up to.
+# Terms of src/rewards/terms.py, and their sum.
 _TERMS = ("correctness", "executability", "answered", "tool_cost", "overlong", "total")
 
 
 def faults(cfg: c.Config | c.EvaluationConfig, at: str) -> list[str]:
-    """Return why tools, format, reward terms and, of a training, the rest that it names cannot be had."""
-    found = [one for name, value in _named(cfg, at) if (one := fault(name, value))]
+    """Return the faults of the tools, format, reward terms and other extensions that ``cfg`` names."""
+    found = [message for name, value in _named(cfg, at) if (message := fault(name, value))]
     found += [
-        f"{at}reward.terms.{name}: there is a term of that name; give it another"
+        f"{at}reward.terms.{name}: this is the name of a built-in term; choose another name"
         for name in cfg.reward.terms
         if name in _TERMS
     ]
     modes = cfg.evaluate.modes if isinstance(cfg, c.EvaluationConfig) else [cfg.rollout.mode]
     if cfg.rollout.tools and modes != ["text"] and not any(cfg.tools.values()):
         found.append(
-            f"{at}tools: there is none to call; name one, such as tools=python, or choose rollout=text"
+            f"{at}tools={show(cfg.tools)}: there is no tool to call; choose one, such as tools=python, or "
+            "rollout=text"
         )
     return found
 

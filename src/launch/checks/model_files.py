@@ -1,8 +1,8 @@
-"""What the files of a model say, read as JSON: transformers is not imported, and nothing downloaded.
+"""Reads the files of a model as JSON, without importing transformers or downloading anything.
 
-Beside the ``config.json`` of every policy that the project writes lies a ``cir.json``: how the policy was
-prompted while it was trained and how it wrote its calls, and of an adapter also the positions of its base,
-whose ``config.json`` it lacks.
+Beside the ``config.json`` of every policy that the project writes is a ``cir.json``: the prompt style and the
+format of calls that the policy was trained with and, for an adapter, the context length of its base, since an
+adapter has no ``config.json``.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ _TEMPLATES = ("chat_template.jinja", "chat_template.json")
 
 @dataclass(frozen=True)
 class Notes:
-    """What is known of a policy beside its ``config.json``; None: nothing.
+    """Content of a policy's ``cir.json``; None: unknown.
 
     Attributes:
-        prompt_style: how it was prompted while it was trained.
-        format: the group ``format`` with which it was trained.
-        max_positions: of an adapter: ``model.max_positions`` of its base.
-        rope: of an adapter: ``model.rope`` of its base.
+        prompt_style: prompt style of its training.
+        format: group ``format`` of its training.
+        max_positions: for an adapter, ``model.max_positions`` of its base.
+        rope: for an adapter, ``model.rope`` of its base.
     """
 
     prompt_style: str | None = None
@@ -41,17 +41,17 @@ class Notes:
 
 
 def write_notes(folder: Path, notes: Notes) -> None:
-    """Write ``cir.json`` into a model's folder; nothing where nothing is known."""
+    """Write ``cir.json`` into a model's folder, unless everything is unknown."""
     known = {name: value for name, value in asdict(notes).items() if value is not None}
     if known:
         (folder / NOTES).write_text(json.dumps(known, indent=2) + "\n")
 
 
 def read_notes(path: str, file: Path | None) -> Notes:
-    """Return the notes in ``file`` on the model ``path``; empty ones without a file.
+    """Return the notes in ``file`` on the model ``path``; empty notes without a file.
 
     Raises:
-        ConfigError: the file is damaged, or names a style that there is not.
+        ConfigError: the file is damaged, or names an unknown style.
     """
     if file is None:
         return Notes()
@@ -60,10 +60,10 @@ def read_notes(path: str, file: Path | None) -> Notes:
         if notes.format is not None and not isinstance(notes.format["_target_"], str):
             raise TypeError
     except (ValueError, TypeError, KeyError):
-        raise ConfigError(f"model.path={path}: its {NOTES} is damaged; take another checkpoint") from None
+        raise ConfigError(f"model.path={path}: its {NOTES} is damaged; use another checkpoint") from None
     if notes.prompt_style not in (*STYLES, None):
         raise ConfigError(
-            f"model.path={path}: its {NOTES} says prompt_style={notes.prompt_style!r}, which is none of "
+            f"model.path={path}: its {NOTES} has prompt_style={notes.prompt_style!r}, which is none of "
             f"{', '.join(STYLES)}; use the commit that wrote it"
         )
     return notes
@@ -75,10 +75,10 @@ def notes_of(path: str, revision: str | None) -> Notes:
 
 
 def config_of(path: str, revision: str | None) -> dict[str, Any] | None:
-    """Return the ``config.json`` of a model's folder, or of a hub id in the local cache; None: not there.
+    """Return the ``config.json`` of a model's folder, or of a hub id in the local cache; None: not found.
 
     Raises:
-        ConfigError: it is no JSON object.
+        ConfigError: it is not a JSON object.
     """
     file = find(path, CONFIG, revision)
     if file is None:
@@ -86,11 +86,11 @@ def config_of(path: str, revision: str | None) -> dict[str, Any] | None:
     try:
         return dict(json.loads(file.read_text()))
     except (ValueError, TypeError):
-        raise ConfigError(f"model.path={path}: its {CONFIG} is damaged; take another copy") from None
+        raise ConfigError(f"model.path={path}: its {CONFIG} is damaged; use another copy") from None
 
 
 def has_template(path: str, revision: str | None) -> bool | None:
-    """Return whether its tokenizer has a chat template; None: its tokenizer is not there."""
+    """Return whether its tokenizer has a chat template; None: no tokenizer found."""
     file = find(path, TOKENIZER, revision)
     if file is None:
         return None
@@ -98,7 +98,7 @@ def has_template(path: str, revision: str | None) -> bool | None:
 
 
 def is_mini(path: str, revision: str | None) -> bool:
-    """Return whether it is of the mini family by its tokenizer: those made before they had notes."""
+    """Return whether its tokenizer is of the mini family, for policies older than ``cir.json``."""
     file, config = find(path, TOKENIZER, revision), find(path, CONFIG, revision)
     if file is None or config is None or has_template(path, revision):
         return False
@@ -109,18 +109,18 @@ def is_mini(path: str, revision: str | None) -> bool:
 
 
 def has_mini_tokens(pad: Any, end: Any, pad_id: Any, end_id: Any) -> bool:
-    """Return whether padding and end of text are those of the mini family."""
+    """Return whether the padding and end-of-text tokens are those of the mini family."""
     return (pad, end, pad_id, end_id) == (MINI_PAD, MINI_END, 0, 1)
 
 
 def find(path: str, name: str, revision: str | None) -> Path | None:
-    """Return a file of a model's folder, or of a hub id in the local cache; None: it is not there."""
+    """Return a file of a model's folder, or of a hub id in the local cache; None: not found."""
     if not path:
         return None
     folder = Path(path).expanduser()
     if folder.is_dir():
         return folder / name if (folder / name).is_file() else None
-    from huggingface_hub import try_to_load_from_cache  # a quarter of a second; for hub ids only
+    from huggingface_hub import try_to_load_from_cache  # the import takes 0.25 s; for hub ids only
     from huggingface_hub.errors import HFValidationError
 
     try:
@@ -131,14 +131,14 @@ def find(path: str, name: str, revision: str | None) -> Path | None:
 
 
 def resumed_config(resume: str | None) -> Mapping[str, Any] | None:
-    """Return the settled configuration of the run that ``trainer.resume`` names; None: there is none."""
+    """Return the recorded configuration of the run that ``trainer.resume`` names; None: there is none."""
     if resume is None:
         return None
     try:
         run = checkpoints.resolve(Path(resume).expanduser()).parent.parent
         config = resumption.read_config(run / CONFIG)
     except (checkpoints.CheckpointError, OSError, ValueError):
-        return None  # said elsewhere
+        return None  # reported elsewhere
     return config if isinstance(config.get("model"), dict) else None
 
 
@@ -146,4 +146,4 @@ def _json(file: Path) -> dict[str, Any]:
     try:
         return dict(json.loads(file.read_text()))
     except (ValueError, TypeError):
-        return {}  # transformers says so when it loads it
+        return {}  # transformers reports it when loading

@@ -1,4 +1,4 @@
-"""Checks of the policy and its adapters; and what an adapter's folder says of itself."""
+"""Checks of the policy and its adapters; reads the description of an adapter's folder."""
 
 from __future__ import annotations
 
@@ -19,33 +19,33 @@ _HEADS = (
     "embed_tokens",
     "lm_head",
 )  # as most models call them; src/policy/adapters.py refuses others once it sees them
-# A weight of 0.02 in bfloat16 changes in steps of 2^-8 of it; smaller updates than half of one are lost.
+# bfloat16 resolves a weight of 0.02 in steps of 2^-8 of its value; updates below half a step are lost.
 _VISIBLE = 4e-5
-_FIXED = ("rank", "alpha", "targets")  # what a resumed run cannot change
+_FIXED = ("rank", "alpha", "targets")  # settings that a resumed run cannot change
 
 
 @dataclass(frozen=True)
 class Base:
     """The model that an adapter was trained on: a folder or hub id, and its revision."""
 
-    path: str  # empty: the adapter does not say
+    path: str  # empty: unknown
     revision: str | None
 
 
 def base_of(path: str) -> Base | None:
-    """Return the base of the adapter in the folder ``path``, or None if no adapter is there.
+    """Return the base of the adapter in the folder ``path``; None: it is not an adapter.
 
     Raises:
-        ConfigError: the adapter does not describe itself.
+        ConfigError: the description of the adapter is damaged.
     """
     file = Path(path).expanduser() / ADAPTER
     if not file.is_file():
         return None
     try:
-        says = json.loads(file.read_text())
-        return Base(says.get("base_model_name_or_path") or "", says.get("revision"))
+        description = json.loads(file.read_text())
+        return Base(description.get("base_model_name_or_path") or "", description.get("revision"))
     except (ValueError, AttributeError):
-        raise ConfigError(f"model.path={path}: its {ADAPTER} is damaged; take another checkpoint") from None
+        raise ConfigError(f"model.path={path}: its {ADAPTER} is damaged; use another checkpoint") from None
 
 
 def weights_of(cfg: c.ModelConfig) -> tuple[str, str | None]:
@@ -55,10 +55,10 @@ def weights_of(cfg: c.ModelConfig) -> tuple[str, str | None]:
 
 
 def base_fault(path: str, base: Base, at: str) -> str:
-    """Return the fault of an adapter whose base is not there."""
+    """Return the fault of an adapter whose base does not exist."""
     return (
-        f"{at}path={path}: this adapter's base model is not there: {show(base.path)} (paths start from "
-        f"{Path.cwd()}); put it there, or mend base_model_name_or_path in {path}/{ADAPTER}"
+        f"{at}path={path}: this adapter's base model {show(base.path)} does not exist (paths are relative to "
+        f"{Path.cwd()}); put it there, or correct base_model_name_or_path in {path}/{ADAPTER}"
     )
 
 
@@ -74,27 +74,27 @@ def model(cfg: c.ModelConfig, at: str) -> list[str]:
     if cfg.path and folder.is_dir():
         if not (folder / "config.json").is_file():
             return [
-                f"{at}path={cfg.path}: this folder has no config.json, so it is no model; give the folder "
-                "that save_pretrained wrote, or a hub id"
+                f"{at}path={cfg.path}: this folder has no config.json, so it is not a model; give a folder "
+                "written by save_pretrained, or a hub id"
             ]
         return []
     if cfg.path and hub_like:
         return []
     return [
-        f"{at}path={cfg.path}: there is no such folder (paths start from {Path.cwd()}); "
+        f"{at}path={cfg.path}: this folder does not exist (paths are relative to {Path.cwd()}); "
         + (nearby(folder) or "give a folder with a model, or a hub id such as Qwen/Qwen2.5-Math-7B")
     ]
 
 
 def lora(cfg: c.LoRAConfig, at: str) -> list[str]:
-    """Return the faults that can be seen before a model is loaded."""
+    """Return the faults that can be found without loading the model."""
     if cfg.rank == 0:
         return []
     shown = f"{at}targets={show(cfg.targets)}"
     if not cfg.targets:
         return [f"{shown}: no module would have an adapter; give [{ALL_LINEAR}], or names such as q_proj"]
     if ALL_LINEAR in cfg.targets and len(cfg.targets) > 1:
-        return [f"{shown}: {ALL_LINEAR} means them all; give it alone, or name modules"]
+        return [f"{shown}: {ALL_LINEAR} includes all modules; give it alone, or name modules"]
     heads = [target for target in cfg.targets if target.rpartition(".")[2] in _HEADS]
     return [head_fault(shown, head) for head in heads]
 
@@ -102,13 +102,13 @@ def lora(cfg: c.LoRAConfig, at: str) -> list[str]:
 def head_fault(shown: str, target: str) -> str:
     """Return the fault of a target that is the embedding or the output head."""
     return (
-        f"{shown}: {target} is the embedding or the output head; TRL multiplies by the head's own weight, so "
-        f"that an adapter there would not be trained; name layers between them, or [{ALL_LINEAR}]"
+        f"{shown}: {target} is the embedding or the output head; TRL uses the weight of the head directly, "
+        f"so an adapter there would not be trained; name layers between them, or [{ALL_LINEAR}]"
     )
 
 
 def training(cfg: c.Config, at: str) -> list[str]:
-    """Return why the policy cannot be trained so."""
+    """Return why the policy cannot be trained with ``cfg``."""
     return _precision(cfg, at) + _adapter(cfg, at)
 
 
@@ -117,8 +117,8 @@ def _precision(cfg: c.Config, at: str) -> list[str]:
     if dtype == "float32" or cfg.model.lora.rank or rate >= _VISIBLE:
         return []
     return [
-        f"{at}model.dtype={dtype}: updates of {at}trainer.learning_rate={rate:g} are smaller than what "
-        f"weights of 16 bits can show, and would be lost; keep them in float32 and compute with "
+        f"{at}model.dtype={dtype}: updates at {at}trainer.learning_rate={rate:g} are below the "
+        f"resolution of 16-bit weights and would be lost; keep the weights in float32 and compute in "
         f"{at}trainer.autocast={dtype}, or train adapters ({at}model.lora.rank=64)"
     ]
 
@@ -126,17 +126,17 @@ def _precision(cfg: c.Config, at: str) -> list[str]:
 def _adapter(cfg: c.Config, at: str) -> list[str]:
     if base_of(cfg.model.path) is not None:
         return [
-            f"{at}model.path={cfg.model.path}: this is an adapter, and training starts from a whole model; "
-            f"go on with its run by {at}trainer.resume=RUN, or write the whole model with python -m "
-            f"src.merge_adapter model.path={cfg.model.path} output=FOLDER and start from that"
+            f"{at}model.path={cfg.model.path}: this is an adapter, but training starts from a full model; "
+            f"resume its run with {at}trainer.resume=RUN, or write the merged model with python -m "
+            f"src.merge_adapter model.path={cfg.model.path} output=FOLDER and start from it"
         ]
     earlier = _resumed(cfg.trainer.resume)
     if earlier is None or not (cfg.model.lora.rank or earlier["rank"]):
         return []
     now = asdict(cfg.model.lora)
     return [
-        f"{at}model.lora.{name}={show(now[name])}: the run that is resumed has {show(earlier[name])}; resume "
-        "it with that, or start anew"
+        f"{at}model.lora.{name}={show(now[name])}: the resumed run has {show(earlier[name])}; resume it with "
+        "that, or start a new run"
         for name in _FIXED
         if now[name] != earlier[name]
     ]
@@ -157,6 +157,6 @@ def evaluation(cfg: c.EvaluationConfig, at: str) -> list[str]:
     if rank == 0:
         return []
     return [
-        f"{at}model.lora.rank={rank}: an evaluation trains no adapter, and takes one from {at}model.path if "
-        f"that is an adapter's folder; leave {at}model.lora.rank=0"
+        f"{at}model.lora.rank={rank}: an evaluation trains no adapter; to evaluate one, set {at}model.path "
+        f"to its folder, and leave {at}model.lora.rank=0"
     ]

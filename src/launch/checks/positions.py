@@ -1,4 +1,4 @@
-"""Whether a trajectory fits into a model's positions, as its config.json and vLLM count them."""
+"""Checks that a trajectory fits into the model's context length, counted as config.json and vLLM do."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from src.config.schema import show
 from src.launch.checks.model_files import config_of
 from src.launch.checks.policy import weights_of
 
-# What families call it; vLLM takes the smallest that is there, but Cohere's model_max_length before it.
+# Names in config.json by model family; vLLM takes the smallest, but Cohere's model_max_length first.
 _NAMES = (
     "max_position_embeddings",
     "n_positions",
@@ -23,7 +23,7 @@ _NAMES = (
     "seq_len",
 )
 _COHERE = "model_max_length"
-_UNSCALED = ("su", "longrope", "llama3")  # what config.json says counts the longer context already
+_UNSCALED = ("su", "longrope", "llama3")  # for these, config.json already has the extended length
 ROPE_TYPES = ("default", "linear", "dynamic", "yarn", "longrope", "llama3")
 ROPE_KEYS = (
     "rope_type",
@@ -46,18 +46,18 @@ ROPE_KEYS = (
 
 @dataclass(frozen=True)
 class Positions:
-    """How many positions a model has, and what says so."""
+    """The context length of a model, and where it comes from."""
 
     number: int
-    said_by: str
+    source: str
 
 
 def positions(config: Mapping[str, Any], cfg: c.ModelConfig) -> Positions | None:
-    """Return the positions of a model; None: nothing says how many.
+    """Return the context length of a model; None: unknown.
 
     Args:
         config: its config.json.
-        cfg: what is put in place of it: ``max_positions``, ``rope``.
+        cfg: ``max_positions`` and ``rope`` that override it.
     """
     text = config.get("text_config") or config
     found = {name: text[name] for name in _NAMES if isinstance(text.get(name), int)}
@@ -65,12 +65,12 @@ def positions(config: Mapping[str, Any], cfg: c.ModelConfig) -> Positions | None
         found = {_COHERE: text[_COHERE]}
     if not found:
         return None if cfg.max_positions is None else Positions(cfg.max_positions, "model.max_positions")
-    name = min(found, key=lambda one: found[one])
-    said_by, number = f"{name} in its config.json", found[name]
+    name = min(found, key=lambda key: found[key])
+    source, number = f"{name} in its config.json", found[name]
     if cfg.max_positions is not None:
-        said_by, number = "model.max_positions", cfg.max_positions
-    if "gemma3" in str(text.get("model_type")):  # scaled already
-        return Positions(number, said_by)
+        source, number = "model.max_positions", cfg.max_positions
+    if "gemma3" in str(text.get("model_type")):  # already scaled
+        return Positions(number, source)
     for rope in _ropes(text, cfg.rope):
         kind = rope.get("rope_type", rope.get("type", "default"))
         factor = rope.get("factor")
@@ -78,25 +78,25 @@ def positions(config: Mapping[str, Any], cfg: c.ModelConfig) -> Positions | None
             continue
         if kind == "yarn":
             original = rope.get("original_max_position_embeddings", found[name])
-            said_by, number = "rope_parameters of type yarn", original
-        return Positions(int(number * factor), f"{said_by}, times their factor of {factor:g}")
-    return Positions(number, said_by)
+            source, number = "rope_parameters of type yarn", original
+        return Positions(int(number * factor), f"{source}, times their factor of {factor:g}")
+    return Positions(number, source)
 
 
 def _ropes(text: Mapping[str, Any], own: Mapping[str, Any] | None) -> Iterator[dict[str, Any]]:
-    """Yield the rope parameters of each kind of layer; they are called rope_scaling in older files."""
-    said = text.get("rope_parameters") or text.get("rope_scaling") or {}
-    nested = [one for one in said.values() if isinstance(one, Mapping)]
-    for one in nested or [said]:
-        yield {**one, **(own or {})}
+    """Yield the RoPE parameters of each kind of layer; older files call them rope_scaling."""
+    given = text.get("rope_parameters") or text.get("rope_scaling") or {}
+    nested = [parameters for parameters in given.values() if isinstance(parameters, Mapping)]
+    for parameters in nested or [given]:
+        yield {**parameters, **(own or {})}
 
 
 def faults(cfg: c.Config | c.EvaluationConfig, model: c.ModelConfig, at: str) -> list[str]:
-    """Return why trajectories do not fit, as far as files on this machine say.
+    """Return why trajectories do not fit, as far as files on this machine tell.
 
     Args:
-        cfg: a training or an evaluation.
-        model: its policy, what is left open filled in.
+        cfg: of training or evaluation.
+        model: settings of its policy, resolved.
         at: dotted name of ``cfg``.
     """
     path, revision = weights_of(model)
@@ -105,7 +105,7 @@ def faults(cfg: c.Config | c.EvaluationConfig, model: c.ModelConfig, at: str) ->
 
 
 def too_long(config: Mapping[str, Any], model: c.ModelConfig, rollout: c.RolloutConfig, at: str) -> list[str]:
-    """Return why trajectories do not fit into the positions of the model with that config.json."""
+    """Return why trajectories do not fit into the context length of the model with this config.json."""
     found = positions(config, model)
     prompt, completion = rollout.max_prompt_tokens, rollout.max_tokens
     if found is None or prompt + completion <= found.number:
@@ -119,20 +119,20 @@ def too_long(config: Mapping[str, Any], model: c.ModelConfig, rollout: c.Rollout
     return [
         f"{at}rollout.max_tokens={completion}: with {at}rollout.max_prompt_tokens={prompt} a trajectory may "
         f"have {prompt + completion} tokens, but {at}model.path={model.path} has {found.number} positions "
-        f"({found.said_by}); lower {fitting} to fit, or give it more than it was trained on by "
-        f"{at}model.max_positions={prompt + completion} ({at}model.rope says how they are made)"
+        f"({found.source}); lower {fitting} to fit, or extend it with "
+        f"{at}model.max_positions={prompt + completion} (and RoPE scaling in {at}model.rope)"
     ]
 
 
 def rope(cfg: c.ModelConfig, at: str) -> list[str]:
-    """Return the faults of ``rope``: transformers only warns of keys that it does not know."""
+    """Return the faults of ``rope``, since transformers only warns about unknown keys."""
     found = []
     for key, value in (cfg.rope or {}).items():
         shown = f"{at}rope.{key}={show(value)}"
         if key not in ROPE_KEYS:
             near = difflib.get_close_matches(key, ROPE_KEYS, n=1)
             remedy = f"did you mean {near[0]}?" if near else f"choose from {', '.join(ROPE_KEYS)}"
-            found.append(f"{shown}: there is no such rope parameter; {remedy}")
+            found.append(f"{shown}: there is no such RoPE parameter; {remedy}")
         elif key == "rope_type" and value not in ROPE_TYPES:
             found.append(f"{shown}: choose {', '.join(ROPE_TYPES)}")
         elif key in ("factor", "rope_theta") and (not isinstance(value, int | float) or value <= 0):

@@ -1,4 +1,4 @@
-"""Checks of where problems come from."""
+"""Checks of data and benchmarks."""
 
 from __future__ import annotations
 
@@ -22,8 +22,7 @@ def data(cfg: c.DataConfig, at: str) -> list[str]:
     faults = []
     if cfg.kind == "mini":
         faults += [
-            f"{name}={path}: problem files are read with {at}kind=file only; choose data=file, or leave "
-            f"{name} null"
+            f"{name}={path}: problem files need {at}kind=file; choose data=file, or leave {name} null"
             for name, path in paths.items()
             if path is not None
         ]
@@ -45,9 +44,9 @@ def data(cfg: c.DataConfig, at: str) -> list[str]:
             f"Parquet, {at}heldout.benchmark=math500, or {at}heldout.dataset=ID of the hub"
         )
     if len(given) > 1:
-        faults.append(f"{' and '.join(given)}: each names the held-out problems; leave all but one null")
+        faults.append(f"{' and '.join(given)}: each sets the held-out problems; leave all but one null")
     if cfg.kind == "file" and cfg.dataset is not None:
-        faults.append(f"{at}dataset={cfg.dataset}: it is read with {at}kind=hub only; choose data=hub")
+        faults.append(f"{at}dataset={cfg.dataset}: only {at}kind=hub reads it; choose data=hub")
     if cfg.kind == "hub" and cfg.dataset is None and cfg.train_path is None:
         faults.append(f"{at}dataset=null: {at}kind=hub needs a data set's id, or {at}train_path=FILE")
     faults += _pattern(cfg.fields, f"{at}fields.") + _pattern(cfg.heldout.fields, f"{at}heldout.fields.")
@@ -55,25 +54,25 @@ def data(cfg: c.DataConfig, at: str) -> list[str]:
 
 
 def _pattern(fields: c.FieldsConfig, at: str) -> list[str]:
-    """Return the fault of a pattern of answers: it must have one group, the answer."""
+    """Return the fault of an answer pattern, which must have exactly one group."""
     if fields.answer_pattern is None:
         return []
     try:
         groups = re.compile(fields.answer_pattern).groups
     except re.error as error:
-        fault = f"no regular expression of Python ({error})"
+        fault = f"not a regular expression of Python ({error})"
     else:
         if groups == 1:
             return []
         fault = f"it has {groups} groups"
     return [
-        f"{at}answer_pattern={show(fields.answer_pattern)}: {fault}; give one with one group around the "
-        "answer, such as 'Answer: (.+)', or null"
+        f"{at}answer_pattern={show(fields.answer_pattern)}: {fault}; give a pattern with one group around "
+        "the answer, such as 'Answer: (.+)', or null"
     ]
 
 
 def _named(cfg: c.DataConfig, at: str) -> list[str]:
-    """Return the faults of the benchmarks that are named: held out, or cleaned against."""
+    """Return the faults of the named benchmarks: held out, or for decontamination."""
     names = {f"{at}clean.against[{index}]": text for index, text in enumerate(cfg.clean.against)}
     if cfg.heldout.benchmark is not None:
         names[f"{at}heldout.benchmark"] = cfg.heldout.benchmark
@@ -85,11 +84,11 @@ def _named(cfg: c.DataConfig, at: str) -> list[str]:
             faults.append(error.faults[0].replace("benchmark=", f"{name}=", 1))
             continue
         if found.path is not None and found.kind == "mini":
-            faults.append(f"{name}={text}: the mini family is generated; leave out @{found.path}")
+            faults.append(f"{name}={text}: the mini family is generated; remove @{found.path}")
         elif found.path is not None:
             faults += _problem_file(name, found.path)
         elif found.kind != "mini" and found.dataset is None:
-            faults.append(f"{name}={text}: this option names no problems by itself; give {text}@FILE")
+            faults.append(f"{name}={text}: this option has no problems; give {text}@FILE")
     return faults
 
 
@@ -117,12 +116,12 @@ def _problem_file(name: str, path: str) -> list[str]:
     if file.is_file():
         return []
     remedy = nearby(file) or "give a JSON Lines or Parquet file"
-    return [f"{name}={path}: there is no such file (paths start from {Path.cwd()}); {remedy}"]
+    return [f"{name}={path}: this file does not exist (paths are relative to {Path.cwd()}); {remedy}"]
 
 
 def _mini_only(cfg: c.DataConfig | c.BenchmarkConfig, at: str, taker: str) -> list[str]:
     return [
-        f"{at}{name}={show(chosen)}: only {taker} takes it; leave it null"
+        f"{at}{name}={show(chosen)}: only for {taker}; leave it null"
         for name, chosen in {"subjects": cfg.subjects, "levels": cfg.levels}.items()
         if chosen is not None
     ]
@@ -131,16 +130,16 @@ def _mini_only(cfg: c.DataConfig | c.BenchmarkConfig, at: str, taker: str) -> li
 def _choices(name: str, chosen: list[Any] | None, choices: Any) -> list[str]:
     """Return the faults of a list of the mini family's subjects or levels."""
     if chosen == []:
-        return [f"{name}=[]: no problem is left; name some, or null for all"]
+        return [f"{name}=[]: no problem is left; name some, or give null for all"]
     return [
-        wrong_choice(f"{name}[{index}]", one, choices)
-        for index, one in enumerate(chosen or [])
-        if one not in choices
+        wrong_choice(f"{name}[{index}]", choice, choices)
+        for index, choice in enumerate(chosen or [])
+        if choice not in choices
     ]
 
 
 def nearby(path: Path) -> str:
-    """Return ``did you mean PATH?`` for a similar name beside ``path``, or nothing."""
-    names = [one.name for one in path.parent.iterdir()] if path.parent.is_dir() else []
+    """Return ``did you mean PATH?`` for a similar name in the same folder, or an empty string."""
+    names = [sibling.name for sibling in path.parent.iterdir()] if path.parent.is_dir() else []
     near = difflib.get_close_matches(path.name, names, n=1)
     return f"did you mean {path.parent / near[0]}?" if near else ""

@@ -1,4 +1,4 @@
-"""Whether a policy is prompted, and calls, as it was trained to, and about what fits into its positions."""
+"""Checks that prompt style, format and context length are those that the policy was trained with."""
 
 from __future__ import annotations
 
@@ -20,25 +20,25 @@ _OURS = "src.formats."
 
 
 @dataclass(frozen=True)
-class Asking:
-    """What is known of how a policy can be asked.
+class PromptInfo:
+    """How a policy can be prompted.
 
     Attributes:
-        trained: the style it was trained with; None: with none of ours.
-        said_by: what says so.
-        template: whether its tokenizer has a chat template; None: not known.
+        trained: the prompt style it was trained with; None: unknown.
+        source: where this comes from.
+        template: whether its tokenizer has a chat template; None: unknown.
     """
 
     trained: str | None
-    said_by: str
+    source: str
     template: bool | None
 
 
 def notes(cfg: c.ModelConfig, resume: str | None = None) -> Notes:
-    """Return what is known of the policy: of the run that is resumed, its folder, or its adapter's base."""
+    """Return the notes on the policy, from the resumed run, its folder, or its adapter's base."""
     earlier = resumed_config(resume)
     if earlier is not None:
-        model, form = earlier["model"], earlier.get("format") or _FENCE  # before there were formats
+        model, form = earlier["model"], earlier.get("format") or _FENCE  # of runs older than formats
         return Notes(
             None if model.get("prompt_style") == AUTO else model.get("prompt_style"),
             form if form.get(_TARGET) != AUTO else None,
@@ -50,7 +50,7 @@ def notes(cfg: c.ModelConfig, resume: str | None = None) -> Notes:
 
 
 def completed(own: Notes, base: Notes) -> Notes:
-    """Return ``own`` with what of an adapter's training its base alone knows."""
+    """Return the notes of an adapter, completed by those of its base."""
     return replace(
         own,
         prompt_style=base.prompt_style if own.prompt_style is None else own.prompt_style,
@@ -59,7 +59,7 @@ def completed(own: Notes, base: Notes) -> Notes:
 
 
 def extended(cfg: c.ModelConfig, known: Notes) -> c.ModelConfig:
-    """Return ``cfg`` with the positions that it leaves open as they are known."""
+    """Return ``cfg`` with unset ``max_positions`` and ``rope`` taken from the notes."""
     return replace(
         cfg,
         max_positions=known.max_positions if cfg.max_positions is None else cfg.max_positions,
@@ -67,8 +67,8 @@ def extended(cfg: c.ModelConfig, known: Notes) -> c.ModelConfig:
     )
 
 
-def asking(cfg: c.ModelConfig, known: Notes, resume: str | None) -> Asking | None:
-    """Return what files on this machine say; None: the model is not here yet."""
+def asking(cfg: c.ModelConfig, known: Notes, resume: str | None) -> PromptInfo | None:
+    """Return the prompt info from files on this machine; None: the model is not downloaded yet."""
     path, revision = weights_of(cfg)
     if not path or find(path, MODEL_CONFIG, revision) is None:
         return None
@@ -78,23 +78,23 @@ def asking(cfg: c.ModelConfig, known: Notes, resume: str | None) -> Asking | Non
     return known_asking(known, resume, mini=is_mini(path, revision), template=template)
 
 
-def known_asking(known: Notes, resume: str | None, *, mini: bool, template: bool | None) -> Asking:
-    """Return it from the notes, and of what is older than they from its tokenizer."""
+def known_asking(known: Notes, resume: str | None, *, mini: bool, template: bool | None) -> PromptInfo:
+    """Return the prompt info from the notes or, without notes, from the tokenizer."""
     if known.prompt_style is not None:
-        said_by = NOTES if resume is None else f"trainer.resume={resume}"
-        return Asking(known.prompt_style, said_by, template)
-    return Asking("mini" if mini else None, "its tokenizer", template)
+        source = NOTES if resume is None else f"trainer.resume={resume}"
+        return PromptInfo(known.prompt_style, source, template)
+    return PromptInfo("mini" if mini else None, "its tokenizer", template)
 
 
-def style(cfg: c.ModelConfig, known: Asking) -> str:
-    """Return the style that ``cfg`` means: its own, else the trained one, else the template's, else plain."""
+def style(cfg: c.ModelConfig, known: PromptInfo) -> str:
+    """Return the style of ``cfg``: its own, else that of training, else the chat template, else plain."""
     if cfg.prompt_style != AUTO:
         return cfg.prompt_style
     return known.trained or ("chat" if known.template else "plain")
 
 
 def format_of(chosen: Mapping[str, Any], known: Notes) -> dict[str, Any]:
-    """Return the group ``format`` that is meant: the chosen one, else the trained one, else ``fence``."""
+    """Return the group ``format`` to use: the chosen one, else that of training, else ``fence``."""
     return dict(chosen) if chosen.get(_TARGET) != AUTO else dict(known.format or _FENCE)
 
 
@@ -102,23 +102,23 @@ def format_faults(cfg: c.Config | c.EvaluationConfig, known: Notes, at: str) -> 
     """Return why the policy cannot be used in the format of ``cfg``; ``at`` is the prefix of dotted names."""
     trained, name = known.format, f"{at}format"
     if trained is None or (isinstance(cfg, c.Config) and cfg.trainer.resume is not None):
-        return []  # of a resumed run src/launch/resumption.py compares it
+        return []  # for a resumed run, src/launch/resumption.py compares it
     policy = f"{at}model.path={cfg.model.path} was trained with format {show(trained)} ({NOTES})"
     if cfg.format.get(_TARGET) == AUTO:
         if trained[_TARGET].startswith(_OURS):
             return []
-        # a file that was downloaded must not say what is imported here
-        return [f"{name}=auto: {policy}, which is not of this project; give that {name} in the configuration"]
+        # a downloaded file must not decide what is imported
+        return [f"{name}=auto: {policy}, which is not part of this project; set {name} in the configuration"]
     if cfg.format == trained or cfg.model.force_prompt_style:
         return []
     return [
-        f"{name}={show(cfg.format)}: {policy}, and would read prompts and write calls that it never saw; "
-        f"leave {name}=auto, or use it so nevertheless by {at}model.force_prompt_style=true"
+        f"{name}={show(cfg.format)}: {policy}, and has never seen prompts and calls like these; leave "
+        f"{name}=auto, or override this with {at}model.force_prompt_style=true"
     ]
 
 
-def faults(cfg: c.ModelConfig, known: Asking | None, at: str) -> list[str]:
-    """Return why the policy cannot be asked in the style of ``cfg``; ``at`` is its dotted name."""
+def faults(cfg: c.ModelConfig, known: PromptInfo | None, at: str) -> list[str]:
+    """Return why the policy cannot be prompted in the style of ``cfg``; ``at`` is its dotted name."""
     if known is None:
         return []
     chosen = style(cfg, known)
@@ -130,22 +130,22 @@ def faults(cfg: c.ModelConfig, known: Asking | None, at: str) -> list[str]:
         ]
     if cfg.force_prompt_style or chosen == known.trained:
         return []
-    force = f"or ask it so nevertheless by {at}force_prompt_style=true"
+    force = f"or override this with {at}force_prompt_style=true"
     if known.trained is not None:
         return [
-            f"{shown}: {at}path={cfg.path} was trained with {known.trained} ({known.said_by}), and would "
-            f"read prompts that it never saw; leave {at}prompt_style=auto, {force}"
+            f"{shown}: {at}path={cfg.path} was trained with {known.trained} ({known.source}), and has never "
+            f"seen such prompts; leave {at}prompt_style=auto, {force}"
         ]
     if chosen == "mini":
         return [
-            f"{shown}: {at}path={cfg.path} is not of the mini family, which alone was trained with it; "
+            f"{shown}: {at}path={cfg.path} is not of the mini family, the only one trained with it; "
             f"leave {at}prompt_style=auto, {force}"
         ]
     return []
 
 
 def run(cfg: c.Config | c.EvaluationConfig, resume: str | None, at: str) -> list[str]:
-    """Return what the policy's files, where they are on this machine, have against a run or an evaluation."""
+    """Return the faults of a run or an evaluation given the policy's files on this machine."""
     known = notes(cfg.model, resume)
     found = faults(cfg.model, asking(cfg.model, known, resume), f"{at}model.")
     return found + format_faults(cfg, known, at) + positions_faults(cfg, extended(cfg.model, known), at)
