@@ -147,7 +147,7 @@ class TestFolder:
         cfg = Config()
         save(replace(cfg, sandbox=replace(cfg.sandbox, workers=7)), made)
         recorded = json.loads((made / "config.json").read_text())
-        del recorded["trainer"]["kl"]  # the project has got it since
+        del recorded["trainer"]["kl_coef"]  # the project has got it since
         recorded["rollout"]["boundary"] = "fence"  # which is called exact since
         (made / "config.json").write_text(json.dumps(recorded))
         folder.check({training.name: training}, "experiments/mini_base")
