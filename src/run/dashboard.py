@@ -38,7 +38,9 @@ def start_run(mode: str, folder: Path, seconds: float, **settings: Any) -> Any:
     run = wandb.init(mode="offline", dir=str(folder), **settings)
     if reason is not None:
         place = run.settings.sync_dir
-        warning = f"W&B cannot be reached ({reason}); this run is logged offline, upload it with: "
+        warning = (
+            f"W&B cannot be reached ({reason}); this run is logged offline, upload it with: "
             f"wandb sync {place}"
+        )
         console.print(f"[bold yellow]{escape(warning)}")
     return run

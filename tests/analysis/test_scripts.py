@@ -211,7 +211,7 @@ def test_training_curves_mark_and_measure_each_rise(tmp_path: Path) -> None:
                f"hydra.run.dir={tmp_path}/out")  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "out" / "changes.csv").read_text().count("\n") == 2
-    with pytest.raises(AnalysisError, match=r"metrics=loss: .* does not have it; choose from accuracy, attempt"):
+    with pytest.raises(AnalysisError, match=r"metrics=loss: .* does not have it; choose from accuracy"):
         training_curves.load_runs(training_curves.TrainingCurvesConfig(runs=cfg.runs, metrics=["loss"]))
 
 

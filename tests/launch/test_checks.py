@@ -244,7 +244,7 @@ class TestSandboxElsewhere:
             ((*FUSION, f"{URL}='http://a/?x'"), f"{URL}=http://a/?x: not the address of a service"),
             ((*FUSION, "sandbox.state=session"), "sandbox.state=session: sandbox.backend=sandbox_fusion"),
             ((*FUSION, "sandbox.jail=docker"), "leave sandbox.jail=auto"),
-            (("sandbox=ray", "sandbox.ray.cpus_per_worker=1.5"), "cpus_per_worker=1.5: Ray schedules fractions"),
+            (("sandbox=ray", "sandbox.ray.cpus_per_worker=1.5"), "cpus_per_worker=1.5: Ray schedules"),
             (("sandbox=ray", "sandbox.ray.cpus_per_worker=0"), "cpus_per_worker=0: must be above 0"),
         ],
     )  # fmt: skip

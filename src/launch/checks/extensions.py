@@ -25,7 +25,8 @@ def faults(cfg: c.Config | c.EvaluationConfig, at: str) -> list[str]:
     modes = cfg.evaluate.modes if isinstance(cfg, c.EvaluationConfig) else [cfg.rollout.mode]
     if cfg.rollout.tools and modes != ["text"] and not any(cfg.tools.values()):
         found.append(
-            f"{at}tools={show(cfg.tools)}: there is no tool to call; choose one, such as tools=python, or rollout=text"
+            f"{at}tools={show(cfg.tools)}: there is no tool to call; choose one, such as tools=python, or "
+            "rollout=text"
         )
     return found
 
