@@ -1,4 +1,4 @@
-"""Problems: where they come from, what is taken out of them, and how a problem is put to a policy."""
+"""Problems: loading, cleaning, filtering and prompts."""
 
 from __future__ import annotations
 

@@ -15,15 +15,15 @@ from src.problems.problem import Problem
 def load_benchmark(
     cfg: BenchmarkConfig, remedy: str = "benchmark.path=FILE", taken: Counter[str] | None = None
 ) -> list[Problem]:
-    """Return the problems of a benchmark, at most ``cfg.size`` from the top; their source is its name.
+    """Return at most the first ``cfg.size`` problems of a benchmark; their source is its name.
 
     Args:
-        cfg: what to load.
-        remedy: how to name a file in place of a data set that cannot be loaded.
+        cfg: the benchmark.
+        remedy: the setting that reads it from a file, for the error message if it cannot be loaded.
         taken: see :func:`src.problems.files.read_rows`.
 
     Raises:
-        ProblemError: it is not there, a row is malformed, or too many gold answers cannot be graded.
+        ProblemError: it cannot be loaded, a row is malformed, or too many gold answers cannot be graded.
     """
     if cfg.kind == "mini":
         return generate(cfg.size or 400, cfg.seed, "heldout", cfg.subjects, cfg.levels)

@@ -1,14 +1,14 @@
-r"""What stands in ``\boxed`` and ``\fbox``, of the policy or of a worked solution in a data file."""
+r"""Extracts the content of ``\boxed`` and ``\fbox`` in the policy's text and in worked solutions."""
 
 from __future__ import annotations
 
 import re
 
-# \boxed or \fbox, with a second backslash that some write before it; another escaped character; a brace.
+# \boxed or \fbox, possibly with a doubled backslash; another escaped character; a brace.
 _TOKEN = re.compile(
     r"(?P<box>\\\\?(?:boxed|fbox)(?![A-Za-z])\s*(?P<open>\{)?)|\\.|(?P<brace>[{}])", re.DOTALL
 )
-# An answer without braces ends with its formula or line, or where words follow.
+# An answer without braces ends with its formula or line, or before words.
 _BARE_TOKEN = re.compile(
     r"(?P<end>\\[)\]]|\\\\|[$&\n]|\.(?=\s)|(?<!\s)\s++(?=[A-Za-z]{2}))|\\.|(?P<brace>[{}])", re.DOTALL
 )
@@ -16,10 +16,12 @@ _BARE_TOKEN = re.compile(
 
 def last_box(text: str) -> tuple[bool, str]:
     """Return whether ``text`` has a box, and the answer in the last one, empty if there is none."""
-    open_braces: list[tuple[int, int | None]] = []  # where the inside begins, and the box if it is a box's
+    open_braces: list[
+        tuple[int, int | None]
+    ] = []  # start of the content, and of the box if the brace belongs to one
     last: re.Match[str] | None = None
-    closed = False  # whether the last box is
-    content = (0, 0)  # of the box that was the latest to close: the last one, or one around it
+    closed = False  # whether the last box is closed
+    content = (0, 0)  # of the box closed most recently: the last one, or one around it
     for token in _TOKEN.finditer(text):
         if token["box"]:
             last, closed = token, False
@@ -38,7 +40,7 @@ def last_box(text: str) -> tuple[bool, str]:
 
 
 def _bare_answer(text: str, start: int) -> str:
-    """Return the answer of a box without braces whose content begins at ``start``."""
+    """Return the answer in a box without braces whose content starts at ``start``."""
     depth, stop = 0, len(text)
     for token in _BARE_TOKEN.finditer(text, start):
         if token["brace"]:

@@ -1,4 +1,4 @@
-"""Takes repeated problems and problems of benchmarks out of the training problems, and says which."""
+"""Deduplicates and decontaminates the training problems, with a report."""
 
 from __future__ import annotations
 
@@ -17,30 +17,30 @@ LISTED = 10_000  # ids of each kind in the report; numbers always count all
 def clean(
     problems: Sequence[Problem], against: dict[str, list[Problem]], cfg: CleanConfig
 ) -> tuple[list[Problem], dict[str, Any]]:
-    """Return the problems that are left, in their order, and the report.
+    """Return the remaining problems, in their order, and the report.
 
-    Problems of the same words are one problem. It goes, with all its copies, if it is a benchmark's or if its
-    copies have different answers, of which none can be trusted; otherwise its first copy stays.
+    Problems with the same words are duplicates. All copies are removed if they match a benchmark problem, or
+    if they have different answers, none of which can be trusted; otherwise the first copy is kept.
 
     Args:
         problems: of training.
-        against: problems that none of them may be, by the name of their benchmark.
-        cfg: what counts as overlap.
+        against: problems to decontaminate against, by the name of their benchmark.
+        cfg: length and fraction of overlapping n-grams.
 
     Returns:
-        Problems, and the number of what was read, kept and removed for each reason, with the ids.
+        The problems, and the numbers read, kept and removed for each reason, with ids.
 
     Raises:
-        ProblemError: nothing is left.
+        ProblemError: no problem is left.
     """
     named = [(name, problem) for name, of_it in against.items() for problem in of_it]
     benchmarks = Benchmarks(named, cfg.ngram, cfg.overlap)
-    said: dict[str, tuple[str, ...]] = {}  # texts are often repeated literally: each is split once
+    split: dict[str, tuple[str, ...]] = {}  # a cache, since many texts are exact duplicates
     copies: dict[tuple[str, ...], list[Problem]] = defaultdict(list)
     for problem in problems:
-        if problem.text not in said:
-            said[problem.text] = tuple(words(problem.text))
-        copies[said[problem.text]].append(problem)
+        if problem.text not in split:
+            split[problem.text] = tuple(words(problem.text))
+        copies[split[problem.text]].append(problem)
 
     kept: list[Problem] = []
     of_benchmarks: list[dict[str, Any]] = []
@@ -52,12 +52,12 @@ def clean(
         if match:
             by_name[match.against] += len(same)
             is_one = {"against": match.against, "problem": match.id, "overlap": round(match.overlap, 3)}
-            of_benchmarks += [{"id": one.id, **is_one} for one in same]
-        elif len({answer_key(answer) for answer in {one.answer for one in same}}) > 1:
-            conflicting += [{"id": one.id, "answer": one.answer, "of": same[0].id} for one in same]
+            of_benchmarks += [{"id": copy.id, **is_one} for copy in same]
+        elif len({answer_key(answer) for answer in {copy.answer for copy in same}}) > 1:
+            conflicting += [{"id": copy.id, "answer": copy.answer, "of": same[0].id} for copy in same]
         else:
             kept.append(same[0])
-            repeated += [{"id": one.id, "of": same[0].id} for one in same[1:]]
+            repeated += [{"id": copy.id, "of": same[0].id} for copy in same[1:]]
     report = {
         "read": len(problems),
         "kept": len(kept),
@@ -73,15 +73,16 @@ def clean(
     }  # fmt: skip
     if not kept:
         raise ProblemError(
-            f"data: none of {len(problems)} training problems is left ({removals(report)}); look at "
-            "data.clean.against, data.clean.overlap and what is held out, or set data.clean.enabled=false"
+            f"data.clean.enabled=true: none of {len(problems)} training problems is left "
+            f"({removals(report)}); check data.clean.against, data.clean.overlap and the held-out set, or "
+            "set data.clean.enabled=false"
         )
     return kept, report
 
 
 def removals(report: dict[str, Any]) -> str:
-    """Return how many problems were removed for each reason, in words."""
+    """Return how many problems were removed for each reason, as text."""
     number = {reason: rows["number"] for reason, rows in report["removed"].items()}
-    hit = [f"{name} {one['removed']}" for name, one in report["benchmarks"].items() if one["removed"]]
+    hit = [f"{name} {row['removed']}" for name, row in report["benchmarks"].items() if row["removed"]]
     of_benchmarks = f"{number['benchmark']} of benchmarks" + (f" ({', '.join(hit)})" if hit else "")
     return f"{number['repeated']} repeated, {number['conflicting']} with conflicting answers, {of_benchmarks}"

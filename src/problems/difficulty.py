@@ -1,8 +1,9 @@
-"""How often a policy solves a problem, from the records of an evaluation, and which problems that leaves.
+"""Pass rates of problems from the records of an evaluation, and the problems that a filter on them keeps.
 
-A pass rate of few trajectories is rough: the 95 % interval (Wilson 1927) of 0 of 8 is 0 to 0.32, that of
-4 of 8 is 0.22 to 0.78, that of 0 of 32 is 0 to 0.11. Near its ends a range therefore keeps some problems that
-lie outside and loses some that lie inside, and rates measured again are nearer to the mean.
+With few trajectories a pass rate is a rough estimate: the 95 % interval (Wilson 1927) of 0 of 8 is 0 to 0.32,
+that of 4 of 8 is 0.22 to 0.78, that of 0 of 32 is 0 to 0.11. Near its limits, a range therefore keeps some
+problems whose true rate is outside and drops some whose rate is inside; repeated measurements regress to the
+mean.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from src.run.records import TrajectoryRecord
 
 @dataclass
 class PassCount:
-    """Of one problem: trajectories that count, correct ones, and those the infrastructure spoilt."""
+    """Of one problem: valid trajectories, correct ones, and those lost to the infrastructure."""
 
     samples: int = 0
     correct: int = 0
@@ -26,7 +27,7 @@ class PassCount:
 
     @property
     def rate(self) -> float:
-        """Share of correct trajectories."""
+        """Fraction of correct trajectories."""
         return self.correct / self.samples
 
 
@@ -34,45 +35,46 @@ def tally(problems: Sequence[Problem], records: Iterable[TrajectoryRecord]) -> d
     """Return the tally of every problem, by its id.
 
     Raises:
-        ProblemError: a record is of no such problem or of another text or answer, or is there twice.
+        ProblemError: the problem of a record is missing or has another text or answer, or a record is
+            repeated.
     """
-    asked = {problem.id: problem for problem in problems}
+    known = {problem.id: problem for problem in problems}
     tallies = {problem.id: PassCount() for problem in problems}
     seen: set[tuple[str, int]] = set()
     for record in records:
-        problem = asked.get(record.problem_id)
+        problem = known.get(record.problem_id)
         if problem is None or (problem.text, problem.answer) != (record.problem, record.gold):
             raise ProblemError(
-                f"problem {record.problem_id} of the records is not among the problems that the evaluation "
-                "names, or not with this text and answer: they have changed since; give path=FILE with those "
-                "that were evaluated"
+                f"path=null: problem {record.problem_id} of the records is not among the problems of the "
+                "evaluation's settings with the same text and answer, so they have changed; give path=FILE "
+                "with the evaluated problems"
             )
         if (record.problem_id, record.sample) in seen:
             raise ProblemError(
-                f"folders: trajectory {record.sample} of problem {record.problem_id} is there twice; give "
-                "each shard once"
+                f"folders: trajectory {record.sample} of problem {record.problem_id} is repeated; give each "
+                "shard once"
             )
         seen.add((record.problem_id, record.sample))
-        one = tallies[record.problem_id]
+        found = tallies[record.problem_id]
         if record.stop_reason == "infrastructure":
-            one.spoilt += 1
+            found.spoilt += 1
         else:
-            one.samples += 1
-            one.correct += record.correct
+            found.samples += 1
+            found.correct += record.correct
     return tallies
 
 
-def verdict(one: PassCount, low: float, high: float, min_samples: int) -> str:
+def verdict(found: PassCount, low: float, high: float, min_samples: int) -> str:
     """Return ``kept``, ``too hard``, ``too easy``, or ``unmeasured`` with fewer than ``min_samples``."""
-    if one.samples < min_samples:
+    if found.samples < min_samples:
         return "unmeasured"
-    if one.rate < low:
+    if found.rate < low:
         return "too hard"
-    return "too easy" if one.rate > high else "kept"
+    return "too easy" if found.rate > high else "kept"
 
 
 def by_subject(rows: Iterable[tuple[str | None, PassCount, str]]) -> dict[str, Any]:
-    """Return problems, those kept, and the mean pass rate of those measured, of every subject.
+    """Return the number of problems, the number kept, and the mean measured pass rate by subject.
 
     Args:
         rows: subject, tally and verdict of every problem.
@@ -92,18 +94,18 @@ def by_subject(rows: Iterable[tuple[str | None, PassCount, str]]) -> dict[str, A
 
 
 def histogram(tallies: Iterable[tuple[PassCount, bool]], bins: int) -> list[dict[str, Any]]:
-    """Return the number of problems, and of those kept, at the pass rates 0, 1/bins, ..., 1.
+    """Return the numbers of problems, and of those kept, at the pass rates 0, 1/bins, ..., 1.
 
-    A rate counts at the nearest of these, but only what was never solved at 0, and only what always was at 1.
+    A rate counts in the nearest bin, except that the bins 0 and 1 are for problems never or always solved.
 
     Args:
         tallies: with whether the problem is kept.
         bins: 2 or more.
     """
     rows = [{"rate": at / bins, "problems": 0, "kept": 0} for at in range(bins + 1)]
-    for one, is_kept in tallies:
-        nearest = (2 * one.correct * bins + one.samples) // (2 * one.samples)  # a half is rounded up
-        inside = 0 < one.correct < one.samples
+    for found, is_kept in tallies:
+        nearest = (2 * found.correct * bins + found.samples) // (2 * found.samples)  # rounds half up
+        inside = 0 < found.correct < found.samples
         row = rows[min(max(nearest, 1), bins - 1) if inside else nearest]
         row["problems"] += 1
         row["kept"] += is_kept

@@ -1,4 +1,4 @@
-"""Problems from JSON Lines and Parquet files, with a field mapping. A malformed row is an error."""
+"""Reads problems from JSON Lines and Parquet files, with a field mapping. A malformed row is an error."""
 
 from __future__ import annotations
 
@@ -23,25 +23,25 @@ def read_problems(
 ) -> list[Problem]:
     """Read every problem of a ``.jsonl`` or ``.parquet`` file.
 
-    Text and subject must be non-empty strings, or the text a list of chat messages, whose last one by the
-    user is taken; an answer may also be a number, a list of one, or a worked solution that the answer is
-    taken out of; an id also an integer; a level is an integer, or a string such as ``"3"`` or ``"Level 3"``.
-    Fields that the mapping names must be in every row; a subject or level may be null. Blank lines of a JSON
-    Lines file are skipped.
+    Text and subject must be non-empty strings; the text may also be a list of chat messages, of which the
+    last user message is used. An answer may also be a number, a list with one element, or a worked solution
+    from which the answer is extracted; an id may be an integer; a level is an integer, or a string such as
+    ``"3"`` or ``"Level 3"``. Mapped fields must exist in every row; a subject or level may be null. Blank
+    lines of a JSON Lines file are skipped.
 
     Raises:
-        ProblemError: no such file, or a malformed row; names file, line (or row) and field. Or too many gold
-            answers that cannot be graded (``fields.max_unreadable``).
+        ProblemError: the file does not exist, a row is malformed (names file, line or row, and field), or too
+            many gold answers cannot be graded (``fields.max_unreadable``).
     """
     path = Path(path).expanduser()
     if not path.is_file():
-        raise ProblemError(f"{path}: no such problem file")
+        raise ProblemError(f"{path}: this problem file does not exist")
     if path.suffix == ".jsonl":
         rows: Iterator[Row] = _json_lines(path)
     elif path.suffix == ".parquet":
         rows = _parquet(path)
     else:
-        raise ProblemError(f"{path}: unknown kind of problem file; use .jsonl or .parquet")
+        raise ProblemError(f"{path}: unknown type of problem file; use .jsonl or .parquet")
     return read_rows(rows, fields, path.stem, path.name, group, taken)
 
 
@@ -56,21 +56,21 @@ def read_rows(
     """Turn rows into problems; see :func:`read_problems`.
 
     Args:
-        rows: each with the place that an error names.
-        fields: their names.
-        stem: ids are STEM-NUMBER where ``fields`` names none.
+        rows: each with its location, for errors.
+        fields: names of the fields.
+        stem: ids are STEM-NUMBER if ``fields`` has no id.
         source: of the problems.
-        group: of the configuration, for errors.
-        taken: counts the answers that were taken out of longer texts, by how they were found.
+        group: group of the configuration, for errors.
+        taken: counts the answers extracted from longer texts, by the form in which they were found.
 
     Raises:
-        ProblemError: a row is malformed, there is none, ``fields.after`` or ``before`` is in none, or too
-            many gold answers cannot be graded.
+        ProblemError: a row is malformed, there are no rows, ``fields.after`` or ``before`` occurs in none, or
+            too many gold answers cannot be graded.
     """
     problems: list[Problem] = []
     places: dict[str, str] = {}
     taken = Counter() if taken is None else taken
-    why: dict[str, str | None] = {}  # answers cannot be graded; the same ones come again and again
+    why: dict[str, str | None] = {}  # reason by answer: a cache, since many answers repeat
     cannot: list[Unreadable] = []
     marks = {role: getattr(fields, role) for role in ("after", "before") if getattr(fields, role)}
     for number, (place, row) in enumerate(rows):
@@ -87,10 +87,10 @@ def read_rows(
             cannot.append(Unreadable(place, problem.answer, reason))
         problems.append(problem)
     if not problems:
-        raise ProblemError(f"{source}: holds no problems")
+        raise ProblemError(f"{source}: contains no problems")
     for role, mark in marks.items():
         raise ProblemError(
-            f"{source}: no problem holds the text {mark!r} ({group}.fields.{role}); the first is "
+            f"{source}: no problem contains the text {mark!r} ({group}.fields.{role}); the first problem is "
             f"{problems[0].text[:300]!r}"
         )
     refuse(cannot, len(cannot), len(problems), fields, source, group)
@@ -98,7 +98,7 @@ def read_rows(
 
 
 def _inside(text: str, fields: FieldsConfig, place: str, group: str) -> str:
-    """Return what stands between the marks; without a mark, all on its side."""
+    """Return the text between the marks; without a mark, up to the start or end."""
     if fields.after and fields.after in text:
         text = text.partition(fields.after)[2]
     if fields.before and fields.before in text:
@@ -157,7 +157,7 @@ def _problem(
     def string(role: str, name: str, *, also: tuple[type, ...] = ()) -> str:
         value = get(role, name)
         if role == "text" and isinstance(value, list):
-            value = _asked(value)
+            value = _last_user_message(value)
         if role == "answer":
             value = as_text(value)
         elif isinstance(value, also) and not isinstance(value, bool):
@@ -181,7 +181,7 @@ def _problem(
             if matched is None:
                 raise ProblemError(
                     f"{place}: field {fields.answer!r} has no match of {group}.fields.answer_pattern="
-                    f"{fields.answer_pattern}: {text[-300:]!r}; mend the pattern, or leave it null"
+                    f"{fields.answer_pattern}: {text[-300:]!r}; correct the pattern, or leave it null"
                 )
             found = matched
         if how is not None and found != text:
@@ -204,7 +204,7 @@ def _problem(
 
 
 def _lookup(row: dict[str, Any], name: str) -> Any:
-    """Return a field, or with a dotted name a field within one. Raises KeyError."""
+    """Return a field, or a nested field by its dotted name. Raises KeyError."""
     if name in row:
         return row[name]
     head, dot, rest = name.partition(".")
@@ -213,10 +213,10 @@ def _lookup(row: dict[str, Any], name: str) -> Any:
     raise KeyError(name)
 
 
-def _asked(messages: list[Any]) -> Any:
-    """Return what the last user message of a chat says; ``messages`` as it is where there is none."""
-    said = [one.get("content") for one in messages if isinstance(one, dict) and one.get("role") == "user"]
-    return said[-1] if said else messages
+def _last_user_message(messages: list[Any]) -> Any:
+    """Return the content of the last user message of a chat; ``messages`` itself if there is none."""
+    contents = [m.get("content") for m in messages if isinstance(m, dict) and m.get("role") == "user"]
+    return contents[-1] if contents else messages
 
 
 def _level(value: Any, name: str, place: str, group: str) -> int | None:
@@ -234,12 +234,12 @@ def _level(value: Any, name: str, place: str, group: str) -> int | None:
 def write_problems(
     path: Path, problems: Iterable[Problem], more: Iterable[dict[str, Any]] | None = None
 ) -> None:
-    """Write problems as JSON Lines that :func:`read_problems` reads, the whole file or nothing.
+    """Write problems as JSON Lines for :func:`read_problems`, atomically.
 
     Args:
         path: ``.jsonl``.
         problems: in the order of the file.
-        more: further fields of each row.
+        more: additional fields of each row.
     """
     partial = path.with_suffix(".partial")
     with partial.open("w", encoding="utf-8") as file:

@@ -1,8 +1,8 @@
-"""``python -m src.problems.filter 'folders=[runs/base]'``: keep problems neither too hard nor too easy.
+"""``python -m src.problems.filter 'folders=[runs/base]'``: keeps problems neither too hard nor too easy.
 
-Reads what ``src.evaluate`` left, of one evaluation or of all its shards, and writes ``problems.jsonl``, which
-``data=file`` reads, ``filter.json``, ``pass_rates.png`` and ``pass_rates.svg``. What a pass rate of few
-trajectories is worth, :mod:`src.problems.difficulty` says.
+Reads the folders of ``src.evaluate``, of one evaluation or of all its shards, and writes ``problems.jsonl``,
+which ``data=file`` reads, ``filter.json``, ``pass_rates.png`` and ``pass_rates.svg``. See
+:mod:`src.problems.difficulty` for the precision of pass rates.
 """
 
 from __future__ import annotations
@@ -37,39 +37,39 @@ _KEPT, _OTHER = "#0072B2", "#BBBBBB"  # blue of Okabe and Ito (2008), grey
 class FilterConfig:
     """Settings of a filter."""
 
-    folders: list[str] = option("???", "of one evaluation, or of all its shards")
-    path: str | None = option(None, "the problems, where the file that was evaluated has moved")
+    folders: list[str] = option("???", "folders of one evaluation, or of all its shards")
+    path: str | None = option(None, "the problem file, if the evaluated file has moved")
     mode: str | None = option(
-        None, "of the evaluation; null: the only one there is", choices=("free", "text", "code")
+        None, "mode of the evaluation; null: the only one", choices=("free", "text", "code")
     )
-    low: float = option(0.1, "pass rates from here", at_least=0, at_most=1)
-    high: float = option(0.9, "to here are kept", at_least=0, at_most=1)
-    min_samples: int = option(4, "a problem with fewer trajectories is left out", at_least=1)
-    bins: int | None = option(None, "of the histogram; null: evaluate.k up to 20, else 10", at_least=2)
+    low: float = option(0.1, "lowest pass rate that is kept", at_least=0, at_most=1)
+    high: float = option(0.9, "highest pass rate that is kept", at_least=0, at_most=1)
+    min_samples: int = option(4, "problems with fewer trajectories are left out", at_least=1)
+    bins: int | None = option(None, "bins of the histogram; null: evaluate.k up to 20, else 10", at_least=2)
 
 
 def run(cfg: FilterConfig, out: Path) -> dict[str, Any]:
-    """Write the problems that are kept, report and figure into ``out``; return the report.
+    """Write the kept problems, report and figure into ``out``; return the report.
 
     Raises:
-        ConfigError: folders, or settings, that do not fit together.
+        ConfigError: folders or settings are inconsistent.
         ProblemError: the problems are not those of the records, or none is kept.
-        RecordError: a line is no record.
+        RecordError: a line is not a record.
     """
-    folders = [Path(one).expanduser() for one in cfg.folders]
+    folders = [Path(folder).expanduser() for folder in cfg.folders]
     configs = _configs(folders)
     mode = _mode(cfg, configs[0])
     source = _source(cfg, configs[0])
     problems = load_benchmark(source, "path=FILE")
     tallies = tally(problems, _records(folders, mode))
-    verdicts = {one: verdict(found, cfg.low, cfg.high, cfg.min_samples) for one, found in tallies.items()}
+    verdicts = {name: verdict(found, cfg.low, cfg.high, cfg.min_samples) for name, found in tallies.items()}
     kept = [problem for problem in problems if verdicts[problem.id] == "kept"]
     counts = Counter(verdicts.values())
     if not kept:
         raise ProblemError(
             f"low={cfg.low:g}, high={cfg.high:g}: none of {len(problems)} problems is left ({_shown(counts)})"
         )
-    measured = {one: found for one, found in tallies.items() if verdicts[one] != "unmeasured"}
+    measured = {name: found for name, found in tallies.items() if verdicts[name] != "unmeasured"}
     samples = Counter(found.samples for found in measured.values()).most_common(1)[0][0]
     bins = cfg.bins or (max(samples, 2) if samples <= 20 else 10)
     report = {
@@ -86,7 +86,7 @@ def run(cfg: FilterConfig, out: Path) -> dict[str, Any]:
             f"{hit} of {samples}": [round(limit, 4) for limit in wilson(hit, samples, 0.95)]
             for hit in (0, samples // 2)
         },
-        "bins": histogram(((found, verdicts[one] == "kept") for one, found in measured.items()), bins),
+        "bins": histogram(((found, verdicts[name] == "kept") for name, found in measured.items()), bins),
         "by_subject": by_subject((p.subject, tallies[p.id], verdicts[p.id]) for p in problems),
         "digest": digest(kept),
     }  # fmt: skip
@@ -99,11 +99,13 @@ def run(cfg: FilterConfig, out: Path) -> dict[str, Any]:
 
 
 def _configs(folders: list[Path]) -> list[dict[str, Any]]:
-    """The configuration of each folder. Raises ConfigError if it is no evaluation, or a different one."""
+    """The configuration of each folder. Raises ConfigError if a folder is not one of the same evaluation."""
     if not folders:
-        raise ConfigError("folders: none are given; give folders=[runs/A], or a folder for each shard")
+        raise ConfigError(
+            "folders=[]: no folder is given; give folders=[runs/A], or the folders of all shards"
+        )
     faults = [
-        f"folders: {folder} holds no {name}; give the folder of a run of python -m src.evaluate"
+        f"folders: {folder} has no {name}; give a folder of python -m src.evaluate"
         for folder in folders
         for name in (CONFIG, RECORDS)
         if not (folder / name).is_file()
@@ -113,14 +115,17 @@ def _configs(folders: list[Path]) -> list[dict[str, Any]]:
     configs, faults = read_shards(folders)
     for folder, config in zip(folders, configs, strict=True):
         if "benchmark" not in config:
-            raise ConfigError(f"folders: {folder} is no evaluation, its {CONFIG} names no benchmark")
+            raise ConfigError(
+                f"folders: {folder} is not an evaluation, its {CONFIG} has no benchmark; give a folder of "
+                "python -m src.evaluate"
+            )
     if faults:
         raise ConfigError(*faults)
     return configs
 
 
 def _mode(cfg: FilterConfig, config: dict[str, Any]) -> str:
-    """The mode whose trajectories count. Raises ConfigError, also for settings that leave no problem."""
+    """The mode to use. Raises ConfigError, also for settings that keep no problem."""
     modes, k = config["evaluate"]["modes"], config["evaluate"]["k"]
     faults = []
     if cfg.mode is None and len(modes) > 1:
@@ -128,11 +133,11 @@ def _mode(cfg: FilterConfig, config: dict[str, Any]) -> str:
     elif cfg.mode is not None and cfg.mode not in modes:
         faults.append(wrong_choice("mode", cfg.mode, modes))
     if cfg.low > cfg.high:
-        faults.append(f"low={cfg.low:g}: it is above high={cfg.high:g}, so no problem is left; give it lower")
+        faults.append(f"low={cfg.low:g}: above high={cfg.high:g}, so no problem is kept; give a lower value")
     if cfg.min_samples > k:
         faults.append(
-            f"min_samples={cfg.min_samples}: the evaluation has evaluate.k={k} trajectories of a problem; "
-            f"give {k} at most, or evaluate more"
+            f"min_samples={cfg.min_samples}: the evaluation has evaluate.k={k} trajectories per problem; "
+            f"give {k} at most, or evaluate with a larger k"
         )
     if faults:
         raise ConfigError(*faults)
@@ -150,7 +155,7 @@ def _source(cfg: FilterConfig, config: dict[str, Any]) -> BenchmarkConfig:
 
 
 def _settings(folder: Path, config: dict[str, Any]) -> dict[str, Any]:
-    """What the evaluation's summary says of how its numbers were made; one that was stopped has none."""
+    """The settings in the evaluation's summary, which an unfinished evaluation lacks."""
     summary = folder / SUMMARY
     found = json.loads(summary.read_text())["settings"] if summary.is_file() else {"unfinished": True}
     return {"folder": str(folder), "model": config["model"]["path"], **config["evaluate"], **found}
@@ -162,11 +167,11 @@ def _records(folders: list[Path], mode: str) -> Iterator[TrajectoryRecord]:
 
 
 def _draw(report: dict[str, Any], out: Path) -> None:
-    """Write the histogram of pass rates as PNG and SVG, each whole or not at all."""
+    """Write the histogram of pass rates as PNG and SVG, atomically."""
     import matplotlib
 
     matplotlib.use("Agg")
-    matplotlib.rcParams |= {"svg.hashsalt": "cir", "svg.fonttype": "none"}  # same figure, same file
+    matplotlib.rcParams |= {"svg.hashsalt": "cir", "svg.fonttype": "none"}  # reproducible files
     from matplotlib import pyplot
 
     bins, chosen, how = report["bins"], report["settings"]["filter"], report["settings"]["evaluations"][0]
@@ -182,7 +187,7 @@ def _draw(report: dict[str, Any], out: Path) -> None:
         f"{what}: {low:.2f} to {high:.2f}" for what, (low, high) in report["intervals"].items()
     )
     axes.set_xlabel(
-        f"pass rate: share of a problem's {report['samples']} trajectories that are correct\n"
+        f"pass rate: fraction of a problem's {report['samples']} trajectories that are correct\n"
         f"95 % intervals: {spread}"
     )
     axes.set_title(
@@ -205,7 +210,7 @@ def _shown(counts: Counter[str]) -> str:
 
 @entry("filter", FilterConfig)
 def main(cfg: FilterConfig, run_dir: Path) -> None:
-    """Filter, and say how many problems were kept."""
+    """Filter, and print how many problems were kept."""
     from src.run.console import console
 
     try:

@@ -1,8 +1,8 @@
-r"""Gold answers of data files: taken out of worked solutions, and refused where they cannot be graded.
+r"""Gold answers of data files: extracted from worked solutions, and refused if they cannot be graded.
 
-A field often holds a whole solution that ends in ``#### 4``, ``\boxed{4}`` or ``The answer is 4.`` Compared
-as it is, nothing would ever equal it. What is refused here shows in the text; whether the grader can read
-what is left, ``src.rewards.golds`` asks it.
+A field often contains a whole solution that ends with ``#### 4``, ``\boxed{4}`` or ``The answer is 4.``,
+which no answer would ever equal. This module refuses answers by their text; ``src.rewards.golds`` checks
+whether the grader can parse the others.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from src.config import FieldsConfig
 from src.problems.boxes import last_box
 from src.problems.problem import ProblemError
 
-SHOWN = 3  # offending answers in an error
-_MOST_WORDS = 8  # of an answer in words: "all positive integers that are divisible by 3" has six
-_SENTENCE = 4  # words of a text that ends in a full stop
+SHOWN = 3  # invalid answers in an error
+_MOST_WORDS = 8  # of an answer in words; "all positive integers that are divisible by 3" has six
+_SENTENCE = 4  # a text of this many words that ends with a full stop is a sentence
 
-_HASHES = re.compile(r"####[ \t]*(\S[^\n]*?)\s*\Z")  # of GSM8K; elsewhere in a text it is a heading
-_SAID = re.compile(
+_HASHES = re.compile(r"####[ \t]*(\S[^\n]*?)\s*\Z")  # as in GSM8K; not at the end it is a heading
+_STATED = re.compile(
     r"(?:^|(?<=[\s*.]))(?:the\s+)?(?:final\s+)?answer(?:\s+is\b\s*:?|:)[\s*]*(\S[^\n]*?)\.?[\s*]*(?:\n|\Z|(?<=\.)\s)",
     re.IGNORECASE,
 )
@@ -42,7 +42,7 @@ _PLAIN = re.compile(r"-?[\w.,/]+", re.ASCII)
 
 @dataclass(frozen=True)
 class Unreadable:
-    """A gold answer that cannot be graded, where it stands, and why."""
+    """A gold answer that cannot be graded, its location, and the reason."""
 
     place: str
     answer: str
@@ -50,7 +50,7 @@ class Unreadable:
 
 
 def as_text(value: Any) -> Any:
-    """Return an answer as text where it is a number or a list of one; anything else as it is."""
+    """Return a number, or a list with one element, as text; anything else unchanged."""
     if isinstance(value, list) and len(value) == 1:
         value = value[0]
     if isinstance(value, float) and math.isfinite(value):
@@ -61,10 +61,11 @@ def as_text(value: Any) -> Any:
 
 
 def bare_answer(text: str) -> tuple[str, str | None]:
-    r"""Return the answer in ``text``, and how it was found if more than an answer stood there.
+    r"""Return the answer in ``text`` and, if it was extracted from a longer text, the form in which it was
+    found.
 
-    A bare answer is returned as it is. Otherwise the first of these is taken that is there: a last line
-    ``#### 4``, the last box, the last ``The answer is 4.``, the only element of ``["4"]``.
+    A bare answer is returned unchanged. Otherwise the first of these forms is used: a last line ``#### 4``,
+    the last box, the last ``The answer is 4.``, the only element of ``["4"]``.
     """
     if _PLAIN.fullmatch(text):
         return text, None
@@ -78,15 +79,15 @@ def bare_answer(text: str) -> tuple[str, str | None]:
             and text.strip("$ ").startswith(boxes[0] + "{" + answer)
             and text.strip("$ ").endswith(answer + "}")
         ):
-            return answer, None  # all of it is boxed
+            return answer, None  # the whole text is boxed
         if answer and (len(boxes) == 1 or _is_worked(text)):
             return answer, r"\boxed{ANSWER}"
-    if said := _SAID.findall(text):
-        return _undollared(said[-1]), "The answer is ANSWER"
+    if stated := _STATED.findall(text):
+        return _undollared(stated[-1]), "The answer is ANSWER"
     if text.startswith('["'):
         try:
             (only,) = json.loads(text)
-        except ValueError:  # no JSON, or several elements
+        except ValueError:  # not JSON, or several elements
             return text, None
         return (only, '["ANSWER"]') if isinstance(only, str) and only.strip() else (text, None)
     return text, None
@@ -107,7 +108,7 @@ def _is_worked(text: str) -> bool:
 
 
 def unreadable(answer: str) -> str | None:
-    """Return why nothing but its own text could equal ``answer``, or None. Microseconds."""
+    """Return why only the same text could equal ``answer``, or None. Takes microseconds."""
     if _PLAIN.fullmatch(answer):
         return None
     if not re.search(r"[^\W_]|\\[A-Za-z{]|[^\x00-\x7f]", answer):
@@ -118,7 +119,7 @@ def unreadable(answer: str) -> str | None:
     if words > _MOST_WORDS or (words >= _SENTENCE and answer.rstrip().endswith((".", "!", "?"))):
         return "a sentence"
     if _BOX.search(answer):
-        return "several boxes, or nothing in one"
+        return "several boxes, or an empty one"
     return _unreadable_latex(answer)
 
 
@@ -144,7 +145,7 @@ def _unreadable_latex(answer: str) -> str | None:
 
 
 def _has_arguments(text: str, start: int, number: int) -> bool:
-    """Whether so many LaTeX arguments follow in ``text``, whose braces match."""
+    """Whether ``number`` LaTeX arguments follow in ``text``, whose braces match."""
     for _ in range(number):
         argument = _ARGUMENT.match(text, start)
         if argument is None:
@@ -160,27 +161,27 @@ def _has_arguments(text: str, start: int, number: int) -> bool:
 def refuse(
     found: Sequence[Unreadable], number: int, of: int, fields: FieldsConfig, what: str, group: str
 ) -> None:
-    """Refuse problems of whose gold answers too many cannot be graded.
+    """Refuse problems if too many gold answers cannot be graded.
 
     Args:
-        found: answers that cannot, from the top.
-        number: how many those are among all.
-        of: how many problems there are.
-        fields: of the problems.
-        what: the problems are called.
-        group: of the configuration.
+        found: the first answers that cannot be graded.
+        number: how many answers cannot be graded.
+        of: number of problems.
+        fields: field names of the problems.
+        what: name of the problems.
+        group: group of the configuration.
 
     Raises:
-        ProblemError: they are more than ``fields.max_unreadable`` of all.
+        ProblemError: their fraction is above ``fields.max_unreadable``.
     """
     if number <= fields.max_unreadable * of:
         return
-    first = "; ".join(f"{one.place}: {_shortened(one.answer)} ({one.why})" for one in found[:SHOWN])
+    first = "; ".join(f"{gold.place}: {_shortened(gold.answer)} ({gold.why})" for gold in found[:SHOWN])
     at = f"{group}.fields"
     raise ProblemError(
         f"{at}.answer={fields.answer}: {number} of {of} gold answers of {what} cannot be graded, more than "
-        f"{100 * fields.max_unreadable:.3g} %, such as {first}; name the field of the bare answer, give "
-        f"{at}.answer_pattern=REGEX whose group is the answer, or take them as they are by "
+        f"{100 * fields.max_unreadable:.3g} %, such as {first}; name the field with the bare answer, give "
+        f"{at}.answer_pattern=REGEX whose group is the answer, or accept them with "
         f"{at}.max_unreadable=1"
     )
 

@@ -1,4 +1,4 @@
-"""Rows of data sets of the hub."""
+"""Rows of data sets on the hub."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from typing import Any
 from src.config import HubConfig
 from src.problems.problem import ProblemError, Row
 
-_BATCH = 1000  # rows turned into Python at once: one by one takes ten times as long
+_BATCH = 1000  # rows converted at once: one by one takes ten times as long
 
 
 def hub_rows(cfg: HubConfig, what: str, remedy: str) -> Iterator[Row]:
-    """Yield the rows of a data set, each with its place.
+    """Yield the rows of a data set, each with its location.
 
     Args:
         cfg: data set, subset, split and revision.
-        what: it is, for the error.
-        remedy: what to give where there is no network.
+        what: name for the error message.
+        remedy: the setting that reads it from a file instead.
 
     Raises:
         ProblemError: it cannot be loaded.
@@ -26,10 +26,10 @@ def hub_rows(cfg: HubConfig, what: str, remedy: str) -> Iterator[Row]:
 
     try:
         table: Any = load_dataset(cfg.dataset, cfg.subset, split=cfg.split, revision=cfg.revision)
-    except Exception as error:  # whatever network, hub and the data set's own code raise
+    except Exception as error:  # network, hub and data set code raise various exceptions
         raise ProblemError(
-            f"{what}: the data set {cfg.dataset} cannot be loaded ({type(error).__name__}: {error}); where "
-            f"there is no network give {remedy}"
+            f"{what}: the data set {cfg.dataset} cannot be loaded ({type(error).__name__}: {error}); without "
+            f"a network, give {remedy}"
         ) from None
     number = 0
     for batch in table.with_format("arrow").iter(batch_size=_BATCH):

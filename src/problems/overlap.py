@@ -1,10 +1,9 @@
-"""Which training problems are problems of a benchmark.
+"""Finds training problems that are benchmark problems.
 
-A training problem counts as a benchmark problem if both have the same words (:mod:`src.problems.words`), or
-if it holds at least a given share of the benchmark problem's n-grams and all of its numbers: text added
-around a problem does not hide it, and the same wording with other numbers is another problem. Benchmark
-problems of fewer than n words have no n-gram; only the same words are the same problem then. A paraphrase is
-not found.
+A training problem matches a benchmark problem if both have the same words (:mod:`src.problems.words`), or if
+it contains at least a given fraction of the benchmark problem's n-grams and all of its numbers: text added
+around a problem does not hide it, and the same wording with other numbers is a different problem. Benchmark
+problems with fewer than n words have no n-gram and must match exactly. Paraphrases are not found.
 The usual n is 13 (Brown et al. 2020, arXiv 2005.14165, appendix C).
 """
 
@@ -20,7 +19,7 @@ from src.problems.words import ngrams, words
 
 @dataclass(frozen=True)
 class Match:
-    """A benchmark problem, and the share of its n-grams that were found, from 0 to 1."""
+    """A benchmark problem, and the fraction of its n-grams that were found, from 0 to 1."""
 
     against: str
     id: str
@@ -28,42 +27,41 @@ class Match:
 
 
 class Benchmarks:
-    """The problems of benchmarks, by their words and by their n-grams.
+    """An index of benchmark problems by words and by n-grams.
 
     Args:
-        problems: with the name of their benchmark; where a training problem matches several equally, the
-            first is named.
-        n: words of an n-gram.
-        share: of a benchmark problem's n-grams that makes a match.
+        problems: with the name of their benchmark; of several equal matches, the first is reported.
+        n: length of an n-gram in words.
+        share: fraction of a benchmark problem's n-grams from which it is a match.
     """
 
     def __init__(self, problems: Iterable[tuple[str, Problem]], n: int, share: float) -> None:
         self._n, self._share = n, share
         self._problems: list[tuple[str, Problem]] = []
-        self._sizes: list[int] = []  # number of different n-grams, of each
+        self._sizes: list[int] = []  # number of distinct n-grams of each problem
         self._numbers: list[Counter[str]] = []
         self._same: dict[tuple[str, ...], int] = {}
         self._having: dict[tuple[str, ...], list[int]] = defaultdict(list)
         for index, (against, problem) in enumerate(problems):
-            said = words(problem.text)
-            grams = set(ngrams(said, n))
+            text_words = words(problem.text)
+            grams = set(ngrams(text_words, n))
             self._problems.append((against, problem))
             self._sizes.append(len(grams))
-            self._numbers.append(_numbers(said))
-            self._same.setdefault(tuple(said), index)
+            self._numbers.append(_numbers(text_words))
+            self._same.setdefault(tuple(text_words), index)
             for gram in grams:
                 self._having[gram].append(index)
 
-    def find(self, said: Sequence[str]) -> Match | None:
-        """Return the benchmark problem that a problem of these words is, if it is one."""
-        same = self._same.get(tuple(said))
+    def find(self, text_words: Sequence[str]) -> Match | None:
+        """Return the benchmark problem that matches a problem with these words, if any."""
+        same = self._same.get(tuple(text_words))
         if same is not None:
             return self._match(same, 1.0)
         found: Counter[int] = Counter()
-        for gram in set(ngrams(said, self._n)) & self._having.keys():
+        for gram in set(ngrams(text_words, self._n)) & self._having.keys():
             found.update(self._having[gram])
         shares = sorted((-number / self._sizes[index], index) for index, number in found.items())
-        numbers = _numbers(said) if shares else Counter()
+        numbers = _numbers(text_words) if shares else Counter()
         for share, index in shares:
             if -share >= self._share and self._numbers[index] <= numbers:
                 return self._match(index, -share)
@@ -74,5 +72,5 @@ class Benchmarks:
         return Match(against, problem.id, overlap)
 
 
-def _numbers(said: Sequence[str]) -> Counter[str]:
-    return Counter(word for word in said if word[0].isdigit())
+def _numbers(text_words: Sequence[str]) -> Counter[str]:
+    return Counter(word for word in text_words if word[0].isdigit())

@@ -1,7 +1,8 @@
-"""``python -m src.problems.prepare data=dapo_math_17k``: write the training problems that a run would have.
+"""``python -m src.problems.prepare data=dapo_math_17k``: writes the training problems of a run.
 
-They go into ``problems.jsonl``, which ``data=file`` and ``benchmark=file`` read, and what was taken out into
-``data.json``: so that they can be looked at, evaluated, and filtered by :mod:`src.problems.filter`.
+They are written to ``problems.jsonl``, which ``data=file`` and ``benchmark=file`` read, with a report of
+removed problems in ``data.json``. They can then be inspected, evaluated, and filtered by
+:mod:`src.problems.filter`.
 """
 
 from __future__ import annotations

@@ -1,15 +1,15 @@
-"""What a problem is."""
+"""The problem data class."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Any
 
-Row = tuple[str, dict[str, Any]]  # where it stands ("file.jsonl, line 3"), its fields
+Row = tuple[str, dict[str, Any]]  # location ("file.jsonl, line 3"), fields
 
 
 class ProblemError(ValueError):
-    """Problems cannot be loaded; the message names the file, row and field, or the setting at fault."""
+    """Problems cannot be loaded; the message names file, row and field, or the invalid setting."""
 
 
 @dataclass(frozen=True)
@@ -21,4 +21,4 @@ class Problem:
     answer: str  # gold, LaTeX without dollar signs
     subject: str | None
     level: int | None
-    source: str  # "mini", or the file, data set or benchmark it came from
+    source: str  # "mini", or its file, data set or benchmark

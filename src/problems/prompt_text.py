@@ -1,4 +1,4 @@
-"""How a problem is put to a policy."""
+"""Prompts for problems."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ def build_prompt(problem: Problem, mode: str, style: str, instructions: str = ""
     """Return the prompt as a string (styles ``mini`` and ``plain``) or as chat messages (``chat...``).
 
     Args:
-        problem: what to ask.
-        mode: ``free`` (code or not, as the policy likes), ``text`` (no code) or ``code``.
+        problem: the problem.
+        mode: ``free`` (with or without code), ``text`` (without code) or ``code`` (with code).
         style: ``mini`` for the mini policy, ``plain`` for base models, ``chat`` for a chat template,
-            ``chat_without_thinking`` for one that is told to leave thinking out (Qwen3's).
-        instructions: how tools are called in this mode (``Format.instructions``); not heeded by ``mini``.
+            ``chat_without_thinking`` for a chat template with thinking turned off (Qwen3).
+        instructions: how tools are called in this mode (``Format.instructions``); unused by ``mini``.
 
     Raises:
         ValueError: unknown mode or style.

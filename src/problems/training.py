@@ -1,4 +1,4 @@
-"""Training and held-out problems of a run, cleaned, with the report of what was taken out."""
+"""Training and held-out problems of a run, cleaned, with a report of removed problems."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from src.problems.problem import Problem, ProblemError
 
 @dataclass(frozen=True)
 class Data:
-    """Problems of a run; ``report`` is what ``data.json`` holds, ``line`` what the console shows."""
+    """Problems of a run; ``report`` is written to ``data.json``, ``line`` to the console."""
 
     train: list[Problem]
     heldout: list[Problem]
@@ -31,18 +31,18 @@ class Data:
 
 
 def load_data(cfg: DataConfig) -> Data:
-    """Return training problems, cleaned if ``cfg.clean.enabled``, and held-out problems, as they are.
+    """Return training problems, cleaned if ``cfg.clean.enabled``, and held-out problems, never cleaned.
 
     Raises:
-        ProblemError: they are not there, a row is malformed, too many gold answers cannot be graded, or
-            cleaning leaves none.
+        ProblemError: they cannot be loaded, a row is malformed, too many gold answers cannot be graded, or no
+            problem is left after cleaning.
     """
     taken: dict[str, Counter[str]] = {"train": Counter(), "heldout": Counter()}
     train, heldout = (_read(cfg, split, counts) for split, counts in taken.items())
     report: dict[str, Any] = {"clean": asdict(cfg.clean), "train": {"read": len(train)}}
     removed = ""
     if cfg.clean.enabled:
-        against = {cfg.heldout_name: heldout}  # first: what is in several counts here
+        against = {cfg.heldout_name: heldout}  # first: a problem in several of them counts here
         for text in cfg.clean.against:
             if text not in against:
                 against[text] = _unwanted(text)
@@ -58,19 +58,19 @@ def load_data(cfg: DataConfig) -> Data:
     report["answers_taken"] = {split: dict(counts) for split, counts in taken.items()}
     for split, counts in taken.items():
         if counts:
-            line += f"\n{split}: {escape(answers_taken(counts))}"  # of a pattern, which may hold [...]
+            line += f"\n{split}: {escape(answers_taken(counts))}"  # a pattern may contain [...]
     return Data(train, heldout, report, line)
 
 
 def load_problems(cfg: DataConfig, split: str) -> list[Problem]:
-    """Return the problems of one split as they are read, not cleaned.
+    """Return the problems of one split, not cleaned.
 
     Args:
-        cfg: where they come from.
-        split: ``train`` or ``heldout``; at most ``train_size`` or ``heldout_size`` of it, from the top.
+        cfg: settings of the problems.
+        split: ``train`` or ``heldout``; at most the first ``train_size`` or ``heldout_size`` problems.
 
     Raises:
-        ProblemError: the settings ask for what is not there, or a row is malformed.
+        ProblemError: the problems cannot be loaded, or a row is malformed.
     """
     if split not in ("train", "heldout"):
         raise ProblemError(f"split: {split!r}; choose train or heldout")
@@ -78,15 +78,15 @@ def load_problems(cfg: DataConfig, split: str) -> list[Problem]:
 
 
 def digest(problems: Sequence[Problem]) -> str:
-    """Return 12 hex digits that tell whether two runs had the same problems in the same order."""
-    content = json.dumps([(one.text, one.answer) for one in problems])
+    """Return 12 hex digits that identify the problems and their order."""
+    content = json.dumps([(problem.text, problem.answer) for problem in problems])
     return hashlib.sha256(content.encode()).hexdigest()[:12]
 
 
 def answers_taken(counts: Counter[str]) -> str:
-    """Return how many answers were taken out of longer texts, in words."""
+    """Return how many answers were extracted from longer texts, as text."""
     how = ", ".join(f"{number} by {pattern}" for pattern, number in counts.most_common())
-    return f"{counts.total()} gold answers were taken out of longer texts: {how}"
+    return f"{counts.total()} gold answers were extracted from longer texts: {how}"
 
 
 def _read(cfg: DataConfig, split: str, taken: Counter[str] | None = None) -> list[Problem]:
@@ -102,7 +102,7 @@ def _read(cfg: DataConfig, split: str, taken: Counter[str] | None = None) -> lis
 
 
 def _unwanted(text: str) -> list[Problem]:
-    """The problems of a benchmark to clean against; of files the text is read only, which is all it takes."""
+    """Return the problems of a benchmark to decontaminate against; of files, only the text is read."""
     cfg = named_benchmark(text)
     if cfg.path:
         cfg = replace(
@@ -118,7 +118,7 @@ def _files_or_hub(
         return read_problems(path, cfg.fields, group, taken)
     if cfg.dataset is None:
         raise ProblemError(
-            f"data.{name}: null; give a .jsonl or .parquet file, or {group}.dataset=ID of the hub"
+            f"data.{name}=null: no problems are given; give a .jsonl or .parquet file, or {group}.dataset=ID"
         )
     rows = hub_rows(cfg, group, f"data.{name}=FILE")
     return read_rows(rows, cfg.fields, cfg.dataset.rpartition("/")[2], cfg.dataset, group, taken)

@@ -1,4 +1,4 @@
-"""Rewards: finding and grading answers, and the terms that a trajectory's reward is made of."""
+"""Rewards: extracting and grading answers, and the terms of a trajectory's reward."""
 
 from src.rewards.answers import Grade, Grader, GraderError, extract_answer, last_integer
 from src.rewards.compose import Reward, compose

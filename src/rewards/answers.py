@@ -1,6 +1,6 @@
-r"""Answers of the policy: how they are found in its text. ``Grader`` compares them with the gold answer.
+r"""Extracts answers from the policy's text; ``Grader`` compares them with the gold answer.
 
-This package is the only place that extracts and grades answers. What counts is the last ``\boxed`` or
+This package is the only place that extracts and grades answers. The answer is in the last ``\boxed`` or
 ``\fbox`` that the policy wrote outside its calls and results (docs/design.md, invariant Own answers).
 """
 
@@ -24,14 +24,14 @@ def extract_answer(
 ) -> str | None:
     r"""Return the content of the last box in ``policy_texts`` outside calls and results, or None.
 
-    The last ``\boxed`` or ``\fbox`` decides: if it is empty, or its braces never close (the text was cut),
-    there is no answer, whatever was boxed before. Of nested boxes the outermost is the answer. ``\boxed 7``
-    and ``\boxed\frac12`` count, up to the end of the formula. A box may not reach across a block or
-    from one text to the next. Takes time linear in the length of the texts.
+    Only the last ``\boxed`` or ``\fbox`` counts: if it is empty, or its braces never close (the text was
+    cut), there is no answer, whatever was boxed before. Of nested boxes, the outermost is the answer.
+    ``\boxed 7`` and ``\boxed\frac12`` count, up to the end of the formula. A box may not span a block or two
+    texts. Takes time linear in the length of the texts.
 
     Args:
         policy_texts: texts of the policy's segments, in order; each starts outside any block.
-        spans: the blocks of a text, of the format that it is written in.
+        spans: returns the blocks of a text in the policy's format.
     """
     for text in reversed(policy_texts):
         for piece in reversed(list(_outside_blocks(text, spans))):
@@ -45,7 +45,7 @@ def extract_answer(
 def last_integer(policy_texts: Sequence[str]) -> str | None:
     """Return the last integer of the last line that the policy wrote, or None.
 
-    The paper's released evaluation counts a trajectory as correct if this is the gold answer, too.
+    The paper's released evaluation also accepts this as the answer.
     """
     lines = "".join(policy_texts[-1:]).strip().splitlines()
     numbers = _INTEGER.findall(lines[-1]) if lines else []

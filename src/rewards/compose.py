@@ -1,4 +1,4 @@
-"""From a finished trajectory's outcome to its reward."""
+"""Computes the reward of a finished trajectory."""
 
 from __future__ import annotations
 
@@ -16,12 +16,13 @@ from src.rewards.terms import OPTIONAL, TERMS, Outcome
 class Reward:
     """A trajectory's reward.
 
-    ``correct`` is what grading said, never inferred from the reward (docs/design.md, invariant Correctness).
+    ``correct`` is the result of grading, never inferred from the reward (docs/design.md, invariant
+    Correctness).
 
     Attributes:
-        correct: the answer is right.
-        terms: each reward term's value, weight included, by name.
-        total: their sum, which the trainer optimises.
+        correct: whether the answer is correct.
+        terms: value of each reward term, weight included, by name.
+        total: their sum, which is optimised.
     """
 
     correct: bool
@@ -33,26 +34,27 @@ OwnTerms = Mapping[str, Callable[[Outcome], float]]
 
 
 def own_terms(cfg: RewardConfig) -> OwnTerms:
-    """Return the functions that ``cfg.terms`` names, their arguments put in.
+    """Return the functions that ``cfg.terms`` names, with their arguments bound.
 
     Raises:
-        ConfigError: there is no such function.
+        ConfigError: a function does not exist.
     """
     found = {}
-    for name, one in cfg.terms.items():
-        arguments = {key: value for key, value in one.items() if key != "_target_"}
-        function = load(f"reward.terms.{name}._target_", str(one.get("_target_")))
+    for name, term in cfg.terms.items():
+        arguments = {key: value for key, value in term.items() if key != "_target_"}
+        function = load(f"reward.terms.{name}._target_", str(term.get("_target_")))
         found[name] = partial(function, **arguments)
     return MappingProxyType(found)
 
 
 def compose(outcome: Outcome, cfg: RewardConfig, own: OwnTerms = MappingProxyType({})) -> Reward:
-    """Return the reward of ``outcome``: the terms that have a weight (src/rewards/terms.py) and their sum.
+    """Return the reward of ``outcome``: the terms with a non-zero weight (src/rewards/terms.py) and their
+    sum.
 
     Args:
         outcome: of a trajectory.
         cfg: weights.
-        own: further terms (:func:`own_terms`).
+        own: additional terms (:func:`own_terms`).
     """
     weightless = {name for name in OPTIONAL if getattr(cfg, name) == 0}
     terms = {name: term(outcome, cfg) for name, term in TERMS.items() if name not in weightless}

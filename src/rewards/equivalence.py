@@ -1,18 +1,19 @@
-r"""Whether an answer equals the gold answer: math-verify, and what must be put right around it.
+r"""Whether an answer equals the gold answer: math-verify, with corrections.
 
-Used by the grading children only (``src.rewards.grading_child``): on some inputs sympy runs for ever.
-What differs from plain ``math_verify.verify(parse(gold), parse(answer))``:
+Used by the grading processes only (``src.rewards.grading_child``), since sympy never returns on some inputs.
+Differences from plain ``math_verify.verify(parse(gold), parse(answer))``:
 
 - The whole answer is parsed as one LaTeX expression. math-verify searches for an expression, and would
-  take the last number of a sentence.
-- Numbers are compared exactly. A decimal is the number it spells, so ``0.785398`` is not ``\frac{\pi}{4}``
-  (math-verify rounds to six places, and takes any two numbers below 1e-15 for equal).
-- Units are dropped when they are typeset as text or are words after a number; math-verify would also turn
+  accept the last number of a sentence.
+- Numbers are compared exactly. A decimal is an exact number, so ``0.785398`` is not ``\frac{\pi}{4}``
+  (math-verify rounds to six places, and treats any two numbers below 1e-15 as equal).
+- Units are dropped only if they are typeset as text or are words after a number; math-verify would also turn
   ``3t`` into ``3``.
 - Text answers are compared as text; math-verify multiplies their letters.
-- Relations are compared as relations (``src.rewards.relations``); math-verify takes any two that it cannot
-  solve for equal.
-- Python's ``**`` and ``pi``, Unicode signs, repeating decimals, percentages and numerals in a base are read.
+- Relations are compared as relations (``src.rewards.relations``); math-verify treats any two that it cannot
+  solve as equal.
+- Python's ``**`` and ``pi``, Unicode signs, repeating decimals, percentages and numerals in a base are
+  parsed.
 """
 
 from __future__ import annotations
@@ -90,10 +91,10 @@ _NUMERAL = re.compile(r"(-?[0-9A-F.]*[0-9][0-9A-F.]*)_\{?(\d+)\}?")
 
 
 def equivalent(gold: str, answer: str) -> bool:
-    """Whether ``answer`` is right, given the ``gold`` answer, both bare LaTeX. Some inputs never return.
+    """Whether ``answer`` is correct for the ``gold`` answer, both bare LaTeX. Never returns on some inputs.
 
-    Not symmetric: ``x = 5`` and ``5`` are right for each other, but only a relation such as ``x < 2`` in
-    the answer is turned into the set that the gold answer is.
+    Not symmetric: ``x = 5`` and ``5`` are accepted for each other, but a relation such as ``x < 2`` is
+    converted to a set only in the answer, if the gold answer is a set.
     """
     gold, answer = _tidy(gold), _tidy(answer)
     if not gold or not answer:
@@ -113,7 +114,7 @@ def equivalent(gold: str, answer: str) -> bool:
 
 
 def readable(gold: str) -> bool:
-    """Whether an answer could equal ``gold`` other than by the same LaTeX: it parses, or it is words."""
+    """Whether an answer with different LaTeX could equal ``gold``: it parses, or it consists of words."""
     gold = _tidy(gold)
     if not gold:
         return False
@@ -123,7 +124,7 @@ def readable(gold: str) -> bool:
 
 
 def _tidy(text: str) -> str:
-    """Undo what changes no meaning: spacing, size commands, other spellings of the same sign."""
+    """Normalise spacing, size commands and alternative spellings of signs."""
     text = text.translate(_SIGNS)
     for pattern, replacement in _REWRITES:
         text = pattern.sub(replacement, text)
@@ -157,7 +158,7 @@ def _same_quantity(gold: str, answer: str) -> bool:
         answer = worded[1]
     bare_gold, bare_answer = _PERCENT.sub("", gold).strip(), _PERCENT.sub("", answer).strip()
     if _same_value(bare_gold, bare_answer):
-        return True  # 50 and 50 % are right for each other, as math-verify has it
+        return True  # 50 and 50 % are accepted for each other, as in math-verify
     if bare_gold != gold and bare_answer == answer:
         return _same_value(rf"\frac{{{bare_gold}}}{{100}}", answer)
     if bare_answer != answer and bare_gold == gold:
@@ -176,7 +177,7 @@ def _same_value(gold: str, answer: str) -> bool:
 
 
 def _parse(latex: str) -> Any:
-    """Return the sympy object that ``latex`` spells, or None if it cannot be read."""
+    """Return the sympy object of ``latex``, or None if it cannot be parsed."""
     text = normalize_latex(latex, _NORMALIZATION)
     for candidate in dict.fromkeys((text, get_last_eq(text))):
         try:
@@ -186,7 +187,7 @@ def _parse(latex: str) -> Any:
                 convert_degrees=False,
                 normalization_config=None,
             )
-        except Exception:  # the parser raises bare exceptions, and sympy anything, on what it cannot read
+        except Exception:  # on invalid input the parser raises bare exceptions, and sympy anything
             continue
         if isinstance(value, (Basic, MatrixBase)):
             return value
@@ -194,7 +195,7 @@ def _parse(latex: str) -> Any:
 
 
 def _exact(value: Any) -> Any:
-    """Turn decimals into the rational numbers they spell, and evaluate what is rational."""
+    """Convert decimals to exact rational numbers, and evaluate rational expressions."""
     if isinstance(value, MatrixBase):
         return value.applyfunc(_exact)
     if isinstance(value, (FiniteSet, And)):
@@ -205,7 +206,7 @@ def _exact(value: Any) -> Any:
         return Interval(_exact(value.start), _exact(value.end), value.left_open, value.right_open)
     if isinstance(value, Union):
         return Union(*map(_exact, value.args), evaluate=False)
-    if isinstance(value, Relational):  # not evaluated: 2 + 3 = 5 says more than 5 = 5
+    if isinstance(value, Relational):  # not evaluated: 2 + 3 = 5 would become 5 = 5
         sides = (_rational(side) if isinstance(side, Expr) else _exact(side) for side in value.args)
         return value.func(*sides, evaluate=False)
     return evaluated(_rational(value)) if isinstance(value, Expr) else value

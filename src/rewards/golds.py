@@ -1,6 +1,6 @@
-"""Whether gold answers can be graded: a sample is read by the grader before a run begins.
+"""Checks before a run that the grader can parse a sample of the gold answers.
 
-What shows in the text of an answer, ``src.problems.gold`` has refused by then, in every row.
+Answers whose text alone shows that they cannot be graded have been refused by ``src.problems.gold`` before.
 """
 
 from __future__ import annotations
@@ -13,12 +13,15 @@ from src.problems.gold import Unreadable, refuse
 from src.rewards.grader import Grader
 from src.rewards.literals import plain_number
 
-_SAMPLES = (200, 2000)  # answers that are read; the second only where the first has too many that cannot be
+_SAMPLES = (
+    200,
+    2000,
+)  # sample sizes; the second is used only if too many answers of the first cannot be parsed
 _WORKERS = 2
 
 
 def refuse_unreadable_data(data: Data, cfg: DataConfig, seconds: float) -> None:
-    """Refuse training and held-out problems; see :func:`refuse_unreadable`. The mini family's are known."""
+    """Check training and held-out problems, see :func:`refuse_unreadable`; not those of the mini family."""
     if cfg.kind == "mini":
         return
     refuse_unreadable(data.train, cfg.fields, "data", seconds)
@@ -31,18 +34,18 @@ def refuse_unreadable_data(data: Data, cfg: DataConfig, seconds: float) -> None:
 def refuse_unreadable(
     problems: Sequence[Problem], fields: FieldsConfig, group: str, seconds: float, workers: int = _WORKERS
 ) -> None:
-    """Refuse problems whose gold answers the grader cannot read. Plain numbers start no process.
+    """Refuse problems whose gold answers the grader cannot parse. Plain numbers need no grading process.
 
     Args:
         problems: of one file or data set.
-        fields: they were read with.
-        group: of the configuration.
-        seconds: limit of one answer.
-        workers: processes that read.
+        fields: field names with which they were read.
+        group: group of the configuration, for the error message.
+        seconds: time limit per answer.
+        workers: number of grading processes.
 
     Raises:
-        ProblemError: more than ``fields.max_unreadable`` cannot be read, as far as a sample of answers with
-            LaTeX in them tells.
+        ProblemError: more than ``fields.max_unreadable`` cannot be parsed, estimated from a sample of the
+            answers with LaTeX.
         GraderError: the processes cannot be started.
     """
     if fields.max_unreadable == 1:
@@ -60,5 +63,5 @@ def refuse_unreadable(
             number = len(cannot) * len(latex) // len(sample)
             if number <= fields.max_unreadable * len(problems) or len(sample) == len(latex):
                 break
-    found = [Unreadable(problem.id, problem.answer, "the grader cannot read it") for problem in cannot]
+    found = [Unreadable(problem.id, problem.answer, "the grader cannot parse it") for problem in cannot]
     refuse(found, number, len(problems), fields, problems[0].source, group)

@@ -1,9 +1,9 @@
-"""Grades answers in child processes, with a hard time limit that kills.
+"""Grades answers in child processes, which are killed at a hard time limit.
 
-Some inputs make math-verify run for ever, in places where neither an exception nor a signal handler gets
-through, and its own timeouts work in a main thread only. So every comparison happens in a child that this
-process can kill and replace. What this does not guarantee: the child is no sandbox. It parses hostile text
-with the user's rights, but evaluates none of it as Python.
+On some inputs math-verify never returns, in code that neither exceptions nor signal handlers interrupt, and
+its own timeouts work in a main thread only. Therefore every comparison runs in a child process that can be
+killed and replaced. Not guaranteed: the child is not a sandbox. It parses untrusted text with the user's
+rights, but never evaluates it as Python.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ from src.rewards.literals import plain_number
 
 _PASSED_ON = ("PATH", "PYTHONPATH", "LD_LIBRARY_PATH", "LANG", "LC_ALL")
 _START_SECONDS = 60.0
-_ALARM_MARGIN = 2.0  # seconds after which a child whose parent no longer watches kills itself
-_LONGEST = 4000  # characters; a longer answer is not equivalent unless it is the gold answer itself
+_ALARM_MARGIN = 2.0  # seconds beyond the limit after which a child kills itself, in case its parent is gone
+_LONGEST = 4000  # characters; a longer answer is correct only if it is the gold answer itself
 _CACHED = 1 << 16
 
 
@@ -45,7 +45,7 @@ class Grade:
     Attributes:
         correct: they are equivalent.
         failure: why they could not be compared (then ``correct`` is False): ``timeout`` (killed at the time
-            limit), ``crash`` (two children died over it) or ``error`` (an exception in a library).
+            limit), ``crash`` (two children died on it) or ``error`` (an exception in a library).
     """
 
     correct: bool
@@ -53,7 +53,7 @@ class Grade:
 
 
 class _Stopped(Exception):
-    """A child is no longer usable: its time was up, or (``died``) it ended by itself."""
+    """A child is no longer usable: it reached the time limit, or (``died``) it ended by itself."""
 
     def __init__(self, *, died: bool) -> None:
         super().__init__()
@@ -67,7 +67,7 @@ class _Child:
         self._resources = ExitStack()
         self._errors = self._resources.enter_context(tempfile.TemporaryFile())  # noqa: SIM115
         environment = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
-        # A fixed hash seed, because the order of sympy's terms, and with it a result, may depend on it.
+        # The order of sympy's terms, and thereby a result, may depend on the hash seed.
         environment["PYTHONHASHSEED"] = "0"
         arguments = [str(os.getpid()), str(memory_mb), str(alarm_seconds)]
         self._process = self._resources.enter_context(
@@ -79,7 +79,7 @@ class _Child:
                 env=environment,
                 cwd=ROOT,
                 bufsize=0,
-                start_new_session=True,  # Ctrl-C at a terminal is for the caller alone
+                start_new_session=True,  # Ctrl-C in a terminal reaches only the caller
             )
         )
         assert self._process.stdin is not None
@@ -89,7 +89,7 @@ class _Child:
 
     @property
     def lost(self) -> bool:
-        """Whether it has ended since it was last heard of."""
+        """Whether it has ended since its last reply."""
         return self._ready and self._process.poll() is not None
 
     def ask(self, gold: str, answer: str | None, seconds: float) -> dict[str, Any]:
@@ -124,7 +124,7 @@ class _Child:
         return json.loads(data)
 
     def kill(self) -> None:
-        """End the process, whatever it does."""
+        """Kill the process."""
         self._process.kill()
         self._process.wait()
 
@@ -164,7 +164,7 @@ class Grader:
         self.close()
 
     def grade(self, pairs: Sequence[tuple[str, str | None]]) -> list[Grade]:
-        """Return the grade of each pair ``(gold answer, answer)``, in order; no answer is never right.
+        """Return the grade of each pair ``(gold answer, answer)``, in order; None is never correct.
 
         Raises:
             GraderError: the grading processes cannot be started, or the grader is closed.
@@ -174,7 +174,7 @@ class Grader:
         return [grades[pair] for pair in pairs]
 
     def submit(self, gold: str, answer: str | None) -> Future[Grade]:
-        """Return the grade to be of one pair; its result may raise GraderError."""
+        """Return a future of the grade of one pair; its result may raise GraderError."""
         known = self._at_once(gold, answer)
         if known is not None or answer is None:
             future: Future[Grade] = Future()
@@ -186,7 +186,7 @@ class Grader:
             raise GraderError("the grader is closed") from None
 
     def readable(self, golds: Sequence[str]) -> list[bool]:
-        """Return whether each gold answer is one that an answer could equal. Raises: GraderError."""
+        """Return whether each gold answer can be parsed. Raises: GraderError."""
         return [grade.correct for grade in self._threads.map(lambda gold: self._compare(gold, None), golds)]
 
     def stats(self) -> dict[str, int]:
@@ -195,7 +195,7 @@ class Grader:
             return {name: self._counts[name] for name in ("compared", "timeout", "crash", "error")}
 
     def close(self) -> None:
-        """End all grading processes; a grading under way raises GraderError."""
+        """End all grading processes; gradings in progress raise GraderError."""
         with self._lock:
             self._closed = True
             for child in self._children:
@@ -222,7 +222,7 @@ class Grader:
         self._start_child()
 
     def _at_once(self, gold: str, answer: str | None) -> Grade | None:
-        """Return the grade if it takes no computer algebra, or is known; otherwise None."""
+        """Return the grade if it is cached or needs no computer algebra; otherwise None."""
         if answer is None or not answer.strip():
             return Grade(False)
         if answer.strip() == gold.strip():
@@ -239,7 +239,7 @@ class Grader:
             return known
 
     def _in_child(self, gold: str, answer: str) -> Grade:
-        known = self._at_once(gold, answer)  # since it was submitted
+        known = self._at_once(gold, answer)  # may be cached since it was submitted
         if known is not None:
             return known
         pair, grade = (gold, answer), self._compare(gold, answer)
@@ -254,9 +254,9 @@ class Grader:
 
     def _compare(self, gold: str, answer: str | None) -> Grade:
         tries = 0
-        while tries < 2:  # a child that died, of whatever, is replaced and the pair retried once
+        while tries < 2:  # a child that died is replaced, and the pair retried once
             child = self._idle.get()
-            if child.lost:  # before it was asked, so that no pair is to blame
+            if child.lost:  # it died while idle: not caused by this pair
                 self._replace(child)
                 continue
             tries += 1

@@ -1,11 +1,10 @@
-"""A grading child: compares one pair of answers after the other for ``src.rewards.grader``.
+"""A grading process: compares pairs of answers, one at a time, for ``src.rewards.grader``.
 
-Run as ``python -m src.rewards.grading_child PARENT_PID MEMORY_MB ALARM_SECONDS``. It speaks JSON Lines on
-its standard streams: first ``"ready"``; then a request is ``[gold, answer]``, or ``[gold,
-null]`` for whether an answer could equal this one, and a reply
-``{"equivalent": bool, "error": string or null, "retire": bool}``. It outlives its parent neither while idle
-(end of input, or another parent process) nor inside a comparison (the kernel's alarm clock, whose default
-action ends even a process that is stuck in C).
+Run as ``python -m src.rewards.grading_child PARENT_PID MEMORY_MB ALARM_SECONDS``. It uses JSON Lines on its
+standard streams: first ``"ready"``; then requests ``[gold, answer]``, or ``[gold, null]`` to ask whether the
+gold answer can be parsed, and replies ``{"equivalent": bool, "error": string or null, "retire": bool}``. It
+does not outlive its parent, neither while idle (end of input, or another parent process) nor inside a
+comparison (the kernel's alarm, whose default action ends even a process that is stuck in C).
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ import select
 import signal
 import sys
 
-_IDLE_SECONDS = 5.0  # between two looks at whether the parent still lives
+_IDLE_SECONDS = 5.0  # between checks that the parent is alive
 
 
 def _read_requests(parent: int) -> list[bytes]:
@@ -36,7 +35,7 @@ def _read_requests(parent: int) -> list[bytes]:
 
 
 def _resident_bytes() -> int:
-    # Not ru_maxrss: it survives exec, so that a child would start with its large parent's.
+    # Not ru_maxrss: it survives exec, so a child would start with the value of its large parent.
     with open("/proc/self/statm") as statm:
         return int(statm.read().split()[1]) * resource.getpagesize()
 
@@ -45,12 +44,12 @@ def main(parent: int, memory_mb: int, alarm_seconds: float) -> None:
     """Serve requests until the parent is gone."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent to handle
     with os.fdopen(os.dup(1), "w") as replies:
-        os.dup2(2, 1)  # whatever a library prints must not get between the replies
+        os.dup2(2, 1)  # output of libraries must not mix with the replies
         logging.disable(logging.CRITICAL)
 
         from src.rewards.equivalence import equivalent, readable
 
-        equivalent(r"\frac{x^2}{2}", "x(x+2)/2-x")  # fills the caches of parser and simplifier
+        equivalent(r"\frac{x^2}{2}", "x(x+2)/2-x")  # warms up the caches of parser and simplifier
         memory = memory_mb * 2**20
         resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
@@ -62,10 +61,11 @@ def main(parent: int, memory_mb: int, alarm_seconds: float) -> None:
                 signal.setitimer(signal.ITIMER_REAL, alarm_seconds)
                 try:
                     correct = readable(gold) if answer is None else equivalent(gold, answer)
-                except Exception as exception:  # hostile input can make sympy raise anything
+                except Exception as exception:  # untrusted input can make sympy raise anything
                     correct, error = False, type(exception).__name__
                 signal.setitimer(signal.ITIMER_REAL, 0)
-                # Libraries take a failed allocation for "not equivalent": a full process errs in silence.
+                # Libraries treat failed allocations as "not equivalent": without memory, results are silently
+                # wrong.
                 retire = _resident_bytes() > memory // 2
                 reply = {"equivalent": correct, "error": error, "retire": retire}
                 print(json.dumps(reply), file=replies, flush=True)

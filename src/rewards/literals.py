@@ -1,4 +1,4 @@
-"""Numbers that are written out plainly: compared without a computer algebra system."""
+"""Plain numbers, which are compared without a computer algebra system."""
 
 from __future__ import annotations
 

@@ -1,11 +1,11 @@
-r"""Whether two sympy objects are equal if there are equations or inequalities in them.
+r"""Whether two sympy objects that contain equations or inequalities are equal.
 
-Two relations are equal only if they say the same: their sides are the same, or their solutions are, as far as
-those can be found exactly. Solutions are compared as the zeros of polynomials over the complex numbers, and
-of inequalities in one unknown as real sets. A relation that every value satisfies, or none, has no solutions
-to compare: only its sides count. math-verify instead solves both and takes two failures to solve for equal.
+Two relations are equal only if their sides are the same, or their solutions are, as far as these can be found
+exactly. Solutions of equations are compared as zeros of polynomials over the complex numbers, those of
+inequalities in one unknown as real sets. For a relation that every value satisfies, or none, only the sides
+are compared. math-verify instead solves both and treats two failures to solve as equal.
 
-An equation stands for its right-hand side (``x = 5`` for ``5``) if its left-hand side names something.
+An equation is equivalent to its right-hand side (``x = 5`` to ``5``) if its left-hand side is a name.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _MOST_PLACES = 12  # decimal places of a rounded number
 
 
 def same(gold: Any, answer: Any) -> bool:
-    """Whether ``answer`` is right, given ``gold``: values, relations, or sets and tuples of them."""
+    """Whether ``answer`` is correct for ``gold``: values, relations, or sets and tuples of them."""
     if not _has_relations(gold) and not _has_relations(answer):
         return same_value(gold, answer)
     relations = _is_relation(gold), _is_relation(answer)
@@ -77,7 +77,7 @@ def _same_items(gold: Any, answer: Any) -> bool:
 
 
 def _matched(golds: Sequence[Any], answers: Sequence[Any], equal: Callable[[Any, Any], bool]) -> bool:
-    """Whether each of ``golds`` has an equal of its own among ``answers``, which are as many."""
+    """Whether ``golds`` and ``answers``, of the same length, can be matched one to one."""
     if not golds:
         return True
     return any(
@@ -90,7 +90,7 @@ def _matched(golds: Sequence[Any], answers: Sequence[Any], equal: Callable[[Any,
 
 
 def _members(relation: Any) -> list[Any] | None:
-    """Return a, b, c of a = b = c; None if it is no equation or no chain."""
+    """Return a, b, c of a = b = c; None if it is not an equation or a chain of equations."""
     links = _conjuncts(relation)
     if not all(isinstance(link, Eq) for link in links):
         return None
@@ -100,11 +100,11 @@ def _members(relation: Any) -> list[Any] | None:
 
 
 def _stated_value(relation: Any, *, as_gold: bool) -> Any | None:
-    """Return the value that an equation gives for what it names: 5 for x = 5, f(2) = 5, 5 = x, 2 + 3 = 5.
+    """Return the value that an equation states: 5 for x = 5, f(2) = 5, 5 = x, 2 + 3 = 5.
 
     Args:
         relation: a relation.
-        as_gold: if so, a name is made of symbols only, so that 2x + z = 1 does not stand for 1.
+        as_gold: whether names may consist of symbols only, so that 2x + z = 1 does not state 1.
     """
     members = _members(relation)
     if members is None or all(member == members[0] for member in members):

@@ -1,7 +1,7 @@
-"""The solutions of equations and inequalities, as far as they can be told exactly.
+"""Compares the solutions of equations and inequalities exactly, where possible.
 
-Of equations they are compared as zeros of polynomials over the complex numbers, without solving; of
-inequalities, as real sets or by their two sides' difference.
+Equations: as zeros of polynomials over the complex numbers, without solving. Inequalities: as real sets, or
+by the difference of their sides.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from src.rewards.values import items, same_number
 
 
 def same_zeros(gold: Any, answer: Any) -> bool | None:
-    """Whether the complex solutions are the same; None if they cannot be told, or are all or no numbers.
+    """Whether the complex solutions are the same; None if unknown, or if all or no numbers are solutions.
 
-    The first is an equation (or its negation), the second another or a set of solutions of it.
+    ``gold`` is an equation (or its negation), ``answer`` another one or a set of solutions.
     """
     left, right = _vanishing(gold, answer), _vanishing(answer, gold)
     if left is None or right is None:
@@ -53,11 +53,11 @@ def _zeros(over: Poly, below: Poly) -> Poly:
 
 
 def _vanishing(value: Any, other: Any) -> Any | None:
-    """Return an expression whose zeros are the solutions that ``value`` is or has; None if there is none.
+    """Return an expression whose zeros are the solutions of ``value``; None if there is none.
 
     Args:
         value: an equation; or a set of equations in one unknown, or of numbers.
-        other: what it is compared with, whose unknown the numbers are of.
+        other: the other side of the comparison, which has the unknown that the numbers are values of.
     """
     if isinstance(value, (Eq, Ne)):
         return _difference(value)
@@ -77,7 +77,7 @@ def _vanishing(value: Any, other: Any) -> Any | None:
 
 
 def _difference(relation: Any) -> Any | None:
-    """Return left minus right side in plain symbols; a product where the right side is a set of numbers."""
+    """Return left minus right side in plain symbols; a product if the right side is a set of numbers."""
     left, right = _plain(relation.lhs), _plain(relation.rhs)
     values = right.args if isinstance(right, FiniteSet) else (right,)
     if not values or not all(isinstance(side, Expr) for side in (left, *values)):
@@ -86,13 +86,13 @@ def _difference(relation: Any) -> Any | None:
 
 
 def _plain(value: Any) -> Any:
-    """Return ``value`` with symbols that have only a name, and such symbols for unknown functions."""
+    """Return ``value`` with symbols without assumptions, also in place of unknown functions."""
     value = value.replace(lambda part: isinstance(part, AppliedUndef), lambda part: Symbol(str(part)))
     return value.xreplace({symbol: Symbol(symbol.name) for symbol in value.free_symbols})
 
 
 def _polynomials(*expressions: Any) -> list[Poly]:
-    """Return the expressions as polynomials in what is no number in them. Raises: BasePolynomialError."""
+    """Return the expressions as polynomials in their non-numeric parts. Raises: BasePolynomialError."""
     _, options = parallel_poly_from_expr(expressions)
     generators = [generator for generator in options.gens if generator.free_symbols]
     if not generators:
@@ -101,7 +101,7 @@ def _polynomials(*expressions: Any) -> list[Poly]:
 
 
 def _ratio(left: Poly, right: Poly) -> Any | None:
-    """Return the number that ``left`` is times ``right``, or None if there is none but zero."""
+    """Return the non-zero number ``left`` / ``right``, or None if the ratio is not a number."""
     terms, other_terms = dict(left.terms()), dict(right.terms())
     if left.is_ground or terms.keys() != other_terms.keys():
         return None
@@ -120,7 +120,7 @@ def real_set(relation: Any) -> Any | None:
         return None
     try:
         solutions = relation.as_set()
-    except Exception:  # whatever sympy raises on what it cannot solve
+    except Exception:  # sympy raises various exceptions if it cannot solve it
         return None
     return solutions if solutions.is_empty is False and solutions != S.Reals else None
 

@@ -1,7 +1,7 @@
-"""Reward terms: one function each, from what is known of a trajectory to a number.
+"""Reward terms: functions from the outcome of a trajectory to a number.
 
-A new term is a function here, its line in :data:`TERMS`, and its weight in ``RewardConfig``. The name of a
-term is what records and logs call it, so it does not change. A term whose weight is 0 is left out.
+A new term is a function here, a line in :data:`TERMS`, and a weight in ``RewardConfig``. Records and logs use
+the name of a term, so it must not change. A term with a weight of 0 is left out.
 """
 
 from __future__ import annotations
@@ -16,19 +16,19 @@ from src.problems import Problem
 
 @dataclass(frozen=True)
 class Outcome:
-    """What reward terms see of a finished trajectory.
+    """The outcome of a finished trajectory, as reward terms see it.
 
     Attributes:
         correct: the answer is equivalent to the gold answer.
-        answer: what the policy boxed, or None.
+        answer: the policy's boxed answer, or None.
         problem: its text, gold answer, subject, level.
-        programs: what was called, in order: programs, or the arguments of other tools.
-        outputs: what each of them said, in order.
+        programs: the executed programs, or the arguments of other tools, in order.
+        outputs: the output of each of them.
         policy_texts: texts of the policy's segments, in order.
         statuses: execution statuses, in order.
         stop_reason: why the trajectory ended.
-        tokens: of the completion, feedback included.
-        max_tokens: that it could have had.
+        tokens: number of tokens of the completion, feedback included.
+        max_tokens: limit of that number.
     """
 
     correct: bool
@@ -44,7 +44,7 @@ class Outcome:
 
 
 def correctness(outcome: Outcome, cfg: RewardConfig) -> float:
-    """``cfg.correct`` for an answer that is right, otherwise ``cfg.wrong``."""
+    """``cfg.correct`` for a correct answer, otherwise ``cfg.wrong``."""
     return cfg.correct if outcome.correct else cfg.wrong
 
 
@@ -54,19 +54,19 @@ def executability(outcome: Outcome, cfg: RewardConfig) -> float:
 
 
 def answered(outcome: Outcome, cfg: RewardConfig) -> float:
-    """``cfg.answered`` for an answer in a box, right or wrong."""
+    """``cfg.answered`` for a boxed answer, correct or not."""
     return cfg.answered * (outcome.answer is not None)
 
 
 def tool_cost(outcome: Outcome, cfg: RewardConfig) -> float:
-    """Minus ``cfg.tool_cost`` for each execution of a trajectory that is right: fewer are as good."""
+    """Minus ``cfg.tool_cost`` for each execution of a correct trajectory."""
     return -cfg.tool_cost * len(outcome.statuses) * outcome.correct
 
 
 def overlong(outcome: Outcome, cfg: RewardConfig) -> float:
     """From 0 to minus ``cfg.overlong`` over the last ``cfg.overlong_tokens`` (DAPO, arXiv 2503.14476).
 
-    Without a number of tokens it is DAPO's share: 4,096 of the 20,480 that a trajectory may have.
+    By default over a fifth of the maximum length, as in DAPO (4,096 of 20,480 tokens).
     """
     tokens = cfg.overlong_tokens or max(1, outcome.max_tokens // 5)
     beyond = outcome.tokens - (outcome.max_tokens - tokens)
@@ -83,4 +83,4 @@ TERMS: Mapping[str, Term] = MappingProxyType(
         "overlong": overlong,
     }
 )
-OPTIONAL = ("executability", "answered", "tool_cost", "overlong")  # each has a weight of its name
+OPTIONAL = ("executability", "answered", "tool_cost", "overlong")  # the weight of each has its name

@@ -1,4 +1,4 @@
-"""Whether two sympy objects without relations in them are equal: exactly for numbers, else math-verify."""
+"""Whether two sympy objects without relations are equal: numbers exactly, others by math-verify."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 from math_verify import verify
 from sympy import Expr, FiniteSet, Interval, Rational, Tuple, log
 
-_DIGITS = 50  # of a numeric comparison
+_DIGITS = 50  # precision of numeric comparisons
 _EQUAL, _SMALLEST, _LARGEST = Rational(1, 10**40), Rational(1, 10**30), 10**1000
 
 
@@ -26,7 +26,7 @@ def same_value(gold: Any, answer: Any) -> bool:
 
 
 def same_number(left: Expr, right: Expr) -> bool | None:
-    """Compare to 40 decimals or, below 1, to 40 significant digits; None if that cannot tell."""
+    """Compare to 40 decimals or, below 1, to 40 significant digits; None if that is inconclusive."""
     if left.is_Rational and right.is_Rational:
         return bool(left == right)
     sizes = abs(left.evalf()).evalf(), abs(right.evalf()).evalf()
@@ -37,13 +37,13 @@ def same_number(left: Expr, right: Expr) -> bool | None:
     scale = max(sizes)
     if not _SMALLEST < scale < _LARGEST:
         return None
-    digits = int(log(scale, 10)) + 3 * _DIGITS  # so many may cancel
+    digits = int(log(scale, 10)) + 3 * _DIGITS  # this many may cancel
     difference = abs((left - right).evalf(_DIGITS, maxn=digits)).evalf()
     return bool(difference <= min(scale, 1) * _EQUAL) if difference.is_Number else None
 
 
 def _same_expression(left: Expr, right: Expr) -> bool | None:
-    """Decide the easy cases of expressions with variables, much faster than by simplifying; None if hard."""
+    """Decide easy cases of expressions with variables without simplifying; None: undecided."""
     if (left - right).expand() == 0:
         return True
     if left.is_Symbol or right.is_Symbol:  # math-verify knows several spellings of one symbol
@@ -57,7 +57,7 @@ def _same_expression(left: Expr, right: Expr) -> bool | None:
 
 
 def items(value: Any) -> Sequence[Any] | None:
-    """Return the elements in the order in which they were written; an open interval may be a pair."""
+    """Return the elements in their written order; an open interval may also be a pair."""
     if isinstance(value, FiniteSet):
         return list(getattr(value, "_unsorted_args", value.args))
     if isinstance(value, Tuple):
@@ -68,7 +68,7 @@ def items(value: Any) -> Sequence[Any] | None:
 
 
 def evaluated(value: Any) -> Any:
-    """Return the rational number that ``value`` comes to, or ``value`` where it comes to none."""
+    """Return the value as a rational number, or ``value`` itself if it is not rational."""
     if isinstance(value, Expr) and value.is_number:
         number = value.doit()
         return number if number.is_Rational else value

@@ -1,7 +1,7 @@
-"""Alarms: metrics of rollout steps that mean trouble, said at once instead of after a night.
+"""Alarms on metrics of rollout steps.
 
-A rule names a metric, a bound and how many steps in a row it must be passed; it warns, or stops the run. A
-metric that a step does not have (no engine logprobs, say) breaks the row.
+A rule has a metric, a bound and a number of consecutive steps in which the metric must be out of bounds; then
+it warns, or stops the run. A step without the metric (no engine logprobs, say) resets the count.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from src.config.dotted import is_dotted, load
 from src.run import renamed
 
 PREFIX = "alarm/"
-# What only says something where trajectories may run code.
+# Meaningful only if trajectories may run code.
 _OF_EXECUTIONS = (
     *("executions_per_trajectory", "budget_exhausted_rate", "tool_use_rate"),
     *("execution_failure_rate", "accuracy_after_failure"),
@@ -22,12 +22,12 @@ _OF_EXECUTIONS = (
 
 
 class AlarmError(RuntimeError):
-    """A rule whose action is to stop has fired; the message says which, why and what to look at."""
+    """A rule with action ``stop`` has fired; the message names the rule, its cause and its advice."""
 
 
 @dataclass(frozen=True)
 class Alarm:
-    """A rule that fires at a step, and the metric's value there."""
+    """A rule that fires at a step, and the value of its metric."""
 
     rule: RuleConfig
     step: int
@@ -44,23 +44,23 @@ class Alarm:
 
 
 class Alarms:
-    """Follows a run's metrics.
+    """Checks the rules at each step of a run.
 
     Args:
-        rules: what is looked at.
-        tools: whether trajectories may run code; otherwise rules about executions never fire, nor do they
-            at a step whose budget is 0.
+        rules: of the configuration.
+        tools: whether trajectories may run code; if not, or if the budget of a step is 0, rules about
+            executions do not fire.
     """
 
     def __init__(self, rules: Sequence[RuleConfig], *, tools: bool = True) -> None:
-        # of a run that an earlier version began
+        # older runs have old names of metrics
         self._rules = [replace(rule, metric=renamed.metric(rule.metric)) for rule in rules]
         self._tools = tools
         self._values = {rule.name: _value_of(rule.metric) for rule in self._rules}
         self._row = dict.fromkeys((rule.name for rule in rules), 0)
 
     def check(self, step: int, metrics: Mapping[str, float]) -> list[Alarm]:
-        """Take note of a step; return the rules that fire at it, again at every further step of their row."""
+        """Return the rules that fire at this step; a rule keeps firing while its metric is out of bounds."""
         found = []
         code = self._tools and metrics.get("budget") != 0
         for rule in self._rules:
@@ -74,13 +74,13 @@ class Alarms:
         return found
 
     def metrics(self, fired: Sequence[Alarm]) -> dict[str, float]:
-        """Return 1 for every rule that fires and 0 for the others, to be logged."""
+        """Return 1 for every rule that fires and 0 for the others, for logging."""
         names = {alarm.rule.name for alarm in fired}
         return {f"{PREFIX}{rule.name}": float(rule.name in names) for rule in self._rules}
 
 
 def stop_if_asked(fired: Sequence[Alarm]) -> None:
-    """Raise AlarmError for the rules among ``fired`` whose action is to stop."""
+    """Raise AlarmError if a rule among ``fired`` has the action ``stop``."""
     stopping = [str(alarm) for alarm in fired if alarm.rule.action == "stop"]
     if stopping:
         raise AlarmError("; ".join(stopping))
@@ -92,7 +92,7 @@ def build_alarms(cfg: AlarmConfig, *, tools: bool = True) -> Alarms:
 
 
 def _value_of(metric: str) -> Callable[[Mapping[str, float]], float | None]:
-    """Return how the value of a rule comes from the metrics of a step."""
+    """Return the function that computes a rule's value from the metrics of a step."""
     if is_dotted(metric):
         found: Callable[[Mapping[str, float]], float | None] = load("alarm.rules[].metric", metric)
         return found
@@ -100,7 +100,7 @@ def _value_of(metric: str) -> Callable[[Mapping[str, float]], float | None]:
 
 
 def _passed(rule: RuleConfig, value: float) -> bool:
-    """Whether a value is beyond the rule's bound; nan is beyond every one."""
+    """Whether a value is out of the rule's bound; nan always is."""
     if value != value:
         return True
     return (rule.above is not None and value > rule.above) or (rule.below is not None and value < rule.below)

@@ -1,8 +1,8 @@
 """Checkpoints that are either complete or refused.
 
-A checkpoint is written beside its final place and renamed when every file is on the disk. Its
-``complete.json`` lists the files with their sizes: TRL would resume silently from one without
-``optimizer.pt``, with a wrong learning rate.
+A checkpoint is written to a temporary folder and renamed once every file is on the disk. Its
+``complete.json`` lists the files with their sizes: without ``optimizer.pt``, TRL would silently resume with a
+wrong learning rate.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from typing import Any
 
 MARK = "complete.json"
 NEEDED = ("scheduler.pt", "trainer_state.json", "curriculum.json")
-# of one process or DDP; of FSDP, whole or in parts; of DeepSpeed
+# single process or DDP; FSDP, full or sharded; DeepSpeed
 OPTIMIZER = ("optimizer.pt", "optimizer.bin", "optimizer_*", "global_step*")
 PREFIX = "step-"
 
 
 class CheckpointError(ValueError):
-    """A checkpoint that cannot be resumed from; the message says why and what to do."""
+    """A checkpoint that cannot be resumed from; the message names cause and remedy."""
 
 
 def publish(partial: Path, folder: Path, step: int, keep: int) -> Path:
@@ -34,7 +34,7 @@ def publish(partial: Path, folder: Path, step: int, keep: int) -> Path:
     if not any(any(partial.glob(pattern)) for pattern in OPTIMIZER):
         missing.insert(0, "optimizer.pt")
     if missing:
-        raise CheckpointError(f"{partial} lacks {', '.join(missing)}; the checkpoint was not kept")
+        raise CheckpointError(f"{partial} lacks {', '.join(missing)}; the checkpoint was discarded")
     files = {p.relative_to(partial).as_posix(): p.stat().st_size for p in partial.rglob("*") if p.is_file()}
     for name in files:
         with (partial / name).open("rb") as file:
@@ -56,7 +56,7 @@ def complete(folder: Path) -> list[Path]:
 
 
 def resolve(path: Path) -> Path:
-    """Return the checkpoint that ``path`` names: itself, or the last complete one of a run folder.
+    """Return the checkpoint at ``path``, or the last complete checkpoint of the run at ``path``.
 
     Raises:
         CheckpointError: there is none, or it is incomplete.
@@ -64,25 +64,29 @@ def resolve(path: Path) -> Path:
     if (path / "checkpoints").is_dir():
         found = complete(path / "checkpoints")
         if not found:
-            raise CheckpointError(f"trainer.resume={path}: the run has no complete checkpoint; start it anew")
+            raise CheckpointError(
+                f"trainer.resume={path}: the run has no complete checkpoint; start it again"
+            )
         return resolve(found[-1])
     if not path.is_dir():
         raise CheckpointError(
-            f"trainer.resume={path}: no such folder; give a run folder or a checkpoint in it"
+            f"trainer.resume={path}: this folder does not exist; give a run's folder or a checkpoint in it"
         )
     if not (path / MARK).is_file():
         raise CheckpointError(
-            f"trainer.resume={path}: incomplete, it has no {MARK} (its writer was killed, or it is no "
-            "checkpoint); take an earlier one"
+            f"trainer.resume={path}: incomplete, it has no {MARK} (its writer was killed, or it is not a "
+            "checkpoint); use an earlier one"
         )
     for name, size in _mark(path)["files"].items():
         if not (path / name).is_file() or (path / name).stat().st_size != size:
-            raise CheckpointError(f"trainer.resume={path}: {name} is missing or damaged; take an earlier one")
+            raise CheckpointError(
+                f"trainer.resume={path}: {name} is missing or damaged; use an earlier checkpoint"
+            )
     return path
 
 
 def step_of(path: Path) -> int:
-    """Return the number of rollout steps behind a complete checkpoint."""
+    """Return the rollout step of a complete checkpoint."""
     return int(_mark(path)["step"])
 
 
@@ -91,4 +95,6 @@ def _mark(path: Path) -> dict[str, Any]:
         mark = json.loads((path / MARK).read_text())
         return {"step": int(mark["step"]), "files": dict(mark["files"])}
     except (ValueError, KeyError, TypeError):
-        raise CheckpointError(f"trainer.resume={path}: {MARK} is damaged; take an earlier one") from None
+        raise CheckpointError(
+            f"trainer.resume={path}: {MARK} is damaged; use an earlier checkpoint"
+        ) from None

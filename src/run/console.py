@@ -1,4 +1,4 @@
-"""What a person sees: a line and a bar per step while it runs, tables at its end."""
+"""Console output: a line per step and a progress bar during a run, tables at its end."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
-# Counts in an evaluation's results, and what they mean for its accuracy.
+# Counts in an evaluation's results, and their effect on its accuracy.
 _ENDED_EARLY = {
-    "stragglers": "trajectories were ended by rollout.max_seconds: long ones are counted as they were then",
+    "stragglers": "trajectories, the longest, were ended by rollout.max_seconds and graded as they were",
     "infrastructure": "trajectories were lost to the infrastructure and are left out",
 }
 
@@ -32,16 +32,16 @@ console = Console(soft_wrap=True, width=None if sys.stdout.isatty() else 120)
 
 
 class MeterColumn(ProgressColumn):
-    """Live trajectories, tokens/s and executions/s of the rollout that a task's ``meter`` field counts."""
+    """Column for running trajectories, tokens/s and executions/s, from the task's ``meter`` field."""
 
     def render(self, task: Task) -> Text:
         """See ProgressColumn."""
-        owner = task.fields.get("meter")  # of a ``meter`` for each rollout
+        owner = task.fields.get("meter")  # an object whose ``meter`` is that of the current rollout
         return Text(owner.meter.line() if owner is not None and owner.meter.live else "")
 
 
 def progress() -> Progress:
-    """Return a progress bar with count, rate and time left; a context manager."""
+    """Return a progress bar with count, rate and remaining time; a context manager."""
     return Progress(
         TextColumn("{task.description}"),
         MeterColumn(),
@@ -56,7 +56,7 @@ def progress() -> Progress:
 
 
 def step_line(step: int, steps: int, metrics: dict[str, float]) -> str:
-    """Return one line about a rollout step, which has the number that it has in the records, from 0."""
+    """Return one line about a rollout step, counted from 0 as in the records."""
     parts = [
         f"step {step:>3} ({step + 1}/{steps} done)",
         f"reward {metrics['reward']:+.3f}",
@@ -81,23 +81,23 @@ def percent(result: dict[str, Any] | None) -> str:
 
 
 def _left_out(evaluations: dict[str, dict[str, Any]]) -> list[str]:
-    """Say which accuracies are biased, since something ended long trajectories early."""
+    """Return warnings about accuracies that are biased because long trajectories were ended early."""
     return [
-        f"{title}, {mode}: {result[name]} {says}"
+        f"{title}, {mode}: {result[name]} {effect}"
         for title, results in evaluations.items()
         for mode, result in results.items()
-        for name, says in _ENDED_EARLY.items()
+        for name, effect in _ENDED_EARLY.items()
         if result.get(name)
     ]
 
 
 def span(fewest: int, most: int) -> str:
-    """Return how many trajectories a problem has, such as ``8`` or, where some are missing, ``6-8``."""
+    """Return the number of trajectories per problem, such as ``8`` or, if some are missing, ``6-8``."""
     return f"{fewest:,}" if most == fewest else f"{fewest:,}-{most:,}"
 
 
 def size(problems: int, fewest: int, most: int) -> str:
-    """Return ``problems x trajectories of each``, such as ``120 x 8``."""
+    """Return ``problems x trajectories per problem``, such as ``120 x 8``."""
     return f"{problems:,} x {span(fewest, most)}"
 
 
@@ -105,7 +105,7 @@ def comparison(evaluations: dict[str, dict[str, Any]]) -> Table:
     """Return a table of accuracies by mode and subject.
 
     Args:
-        evaluations: a column each, by its title; the last one says which modes and subjects have a row.
+        evaluations: results by the title of their column; the last one determines modes and subjects.
     """
     title = "Accuracy on held-out problems, 95 % intervals; n: problems x trajectories"
     table = Table(title=title, box=SIMPLE_HEAD, pad_edge=False)
@@ -114,16 +114,16 @@ def comparison(evaluations: dict[str, dict[str, Any]]) -> Table:
     *_, last = evaluations.values()
     table.caption = "; ".join(_left_out(evaluations)) or None
     for mode, results in last.items():
-        found = [one.get(mode) for one in evaluations.values()]
+        found = [evaluation.get(mode) for evaluation in evaluations.values()]
         table.add_row(mode, "all", _size(results), *map(percent, found), style="bold")
         for subject, result in results["by_subject"].items():
-            cells = [percent(one["by_subject"].get(subject) if one else None) for one in found]
+            cells = [percent(whole["by_subject"].get(subject) if whole else None) for whole in found]
             table.add_row("", subject, _size(result), *cells)
         table.add_section()
     return table
 
 
 def _size(result: dict[str, Any]) -> str:
-    if "problems" not in result:  # of a run that was begun before this was counted
+    if "problems" not in result:  # a run that was started before this was counted
         return f"{result['n']} trajectories"
     return size(result["problems"], *result["k"])

@@ -1,4 +1,4 @@
-"""A run of Weights & Biases that is never what ends a program: offline where it cannot be online."""
+"""Starts Weights & Biases runs, offline if W&B cannot be reached, so that W&B never ends a program."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from src.run.console import console
 
 
 def start_run(mode: str, folder: Path, seconds: float, **settings: Any) -> Any:
-    """Return a new W&B run; one that cannot be online is offline, and says so and where it lies.
+    """Return a new W&B run; if it cannot be online, it is offline, with a warning that names its folder.
 
     Args:
         mode: online or offline.
-        folder: in which W&B makes its own, ``wandb``.
-        seconds: until an online run that reaches nobody goes offline.
-        settings: of ``wandb.init``.
+        folder: in which W&B creates its folder ``wandb``.
+        seconds: time limit for reaching W&B with mode online.
+        settings: arguments of ``wandb.init``.
     """
     os.environ.setdefault("WANDB_SILENT", "true")
     import wandb
@@ -33,13 +33,14 @@ def start_run(mode: str, folder: Path, seconds: float, **settings: Any) -> Any:
             )
         except wandb.errors.Error as error:  # no network, no answer, no key, a wrong key
             reason = str(error).partition("\n")[0]
-        for made in set(folder.glob("wandb/run-*")) - earlier:  # holds nothing
+        for made in set(folder.glob("wandb/run-*")) - earlier:  # empty
             shutil.rmtree(made, ignore_errors=True)
     run = wandb.init(mode="offline", dir=str(folder), **settings)
     if reason is not None:
         place = run.settings.sync_dir
-        said = (
-            f"W&B is not reached ({reason}); this run is logged offline, upload it with: wandb sync {place}"
+        warning = (
+            f"W&B cannot be reached ({reason}); this run is logged offline, upload it with: "
+            f"wandb sync {place}"
         )
-        console.print(f"[bold yellow]{escape(said)}")
+        console.print(f"[bold yellow]{escape(warning)}")
     return run

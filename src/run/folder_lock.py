@@ -1,7 +1,7 @@
-"""A run's folder is of one process at a time.
+"""Locks a run's folder, so that only one process at a time uses it.
 
-The lock is the kernel's (flock), on the file ``lock`` in the folder: the end of the process, whatever ends
-it, releases it. The file says who holds it. What this process starts does not inherit it.
+The lock is a kernel lock (flock) on the file ``lock`` in the folder: it is released when the process ends,
+for whatever reason. The file names the process that holds it. Child processes do not inherit it.
 """
 
 from __future__ import annotations
@@ -17,22 +17,22 @@ from pathlib import Path
 from src.config.schema import ConfigError
 
 LOCK = "lock"
-# Of file systems without locks: some of the network, and some in user space.
+# Errors of file systems without locks: some network and user-space file systems.
 _UNSUPPORTED = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL)
 _held: dict[Path, int] = {}  # file descriptors by file
 
 
 def take(folder: Path, name: str = "hydra.run.dir") -> None:
-    """Make ``folder`` this process's, which may have it already, and make it if there is none.
+    """Lock ``folder`` for this process, unless it is already, and create it if necessary.
 
-    Where the file system knows no locks, that is said and nothing is locked.
+    On a file system without locks, print a warning and lock nothing.
 
     Args:
         folder: of a run.
-        name: of the setting that chooses it.
+        name: name of the setting that chooses it.
 
     Raises:
-        ConfigError: another process works in it.
+        ConfigError: another process uses it.
     """
     folder.mkdir(parents=True, exist_ok=True)
     file = folder.resolve() / LOCK
@@ -46,17 +46,17 @@ def take(folder: Path, name: str = "hydra.run.dir") -> None:
             if error.errno in _UNSUPPORTED:
                 print(
                     f"warning: {folder} is on a file system without locks ({error.strerror}): make sure that "
-                    "no other process works in it",
+                    "no other process uses it",
                     file=sys.stderr,
                 )
                 return
             if not isinstance(error, BlockingIOError):
                 raise
             raise ConfigError(
-                f"{name}={folder}: {_shown(holder)} works in it; wait for it, end it, or choose another "
+                f"{name}={folder}: {_shown(holder)} is using it; wait for it, end it, or choose another "
                 "folder"
             ) from None
-        if not _is(descriptor, file):  # its last holder has removed it meanwhile
+        if not _is(descriptor, file):  # removed by its last holder in the meantime
             os.close(descriptor)
             continue
         os.truncate(descriptor, 0)
@@ -65,7 +65,7 @@ def take(folder: Path, name: str = "hydra.run.dir") -> None:
 
 
 def release(folder: Path) -> None:
-    """Give the folder back, and remove the file; nothing where it is not held."""
+    """Release the folder and remove the lock file, if this process holds it."""
     file = folder.resolve() / LOCK
     descriptor = _held.pop(file, None)
     if descriptor is not None:
@@ -74,7 +74,7 @@ def release(folder: Path) -> None:
 
 
 def _is(descriptor: int, file: Path) -> bool:
-    """Whether the open file is the one that has this name now."""
+    """Whether the open file is the one that currently has this name."""
     try:
         return os.path.samestat(os.fstat(descriptor), os.stat(file))
     except FileNotFoundError:
@@ -86,11 +86,11 @@ def _shown(holder: str) -> str:
         who = json.loads(holder)
         return f"process {who['pid']} on {who['host']}"
     except (ValueError, KeyError, TypeError):
-        return "another process"  # that has not yet said who it is
+        return "another process"  # which has not written its id yet
 
 
 def _forget() -> None:
-    """In a child that was forked: the lock is its parent's, and ends with it."""
+    """After a fork, in the child: the lock belongs to the parent."""
     while _held:
         os.close(_held.popitem()[1])
 

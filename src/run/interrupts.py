@@ -1,8 +1,8 @@
-"""Ctrl-C, and SIGTERM as job managers send it: what they end, when, and what is said.
+"""Handles Ctrl-C, and SIGTERM as job managers send it.
 
-Both end a program at once, with one line and the exit code 128 + the signal's number (130, 143). While steps
-are trained (:meth:`Interrupts.deferred`) the first one lets the step be finished, and a second one ends it at
-once.
+Both end a program immediately, with one line and the exit code 128 + the signal's number (130, 143). During
+training (:meth:`Interrupts.deferred`) the first one lets the current step finish, and a second one ends it
+immediately.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from types import FrameType
 
 from src.run.processes import world_size
 
-# The launcher of several processes hands on what the terminal, or Slurm, has sent to all of them already:
-# one signal, not two.
+# The launcher forwards signals that the terminal, or Slurm, has already sent to all processes: count these
+# once.
 _ECHO = 1.0  # seconds
 
 
@@ -26,12 +26,12 @@ class Interrupt(KeyboardInterrupt):
 
     Args:
         number: of the signal.
-        says: what is said.
+        message: printed when the program ends.
     """
 
-    def __init__(self, number: int = signal.SIGINT, says: str = "") -> None:
-        super().__init__(says)
-        self.number, self.says = int(number), says
+    def __init__(self, number: int = signal.SIGINT, message: str = "") -> None:
+        super().__init__(message)
+        self.number, self.message = int(number), message
 
     @property
     def code(self) -> int:
@@ -43,7 +43,7 @@ class Interrupts:
     """The signals of this process.
 
     Attributes:
-        asked: number of the signal that came while it was deferred, or None.
+        asked: number of the signal received while deferred, or None.
     """
 
     def __init__(self) -> None:
@@ -54,7 +54,7 @@ class Interrupts:
     def install(self) -> None:
         """From now on both signals raise :class:`Interrupt` in the main thread.
 
-        One that this process was told to ignore, as a shell tells its background jobs, stays ignored.
+        Signals that this process was started to ignore, as shells do for background jobs, stay ignored.
         """
         self._installed = True
         for number in (signal.SIGINT, signal.SIGTERM):
@@ -63,9 +63,9 @@ class Interrupts:
 
     @contextmanager
     def deferred(self) -> Iterator[None]:
-        """Within, the first signal is noted in ``asked``, and only a further one raises."""
+        """Within this context, the first signal is stored in ``asked``, and only a second one raises."""
         if self._installed:
-            self.install()  # a library may have put its own there
+            self.install()  # a library may have replaced the handler
         self._defers = True
         try:
             yield
@@ -79,11 +79,11 @@ class Interrupts:
         self._last = now
         if self._defers and self.asked is None:
             self.asked = number
-            say("stopping after this step, with a checkpoint; a second signal ends it at once")
+            say("stopping after this step, with a checkpoint; a second signal stops immediately")
         elif not self._raised:
             self._raised = True
             raise Interrupt(number)
-        else:  # what it raised is stuck somewhere
+        else:  # the exception raised earlier did not end the program
             os._exit(128 + number)
 
 
@@ -91,16 +91,16 @@ interrupts = Interrupts()
 
 
 def say(text: str) -> None:
-    """Print a line on stderr, once on each machine, wherever the program is."""
+    """Print a line to stderr, once per machine; safe in a signal handler."""
     if os.environ.get("LOCAL_RANK", "0") == "0":
         line = f"{text}\n"
-        os.write(2, (f"\n{line}" if os.isatty(2) else line).encode())  # there is a bar, or ^C
+        os.write(2, (f"\n{line}" if os.isatty(2) else line).encode())  # after a progress bar, or ^C
 
 
 def end(error: KeyboardInterrupt) -> SystemExit:
-    """Say what an interrupt has to say, and return what ends the program with its code."""
+    """Print the message of an interrupt, and return the SystemExit with its exit code."""
     error = error if isinstance(error, Interrupt) else Interrupt()
-    say(error.says or "interrupted")
+    say(error.message or "interrupted")
     for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_DFL)  # a further one needs no traceback either
+        signal.signal(number, signal.SIG_DFL)  # no traceback for further signals
     return SystemExit(error.code)

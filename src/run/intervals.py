@@ -1,7 +1,7 @@
-"""Intervals over problems: the arithmetic that evaluations and analyses share.
+"""Confidence intervals over problems, shared by evaluations and analyses.
 
-Problems are drawn from a population; the trajectories of one problem are not independent. So everything here
-takes one value per problem.
+Problems are a sample of a population; the trajectories of one problem are not independent. Therefore all
+functions take one value per problem.
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.stats import binomtest
 
 Floats = NDArray[np.float64]
-SHARE, DIFFERENCE = (0.0, 1.0), (-1.0, 1.0)  # what a share, and a difference of two, can be
+SHARE, DIFFERENCE = (0.0, 1.0), (-1.0, 1.0)  # ranges of a fraction, and of a difference of two fractions
 
 
-@lru_cache(maxsize=8)  # the same for every arm and measure
+@lru_cache(maxsize=8)  # reused for every arm and measure
 def resampled(problems: int, resamples: int, seed: int) -> Floats:
     """Return the weight of each problem in bootstrap resamples of the problems, (resamples, problems).
 
-    Each row sums to 1, so that a row times values of the problems is their mean in a resample.
+    Each row sums to 1, so that the product of a row with values of the problems is their mean in a resample.
     """
     counts = np.random.default_rng(seed).multinomial(
         problems, np.full(problems, 1 / problems), size=resamples
@@ -38,17 +38,17 @@ def percentiles(values: Floats, confidence: float) -> tuple[Floats, Floats]:
 
 
 def wilson(right: int, n: int, confidence: float) -> tuple[float, float]:
-    """Return Wilson's (1927) interval of a share of ``n`` independent trials."""
+    """Return Wilson's (1927) interval of a proportion of ``n`` independent trials."""
     found = binomtest(right, n).proportion_ci(confidence, method="wilson")
     return float(found.low), float(found.high)
 
 
 def unseen(problems: int, confidence: float) -> float:
-    """Return how large a share of the population could be unlike all ``problems`` that were drawn.
+    """Return the largest fraction of the population that a sample of ``problems`` may have missed entirely.
 
-    All of them miss a share ``q`` with probability ``(1 - q) ** problems``; the result is the ``q`` at which
-    this is half of ``1 - confidence``. Of problems that are right or wrong, none of them right, it is the
-    upper limit of Clopper and Pearson (1934).
+    The sample misses a fraction ``q`` with probability ``(1 - q) ** problems``; the result is the ``q`` at
+    which this is half of ``1 - confidence``. For binary outcomes of which none is correct, it is the upper
+    limit of Clopper and Pearson (1934).
     """
     return float(1 - ((1 - confidence) / 2) ** (1 / problems))
 
@@ -58,18 +58,18 @@ def mean_limits(
 ) -> tuple[Floats, Floats]:
     """Return the interval of the mean of one bounded value per problem.
 
-    The percentile bootstrap over problems, which knows nothing of what was not drawn: where all problems have
-    the same value it has no width. See :func:`widened` for what is done about it.
+    The percentile bootstrap over problems, which has zero width if all problems have the same value;
+    :func:`widened` corrects this.
 
     Args:
-        values: (P,) or (P, K), K means at once.
-        bounds: the least and the largest value that a problem can have.
-        resamples: number of them.
-        confidence: of the interval.
-        seed: of the resamples.
+        values: (P,) or (P, K), for K means at once.
+        bounds: range of a value.
+        resamples: number of bootstrap resamples.
+        confidence: level of the interval.
+        seed: seed of the bootstrap.
 
     Returns:
-        low and high, (), or (K,).
+        low and high, () or (K,).
     """
     array = np.asarray(values, dtype=np.float64)
     problems = len(array)
@@ -85,14 +85,14 @@ def widened(
     bounds: tuple[float, float],
     confidence: float,
 ) -> tuple[Floats, Floats]:
-    """Return bootstrap limits that allow for problems unlike all that were drawn.
+    """Return bootstrap limits, widened to allow for kinds of problems that are not in the sample.
 
-    Of problems that all have the same value the limits are what the mean would be if the share :func:`unseen`
-    of the population lay at a bound: 0 to 0.036 for none right of 100 problems, however many trajectories
-    each has. The interval of a share is never narrower than this one of equally many problems; so it
-    does not shrink when a first problem differs. That of a difference is widened where it has no width.
+    If all problems have the same value, the limits are what the mean would be if the fraction :func:`unseen`
+    of the population were at a bound: 0 to 0.036 for 0 of 100 problems correct, however many trajectories
+    each has. The interval of a fraction is never narrower than this, so that it does not shrink as soon as
+    one problem differs. The interval of a difference is widened only if it has zero width.
     """
-    mean, low, high = (np.asarray(one, dtype=np.float64) for one in (mean, low, high))
+    mean, low, high = (np.asarray(limit, dtype=np.float64) for limit in (mean, low, high))
     share = unseen(problems, confidence)
     least, most = mean - share * (mean - bounds[0]), mean + share * (bounds[1] - mean)
     narrow = (bounds == SHARE) | (high - low < 1e-12)

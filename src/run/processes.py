@@ -1,7 +1,7 @@
-"""The processes of one run: who this one is, and what they tell each other.
+"""The processes of a run: rank of this process, and collective communication.
 
-``accelerate launch`` or ``torchrun`` starts them and says who is who through the environment. Alone, a
-process talks to nobody, and torch.distributed is neither imported nor set up.
+``accelerate launch`` or ``torchrun`` starts them and sets their ranks in the environment. A single process
+does not communicate, and torch.distributed is neither imported nor initialised.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ def world_size() -> int:
 
 
 def rank() -> int:
-    """Return this process's place among them, from 0; the first writes what a run writes."""
+    """Return the rank of this process, from 0; rank 0 writes the files of a run."""
     return int(os.environ.get("RANK", "0"))
 
 
 def local_world_size() -> int:
-    """Return how many of them are on this machine."""
+    """Return the number of processes of this run on this machine."""
     return int(os.environ.get("LOCAL_WORLD_SIZE", str(world_size())))
 
 
@@ -36,16 +36,16 @@ def cores() -> int:
 
 
 class Ranks:
-    """What the processes of a run tell each other; a context manager around their common life.
+    """Collective communication between the processes of a run; a context manager.
 
-    Every method is collective: all processes call it, in the same order, or all wait.
+    Every method is collective: all processes must call it, in the same order.
 
     Args:
-        seconds: how long one waits for the others before it gives up.
+        seconds: timeout of waiting for the other processes.
 
     Attributes:
         world: number of processes.
-        rank: of this one.
+        rank: rank of this process.
     """
 
     def __init__(self, seconds: float = 3600.0) -> None:
@@ -54,7 +54,7 @@ class Ranks:
 
     @property
     def first(self) -> bool:
-        """Whether this process writes what the run writes."""
+        """Whether this process is rank 0, which writes the files of the run."""
         return self.rank == 0
 
     def __enter__(self) -> Self:
@@ -64,30 +64,30 @@ class Ranks:
 
             if torch.cuda.is_available():
                 torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
-            else:  # accelerate would say cpu:0, cpu:1, ..., where torch cannot load a checkpoint to
+            else:  # accelerate would use cpu:0, cpu:1, ..., to which torch cannot load a checkpoint
                 os.environ.setdefault("ACCELERATE_TORCH_DEVICE", "cpu")
-            # what is said here is small and stays on the CPU, gradients on the GPUs
+            # these messages are small and stay on the CPU, gradients on the GPUs
             backend = "cuda:nccl,cpu:gloo" if torch.cuda.is_available() else "gloo"
             distributed.init_process_group(backend, timeout=timedelta(seconds=self._seconds))
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        if self.world > 1 and kind is None:  # after an error the launcher ends the others, who wait
+        if self.world > 1 and kind is None:  # after an error the launcher ends the waiting processes
             from torch import distributed
 
             self.wait()
-            if "vllm" not in sys.modules:  # which ends its own groups, and this one, at exit
+            if "vllm" not in sys.modules:  # vLLM destroys all process groups at exit
                 distributed.destroy_process_group()
 
     def wait(self) -> None:
-        """Return when all are here."""
+        """Wait until all processes have called this."""
         if self.world > 1:
             from torch import distributed
 
             distributed.barrier()
 
     def gather(self, value: T) -> list[T]:
-        """Return everyone's value, by rank."""
+        """Return the values of all processes, by rank."""
         if self.world == 1:
             return [value]
         from torch import distributed
@@ -97,7 +97,7 @@ class Ranks:
         return values
 
     def gather_to_first(self, value: T) -> list[T]:
-        """Return everyone's value, by rank, in the first process; nothing in the others."""
+        """Return the values of all processes, by rank, on rank 0; an empty list elsewhere."""
         if self.world == 1:
             return [value]
         from torch import distributed
@@ -107,7 +107,7 @@ class Ranks:
         return values or []
 
     def broadcast(self, value: T) -> T:
-        """Return the first process's value."""
+        """Return the value of rank 0."""
         if self.world == 1:
             return value
         from torch import distributed
@@ -117,7 +117,7 @@ class Ranks:
         return values[0]
 
     def any(self, value: bool) -> bool:
-        """Return whether it holds for anyone."""
+        """Return whether the value is true in any process."""
         if self.world == 1:
             return value
         import torch
@@ -128,5 +128,5 @@ class Ranks:
         return bool(flag)
 
     def shard(self, things: Sequence[T]) -> Sequence[T]:
-        """Return this process's share of ``things``, which all have: every N-th."""
+        """Return every N-th of ``things``, which must be the same in all processes."""
         return things[self.rank :: self.world]

@@ -1,4 +1,4 @@
-"""Where numbers come from: commit, versions and settings (docs/design.md, invariant Provenance)."""
+"""Provenance of results: commit, versions and settings (docs/design.md, invariant Provenance)."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from src.run.source_patch import difference, git
 def commit() -> str | None:
     """Return the commit of the source tree, with ``-dirty`` when it differs; None outside git."""
     head = git(ROOT, "rev-parse", "HEAD")
-    if head is None:  # an unpacked archive has no history; the summary then says null
+    if head is None:  # an unpacked archive has no history; the summary has null
         return None
     return head.decode().strip() + ("-dirty" if git(ROOT, "status", "--porcelain") else "")
 
@@ -30,7 +30,7 @@ def config_hash(cfg: Config | EvaluationConfig) -> str:
 
 
 def settings(cfg: Config | EvaluationConfig) -> dict[str, Any]:
-    """Return what every summary and figure carries."""
+    """Return the settings that are stored with every summary and figure."""
     if isinstance(cfg, Config):
         benchmark = cfg.data.heldout_name
         data_seed = cfg.data.seed
@@ -63,7 +63,7 @@ def _origin(cfg: EvaluationConfig) -> dict[str, Any]:
 
 
 def changes(old: Any, new: Any, path: str = "") -> dict[str, tuple[Any, Any]]:
-    """Return the leaves that differ between two nested dictionaries, by dotted name: old and new value."""
+    """Return the leaves that differ between two nested dictionaries: dotted name -> (old, new)."""
     if isinstance(old, dict) and isinstance(new, dict):
         found: dict[str, tuple[Any, Any]] = {}
         for key in sorted(old.keys() | new.keys()):

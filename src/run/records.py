@@ -1,8 +1,8 @@
-"""What trajectories look like on disk: JSON Lines, one trajectory a line, append-only, versioned.
+"""Records: trajectories on disk as JSON Lines, one per line, append-only, with a schema version.
 
-A resumed run replays the steps after its checkpoint and writes them with a higher ``attempt``. From
-the first step of an attempt on, everything of earlier attempts is superseded: it was sampled by
-weights that are no more. :func:`read_records` leaves it out.
+A resumed run repeats the steps after its checkpoint and writes them with a higher ``attempt``. From the first
+step of an attempt on, the records of earlier attempts are superseded, since their weights were lost;
+:func:`read_records` drops them.
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ RECORDS, METRICS, SUMMARY, CONFIG = "trajectories.jsonl", "metrics.jsonl", "summ
 
 
 class RecordError(ValueError):
-    """A records file that cannot be read as such; the message names file and line."""
+    """An invalid records file; the message names file and line."""
 
 
 @dataclass(frozen=True)
 class SegmentRecord:
-    """A run of tokens with one author (``policy`` or ``tool``); ``tokens`` is their number.
+    """Consecutive tokens with one author (``policy`` or ``tool``); ``tokens`` is their number.
 
-    ``tool`` names whose result it holds. In older records the author of a result is ``sandbox``; what reads
-    records makes ``tool`` of it.
+    ``tool`` is the tool whose result this is. In older records the author of a result is ``sandbox``, which
+    is read as ``tool``.
     """
 
     author: str
@@ -42,7 +42,7 @@ class SegmentRecord:
 
 @dataclass(frozen=True)
 class ExecutionRecord:
-    """One call: its status, wall seconds, last error line, its tool, and what was called.
+    """One call: its status, wall seconds, last line of the error message, and tool.
 
     ``code`` is the program, or the arguments of another tool; None: the record is older than the field.
     """
@@ -65,24 +65,24 @@ class Occasion:
 
 @dataclass(frozen=True)
 class TrajectoryRecord:
-    """One trajectory with everything the analyses need.
+    """One trajectory with everything that analyses need.
 
     Attributes:
         phase: ``train``, or the name of an evaluation (``before``, ``after``).
-        step: rollout step at which it was sampled, from 0.
-        attempt: 0, and one more for every resume.
+        step: rollout step in which it was sampled, from 0.
+        attempt: number of times that the run had been resumed.
         sample: index among the trajectories of the problem in this step.
-        stop_reason: see src/rollout/trajectory.py; in records older than ``no_answer``, ``answered`` is that,
-            too, where ``answer`` is None.
+        stop_reason: see src/rollout/trajectory.py; records older than the reason ``no_answer`` have
+            ``answered`` with ``answer`` None instead.
         correct: the answer is equivalent to the gold answer; never inferred from the reward (docs/design.md,
             invariant Correctness).
-        lenient: it is, or the last integer of the last line is the gold answer; None: not asked for.
+        lenient: it is, or the last integer of the last line is the gold answer; None: reward.lenient is off.
         fabricated_output: the policy itself sampled the content of an output block, even if that was thrown
             away; None: the record is older than the field.
-        prompt_style: how the problem was put (``model.prompt_style``); None: the record is older.
-        rewards: every reward term by name, and ``total``; None where the trajectory is excluded.
-        seed: of its random stream; None: it shared one with others, or the record is older than the field.
-        straggler: ``rollout.max_seconds`` ended it; None: the record is older than the field.
+        prompt_style: of the prompt (``model.prompt_style``); None: the record is older than the field.
+        rewards: every reward term by name, and ``total``; None for a trajectory lost to the infrastructure.
+        seed: sampling seed; None: the trajectory had none of its own, or the record is older than the field.
+        straggler: it was ended by ``rollout.max_seconds``; None: the record is older than the field.
     """
 
     phase: str
@@ -118,9 +118,9 @@ class TrajectoryRecord:
 
 
 class LineWriter:
-    """Appends objects to a JSON Lines file; whole lines only, each batch flushed to the disk.
+    """Appends objects to a JSON Lines file, whole lines only; each batch is flushed to disk.
 
-    A last line that an earlier process left torn is cut off when the file is opened.
+    An incomplete last line of an earlier process is removed when the file is opened.
     """
 
     def __init__(self, path: Path) -> None:
@@ -131,7 +131,7 @@ class LineWriter:
     def write(self, rows: Iterable[dict[str, Any]]) -> None:
         """Append ``rows``; when this returns they survive a kill."""
         text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
-        # Lone surrogates, which a program may print, have no UTF-8 form.
+        # A program may print lone surrogates, which have no UTF-8 encoding.
         self._file.write(text.encode("utf-8", "replace"))
         self._file.flush()
         os.fsync(self._file.fileno())
@@ -156,13 +156,13 @@ class RecordWriter(LineWriter):
 
 
 class RankWriter(RecordWriter):
-    """Appends the records of several processes to one file, which the first of them writes.
+    """Appends the records of several processes to one file, which rank 0 writes.
 
-    Until :meth:`share` the others keep theirs in files of their own beside it: should the run end before,
-    they lie there.
+    Until :meth:`share`, other ranks keep their records in separate files in the same folder, where they
+    remain if the run ends early.
 
     Args:
-        path: the file.
+        path: the common file.
         ranks: the processes.
     """
 
@@ -179,18 +179,18 @@ class RankWriter(RecordWriter):
             self._waiting += records
 
     def share(self) -> None:
-        """Hand over what is waiting; collective."""
+        """Send the records of this process to rank 0; collective."""
         if self._ranks.world == 1:
             return
         for records in self._ranks.gather_to_first(self._waiting)[1:]:
             super().write_records(records)
         self._waiting = []
-        self._ranks.wait()  # it is on the disk
+        self._ranks.wait()  # until they are on the disk
         if not self._ranks.first:
             self._file.truncate(0)
 
     def close(self) -> None:
-        """Close the file; one of its own goes when everything in it is handed over."""
+        """Close the file, and delete a separate file whose records were all shared."""
         super().close()
         if not self._ranks.first and not self._waiting:
             Path(self._file.name).unlink()
@@ -213,20 +213,20 @@ def _cut_torn_line(path: Path) -> None:
 
 
 def iter_records(path: Path) -> Iterator[TrajectoryRecord]:
-    """Yield every record of a file in order, superseded ones included; a torn last line is left out.
+    """Yield every record of a file in order, superseded ones included; an incomplete last line is ignored.
 
     Raises:
-        RecordError: a line before the last is no record, or has another schema version.
+        RecordError: a line before the last is not a record, or has another schema version.
     """
     with path.open(encoding="utf-8", errors="replace") as file:
         for number, line in enumerate(file, start=1):
             if not line.endswith("\n"):
-                return  # torn: its writer was killed
+                return  # its writer was killed
             yield parse_record(line, f"{path}:{number}")
 
 
 def parse_record(line: str, where: str) -> TrajectoryRecord:
-    """Read one line of records. Raises RecordError, which begins with ``where``."""
+    """Parse one line. Raises RecordError, whose message starts with ``where``."""
     try:
         data: dict[str, Any] = json.loads(line)
         version = data["version"]
@@ -234,8 +234,8 @@ def parse_record(line: str, where: str) -> TrajectoryRecord:
         raise RecordError(f"{where}: not a trajectory record ({error})") from None
     if version != SCHEMA_VERSION:
         raise RecordError(
-            f"{where}: schema version {version}, but this program reads version {SCHEMA_VERSION}; "
-            "use the commit named in the run's settings"
+            f"{where}: schema version {version}, but this version reads {SCHEMA_VERSION}; use the commit in "
+            "the run's settings"
         )
     try:
         data["segments"] = [SegmentRecord(**_current_author(segment)) for segment in data["segments"]]
@@ -250,27 +250,27 @@ def _current_author(segment: dict[str, Any]) -> dict[str, Any]:
 
 
 def read_records(path: Path) -> list[TrajectoryRecord]:
-    """Return the records of a file without the superseded ones.
+    """Return the records of a file without superseded ones.
 
     Raises:
         RecordError: see :func:`iter_records`.
     """
     records = list(iter_records(path))
-    alive = _alive([((r.phase, r.mode), r.step, r.attempt) for r in records])
-    return [record for record, lives in zip(records, alive, strict=True) if lives]
+    current = _current([((r.phase, r.mode), r.step, r.attempt) for r in records])
+    return [record for record, keep in zip(records, current, strict=True) if keep]
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:
-    """Return the metrics of a run's steps, in order, without the superseded ones."""
+    """Return the metrics of a run's steps, in order, without superseded ones."""
     if not path.exists():
         return []
-    lines = path.read_text(encoding="utf-8").split("\n")[:-1]  # what follows the last newline is torn
+    lines = path.read_text(encoding="utf-8").split("\n")[:-1]  # drop an incomplete last line
     rows = [renamed.metrics(json.loads(line)) for line in lines]
-    alive = _alive([(None, row["step"], row["attempt"]) for row in rows])
-    return [row for row, lives in zip(rows, alive, strict=True) if lives]
+    current = _current([(None, row["step"], row["attempt"]) for row in rows])
+    return [row for row, keep in zip(rows, current, strict=True) if keep]
 
 
-def _alive(rows: list[tuple[Hashable, int, int]]) -> list[bool]:
+def _current(rows: list[tuple[Hashable, int, int]]) -> list[bool]:
     """Whether each (group, step, attempt) is not superseded by a later attempt within its group."""
     starts: dict[Hashable, dict[int, int]] = {}  # group -> attempt -> its first step
     for group, step, attempt in rows:
@@ -290,7 +290,7 @@ def last_attempt(path: Path) -> int:
 
 
 def write_json(path: Path, data: dict[str, Any]) -> None:
-    """Write ``data`` whole or not at all."""
+    """Write ``data`` atomically."""
     partial = path.with_suffix(".partial")
     partial.write_text(json.dumps(data, indent=2) + "\n")
     partial.replace(path)

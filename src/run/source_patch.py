@@ -1,8 +1,7 @@
-"""What a source tree has beyond its commit, as a patch for git apply: changes, and files unknown to git.
+"""The uncommitted changes of a source tree as a patch for git apply, untracked files included.
 
-Files that git ignores are left out. So are binary ones, and unknown ones that are large: the patch begins
-with their names, sizes and digests, in lines that git apply passes over. The repository's own index is not
-touched.
+Ignored files are left out. So are binary files and large untracked files: the patch starts with their names,
+sizes and digests, in lines that git apply skips. The repository's index is not modified.
 """
 
 from __future__ import annotations
@@ -15,16 +14,16 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
-LARGEST = 1 << 20  # bytes of an unknown file that is in the patch
-_MOST = 1 << 30  # bytes of a file whose digest is taken
-# Whatever the user's own settings are.
+LARGEST = 1 << 20  # bytes of an untracked file in the patch
+_MOST = 1 << 30  # bytes of a file whose digest is computed
+# Independent of the user's settings.
 _PLAIN = ("--no-color", "--no-ext-diff", "--no-textconv", "-U3", "--src-prefix=a/", "--dst-prefix=b/")
 
 
 def git(
     root: Path, *arguments: str, environment: Mapping[str, str] | None = None, given: bytes = b""
 ) -> bytes | None:
-    """Return what git prints in ``root``, given something on its standard input; None if it fails."""
+    """Return the output of git in ``root``, with ``given`` as standard input; None if it fails."""
     try:
         done = subprocess.run(
             ["git", *arguments],
@@ -40,7 +39,7 @@ def git(
 
 
 def difference(root: Path) -> bytes:
-    """Return the patch of the repository around ``root``; empty outside git, and where nothing differs."""
+    """Return the patch of the repository that contains ``root``; empty outside git and without changes."""
     top = git(root, "rev-parse", "--show-toplevel")
     if top is None:
         return b""
@@ -75,15 +74,15 @@ def _split(names: bytes) -> list[str]:
 
 
 def _unfit(path: Path) -> str:
-    """Return why a file that git does not know is not in the patch, or nothing."""
+    """Return why an untracked file is not in the patch, or an empty string."""
     if path.is_symlink():
         return ""
     if path.is_dir():
-        return "a repository of its own"
+        return "a separate repository"
     try:
         return "large" if path.stat().st_size > LARGEST else ""
     except OSError:
-        return "gone"
+        return "deleted"
 
 
 def _described(path: Path, name: str, why: str) -> str:

@@ -1,4 +1,4 @@
-"""Weights & Biases: metric names, sample tables. Works offline, without an account and without a network."""
+"""Logs metrics and samples to Weights & Biases; offline, neither an account nor a network is needed."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ class Tracker:
 
     Args:
         cfg: the whole configuration, stored with the run.
-        run_dir: where the W&B files go.
-        run_id: of an earlier run that this one resumes.
-        write: False in all processes of a run but one.
+        run_dir: folder for the W&B files.
+        run_id: W&B id of the resumed run.
+        write: True on rank 0 only.
     """
 
     def __init__(self, cfg: Config, run_dir: Path, run_id: str | None = None, *, write: bool = True) -> None:
@@ -43,12 +43,12 @@ class Tracker:
         )
         import wandb
 
-        # Grows step by step, so that a killed run keeps its samples.
+        # Logged incrementally, so that a killed run keeps its samples.
         self._table = wandb.Table(columns=COLUMNS, log_mode="INCREMENTAL")
 
     @property
     def run_id(self) -> str | None:
-        """W&B's id of this run."""
+        """W&B id of this run."""
         return self._run.id if self._run is not None else None
 
     def log(self, metrics: dict[str, float], step: int) -> None:

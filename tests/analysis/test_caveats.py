@@ -100,7 +100,7 @@ def test_stragglers_and_losses_are_told_wherever_numbers_are_made(
     }
     assert twice.summary()["stragglers"] == 6
     caption = str(comparison({"after": {"free": results.summary()}}).caption)
-    assert "after, free: 3 trajectories were ended by rollout.max_seconds" in caption
+    assert "after, free: 3 trajectories, the longest, were ended by rollout.max_seconds" in caption
     assert "after, free: 1 trajectories were lost to the infrastructure" in caption
     clean = Results()
     clean.add(WHOLE[0])

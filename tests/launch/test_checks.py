@@ -85,7 +85,7 @@ class TestCombinations:
                 {"reward.overlong_tokens": 256, "reward.overlong": 0.5},
                 "reward.overlong_tokens=256: with rollout.max_tokens=256 every trajectory would be penalised",
             ),
-            ({"trainer.resume": "nope"}, "trainer.resume=nope: no such folder"),
+            ({"trainer.resume": "nope"}, "trainer.resume=nope: this folder does not exist"),
             ({"trainer.resume": "experiments"}, "incomplete, it has no complete.json"),
         ],
     )  # fmt: skip
@@ -239,9 +239,9 @@ class TestSandboxElsewhere:
         ("overrides", "says"),
         [
             (FUSION[:1], f"{URL}=null: sandbox.backend=sandbox_fusion needs it; give {URL}=http://HOST:PORT"),
-            ((*FUSION, f"{URL}='localhost:8080'"), f"{URL}=localhost:8080: this is not the address of a"),
-            ((*FUSION, f"{URL}='http://a b'"), f"{URL}=http://a b: this is not the address of a service"),
-            ((*FUSION, f"{URL}='http://a/?x'"), f"{URL}=http://a/?x: this is not the address of a service"),
+            ((*FUSION, f"{URL}='localhost:8080'"), f"{URL}=localhost:8080: not the address of a"),
+            ((*FUSION, f"{URL}='http://a b'"), f"{URL}=http://a b: not the address of a service"),
+            ((*FUSION, f"{URL}='http://a/?x'"), f"{URL}=http://a/?x: not the address of a service"),
             ((*FUSION, "sandbox.state=session"), "sandbox.state=session: sandbox.backend=sandbox_fusion"),
             ((*FUSION, "sandbox.jail=docker"), "leave sandbox.jail=auto"),
             (("sandbox=ray", "sandbox.ray.cpus_per_worker=1.5"), "cpus_per_worker=1.5: Ray schedules"),

@@ -94,9 +94,9 @@ def test_a_malformed_parquet_row_names_its_row(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("set.csv", b"problem,answer\n", "unknown kind of problem file; use .jsonl or .parquet"),
+        ("set.csv", b"problem,answer\n", "unknown type of problem file; use .jsonl or .parquet"),
         ("set.parquet", b"nonsense", "not a readable Parquet file"),
-        ("set.jsonl", b"", "holds no problems"),
+        ("set.jsonl", b"", "contains no problems"),
         ("set.jsonl", b'{"problem": "\xff"}\n', "line 1: not UTF-8"),
     ],
 )
@@ -107,7 +107,7 @@ def test_an_unreadable_file(tmp_path: Path, name: str, content: bytes, message: 
 
 
 def test_a_missing_file() -> None:
-    with pytest.raises(ProblemError, match=r"nowhere\.jsonl: no such problem file"):
+    with pytest.raises(ProblemError, match=r"nowhere\.jsonl: this problem file does not exist"):
         read_problems("nowhere.jsonl", FieldsConfig())
 
 
@@ -170,7 +170,7 @@ def test_an_instruction_around_a_problem_is_taken_off(tmp_path: Path) -> None:
     found = read_problems(path, FieldsConfig(after="Solve it.\n\n", before="\n\nRemember"))
     assert [problem.text for problem in found] == ["What is 1?", "What is 2?", "What? Solve it.\n\n3?"]
     with pytest.raises(
-        ProblemError, match=r"no problem holds the text 'Sove it' \(data\.fields\.after\); .*Solve"
+        ProblemError, match=r"no problem contains the text 'Sove it' \(data\.fields\.after\); .*Solve"
     ):
         read_problems(path, FieldsConfig(after="Sove it"))
     with pytest.raises(ProblemError, match="line 2: nothing is left"):

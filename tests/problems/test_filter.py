@@ -156,7 +156,7 @@ def test_the_figure_names_axes_and_range(folder: Path, tmp_path: Path) -> None:
     run(FilterConfig([str(folder)]), tmp_path / "out")
     assert (tmp_path / "out" / "pass_rates.png").read_bytes().startswith(b"\x89PNG")
     said = "".join(ElementTree.parse(tmp_path / "out" / "pass_rates.svg").getroot().itertext())
-    named = ("problems (number)", "share of a problem's 8 trajectories", "4 of 8: 0.22 to 0.78")
+    named = ("problems (number)", "fraction of a problem's 8 trajectories", "4 of 8: 0.22 to 0.78")
     for part in (*named, "kept (3)", "base, mode code", "kept: 0.1 to 0.9; 2 without enough"):
         assert part in said
 
@@ -178,12 +178,12 @@ def test_settings_that_do_not_fit_are_refused(folder: Path, tmp_path: Path) -> N
     (training / "config.json").write_text('{"trainer": {}}')
     (training / "trajectories.jsonl").touch()
     for cfg, says in (
-        (FilterConfig([]), "folders: none are given"),
-        (FilterConfig([str(tmp_path)]), "holds no config.json"),
-        (FilterConfig([str(training)]), "training is no evaluation"),
+        (FilterConfig([]), "folders=.*: no folder is given"),
+        (FilterConfig([str(tmp_path)]), "has no config.json"),
+        (FilterConfig([str(training)]), "training is not an evaluation"),
         (FilterConfig([str(folder), str(other)]), "other was made with evaluate.budget=1, .*whole with"),
         (FilterConfig([str(folder)], mode="text"), "mode=text: choose code"),
-        (FilterConfig([str(folder)], low=0.9, high=0.1), "low=0.9: it is above high=0.1"),
+        (FilterConfig([str(folder)], low=0.9, high=0.1), "low=0.9: above high=0.1"),
         (FilterConfig([str(folder)], min_samples=9), "min_samples=9: the evaluation has evaluate.k=8"),
         (FilterConfig([str(folder)], path="nope.jsonl"), "path=nope.jsonl: this file does not exist"),
     ):
@@ -191,7 +191,7 @@ def test_settings_that_do_not_fit_are_refused(folder: Path, tmp_path: Path) -> N
             run(cfg, tmp_path / "out")
     for cfg, says in (
         (FilterConfig([str(folder)], low=0.2, high=0.3), "none of 7 problems is left"),
-        (FilterConfig([str(folder), str(folder)]), "trajectory 0 of problem never is there twice"),
+        (FilterConfig([str(folder), str(folder)]), "trajectory 0 of problem never is repeated"),
     ):
         with pytest.raises(ProblemError, match=says):
             run(cfg, tmp_path / "out")

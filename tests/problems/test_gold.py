@@ -190,7 +190,7 @@ class TestRefusal:
             ["\\frac{1}{2}", "\\sqrt{2}", "\\nosuch^_", "x^2", "\\text{Tuesday}", "7"])]  # fmt: skip
         problems = read_rows(rows, FieldsConfig(), "x", "x.jsonl")
         with pytest.raises(
-            ProblemError, match=r"^benchmark\.fields\.answer.* 1 of 6 .*nosuch.*cannot read it"
+            ProblemError, match=r"^benchmark\.fields\.answer.* 1 of 6 .*nosuch.*cannot parse it"
         ):
             refuse_unreadable(problems, FieldsConfig(), "benchmark", 10, workers=1)
         refuse_unreadable(problems[:2] + problems[3:], FieldsConfig(), "benchmark", 10, workers=1)
@@ -201,5 +201,5 @@ def test_what_was_taken_out_is_said(tmp_path: Path) -> None:
     heldout = write(tmp_path / "heldout.jsonl", ["\\boxed{1}", "so \\boxed{2}", "3"])
     data = load_data(file_config(train, heldout))
     assert data.report["answers_taken"] == {"train": {"#### ANSWER": 4}, "heldout": {r"\boxed{ANSWER}": 1}}
-    assert "train: 4 gold answers were taken out of longer texts: 4 by #### ANSWER" in data.line
+    assert "train: 4 gold answers were extracted from longer texts: 4 by #### ANSWER" in data.line
     assert "heldout: 1 gold answers" in data.line

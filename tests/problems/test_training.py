@@ -171,7 +171,7 @@ def test_the_same_problems_have_the_same_digest(hub: DataConfig) -> None:
          r"data\.heldout: the data set \./not/there cannot .*give data\.heldout_path=FILE"),
         ({"dataset": None}, r"data\.train_path: null; .*data\.dataset=ID"),
         ({"clean": CleanConfig(True, ["held.jsonl", "aime24@held.jsonl"])}, r"field 'problem' is missing"),
-        ({"fields": replace(NESTED, after="No such words")}, r"set: no problem holds the text 'No such"),
+        ({"fields": replace(NESTED, after="No such words")}, r"set: no problem contains the text 'No such"),
         ({"fields": replace(NESTED, answer="reward_model.truth")}, r"field 'reward_model\.truth' is missing"),
         ({"fields": replace(NESTED, before="Solve", after=None)}, r"row 1: nothing is left between data"),
     ],

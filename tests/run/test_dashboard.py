@@ -34,7 +34,7 @@ def said(output: str) -> Path:
     """Return where the output says that the offline run lies; it says so once, and nothing else of W&B."""
     (line,) = [one for one in output.splitlines() if "W&B" in one]
     match = re.search(
-        r"W&B is not reached \((.+)\); this run is logged offline, upload it with: wandb sync (\S+)", line
+        r"W&B cannot be reached \((.+)\); this run is logged offline, upload it with: wandb sync (\S+)", line
     )
     assert match, line
     assert "Traceback" not in output

@@ -41,7 +41,7 @@ def test_the_second_of_two_processes_ends_with_one_line_and_kill_frees_the_folde
         before = {path: path.stat().st_mtime_ns for path in (tmp_path / "run").rglob("*")}
         second = shop.run("model.path=model", "hydra.run.dir=run", program="alone")
         assert one_message(second) == (
-            f"configuration error: hydra.run.dir=run: process {first.pid} on {socket.gethostname()} works in "
+            f"configuration error: hydra.run.dir=run: process {first.pid} on {socket.gethostname()} is using "
             "it; wait for it, end it, or choose another folder\n"
         )
         assert before == {path: path.stat().st_mtime_ns for path in (tmp_path / "run").rglob("*")}
@@ -75,7 +75,7 @@ def test_each_program_that_writes_results_refuses_a_folder_at_work(
         message = one_message(shop.run(*arguments, "hydra.run.dir=run", program=program))
     finally:
         folder_lock.release(tmp_path / "run")
-    assert f"hydra.run.dir=run: process {os.getpid()} on {socket.gethostname()} works in it" in message
+    assert f"hydra.run.dir=run: process {os.getpid()} on {socket.gethostname()} is using it" in message
 
 
 def test_a_warm_start_refuses_an_output_at_work(tmp_path: Path) -> None:
@@ -111,5 +111,5 @@ def test_a_file_system_without_locks_is_said_and_does_not_stop(
 def test_a_lock_whose_holder_has_not_said_who_it_is(tmp_path: Path) -> None:
     with (tmp_path / "lock").open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
-        with pytest.raises(ConfigError, match="another process works in it"):
+        with pytest.raises(ConfigError, match="another process is using it"):
             folder_lock.take(tmp_path)

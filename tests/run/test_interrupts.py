@@ -12,7 +12,7 @@ import pytest
 from tests.shop import Shop
 
 CODES = {signal.SIGINT: 130, signal.SIGTERM: 143}
-NOTE = "stopping after this step, with a checkpoint; a second signal ends it at once\n"
+NOTE = "stopping after this step, with a checkpoint; a second signal stops immediately\n"
 
 
 def started(shop: Shop, seed: int, *overrides: str, **environment: str) -> subprocess.Popen[str]:

@@ -82,7 +82,7 @@ def test_a_file_that_is_one_torn_line(tmp_path: Path) -> None:
     [
         ("not json", r"r\.jsonl:2: not a trajectory record"),
         ("[]", r"r\.jsonl:2: not a trajectory record"),
-        ('{"version": 99}', r"r\.jsonl:2: schema version 99, but this program reads version 1"),
+        ('{"version": 99}', r"r\.jsonl:2: schema version 99, but this version reads 1"),
         ('{"version": 1, "phase": "train"}', r"r\.jsonl:2: not a trajectory record"),
     ],
 )

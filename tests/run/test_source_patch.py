@@ -112,4 +112,4 @@ def test_a_repository_inside_is_named(tree: Path) -> None:
     (tree / "inner").mkdir()
     git(tree / "inner", "init", "-q")
     (tree / "inner" / "a.py").write_text("a\n")
-    assert difference(tree) == b"# not in this patch: 'inner/', a repository of its own\n"
+    assert difference(tree) == b"# not in this patch: 'inner/', a separate repository\n"

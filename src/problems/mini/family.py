@@ -135,7 +135,7 @@ def generate(
 
 
 def _fresh(rng: Random, subject: str, levels: Sequence[int], split: str, seen: set[str]) -> Instance | None:
-    """An instance that was not seen before, or None when every template of the subject seems used up."""
+    """A new instance, or None if every template of the subject seems exhausted."""
     templates = [template for template in TEMPLATES if template.subject == subject]
     rng.shuffle(templates)
     level = rng.choice(levels)

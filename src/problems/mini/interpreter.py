@@ -1,4 +1,4 @@
-"""Runs the programs of the solution writer in this process, to learn what the interpreter says.
+"""Runs the programs of the solution writer in this process, to learn their output.
 
 Only for programs that this package wrote; a policy's programs go to the sandbox. A test compares the two.
 """

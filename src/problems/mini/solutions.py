@@ -21,7 +21,7 @@ SKIP_LINE, UNCLOSED = "skip line", "unclosed"
 
 @dataclass(frozen=True)
 class TextSegment:
-    """A run of text with one author, ``policy`` or ``tool``."""
+    """Text with one author, ``policy`` or ``tool``."""
 
     author: str
     text: str
@@ -31,9 +31,9 @@ class TextSegment:
 class Habits:
     """How careless the beginner is. Chances at level 1 and at level 5; linear in between."""
 
-    code_in_free: float = 0.5  # chance of code where the mode leaves the choice
+    code_in_free: float = 0.5  # chance of code in mode free
     error: tuple[float, float] = (0.12, 0.36)  # a program that raises
-    blunder: tuple[float, float] = (0.03, 0.10)  # a program that runs and misleads
+    blunder: tuple[float, float] = (0.03, 0.10)  # a program that runs but gives a wrong result
     repair: float = 0.6  # chance of another try after a failed program
     at_once: float = 0.15  # chance of one program for a whole chain
 
@@ -52,7 +52,7 @@ def apply_edit(code: str, old: str, new: str) -> str:
 
 
 def mistakes(program: Program) -> dict[str, tuple[float, str]]:
-    """Every program with an error that a beginner may write in place of one, with its weight, by name."""
+    """Every erroneous variant of a program that a beginner may write, with its weight, by name."""
     code = program.code
     found: dict[str, tuple[float, str]] = {}
     _, _, rest = code.partition("\n")
@@ -81,7 +81,7 @@ def _final(answer: str) -> str:
 
 
 def write_text(instance: Instance) -> list[TextSegment]:
-    """A solution by hand: steps and answer, all right."""
+    """A correct solution by hand: steps and answer."""
     exercise = instance.exercise
     return [TextSegment("policy", f"{exercise.steps} {_final(exercise.answer)}")]
 
@@ -94,7 +94,7 @@ def fenced(code: str) -> str:
 def write_code(
     instance: Instance, rng: Random, habits: Habits, call: Callable[[str], str] = fenced
 ) -> list[TextSegment]:
-    """A solution with code: programs with mistakes, what the interpreter says, repairs or a guess."""
+    """A solution with code: programs with mistakes, outputs, repairs or a guess."""
     exercise = instance.exercise
     step_by_step = exercise.links and rng.random() >= habits.at_once
     programs = list(exercise.links if step_by_step else (exercise,))
@@ -119,6 +119,6 @@ def write_code(
 def write_solution(
     instance: Instance, mode: str, rng: Random, habits: Habits, call: Callable[[str], str] = fenced
 ) -> list[TextSegment]:
-    """A solution in the given mode: ``text``, ``code``, in ``free`` one of them whatever the subject."""
+    """A solution in mode ``text`` or ``code``; in ``free`` either, independent of the subject."""
     code = mode == "code" or (mode == "free" and rng.random() < habits.code_in_free)
     return write_code(instance, rng, habits, call) if code else write_text(instance)

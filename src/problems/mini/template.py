@@ -1,4 +1,4 @@
-"""What a template of the mini family is made of."""
+"""The parts of a template of the mini family."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Program:
 
 @dataclass(frozen=True, kw_only=True)
 class Exercise(Program):
-    """One problem written out, with what a beginner would do about it.
+    """One problem written out, with a beginner's solutions.
 
     ``answer`` and ``steps`` come from plain Python arithmetic that shares nothing with ``code``.
     ``links`` are programs that lead to the answer one after the other; :data:`LAST` in one of them stands for
