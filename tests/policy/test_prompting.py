@@ -246,11 +246,7 @@ class TestFormat:
         assert check(cfg) == []
         assert settle(cfg)[0].format == HERMES
         faults = check(replace(cfg, format=TAGS))
-        assert [fault.split("=")[0] for fault in faults] == [
-            "format._target_",
-            "format.call",
-            "format.result",
-        ]
+        assert [fault.split("=")[0] for fault in faults] == ["format._target_", "format.call", "format.result"]
         assert all("the run that is resumed has" in fault for fault in faults)
 
 
