@@ -229,9 +229,7 @@ class TestARun:
         run = made(tmp_path / "run", *settings)
         assert resumed(run).sandbox.files == {"t.csv": str(ROOT / "README.md")}
         assert resumed(run, *settings).sandbox.packages == ["networkx"]
-        assert "sandbox.packages=[]: the resumed run has [networkx]" in refused(
-            run, "sandbox.packages=[]"
-        )
+        assert "sandbox.packages=[]: the resumed run has [networkx]" in refused(run, "sandbox.packages=[]")
         message = refused(run, "sandbox.files={t.csv: LICENSE}")
         assert f"sandbox.files.t.csv={ROOT}/LICENSE: the resumed run has {ROOT}/README.md" in message
         forced = resumed(run, "sandbox.packages=[]", "trainer.resume_force=true")
