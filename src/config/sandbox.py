@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from src.config.lent import absolute, is_path
+from src.config.mounts import absolute, is_path
 from src.config.schema import option
 
 

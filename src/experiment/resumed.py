@@ -1,4 +1,4 @@
-"""What a training run takes over of an earlier one that it resumes."""
+"""What a training run takes over from the run that it resumes."""
 
 from __future__ import annotations
 
@@ -20,34 +20,36 @@ STATE = "state.json"
 
 
 def take_over(cfg: Config, run_dir: Path, ranks: Ranks) -> Path | None:
-    """Return the checkpoint to resume from, with what its run wrote copied into ``run_dir``.
+    """Return the checkpoint to resume from, after copying the files of its run into ``run_dir``.
+
+    A folder with records but no checkpoint is accepted: that run was killed before its first checkpoint, and
+    the new records supersede its own.
 
     Raises:
-        ConfigError: a new run would write among the checkpoints of an earlier one. Of a run that was killed
-            before its first checkpoint only records are there, which those of the new one supersede. Or the
-            evaluation before training is asked for of a run that went without.
+        ConfigError: a new run would mix its checkpoints with those of an earlier one, or
+            ``evaluate.phases`` includes "before" although the resumed run was not evaluated before training.
     """
     if cfg.trainer.resume is None:
         if ranks.any(bool(checkpoints.complete(run_dir / "checkpoints"))):
             raise ConfigError(
-                f"hydra.run.dir={run_dir}: holds checkpoints of an earlier run; go on with it by "
+                f"hydra.run.dir={run_dir}: contains checkpoints of an earlier run; resume it with "
                 f"trainer.resume={run_dir}, or choose another folder"
             )
         return None
-    # the first one says which: it may be deleting older ones while the others look
+    # the first process decides, since it may delete older checkpoints while the others look
     checkpoint = ranks.broadcast(checkpoints.resolve(Path(cfg.trainer.resume).expanduser()).resolve())
     origin = checkpoint.parent.parent
     if "before" in cfg.evaluate.phases and "before" not in read_state(origin):
         raise ConfigError(
             f"evaluate.phases={show(cfg.evaluate.phases)}: {origin} was not evaluated before training, and "
-            "its weights are no longer those; resume it with evaluate.phases=[after]"
+            "its weights have changed since; resume it with evaluate.phases=[after]"
         )
     step = checkpoints.step_of(checkpoint)
-    there = checkpoints.complete(run_dir / "checkpoints")
-    if ranks.any(bool(there) and (origin != run_dir or checkpoints.step_of(there[-1]) > step)):
-        what = "another run" if origin != run_dir else f"steps after {step}, which would mix with new ones"
+    present = checkpoints.complete(run_dir / "checkpoints")
+    if ranks.any(bool(present) and (origin != run_dir or checkpoints.step_of(present[-1]) > step)):
+        owner = "another run" if origin != run_dir else f"steps after {step}, which would mix with new ones"
         raise ConfigError(
-            f"hydra.run.dir={run_dir}: holds checkpoints of {what}; go on from the last of them by "
+            f"hydra.run.dir={run_dir}: contains checkpoints of {owner}; resume from the last of them with "
             f"trainer.resume={run_dir}, or choose another folder"
         )
     if ranks.first:
@@ -71,5 +73,5 @@ def earlier_seconds(run_dir: Path, checkpoint: Path | None) -> float:
 
 
 def read_state(run_dir: Path) -> dict[str, Any]:
-    """Return what a run knows of its beginning: W&B's id, and the evaluation before training."""
+    """Return what a run saved when it started: its W&B id and the evaluation before training."""
     return dict(json.loads((run_dir / STATE).read_text()))

@@ -46,27 +46,27 @@ from src.trainer import CIRTrainer, TrainingStep
 from src.trainer.callbacks import AtStart, StopCallback
 from src.trainer.curriculum import build_curriculum
 
-DATA = "data.json"  # what was taken out of the problems, and why
+DATA = "data.json"  # which problems were removed, and why
 TIMED = ("generation", "execution", "grading", "update")
 
 
 def run(cfg: Config, run_dir: Path) -> dict[str, Any]:
-    """Run an experiment and return what is written to ``summary.json``; nothing if it was interrupted.
+    """Run an experiment and return the contents of ``summary.json``; an empty dict if it was interrupted.
 
-    While it trains, ``interrupts.asked`` ends it after a step, with a checkpoint.
+    An interrupt (``interrupts.asked``) ends training after the current step, with a checkpoint.
 
     Args:
         cfg: checked configuration.
-        run_dir: where everything is written; with ``trainer.resume`` the records, metrics and first
-            evaluation of the earlier run are taken over from its folder.
+        run_dir: where everything is written; with ``trainer.resume`` the records, metrics and initial
+            evaluation of the earlier run are copied from its folder.
 
     Raises:
         ConfigError: see src/experiment/resumed.py and src/policy/settle.py.
-        ProblemError: problems are not there, or have gold answers that cannot be graded.
+        ProblemError: problems are missing, or have gold answers that cannot be graded.
     """
     with TrainingRun(cfg, run_dir) as training:
         training.prepare()
-        training.train()  # evaluates "before" in it: TRL places the weights when training begins
+        training.train()  # evaluates "before" too: TRL places the weights when training begins
         if training.interrupted:
             return {}
         training.evaluate("after")
@@ -74,9 +74,9 @@ def run(cfg: Config, run_dir: Path) -> dict[str, Any]:
 
 
 class TrainingRun:
-    """A training run; its phases follow one another as :func:`run` calls them, and so do the methods.
+    """A training run; the methods are its phases, in the order in which :func:`run` calls them.
 
-    What happens in a step of training is in src/trainer/step.py.
+    src/trainer/step.py implements a training step.
     """
 
     def __init__(self, cfg: Config, run_dir: Path) -> None:
@@ -95,7 +95,7 @@ class TrainingRun:
     # prepare
 
     def prepare(self) -> None:
-        """Meet the other processes, settle what is asked, take over an earlier run; then build everything."""
+        """Join the other processes, resolve the policy's settings, take over a resumed run, build all."""
         self._ranks = self._open.enter_context(Ranks(self._cfg.trainer.rank_timeout))
         self._run_dir = self._ranks.broadcast(self._run_dir.resolve())
         console.quiet = not self._ranks.first
@@ -137,18 +137,18 @@ class TrainingRun:
         self._metrics = enter(LineWriter(run_dir / METRICS)) if self._ranks.first else None
 
     def _show(self, wandb_id: str | None) -> None:
-        transformers_logging.disable_progress_bar()  # ours is the only one
+        transformers_logging.disable_progress_bar()  # this project shows its own
         self._tracker = Tracker(self._cfg, self._run_dir, wandb_id, write=self._ranks.first)
         self._open.callback(self._tracker.finish)
         self._bar = self._open.enter_context(progress())
         self._task = self._bar.add_task("training", total=self._cfg.trainer.steps, visible=False)
 
     def _build_trainer(self, model: PreTrainedModel) -> None:
-        """Make the trainer, whose vLLM may be the engine, then the engine, then the step that uses both."""
+        """Build the trainer, whose vLLM may be the engine, then the engine, then the step that uses both."""
         cfg, ranks, train = self._cfg, self._ranks, self._data.train
         # TRL places the weights (DDP, FSDP, ZeRO) when training begins: only then can they be evaluated
         at_start = AtStart(self._begin_training)
-        stop = StopCallback(self._asked_to_stop, cfg.trainer.minibatches)
+        stop = StopCallback(self._stop_requested, cfg.trainer.minibatches)
         self._trainer = trainer = CIRTrainer(
             cfg, self._run_dir, model, self._codec.tokenizer, train, self._kind, [at_start, stop], ranks
         )
@@ -176,7 +176,7 @@ class TrainingRun:
     # evaluate
 
     def evaluate(self, phase: str) -> None:
-        """Evaluate the policy as it is now in every mode, if ``evaluate.phases`` has this ``phase``."""
+        """Evaluate the current policy in every mode, if ``evaluate.phases`` includes ``phase``."""
         cfg = self._cfg
         if phase not in cfg.evaluate.phases:
             return
@@ -191,22 +191,22 @@ class TrainingRun:
                 Occasion(phase, self._trainer.rollout_step, self._attempt),
                 label=f"evaluating {phase} training, {mode}",
             )
-            everyone = Results()
-            for one in self._ranks.gather(results):
-                everyone.merge(one)
-            self._evaluated[phase][mode] = everyone.summary()
+            merged = Results()
+            for part in self._ranks.gather(results):
+                merged.merge(part)
+            self._evaluated[phase][mode] = merged.summary()
             self._writer.share()
 
     # train
 
     def train(self) -> None:
-        """Train, from the checkpoint on if there is one; an interrupt waits for the end of the step."""
+        """Train, from the checkpoint if the run is resumed; an interrupt takes effect after a step."""
         with ExitStack() as self._training:
             checkpoint = str(self._checkpoint) if self._checkpoint else None
             self._trainer.train(resume_from_checkpoint=checkpoint)
 
     def _begin_training(self) -> None:
-        """Evaluate before training, or take what the run that is resumed had found."""
+        """Evaluate before training, or take the results of the resumed run."""
         if self._checkpoint is None:
             self.evaluate("before")
             self._state = {"wandb_id": self._tracker.run_id, **self._evaluated}
@@ -231,18 +231,18 @@ class TrainingRun:
         described = f"training, reward {metrics['reward']:+.2f}, accuracy {metrics['accuracy']:.2f}"
         self._bar.update(self._task, completed=step + 1, visible=True, description=described)
 
-    def _asked_to_stop(self) -> bool:
+    def _stop_requested(self) -> bool:
         return self._ranks.any(interrupts.asked is not None)
 
     @property
     def interrupted(self) -> bool:
-        """Whether training was stopped before its last step; all processes ask, and hear the same."""
-        return self._asked_to_stop()
+        """Whether training was stopped early; collective: all processes call it and get the same answer."""
+        return self._stop_requested()
 
     # summarise
 
     def summarise(self) -> dict[str, Any]:
-        """Write summary.json, say what is in it, and return it; only the first process does."""
+        """Write summary.json, print it, and return it; the other processes return an empty dict."""
         self._bar.remove_task(self._task)
         if not self._ranks.first:
             return {}
@@ -268,5 +268,5 @@ class TrainingRun:
         return summary
 
     def _wall_seconds(self) -> float:
-        """Seconds of this run, with those of the run that it resumes up to its checkpoint."""
+        """Return the seconds of this run, plus those of the resumed run up to its checkpoint."""
         return self._earlier + time.perf_counter() - self._start

@@ -1,1 +1,1 @@
-"""Multi-turn rollouts: one scheduler for training and evaluation, and every engine."""
+"""Multi-turn rollouts: one scheduler for training and evaluation and for every engine."""

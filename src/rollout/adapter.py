@@ -1,4 +1,4 @@
-"""Trajectories as TRL's ``rollout_func`` must return them."""
+"""Trajectories in the form that TRL's ``rollout_func`` returns."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ def to_trl(
 ) -> dict[str, Any]:
     """Return prompt ids, completion ids, logprobs, loss masks and rewards, one of each per trajectory.
 
-    A trajectory that the infrastructure spoilt gets a mask of zeros: it must count neither in the
-    gradient nor in the number of tokens that TRL divides by (invariant 8).
+    A trajectory lost to an infrastructure failure gets a mask of zeros: it must count neither in the
+    gradient nor in the number of tokens by which TRL divides (invariant 8).
 
     Args:
-        trajectories: in the order of the prompts that TRL handed over.
+        trajectories: in the order of TRL's prompts.
         rewards: None excludes a trajectory from its group's mean.
-        mask_feedback: False trains on what the sandbox wrote too, for the ablation. It was not sampled, so
-            its logprobs are nan, which TRL takes for an importance ratio of 1.
-        exclude: trajectories that ended so have a mask of zeros too. Their rewards count in their groups:
-            that void (SimpleTIR, arXiv 2509.02479) or overlong (DAPO, arXiv 2503.14476) trajectories teach
-            nothing does not make the others of the group better.
+        mask_feedback: False also trains on observation tokens, for the ablation. They were not sampled, so
+            their logprobs are nan, which TRL treats as an importance ratio of 1.
+        exclude: trajectories with one of these stop reasons also get a mask of zeros. Their rewards still
+            count in the group mean, so that excluding void (SimpleTIR, arXiv 2509.02479) or overlong (DAPO,
+            arXiv 2503.14476) trajectories does not change the advantages of the others.
 
     Raises:
         ValueError: ids, mask and logprobs of a trajectory differ in length, or it is empty. TRL
-            would pad such a mask with ones, that is, train on what the sandbox wrote.
+            would pad such a mask with ones and so train on observation tokens.
     """
     logprobs = [trajectory.logprobs for trajectory in trajectories]
     masks = []

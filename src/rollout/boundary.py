@@ -1,7 +1,7 @@
-"""Where a policy segment ends in a stream of tokens, and its call begins to run (invariant 3).
+"""Finds the token at which a policy segment ends and its tool call runs (invariant 3).
 
-The format's scanner says at which byte. A token that carries more than that byte is replaced by tokens of its
-part up to there; a newline and nothing more may stay.
+The format's scanner finds the byte. A token that extends beyond it is replaced by tokens for its bytes up to
+there; only a single newline may remain after it.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from src.policy.codec import TokenCodec
 
 @dataclass(frozen=True, slots=True)
 class Boundary:
-    """What is left of sampled tokens at a boundary.
+    """Which sampled tokens are kept at a boundary, and the tool call that ends there.
 
     Attributes:
-        kept: number of leading sampled tokens that survive.
-        injected: bytes that replace the closing token's part up to the boundary; empty if it was kept.
-        call: as it stands in the text.
-        after_newline: the call's line is already ended.
+        kept: number of leading sampled tokens that are kept.
+        injected: bytes of the closing token up to the boundary, if that token was cut; empty if it was kept.
+        call: the tool call as written in the text.
+        after_newline: the line of the call has already ended.
         opened: the policy has opened the result itself.
     """
 
@@ -35,13 +35,13 @@ class Boundary:
 
 
 def find_boundary(scanner: Scanner, token_ids: Sequence[int], codec: TokenCodec) -> Boundary | None:
-    """Feed ``token_ids`` to ``scanner`` up to the first boundary; None if there is none."""
+    """Feed ``token_ids`` to ``scanner`` up to the first boundary and return it, or None."""
     pieces = codec.pieces(token_ids)
     end = scanner.feed(b"".join(pieces))
     if end is None:
         return None
     ends = list(accumulate(map(len, pieces)))
-    index = bisect_left(ends, end)  # the token that holds the byte before the boundary
+    index = bisect_left(ends, end)  # the token with the last byte before the boundary
     end -= ends[index] - len(pieces[index])
     beyond = pieces[index][end:]
     if beyond in (b"", b"\n"):

@@ -1,9 +1,9 @@
-"""When sampling stops for a call: the choices of ``rollout.boundary``.
+"""When sampling stops for a tool call: the choices of ``rollout.boundary``.
 
-``exact`` (the default) stops while sampling, right where a call is complete. ``post_hoc`` is the paper's:
-sample on to the end of text or the limit, then cut at the first complete call and throw the rest away.
-``stop_string`` is ToRL's (arXiv 2503.23383): sample on until the policy itself opens a result, then run the
-last complete call before it; what the policy wrote in between stays.
+``exact`` (the default) stops sampling as soon as a call is complete. ``post_hoc``, as in the paper, samples
+to the end of text or the token limit, then cuts at the first complete call and discards the rest.
+``stop_string``, as in ToRL (arXiv 2503.23383), samples until the policy itself opens a result, then runs the
+last complete call before it; the text in between is kept.
 """
 
 from __future__ import annotations
@@ -19,20 +19,20 @@ from src.rollout.engines import StopCondition
 
 
 class BoundaryRule(Protocol):
-    """One way to find where a policy segment ends and its call runs."""
+    """Decides where a policy segment ends and its tool call runs."""
 
     def scanner(self) -> Scanner:
-        """A scanner for a new segment."""
+        """Return a scanner for a new segment."""
 
     def stop_condition(self, scanner: Scanner) -> StopCondition | None:
-        """What an engine may stop at, from ``scanner``'s state on; None: nothing but the end of text."""
+        """Return the stop condition from the state of ``scanner`` on; None: only end of text stops."""
 
     def find(self, scanner: Scanner, token_ids: Sequence[int]) -> Boundary | None:
-        """Feed sampled tokens to ``scanner``; where they end, or None."""
+        """Feed sampled tokens to ``scanner``; return the boundary, or None."""
 
 
 def build_boundary_rule(boundary: str, form: Format, codec: TokenCodec) -> BoundaryRule:
-    """Return what ``rollout.boundary`` names.
+    """Return the rule that ``rollout.boundary`` names.
 
     Raises:
         ValueError: ``stop_string`` with a format whose results the policy cannot open.
@@ -46,7 +46,7 @@ def build_boundary_rule(boundary: str, form: Format, codec: TokenCodec) -> Bound
 
 
 class ExactRule:
-    """Stops right after the end of a call."""
+    """Stops right after the end of a tool call."""
 
     def __init__(self, form: Format, codec: TokenCodec) -> None:
         self._format, self._codec = form, codec
@@ -74,13 +74,13 @@ class PostHocRule(ExactRule):
 
 
 class StopStringRule:
-    """Stops after the opening of a result that follows a complete call."""
+    """Stops once the policy has opened a result after a complete tool call."""
 
     def __init__(self, form: Format, codec: TokenCodec) -> None:
         if form.result_opening is None:
             raise ValueError(
                 "rollout.boundary=stop_string: with this format results begin with control tokens, which the "
-                "policy does not write; choose rollout.boundary=exact"
+                "policy cannot write; choose rollout.boundary=exact"
             )
         self._format, self._codec, self._opening = form, codec, form.result_opening
 
@@ -101,7 +101,7 @@ class StopStringRule:
 
 
 class _ScannerCondition:
-    """A scanner's view of one request."""
+    """Adapts a scanner to the stop condition of one request."""
 
     def __init__(
         self,
@@ -120,5 +120,5 @@ class _ScannerCondition:
 
 
 def _may_close(form: Format, codec: TokenCodec) -> Iterable[int]:
-    """Every token that can hold the last byte of a call."""
+    """Yield every token that can contain the last byte of a call."""
     return (token_id for token_id in range(len(codec)) if form.may_close(codec.bytes_of(token_id)))

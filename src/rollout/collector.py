@@ -19,16 +19,16 @@ from src.rollout.streams import derive_seed
 from src.rollout.trajectory import StopReason, Task, Trajectory
 from src.run.records import ExecutionRecord, Occasion, RecordWriter, SegmentRecord, TrajectoryRecord
 
-_WRITE_SECONDS = 1.0  # finished trajectories wait at most that long for the disk
+_WRITE_SECONDS = 1.0  # most seconds until a finished trajectory is written
 
 
 class PromptError(ValueError):
-    """A problem whose prompt does not fit."""
+    """A prompt is longer than the limit."""
 
 
 @dataclass(frozen=True)
 class Graded:
-    """A finished trajectory; ``index`` is its place among what was asked for."""
+    """A finished trajectory; ``index`` is its position among the requested samples."""
 
     index: int
     trajectory: Trajectory
@@ -37,24 +37,24 @@ class Graded:
 
 @dataclass(frozen=True)
 class Collected:
-    """Graded trajectories, in the order of what was asked."""
+    """Graded trajectories, in the order of the requested samples."""
 
     trajectories: list[Trajectory]
     records: list[TrajectoryRecord]
 
     @property
     def rewards(self) -> list[float | None]:
-        """Total rewards; None where the infrastructure failed."""
+        """Total rewards; None for trajectories lost to infrastructure failures."""
         return [record.rewards["total"] if record.rewards else None for record in self.records]
 
 
 class Collector:
-    """Makes graded trajectories with one engine in one environment.
+    """Collects graded trajectories with one engine in one environment.
 
     Args:
         engine: samples tokens.
         environment: prompts, tools, limits, grading and rewards.
-        writer: where every trajectory is recorded; None: nowhere.
+        writer: records every trajectory; None: nothing is recorded.
     """
 
     def __init__(self, engine: Engine, environment: Environment, writer: RecordWriter | None = None) -> None:
@@ -67,16 +67,16 @@ class Collector:
 
     @property
     def meter(self) -> Meter:
-        """Numbers of the rollout under way, or of the last one."""
+        """Counts and timings of the current rollout, or of the last one."""
         return self._scheduler.meter
 
     def seconds(self) -> dict[str, float]:
-        """Where the last rollout's time went."""
+        """Return the seconds that each phase of the last rollout took."""
         seconds = {**self.meter.seconds(), "grading": self._grading}
         return {f"seconds/{name}": value for name, value in seconds.items()}
 
     def metrics(self) -> dict[str, float]:
-        """Where the last rollout's time went, and what engine and tools did."""
+        """Return the timings of the last rollout and the metrics of engine and tools."""
         return {
             **self.seconds(),
             **{f"engine/{name}": value for name, value in self.meter.metrics().items()},
@@ -84,78 +84,78 @@ class Collector:
         }
 
     def prompt_ids(self, problem: Problem, mode: str) -> list[int]:
-        """Return the prompt ids of a problem posed in ``mode``.
+        """Return the prompt ids of a problem in ``mode``.
 
         Raises:
-            PromptError: there are too many; a cut prompt would be another problem.
+            PromptError: the prompt is too long; a truncated prompt would be a different problem.
         """
         (ids,) = self._environment.prompts.ids([problem], mode)
         limit = self._environment.rollout.max_prompt_tokens
         if len(ids) > limit:
             raise PromptError(
                 f"rollout.max_prompt_tokens is {limit}, but the prompt of problem {problem.id!r} has "
-                f"{len(ids)} tokens; raise the limit or take the problem out"
+                f"{len(ids)} tokens; raise the limit or remove the problem"
             )
         return ids
 
     def collect(
         self,
-        asked: Sequence[tuple[Problem, int]],
+        samples: Sequence[tuple[Problem, int]],
         mode: str,
         budget: int,
         occasion: Occasion,
     ) -> Collected:
-        """Make one graded trajectory per ``(problem, sample index)``; arguments: see :meth:`stream`."""
-        stream = self.stream(asked, mode, budget, occasion)
-        graded = sorted(stream, key=lambda one: one.index)
-        return Collected([one.trajectory for one in graded], [one.record for one in graded])
+        """Return a graded trajectory per ``(problem, sample index)``; arguments: see :meth:`stream`."""
+        stream = self.stream(samples, mode, budget, occasion)
+        finished = sorted(stream, key=lambda graded: graded.index)
+        return Collected([graded.trajectory for graded in finished], [graded.record for graded in finished])
 
     def stream(
         self,
-        asked: Sequence[tuple[Problem, int]],
+        samples: Sequence[tuple[Problem, int]],
         mode: str,
         budget: int,
         occasion: Occasion,
         seed: int | None = None,
     ) -> Iterator[Graded]:
-        """Yield a graded trajectory per ``(problem, sample index)``, recorded, as they are finished.
+        """Yield and record a graded trajectory per ``(problem, sample index)``, as they finish.
 
-        Whatever ends the rollout early, the trajectories that had finished by then are recorded.
+        If the rollout ends early for any reason, the trajectories finished by then are recorded.
 
         Args:
-            asked: what to make.
-            mode: how the problems are posed.
+            samples: problems with sample indices.
+            mode: free, text or code.
             budget: most executions per trajectory.
             occasion: for the records.
-            seed: each trajectory has a random stream of its own, which follows from this, problem, mode and
-                sample; None: all share the engine's.
+            seed: gives each trajectory its own random stream, derived from this seed, problem, mode and
+                sample; None: all share the engine's stream.
 
         Raises:
-            PromptError: a prompt is too long; before anything is sampled.
-            EngineError, SandboxError, GraderError: what is needed is gone.
+            PromptError: a prompt is too long; raised before anything is sampled.
+            EngineError, SandboxError, GraderError: the engine, sandbox or grader has failed.
         """
-        problems = {problem.id: problem for problem, _ in asked}
+        problems = {problem.id: problem for problem, _ in samples}
         prompts = {name: self.prompt_ids(problem, mode) for name, problem in problems.items()}
 
         def task(problem: Problem, sample: int) -> Task:
             stream = None if seed is None else derive_seed(seed, problem.id, mode, sample)
             return Task(problem, mode, sample, prompts[problem.id], budget, stream)
 
-        tasks = (task(problem, sample) for problem, sample in asked)
-        waiting: deque[_Answered] = deque()  # for their grades, in the order in which they finished
+        tasks = (task(problem, sample) for problem, sample in samples)
+        waiting: deque[_Answered] = deque()  # for their grades, in the order of finishing
         ready: list[Graded] = []
         written = time.monotonic()
 
         def settle() -> Iterator[Graded]:
-            """Grade and record, in order, those whose grade is there."""
+            """Yield, in order, those whose grade has arrived, and queue their records."""
             while waiting and waiting[0].grade.done():
                 ready.append(self._graded(waiting.popleft(), occasion))
                 yield ready[-1]
 
         def write() -> None:
-            """Record what is settled; one write of many is one wait for the disk."""
+            """Write the queued records in one batch, which waits for the disk only once."""
             if self._writer is not None:
-                self._writer.write_records([one.record for one in ready])
+                self._writer.write_records([graded.record for graded in ready])
             ready.clear()
 
         try:
@@ -173,7 +173,7 @@ class Collector:
                 yield from settle()
             self._grading = time.perf_counter() - start
         finally:
-            ready += [self._graded(one, occasion) for one in waiting if _succeeds(one.grade)]
+            ready += [self._graded(answered, occasion) for answered in waiting if _succeeds(answered.grade)]
             write()
 
     def _graded(self, answered: _Answered, occasion: Occasion) -> Graded:
@@ -203,7 +203,7 @@ class _Answered:
 
 
 def _succeeds(grade: Future[Grade]) -> bool:
-    """Wait for a grade; whether there is one."""
+    """Wait for a grade; return whether grading succeeded."""
     try:
         grade.result()
     except (GraderError, CancelledError):

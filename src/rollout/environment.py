@@ -1,4 +1,4 @@
-"""What a policy acts in: prompts, tools, limits, grading and rewards; opened once for a whole run."""
+"""The environment of a policy: prompts, tools, limits, grading and rewards; opened once per run."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ from src.tools.build import build_tools
 
 @dataclass(frozen=True)
 class Environment:
-    """What every rollout of a run has in common, whatever samples the tokens.
+    """What all rollouts of a run share, independent of the engine.
 
     Attributes:
-        codec: of the policy: bytes and text of token ids.
-        prompt_style: how problems are put (src/problems/prompt_text.py).
-        sandbox: where programs run.
-        tools: that can be called.
-        form: how calls and results look.
+        codec: converts token ids of the policy to bytes and text.
+        prompt_style: ``model.prompt_style`` (src/problems/prompt_text.py).
+        sandbox: runs programs.
+        tools: the tools that the policy can call.
+        form: format of tool calls and results.
         rollout: limits and options of a trajectory.
-        grader: compares answers, while others are still sampled.
+        grader: compares answers, in parallel with sampling.
         reward: reward terms.
     """
 
@@ -47,11 +47,11 @@ class Environment:
 
     @cached_property
     def prompts(self) -> PromptEncoder:
-        """How the policy is asked."""
+        """Encodes problems as prompts."""
         return PromptEncoder(self.codec.tokenizer, self.prompt_style, self.form)
 
     def show_prompt(self, problem: Problem, modes: Sequence[str]) -> dict[str, Any] | None:
-        """Print a problem's prompt in the first mode as the policy reads it, and return it."""
+        """Print the prompt of a problem in the first mode, exactly as the policy reads it, and return it."""
         if not modes:
             return None
         (ids,) = self.prompts.ids([problem], modes[0])
@@ -72,14 +72,14 @@ class Environment:
 
 @contextmanager
 def open_environment(cfg: Config | EvaluationConfig, codec: TokenCodec) -> Iterator[Environment]:
-    """Start the sandbox and the grader and make the tools; they end with the context.
+    """Start the sandbox, the tools and the grader; the context manager closes them.
 
     Args:
-        cfg: settled (src/policy/settle.py).
-        codec: of the policy.
+        cfg: after :func:`src.policy.settle.settle`.
+        codec: of the policy's tokenizer.
 
     Raises:
-        ConfigError: a tool or the format cannot be made.
+        ConfigError: a tool or the format cannot be built.
         SandboxError: the sandbox cannot be started.
     """
     style = cfg.model.prompt_style

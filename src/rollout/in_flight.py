@@ -1,4 +1,4 @@
-"""A trajectory on its way: its context, what may still come, and what it waits for."""
+"""An unfinished trajectory: its context, its remaining tokens and its running tool call."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ _numbers = itertools.count()  # one toolbox may serve several rollouts
 
 @dataclass(slots=True)
 class InFlight:
-    """A trajectory on its way."""
+    """An unfinished trajectory."""
 
     trajectory: Trajectory
     context: list[int]
     scanner: Scanner
-    remaining_tokens: int  # of the completion, that still fit
+    remaining_tokens: int  # until the completion reaches its limit
     noticed: bool = False
     turn_began: float = 0.0
-    requests: int = 0  # to the engine, so far
-    running: tuple[str, Future[ToolResult]] | None = None  # the tool, and what comes of the call
-    name: str = field(default_factory=lambda: f"trajectory-{next(_numbers)}")  # what tools know it by
+    requests: int = 0  # engine requests so far
+    running: tuple[str, Future[ToolResult]] | None = None  # the tool and its future result
+    name: str = field(default_factory=lambda: f"trajectory-{next(_numbers)}")  # identifies it to tools
 
     def append(
         self,
@@ -37,7 +37,7 @@ class InFlight:
         logprobs: list[float] | None = None,
         tool: str | None = None,
     ) -> None:
-        """Put tokens at the end of the trajectory; neighbours by one author are one segment."""
+        """Append tokens to the trajectory; adjacent segments of the same author are merged."""
         segments = self.trajectory.segments
         if segments and segments[-1].author is author:
             last = segments[-1]
@@ -53,7 +53,7 @@ class InFlight:
 
 
 def conclusion(trajectory: Trajectory, form: Format) -> StopReason:
-    """Return what a text that the policy itself has ended comes to."""
+    """Return the stop reason of a trajectory that the policy ended itself."""
     last = trajectory.segments[-1].text
     if extract_answer([last], form.spans) is None and not form.spans(last):
         return StopReason.VOID

@@ -1,4 +1,4 @@
-"""What a rollout does with its time: numbers while it runs, metrics when it is over."""
+"""Measures where the time of a rollout goes: progress while it runs, metrics when it is over."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ class Meter:
     """Counts of one rollout, kept by its scheduler.
 
     Attributes:
-        live: trajectories on their way.
-        finished: trajectories that ended.
-        sampled: policy tokens that engines returned, those thrown away included.
-        executions: programs that ended.
+        live: unfinished trajectories.
+        finished: finished trajectories.
+        sampled: policy tokens that the engine returned, including discarded ones.
+        executions: finished executions.
         stragglers: trajectories that ``rollout.max_seconds`` ended.
-        generation: seconds of waiting for the engine.
-        idle: seconds in which the engine had nothing to do because programs ran.
-        turns: seconds of recent turns, each from its request to its end, its program included.
+        generation: seconds spent waiting for the engine.
+        idle: seconds in which the engine was idle while programs ran.
+        turns: seconds of recent turns, each from its request to its end, including execution.
     """
 
     live: int = 0
@@ -40,15 +40,15 @@ class Meter:
 
     @property
     def elapsed(self) -> float:
-        """Seconds since the rollout began, until it was over."""
+        """Seconds since the rollout began, or its duration once it is over."""
         return (time.monotonic() if self._ended is None else self._ended) - self._began
 
     def end(self) -> None:
-        """The rollout is over."""
+        """Mark the rollout as over."""
         self.live, self._ended = 0, time.monotonic()
 
     def waited(self, seconds: float, sequences: int) -> None:
-        """The engine sampled for ``sequences`` requests (or for none: programs ran) for that long."""
+        """Add seconds in which the engine sampled ``sequences`` sequences; 0: it was idle, programs ran."""
         if sequences:
             self.generation += seconds
             self._sequence_seconds += sequences * seconds
@@ -56,11 +56,11 @@ class Meter:
             self.idle += seconds
 
     def seconds(self) -> dict[str, float]:
-        """Where the time went: ``generation`` and ``execution`` (the engine idle while programs run)."""
+        """Return the seconds of ``generation`` and of ``execution`` (engine idle while programs run)."""
         return {"generation": self.generation, "execution": self.idle}
 
     def metrics(self) -> dict[str, float]:
-        """``running_sequences`` is the mean number in the engine while it samples; turns are in seconds."""
+        """Return metrics; ``running_sequences`` is the mean number of sequences while the engine samples."""
         metrics = {
             "running_sequences": self._sequence_seconds / self.generation if self.generation else 0.0,
             "stragglers": float(self.stragglers),
@@ -72,7 +72,7 @@ class Meter:
         return metrics
 
     def line(self) -> str:
-        """What a person reads while the rollout runs."""
+        """Return the line shown while the rollout runs."""
         seconds = max(self.elapsed, 1e-9)
         return (
             f"{self.live} live, {self.sampled / seconds:,.0f} tokens/s, "

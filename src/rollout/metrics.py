@@ -1,4 +1,4 @@
-"""Numbers that describe a batch of trajectories."""
+"""Metrics of a batch of trajectories."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ _NOT_FAILED = ("ok", "infrastructure")
 
 
 def failed(record: TrajectoryRecord) -> int:
-    """Number of executions whose code is at fault."""
+    """Return the number of executions that failed because of their code."""
     return sum(execution.status not in _NOT_FAILED for execution in record.executions)
 
 
 def _wrote(record: TrajectoryRecord) -> bool:
-    """Whether the policy wrote anything but white space."""
+    """Whether the policy wrote anything other than white space."""
     return any(segment.author == "policy" and segment.text.strip() for segment in record.segments)
 
 
 class Tally:
-    """Counts records one by one, keeping none: a batch of a step, or an evaluation of any size."""
+    """Aggregates records one by one without keeping them: those of a step or of a whole evaluation."""
 
     def __init__(self) -> None:
         self._sums: dict[str, float] = defaultdict(float)
@@ -31,7 +31,7 @@ class Tally:
         self._sampled = self._dropped = 0
 
     def add(self, record: TrajectoryRecord) -> None:
-        """Count one more record."""
+        """Add a record."""
         for reason in STOP_REASONS:
             self._mean(f"stop/{reason}", record.stop_reason == reason)
         if record.stop_reason == "infrastructure":
@@ -65,7 +65,7 @@ class Tally:
         self._counts[name] += 1
 
     def merge(self, other: Tally) -> None:
-        """Count what another has counted, too."""
+        """Add the records of ``other``."""
         for name, value in other._sums.items():
             self._sums[name] += value
             self._counts[name] += other._counts[name]
@@ -73,7 +73,7 @@ class Tally:
         self._dropped += other._dropped
 
     def metrics(self) -> dict[str, float]:
-        """Return shares and means, see :func:`summarise`."""
+        """Return rates and means; see :func:`summarise`."""
         found = {name: self._sums[name] / count for name, count in self._counts.items()}
         if self._sampled:
             found["tokens/dropped_ratio"] = self._dropped / self._sampled
@@ -86,33 +86,33 @@ def summarise(records: Iterable[TrajectoryRecord], ranks: Ranks | None = None) -
     ``tool_use_rate``: fraction of trajectories with at least one call. ``execution_failure_rate``: fraction
     of executions that fail. ``accuracy_after_failure``: accuracy of the trajectories with a failed execution.
     ``budget_exhausted_rate``: fraction of trajectories with as many executions as their budget allows.
-    ``tokens/dropped_ratio``: fraction of sampled tokens that were thrown away.
+    ``tokens/dropped_ratio``: fraction of sampled tokens that were discarded.
     ``fabricated_output_rate``: fraction of trajectories in which the policy itself wrote the content of an
-    output block, that is, opened one and went on with anything but white space in it: instead of feedback,
-    beyond its budget or, with ``rollout.boundary=post_hoc``, in text that was thrown away. A block that it
-    opens and the sandbox fills (``stop_string``) does not count.
-    A metric with nothing to count (no execution failed, say) is left out.
+    output block, that is, opened one and wrote anything other than white space in it: in place of feedback,
+    beyond its budget or, with ``rollout.boundary=post_hoc``, in text that was discarded. A block that the
+    policy opens and the sandbox fills (``stop_string``) does not count.
+    A metric without any data (for example, if no execution failed) is omitted.
 
     Args:
         records: of this process.
-        ranks: those whose records count, too; the metrics are the same in all of them.
+        ranks: processes whose records count too; all of them return the same metrics.
     """
     tally = Tally()
     for record in records:
         tally.add(record)
     if ranks is None:
         return tally.metrics()
-    everyone = Tally()
-    for one in ranks.gather(tally):
-        everyone.merge(one)
-    return everyone.metrics()
+    merged = Tally()
+    for part in ranks.gather(tally):
+        merged.merge(part)
+    return merged.metrics()
 
 
 def over_ranks(everyone: Sequence[dict[str, float]]) -> dict[str, float]:
-    """Return one process's numbers of several.
+    """Combine the metrics of several processes.
 
-    Where time went (``seconds/...``) is the mean, percentiles (``..._seconds``) are those of the process
-    where they are largest, counts and rates are sums.
+    Phase timings (``seconds/...``) are averaged, percentiles (``..._seconds``) are the largest of all
+    processes, counts and rates are summed.
     """
 
     def joined(name: str) -> float:

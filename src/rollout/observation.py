@@ -1,4 +1,4 @@
-"""What the policy reads after a call: the text of a ``tool`` segment."""
+"""The observation that follows a tool call: the text of a ``tool`` segment."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ SPENT = "The budget of code executions is spent: code no longer runs."
 
 
 def shorten(text: str, limit: int) -> str:
-    """Cut ``text`` to at most ``limit`` characters, keeping its head and its tail."""
+    """Shorten ``text`` to at most ``limit`` characters by removing its middle."""
     if len(text) <= limit:
         return text
     mark = "\n...\n"
@@ -22,13 +22,13 @@ def shorten(text: str, limit: int) -> str:
 
 
 def message(result: ToolResult, limit: int, form: Format, errors: str = "message") -> str:
-    """Return what one call says: its output, or the last line of its exception, safe to be put in anywhere.
+    """Return what a tool result says: output, or the last line of the exception, with markup neutralised.
 
     Args:
-        result: of the call.
+        result: of the tool call.
         limit: most characters.
-        form: whose calls and results it must not contain.
-        errors: ``rollout.errors``; with ``bare`` a failure of any kind says that it is one and no more.
+        form: the format whose calls and results the message must not contain.
+        errors: ``rollout.errors``; with ``bare`` the message of any failure is only "error".
     """
     if errors == "bare" and result.status is not Status.OK:
         return BARE
@@ -37,5 +37,5 @@ def message(result: ToolResult, limit: int, form: Format, errors: str = "message
 
 
 def observation(text: str, boundary: Boundary, form: Format) -> list[Piece]:
-    """Return the segment that follows a boundary, of :func:`message` or :data:`SPENT`."""
+    """Return the tool segment after a boundary; ``text`` is a :func:`message` or :data:`SPENT`."""
     return form.render(text, after_newline=boundary.after_newline, opened=boundary.opened)

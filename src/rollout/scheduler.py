@@ -1,4 +1,4 @@
-"""The loop of a rollout: finished generations go to the tools, finished calls back to the engine.
+"""The rollout loop: finished generations go to the tools, finished tool calls back to the engine.
 
 One scheduler serves training and evaluation, and every engine. With a streaming engine, generation
 and execution overlap; with a batch-synchronous one, every turn waits for its executions.
@@ -29,7 +29,7 @@ from src.tools.base import Call, CallError, Toolbox, ToolResult
 
 @dataclass(frozen=True, slots=True)
 class _Called:
-    """A finished call and whose it is."""
+    """A finished tool call, with the index of its trajectory."""
 
     id: int
     boundary: Boundary
@@ -38,35 +38,33 @@ class _Called:
 
 
 class RolloutScheduler:
-    """Makes trajectories of tasks.
+    """Samples a trajectory for each task.
 
     Args:
         engine: samples tokens.
-        tools: that can be called; may be None when ``cfg.tools`` is false.
-        form: how calls and results look.
+        tools: the tools that the policy can call; may be None if ``cfg.tools`` is false.
+        form: format of tool calls and results.
         codec: bytes and text of token ids.
         cfg: limits and options.
 
     Attributes:
-        meter: numbers of the rollout under way, or of the last one.
+        meter: counts and timings of the current rollout, or of the last one.
 
     Raises:
-        ValueError: tools are on and there is none, or ``cfg.boundary`` cannot be used with the format.
+        ValueError: ``cfg.tools`` is true without ``tools``, or ``cfg.boundary`` does not work with the format.
     """
 
     def __init__(
         self, engine: Engine, tools: Toolbox | None, form: Format, codec: TokenCodec, cfg: RolloutConfig
     ) -> None:
         if cfg.tools and tools is None:
-            raise ValueError(
-                "rollout.tools is true but there is no tool; set rollout.tools=false or give one"
-            )
+            raise ValueError("rollout.tools=true: there is no tool; set rollout.tools=false or configure one")
         self._engine, self._tools, self._format, self._codec, self._cfg = engine, tools, form, codec, cfg
         self._rule = build_boundary_rule(cfg.boundary, form, codec)
         self._tasks: Iterator[tuple[int, Task]] = iter(())
         self._live: dict[int, InFlight] = {}
         self._running = 0
-        # finished executions, and None where a background engine has finished something
+        # finished tool calls, and None whenever a background engine has finished a request
         self._events: queue.SimpleQueue[_Called | None] = queue.SimpleQueue()
         self.meter = Meter()
 
@@ -78,15 +76,15 @@ class RolloutScheduler:
     def stream(self, tasks: Iterable[Task]) -> Iterator[tuple[int, Trajectory]]:
         """Yield the index and the trajectory of each task as soon as it is finished.
 
-        At most ``cfg.max_concurrent`` are on their way at once; nothing is kept of those that were yielded.
+        At most ``cfg.max_concurrent`` trajectories run at once; yielded ones are not kept in memory.
         Closing the iterator cancels the rollout.
 
         Raises:
-            EngineError: sampling failed for good; what was yielded before is whole.
-            SandboxError: a tool is gone.
+            EngineError: sampling failed permanently; trajectories yielded before are complete.
+            SandboxError: the sandbox has failed.
         """
         self.meter = Meter()
-        events = self._events = queue.SimpleQueue()  # nothing of a cancelled rollout arrives in this one
+        events = self._events = queue.SimpleQueue()  # a cancelled rollout still writes to the old queue
         self._tasks = iter(enumerate(tasks))
         try:
             self._engine.start(lambda: events.put(None))
@@ -108,7 +106,7 @@ class RolloutScheduler:
             self.meter.end()
 
     def _admit(self) -> None:
-        """Begin further trajectories while there is room."""
+        """Start further trajectories up to the limit."""
         while len(self._live) < self._cfg.max_concurrent:
             index, task = next(self._tasks, (None, None))
             if index is None or task is None:
@@ -121,12 +119,12 @@ class RolloutScheduler:
         self.meter.live = len(self._live)
 
     def _turn(self) -> list[int]:
-        """Advance whatever can advance; return the indices of the trajectories that ended."""
+        """Advance all trajectories that can advance; return the indices of those that ended."""
         engine, limit = self._engine, self._cfg.max_seconds
         left = None if limit is None else limit - self.meter.elapsed
         if left is not None and left <= 0:
             return self._end_stragglers()
-        # A batch-synchronous engine waits for all programs, so that it samples for all at once.
+        # A batch-synchronous engine waits for all programs and then samples for all trajectories at once.
         polls = engine.pending > 0 and not engine.background and (engine.streaming or not self._running)
         sampling = engine.pending if polls or engine.background else 0
         began = time.monotonic()
@@ -141,9 +139,9 @@ class RolloutScheduler:
         return ended + [executed.id for executed in events if self._called(executed)]
 
     def _drain(self, *, block: bool, timeout: float | None) -> list[_Called]:
-        """Return the executions that have finished; with ``block`` at least one event is waited for.
+        """Return the finished tool calls; with ``block``, wait for at least one event.
 
-        A batch-synchronous engine has use for them only once all have.
+        For a batch-synchronous engine, wait for all running calls.
         """
         until = None if timeout is None else time.monotonic() + timeout
         executed: list[_Called] = []
@@ -159,7 +157,7 @@ class RolloutScheduler:
                 executed.append(event)
 
     def _end_stragglers(self) -> list[int]:
-        """The time is up: end what is live, with what it has sampled."""
+        """End all live trajectories at the time limit; they keep the tokens sampled so far."""
         for generation in self._engine.abort():
             live = self._live[generation.id]
             token_ids, logprobs = generation.token_ids, generation.logprobs
@@ -180,12 +178,12 @@ class RolloutScheduler:
             self._tools.cancel(*live.running)
 
     def _forget(self, live: InFlight) -> None:
-        """The tools need no longer keep what the trajectory's calls left behind."""
+        """Let the tools release the state of the trajectory's calls."""
         if self._tools is not None and (live.trajectory.executions or live.running):
             self._tools.end(live.name)
 
     def _request(self, index: int, live: InFlight) -> None:
-        """Ask the engine to continue."""
+        """Submit the trajectory to the engine for its next tokens."""
         stop = self._rule.stop_condition(live.scanner) if self._stops(live) else None
         live.turn_began = time.monotonic()
         own = live.trajectory.task.seed
@@ -194,7 +192,7 @@ class RolloutScheduler:
         self._engine.submit(Request(index, live.context, live.remaining_tokens, stop, seed))
 
     def _stops(self, live: InFlight) -> bool:
-        """Whether a further call is of interest."""
+        """Whether sampling must stop at a further tool call."""
         if not self._cfg.tools:
             return False
         if len(live.trajectory.executions) < live.trajectory.task.budget:
@@ -202,7 +200,7 @@ class RolloutScheduler:
         return self._cfg.over_budget == "stop" or (self._cfg.over_budget == "notice" and not live.noticed)
 
     def _sampled(self, generation: Generation) -> bool:
-        """Take in sampled tokens; return whether the trajectory ended."""
+        """Process sampled tokens; return whether the trajectory ended."""
         live = self._live[generation.id]
         token_ids = generation.token_ids
         boundary = self._rule.find(live.scanner, token_ids) if self._stops(live) else None
@@ -215,12 +213,12 @@ class RolloutScheduler:
             return self._end(live, conclusion(live.trajectory, self._format))
         if generation.finish is Finish.LENGTH or live.remaining_tokens <= 0:
             return self._end(live, StopReason.LENGTH)
-        # The engine stopped at something that ends no call: go on at once.
+        # The engine stopped where no call ends: continue at once.
         self._request(generation.id, live)
         return False
 
     def _keep(self, live: InFlight, token_ids: list[int], logprobs: list[float] | None, kept: int) -> None:
-        """Append the sampled tokens that survive, and count the others."""
+        """Append the first ``kept`` sampled tokens and count the dropped ones."""
         self.meter.sampled += len(token_ids)
         last = live.trajectory.segments[-1:]
         earlier = last[0].token_ids if last and last[0].author is Author.POLICY else []
@@ -231,7 +229,7 @@ class RolloutScheduler:
         )
 
     def _at_boundary(self, index: int, live: InFlight, boundary: Boundary) -> bool:
-        """Begin the call; return whether the trajectory ended."""
+        """Start the tool call; return whether the trajectory ended."""
         trajectory = live.trajectory
         over = len(trajectory.executions) >= trajectory.task.budget
         if boundary.injected:
@@ -259,7 +257,7 @@ class RolloutScheduler:
         return False
 
     def _called(self, called: _Called) -> bool:
-        """Take in a finished call; return whether the trajectory ended."""
+        """Process a finished tool call; return whether the trajectory ended."""
         live = self._live[called.id]
         live.running = None
         self._running -= 1
@@ -275,9 +273,9 @@ class RolloutScheduler:
     def _append_observation(
         self, index: int, live: InFlight, pieces: list[Piece], tool: str | None = None
     ) -> bool:
-        """Put what the policy is to read into the context and go on; return whether the trajectory ended."""
+        """Append the observation and request the next tokens; return whether the trajectory ended."""
         token_ids = [token_id for piece in pieces for token_id in self._codec.encode_piece(piece)]
-        # What does not fit is cut: it carries no loss, and the trajectory ends here.
+        # Tokens beyond the limit are cut: they are masked in the loss, and the trajectory ends here.
         live.append(self._codec, Author.TOOL, token_ids[: live.remaining_tokens], tool=tool)
         live.scanner = self._rule.scanner()
         if live.remaining_tokens <= 0:
@@ -287,7 +285,7 @@ class RolloutScheduler:
         return False
 
     def _end(self, live: InFlight, reason: StopReason) -> bool:
-        if not live.trajectory.segments:  # its time was up before its first token
+        if not live.trajectory.segments:  # the time limit came before its first token
             live.append(self._codec, Author.TOOL, [min(self._codec.eos_ids, default=self._codec.pad_id)])
         self.meter.turns.append(time.monotonic() - live.turn_began)
         live.trajectory.stop_reason = reason

@@ -1,8 +1,8 @@
-"""Random streams: every sampled trajectory of an evaluation has one of its own.
+"""Random streams: every sampled trajectory of an evaluation has its own.
 
-What a trajectory draws then depends on its seed alone: not on which others are sampled beside it, on what an
-interrupted evaluation had finished, or on how problems are sharded. Drawing an unfinished trajectory again
-gives the same one, where another draw would favour those that finish early.
+The random numbers of a trajectory depend only on its seed: not on the other trajectories of its batch, on how
+much of an interrupted evaluation had finished, or on how problems are sharded. Resampling an unfinished
+trajectory gives the same one; with other random numbers it would bias results towards early finishers.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ from transformers import (
 
 
 def derive_seed(*parts: int | str) -> int:
-    """Return a seed in [0, 2^63) that depends on every one of ``parts`` and on their order."""
+    """Return a seed in [0, 2^63) that depends on all ``parts`` and on their order."""
     digest = hashlib.blake2b(repr(parts).encode(), digest_size=8).digest()
     return int.from_bytes(digest, "big") >> 1
 
 
 def uniforms(seed: int, start: int, count: int) -> np.ndarray[Any, np.dtype[np.float64]]:
-    """Return the numbers ``start`` to ``start + count`` of a stream, uniform in [0, 1); shape (count,)."""
+    """Return ``count`` numbers of a stream from index ``start`` on, uniform in [0, 1); shape (count,)."""
     drawn: np.ndarray[Any, np.dtype[np.float64]] = np.random.Generator(np.random.Philox(key=seed)).random(
         start + count
     )
@@ -36,20 +36,20 @@ def uniforms(seed: int, start: int, count: int) -> np.ndarray[Any, np.dtype[np.f
 
 
 class StreamSampler(LogitsProcessor):
-    """Samples each row with its own uniform numbers, by inversion of the cumulative distribution.
+    """Samples each row with its own uniform numbers, by inverting the cumulative distribution.
 
-    It leaves one token of each row possible, so that greedy decoding takes it.
+    It leaves a single token possible in each row, which greedy decoding then selects.
 
     Args:
-        numbers: one row of uniform numbers per sequence, one number per token to sample; (B, T).
+        numbers: uniform numbers, one row per sequence and one column per token to sample; (B, T).
     """
 
     def __init__(self, numbers: torch.Tensor) -> None:
         self._numbers, self._drawn = numbers, 0
 
     def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
-        """Return logits (B, V) of which only the sampled token's is finite."""
-        # double precision: in single, rounding in the sum shifts thousands of rare tokens
+        """Return logits (B, V) in which only the sampled token is finite."""
+        # in single precision, rounding in the sum would shift thousands of rare tokens
         cumulative = scores.softmax(dim=-1, dtype=torch.float64).cumsum(dim=-1)
         target = self._numbers[:, self._drawn, None] * cumulative[:, -1:]
         self._drawn += 1
@@ -67,15 +67,15 @@ def stream_processors(
     top_p: float,
     device: torch.device,
 ) -> LogitsProcessorList:
-    """Return what ``generate`` must do to logits to sample ``length`` tokens of each row from its stream.
+    """Return the logits processors with which ``generate`` samples each row from its own stream.
 
     Args:
-        seeds: of the rows' streams.
-        drawn: how many numbers of its stream each row has used already.
+        seeds: seed of each row's stream.
+        drawn: how many numbers of its stream each row has already used.
         length: most tokens to sample.
         temperature: above 0.
         top_p: nucleus sampling.
-        device: of the logits.
+        device: device of the logits.
     """
     rows = [uniforms(seed, start, length) for seed, start in zip(seeds, drawn, strict=True)]
     processors = LogitsProcessorList()

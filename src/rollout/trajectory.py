@@ -1,4 +1,4 @@
-"""A trajectory: everything from one prompt to its end, as token segments with one author each."""
+"""A trajectory: a prompt and its completion, as token segments with one author each."""
 
 from __future__ import annotations
 
@@ -21,25 +21,25 @@ class Author(StrEnum):
 class StopReason(StrEnum):
     """Why a trajectory ended."""
 
-    ANSWERED = "answered"  # the policy ended its text, and there is an answer in it
-    NO_ANSWER = "no_answer"  # ended with a block in the last segment, and an answer nowhere
-    LENGTH = "length"  # the token limit
-    BUDGET = "budget"  # a further call, with over_budget=stop
+    ANSWERED = "answered"  # the policy ended its text, which contains an answer
+    NO_ANSWER = "no_answer"  # ended with a block in the last segment, but no answer anywhere
+    LENGTH = "length"  # the token or time limit
+    BUDGET = "budget"  # a call beyond the budget, with over_budget=stop
     VOID = "void"  # ended with neither a block nor an answer in the last segment
-    INFRASTRUCTURE = "infrastructure"  # not the policy's fault
+    INFRASTRUCTURE = "infrastructure"  # an infrastructure failure, not the policy's fault
 
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """One trajectory to make.
+    """A trajectory to sample.
 
     Attributes:
-        problem: what is asked.
-        mode: how it is posed: free, text or code.
+        problem: the problem to solve.
+        mode: free, text or code.
         sample: index among the trajectories of this problem.
-        prompt_ids: the prompt as it is fed.
+        prompt_ids: token ids of the prompt.
         budget: most executions.
-        seed: of its own random stream (src/rollout/streams.py); None: it shares the engine's.
+        seed: seed of its own random stream (src/rollout/streams.py); None: it shares the engine's stream.
     """
 
     problem: Problem
@@ -56,10 +56,10 @@ class Segment:
 
     Attributes:
         author: who wrote it.
-        token_ids: in order.
-        text: of them.
+        token_ids: the tokens, in order.
+        text: the decoded tokens.
         logprobs: one per token, or None.
-        tool: whose result it holds.
+        tool: name of the tool whose result it contains.
     """
 
     author: Author
@@ -71,14 +71,14 @@ class Segment:
 
 @dataclass(frozen=True, slots=True)
 class Execution:
-    """One call of a tool, valid or not."""
+    """A tool call, valid or not, with its result."""
 
     call: Call
     result: ToolResult
 
     @property
     def code(self) -> str:
-        """What was called, as text: the only argument if it is a text, else all as JSON."""
+        """The arguments as text: the argument itself if it is a single string, otherwise all as JSON."""
         values = list(self.call.arguments.values())
         if len(values) == 1 and isinstance(values[0], str):
             return values[0]
@@ -86,25 +86,25 @@ class Execution:
 
     @property
     def failed(self) -> bool:
-        """Whether the code, not the infrastructure, is at fault."""
+        """Whether it failed because of the code, not the infrastructure."""
         return self.result.status not in (Status.OK, Status.INFRASTRUCTURE)
 
 
 @dataclass(slots=True)
 class Trajectory:
-    """Prompt ids, then segments; what was executed; how it ended."""
+    """The task, the segments of the completion, the executions and the stop reason."""
 
     task: Task
     segments: list[Segment] = field(default_factory=list)
     executions: list[Execution] = field(default_factory=list)
-    stop_reason: StopReason | None = None  # None while it is live
-    dropped_tokens: int = 0  # sampled, then cut at a boundary
-    fabricated_output: bool = False  # the policy sampled a result itself, be it cut then
+    stop_reason: StopReason | None = None  # None until it ends
+    dropped_tokens: int = 0  # sampled, then discarded at a boundary
+    fabricated_output: bool = False  # the policy sampled a result itself, even if it was cut
     straggler: bool = False  # ``rollout.max_seconds`` ended it
 
     @property
     def completion_ids(self) -> list[int]:
-        """Ids after the prompt, (T,)."""
+        """Token ids after the prompt, (T,)."""
         return [index for segment in self.segments for index in segment.token_ids]
 
     @property
@@ -114,16 +114,16 @@ class Trajectory:
 
     @property
     def logprobs(self) -> list[float] | None:
-        """Sampling logprobs, (T,), 0.0 where the policy did not sample; None if not kept."""
+        """Sampling logprobs, (T,), 0.0 for tokens that were not sampled; None if the engine keeps none."""
         if any(s.author is Author.POLICY and s.logprobs is None for s in self.segments):
             return None
         return [value for s in self.segments for value in (s.logprobs or [0.0] * len(s.token_ids))]
 
     def tokens(self, author: Author) -> int:
-        """Number of tokens of one author."""
+        """Return the number of tokens of one author."""
         return sum(len(s.token_ids) for s in self.segments if s.author is author)
 
     @property
     def policy_texts(self) -> list[str]:
-        """Texts of the policy's segments, in order."""
+        """The texts of the policy's segments, in order."""
         return [s.text for s in self.segments if s.author is Author.POLICY]

@@ -10,7 +10,7 @@ from src.run.processes import cores
 from src.sandbox.api import Sandbox, SandboxError
 from src.sandbox.client import WorkerClient
 from src.sandbox.jails import AUTOMATIC, JAILS
-from src.sandbox.lending import find_lent
+from src.sandbox.mounts import find_mounts
 from src.sandbox.pool import WorkerPool
 
 _log = logging.getLogger(__name__)
@@ -22,7 +22,7 @@ def build_sandbox(cfg: SandboxConfig) -> Sandbox:
     Raises SandboxError, with every reason and remedy, when no jail works.
     """
     if cfg.backend != "ray":  # there each node looks for itself
-        find_lent(cfg)
+        find_mounts(cfg)
     if cfg.backend != "local":
         return _elsewhere(cfg)
     if cfg.jail != "auto":

@@ -13,7 +13,7 @@ from src.sandbox import protocol
 from src.sandbox.api import ExecutionResult, Status
 from src.sandbox.jails.base import Jail, worker_modules
 from src.sandbox.lane import Lane, LaneFailure, LaneGone, Order
-from src.sandbox.probe import prove, prove_lent
+from src.sandbox.probe import prove, prove_mounts
 from src.sandbox.warm_up import statements
 
 GRACE = 3.0  # seconds beyond the wall limit before a worker that does not answer counts as hung
@@ -56,7 +56,7 @@ class WorkerClient(Lane):
         if ready.get("ready") is not True:
             raise LaneFailure(f"it answered {str(ready)[:200]} instead of being ready")
         prove(self, self._jail.name, files=self._jail.isolates_files, sockets=self._jail.isolates_files)
-        prove_lent(self, self._jail.name, self._jail.lent)
+        prove_mounts(self, self._jail.name, self._jail.mounts)
         return list(ready["missing"])
 
     def execute(self, order: Order) -> ExecutionResult:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import secrets
 import tempfile
 
-from src.config.lent import Lent
+from src.config.mounts import Mounts
 from src.sandbox.api import ExecutionResult, SandboxError, Status
 from src.sandbox.lane import Lane, Order
-from src.sandbox.lending import proof
+from src.sandbox.mounts import proof
 
 _WALL = 5.0  # seconds; plenty
 _SHORT = 0.2
@@ -44,11 +44,11 @@ def prove(lane: Lane, name: str, *, files: bool, sockets: bool) -> None:
         _expect(lane, name, connect, "opening a socket", Status.ERROR, "", _DANGER)
 
 
-def prove_lent(lane: Lane, name: str, found: Lent) -> None:
-    """Have a program look at what is lent to it. Raises as :func:`prove` does."""
-    if found.modules or found.files:
-        remedy = "look at sandbox.packages and sandbox.files, and at who may read them"
-        _expect(lane, name, proof(found), "looking at what is lent to programs", Status.OK, "there\n", remedy)
+def prove_mounts(lane: Lane, name: str, mounted: Mounts) -> None:
+    """Have a program look up its mounted modules and files. Raises as :func:`prove` does."""
+    if mounted.modules or mounted.files:
+        task, remedy = "reading mounted files", "check sandbox.packages, sandbox.files and their permissions"
+        _expect(lane, name, proof(mounted), task, Status.OK, "found\n", remedy)
 
 
 def _expect(

@@ -11,7 +11,7 @@ from src.sandbox.api import ExecutionResult, SandboxError
 from src.sandbox.client import WorkerClient
 from src.sandbox.jails import AUTOMATIC, JAILS
 from src.sandbox.lane import LaneFailure, Order
-from src.sandbox.lending import find_lent
+from src.sandbox.mounts import find_mounts
 
 
 class Seat:
@@ -55,10 +55,10 @@ class Seat:
     def _start(self) -> tuple[str, list[str]]:
         """Take the first jail that works on this node; ``auto`` never takes none."""
         try:
-            find_lent(self._cfg)
+            find_mounts(self._cfg)
         except SandboxError as error:
             raise SandboxError(
-                f"node {platform.node()}: {error} (what is lent to programs must be there on every node)"
+                f"node {platform.node()}: {error} (sandbox packages and files must exist on every node)"
             ) from None
         names = AUTOMATIC if self._cfg.jail == "auto" else (self._cfg.jail,)
         reasons = []

@@ -107,7 +107,7 @@ class Worker:
             waiting=settings["waiting"],
             most=max(self._most_sessions, 1),
             keep=self._stateful,
-            data=settings["lent"].get("files"),
+            data=settings["mounts"].get("files"),
         )
         known = None if confinement.one_process else self._known
         self._supervisor = Supervisor(settings["limits"], self._requests, self._interrupted, known)
@@ -213,8 +213,8 @@ def main(settings: dict[str, Any]) -> NoReturn:
     os.umask(0o077)
     os.chdir(settings["scratch"])
     _warm(settings["packages"], settings["warm"])
-    if "modules" in settings["lent"]:
-        sys.path.append(settings["lent"]["modules"])  # looked into when a program imports, not before
+    if "modules" in settings["mounts"]:
+        sys.path.append(settings["mounts"]["modules"])  # looked into when a program imports, not before
     protect_worker()
     _forget_ourselves()
     gc.collect()

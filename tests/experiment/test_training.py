@@ -167,7 +167,7 @@ def test_a_new_run_is_not_written_among_the_checkpoints_of_another(whole: tuple[
     process = start(run_dir, "trainer.steps=5", "tracking=none")
     output, _ = process.communicate(timeout=120)
     assert process.returncode == 2
-    assert f"holds checkpoints of an earlier run; go on with it by trainer.resume={run_dir}" in output
+    assert f"contains checkpoints of an earlier run; resume it with trainer.resume={run_dir}" in output
     changed = {path for path, time in before.items() if path.stat().st_mtime_ns != time}
     assert {path.name for path in changed} <= {"train.log"}
 

@@ -265,7 +265,7 @@ def test_a_server_that_takes_too_few_tokens_is_refused_before_anything_is_asked(
             engine.start(lambda: None)
         with (
             client(server.url, longest=5120) as engine,
-            pytest.raises(EngineError, match=r"takes 4096 tokens .*is 5120; start it with --max-model-len"),
+            pytest.raises(EngineError, match=r"accepts 4096 tokens .*is 5120; start it with --max-model-len"),
         ):
             engine.start(lambda: None)
         assert server.asked == []

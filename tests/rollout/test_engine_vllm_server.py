@@ -140,7 +140,7 @@ def test_a_server_that_refuses_ends_the_rollout_with_what_it_said() -> None:
     _, table = scripted()
     with TableServer(BPE, table) as server, client(server.url) as engine:
         server.faults = [None, _status(400)]
-        with pytest.raises(EngineError, match=r"refuses a request: .*no such thing"):
+        with pytest.raises(EngineError, match=r"rejects a request: .*no such thing"):
             scheduled(engine).run(tasks())
         assert engine.pending == 0
         scheduled(engine).run(tasks())  # and the next rollout is clean
@@ -165,7 +165,7 @@ def test_a_sequence_that_would_not_fit_is_refused_with_the_remedy() -> None:
     with (
         TableServer(BPE, table, longest=100) as server,
         client(server.url) as engine,
-        pytest.raises(EngineError, match=r"may grow to 303 tokens.*takes 100.*--max-model-len"),
+        pytest.raises(EngineError, match=r"may reach 303 tokens.*accepts 100.*--max-model-len"),
     ):
         scheduled(engine).run(tasks())
 

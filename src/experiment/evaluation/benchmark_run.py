@@ -1,4 +1,4 @@
-"""``python -m src.evaluate`` from configuration to summary.json; goes on where an earlier process stopped."""
+"""``python -m src.evaluate`` from configuration to summary.json; can resume an interrupted evaluation."""
 
 from __future__ import annotations
 
@@ -35,18 +35,18 @@ _MAY_CHANGE = ("engine.", "sandbox.", "evaluate.resume", "reward.grade_", "rollo
 
 
 def run(cfg: EvaluationConfig, run_dir: Path) -> dict[str, Any]:
-    """Evaluate ``cfg.model`` in every mode and return what is written to ``summary.json``.
+    """Evaluate ``cfg.model`` in every mode and return the contents of ``summary.json``.
 
     Args:
         cfg: checked configuration.
-        run_dir: where trajectories and summary are written; with ``evaluate.resume`` those of an earlier
-            process may be there, of which none is repeated.
+        run_dir: where trajectories and summary are written; with ``evaluate.resume`` it may contain
+            trajectories of an earlier process, which are not sampled again.
 
     Raises:
-        ConfigError: there are some and ``evaluate.resume`` is off, or they were made with other settings;
-            see src/policy/settle.py, too.
-        EngineError, SandboxError, ProblemError, PromptError: what is needed is not there; trajectories
-            that had finished are recorded.
+        ConfigError: it contains trajectories and ``evaluate.resume`` is off, or they were sampled with other
+            settings; see also src/policy/settle.py.
+        EngineError, SandboxError, ProblemError, PromptError: the engine, sandbox or problems are unavailable,
+            or a prompt is too long; finished trajectories are recorded.
     """
     with BenchmarkRun(cfg, run_dir) as evaluation:
         evaluation.prepare()
@@ -55,7 +55,7 @@ def run(cfg: EvaluationConfig, run_dir: Path) -> dict[str, Any]:
 
 
 class BenchmarkRun:
-    """An evaluation; its phases follow one another as :func:`run` calls them, and so do the methods."""
+    """An evaluation; the methods are its phases, in the order in which :func:`run` calls them."""
 
     def __init__(self, cfg: EvaluationConfig, run_dir: Path) -> None:
         self._start = time.perf_counter()
@@ -70,7 +70,7 @@ class BenchmarkRun:
         self._open.__exit__(*error)
 
     def prepare(self) -> None:
-        """Settle the policy, take over what is there, read the problems, load the policy, open the rest."""
+        """Resolve the policy's settings, read earlier records and problems, load the policy and the rest."""
         self._cfg, self._codec = settle(self._cfg)
         cfg, run_dir = self._cfg, self._run_dir
         _check_folder(cfg, run_dir)
@@ -104,7 +104,7 @@ class BenchmarkRun:
             self._results[mode] = results.summary() | {"rollout": metrics}
 
     def summarise(self) -> dict[str, Any]:
-        """Write summary.json, say what is in it, and return it."""
+        """Write summary.json, print it, and return it."""
         self._open.close()
         summary = {
             "settings": provenance.settings(self._cfg)
@@ -128,13 +128,13 @@ class BenchmarkRun:
             console.print(escape(answers_taken(taken)))
         if cfg.benchmark.kind != "mini":
             refuse_unreadable(problems, cfg.benchmark.fields, "benchmark", cfg.reward.grade_seconds)
-        # of all, in every shard: each leaves out the same, or refuses at once
+        # all problems, in every shard, so that all shards leave out the same ones or all refuse
         problems, self._left_out = fit_benchmark(problems, cfg, self._environment.prompts)
         self._prompt = self._environment.show_prompt(problems[0], cfg.evaluate.modes)
         return shard(problems, cfg.evaluate.shard)
 
     def _load_policy(self) -> dict[str, Any]:
-        """Load the policy into what samples from it; return it by the name that Engines has for it."""
+        """Load the policy for the engine; return it as a keyword argument of Engines."""
         cfg = self._cfg
         if self._kind == "vllm":
             with whole_model(cfg.model, self._run_dir) as whole:
@@ -145,14 +145,14 @@ class BenchmarkRun:
 
 
 class Earlier:
-    """What earlier processes of the same evaluation have recorded, by mode.
+    """The trajectories that earlier processes of the same evaluation have recorded, by mode.
 
     Attributes:
         done: problem id and sample of each trajectory.
-        results: that count them.
+        results: aggregated over them.
 
     Raises:
-        ConfigError: they were sampled without random streams of their own, so that going on is biased.
+        ConfigError: they were sampled without a random stream per trajectory, so resuming is biased.
     """
 
     def __init__(self, file: Path, temperature: float) -> None:
@@ -163,16 +163,16 @@ class Earlier:
         for record in iter_records(file):
             if record.seed is None and temperature > 0:
                 raise ConfigError(
-                    f"{file}: an older version began this evaluation; to go on would draw what was under way "
-                    "again, with other random numbers, and favour trajectories that end early; evaluate anew "
-                    "in another folder (hydra.run.dir)"
+                    f"{file}: an older version started this evaluation; resuming would resample its "
+                    "unfinished trajectories with other random numbers and favour those that end early; "
+                    "evaluate again in another folder (hydra.run.dir)"
                 )
             self.done[record.mode].add((record.problem_id, record.sample))
             self.results[record.mode].add(record)
 
 
 def shard(problems: Sequence[Problem], part: str | None) -> list[Problem]:
-    """Return every N-th problem from the I-th on for ``part`` ``I/N``; all for None."""
+    """Return every N-th problem starting with the I-th for ``part`` ``I/N``; all problems for None."""
     if part is None:
         return list(problems)
     first, step = map(int, part.split("/"))
@@ -184,10 +184,10 @@ def _check_folder(cfg: EvaluationConfig, run_dir: Path) -> None:
         return
     if not cfg.evaluate.resume:
         raise ConfigError(
-            f"hydra.run.dir={run_dir}: holds trajectories of an earlier evaluation; go on with it by "
+            f"hydra.run.dir={run_dir}: contains trajectories of an earlier evaluation; resume it with "
             "evaluate.resume=true, or choose another folder"
         )
-    # what the project has got since counts as its default
+    # settings that were added since have their defaults
     earlier = asdict(build(EvaluationConfig, read_config(run_dir / CONFIG)))
     different = {
         name: values

@@ -1,4 +1,4 @@
-"""Samples and grades held-out problems in one mode: before and after training, and of a benchmark."""
+"""Samples and grades held-out problems in one mode: before and after training, or for a benchmark."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ from src.run.records import Occasion, RecordWriter
 
 @dataclass(frozen=True)
 class Evaluator:
-    """Evaluates one policy; the global random state is left as it was, so that training does not notice.
+    """Evaluates one policy; restores the global random state, so that training is not affected.
 
-    Each trajectory's random stream follows from ``cfg.seed``, problem, mode and sample alone.
+    Each trajectory's random stream depends only on ``cfg.seed``, problem, mode and sample.
 
     Attributes:
-        engine: samples tokens, as ``cfg`` says.
-        environment: in which it acts; without its tools in mode ``text``.
+        engine: samples tokens with the temperature and top_p of ``cfg``.
+        environment: prompts, tools, grading and rewards; tools are off in mode ``text``.
         cfg: k, budget and seed.
-        writer: of the records.
-        bar: shows how far it is; None: nothing does.
+        writer: writes the records.
+        bar: shows the progress; None: no progress bar.
     """
 
     engine: Engine
@@ -48,30 +48,31 @@ class Evaluator:
         done: Set[tuple[str, int]] = frozenset(),
         results: Results | None = None,
     ) -> tuple[Results, dict[str, float]]:
-        """Sample ``cfg.k`` trajectories per problem and record them; return what they show.
+        """Sample and record ``cfg.k`` trajectories per problem; return the results and metrics.
 
         Args:
-            problems: held out.
+            problems: the held-out set.
             mode: free, text or code.
-            occasion: for the records; its step is that of the policy.
-            label: said beside the bar.
-            done: problem id and sample of what an earlier process has recorded already.
-            results: that holds what is ``done``; counted on.
+            occasion: for the records; its step is the policy's rollout step.
+            label: shown beside the progress bar.
+            done: problem id and sample of each trajectory that an earlier process has recorded; skipped.
+            results: of the ``done`` trajectories; the new ones are added.
 
         Returns:
-            The results, and the metrics of engine and tools.
+            The results, and the metrics of the engine and the tools.
         """
         results = Results() if results is None else results
         rollout = replace(self.environment.rollout, tools=mode != "text")
         collector = Collector(self.engine, replace(self.environment, rollout=rollout), self.writer)
-        asked = [(problem, sample) for problem in problems for sample in range(self.cfg.k)]
-        left = [one for one in asked if (one[0].id, one[1]) not in done]
+        samples = [(problem, sample) for problem in problems for sample in range(self.cfg.k)]
+        remaining = [(problem, sample) for problem, sample in samples if (problem.id, sample) not in done]
         bar = self.bar or Progress(disable=True)
-        task = bar.add_task(label, total=len(asked), completed=len(asked) - len(left), meter=collector)
+        finished = len(samples) - len(remaining)
+        task = bar.add_task(label, total=len(samples), completed=finished, meter=collector)
         advance = partial(bar.advance, task)
         devices = [torch.cuda.current_device()] if torch.cuda.is_available() else []
         with torch.random.fork_rng(devices):
-            for graded in collector.stream(left, mode, self.cfg.budget, occasion, self.cfg.seed):
+            for graded in collector.stream(remaining, mode, self.cfg.budget, occasion, self.cfg.seed):
                 results.add(graded.record)
                 advance()
         bar.remove_task(task)

@@ -1,4 +1,4 @@
-"""What is counted of an evaluation's records: accuracy with its interval, and every metric."""
+"""Aggregates the records of an evaluation: accuracy with its interval, and every other metric."""
 
 from __future__ import annotations
 
@@ -13,15 +13,16 @@ from src.run.records import TrajectoryRecord
 
 
 def accuracy_interval(outcomes: Sequence[Sequence[bool]], seed: int = 0) -> tuple[float, float]:
-    """Return the 95 % interval of a mean accuracy.
+    """Return the 95 % confidence interval of a mean accuracy.
 
-    With one trajectory per problem, Wilson's (1927), with the exact limits (Clopper and Pearson 1934) where
-    none or all are correct, where Wilson's are too narrow. With more, trajectories of one problem are not
-    independent: that of the mean over problems, see :func:`src.run.intervals.mean_limits`.
+    With one trajectory per problem this is Wilson's interval (1927), or the exact one (Clopper and Pearson
+    1934) if none or all are correct, where Wilson's is too narrow. With several, the trajectories of a
+    problem are not independent, and it is the interval of the mean over problems
+    (:func:`src.run.intervals.mean_limits`).
 
     Args:
         outcomes: for every problem, whether each of its trajectories is correct.
-        seed: of the bootstrap.
+        seed: for the bootstrap.
     """
     if not outcomes:
         return SHARE
@@ -34,9 +35,9 @@ def accuracy_interval(outcomes: Sequence[Sequence[bool]], seed: int = 0) -> tupl
 
 
 class Results:
-    """Accuracy, over all and by subject, and the metrics of records that are counted one by one.
+    """Accuracy, overall and by subject, and the metrics of records that are added one by one.
 
-    A problem's trajectories are kept as outcomes only, so that an evaluation may be of any size.
+    Only the outcome of each trajectory is kept, so that an evaluation can have any size.
     """
 
     def __init__(self, records: Iterable[TrajectoryRecord] = ()) -> None:
@@ -47,7 +48,7 @@ class Results:
             self.add(record)
 
     def add(self, record: TrajectoryRecord) -> None:
-        """Count one more record."""
+        """Add a record."""
         self._tally.add(record)
         self._stragglers += bool(record.straggler)
         self._spoilt += record.stop_reason == "infrastructure"
@@ -56,7 +57,7 @@ class Results:
             outcomes.setdefault(record.problem_id, []).append(record.correct)
 
     def merge(self, other: Results) -> None:
-        """Count what another has counted, too."""
+        """Add the records of ``other``."""
         self._tally.merge(other._tally)
         self._stragglers += other._stragglers
         self._spoilt += other._spoilt
@@ -66,11 +67,11 @@ class Results:
                 ours.setdefault(name, []).extend(values)
 
     def summary(self) -> dict[str, Any]:
-        """Return accuracy over all and by subject, and every metric of the rollouts.
+        """Return the accuracy, overall and by subject, and every metric of the rollouts.
 
-        ``stragglers`` are trajectories that ``rollout.max_seconds`` ended, counted as they were; those that
-        ``infrastructure`` spoilt are not in the accuracy. Both hit long trajectories more often than short
-        ones, so that an accuracy beside such a count is biased.
+        ``stragglers`` counts the trajectories that ``rollout.max_seconds`` ended; they are graded as is.
+        ``infrastructure`` counts those lost to infrastructure failures; the accuracy excludes them. Long
+        trajectories are affected more often than short ones, so the accuracy is biased if either is above 0.
         """
         metrics = self._tally.metrics()
         everywhere = [values for problems in self._outcomes.values() for values in problems.values()]
@@ -90,12 +91,12 @@ class Results:
 
 
 def _is_accuracy(metric: str) -> bool:
-    """Whether a metric is one of the accuracies that the summary has beside its metrics."""
+    """Whether a metric is an accuracy, which the summary reports outside of ``metrics``."""
     return metric in ("accuracy", "accuracy_lenient") or metric.startswith("accuracy/")
 
 
 def _accuracy(outcomes: Sequence[Sequence[bool]]) -> dict[str, Any]:
-    """Return accuracy (a problem counts once), interval, and of how many problems and trajectories."""
+    """Return the mean accuracy over problems, its interval, and the numbers of problems and trajectories."""
     known = [values for values in outcomes if values]
     sizes = [len(values) for values in known] or [0]
     return {
@@ -103,5 +104,5 @@ def _accuracy(outcomes: Sequence[Sequence[bool]]) -> dict[str, Any]:
         "interval": list(accuracy_interval(known)),
         "n": sum(sizes),
         "problems": len(known),
-        "k": [min(sizes), max(sizes)],  # trajectories of a problem, fewest and most
+        "k": [min(sizes), max(sizes)],  # fewest and most trajectories per problem
     }

@@ -20,7 +20,7 @@ from omegaconf import DictConfig
 from src import config as c
 from src.config.schema import ConfigError, build, show
 from src.launch import resumption
-from src.launch.checks import extensions, lending, policy, positions, problems, sampling, style_and_format
+from src.launch.checks import extensions, mounts, policy, positions, problems, sampling, style_and_format
 from src.run import checkpoints
 from src.run.processes import world_size
 
@@ -86,7 +86,7 @@ def _installed(cfg: c.Config | c.EvaluationConfig, at: str) -> list[str]:
 
 
 def _sandbox(cfg: c.SandboxConfig, at: str) -> list[str]:
-    faults = lending.faults(cfg, at)
+    faults = mounts.faults(cfg, at)
     cpus = cfg.ray.cpus_per_worker
     if cfg.backend == "ray" and cpus > 1 and cpus != int(cpus):
         faults.append(

@@ -1,4 +1,4 @@
-"""What samples tokens: one interface, one file per engine."""
+"""Engines that sample tokens: one interface, one file per engine."""
 
 from src.rollout.engines.base import Engine, EngineError, Finish, Generation, Request, StopCondition
 

@@ -1,4 +1,4 @@
-"""The interface between the scheduler and whatever samples tokens."""
+"""The interface between the scheduler and the engines that sample tokens."""
 
 from __future__ import annotations
 
@@ -9,28 +9,28 @@ from typing import Protocol
 
 
 class EngineError(RuntimeError):
-    """An engine cannot sample any more; the rollout ends with it."""
+    """An engine can no longer sample; this ends the rollout."""
 
 
 class Finish(StrEnum):
     """Why an engine stopped sampling one sequence."""
 
-    STOP = "stop"  # end of text, or the condition said so
-    LENGTH = "length"  # the request's limit, or the rollout was ended
+    STOP = "stop"  # end of text, or the stop condition
+    LENGTH = "length"  # the token limit, or the rollout was aborted
 
 
 class StopCondition(Protocol):
-    """Follows one sequence and says where sampling may stop.
+    """Follows one sequence and decides where sampling may stop.
 
-    An engine that cannot ask after every token may let sampling stop at any of ``stop_ids`` or after any
-    of ``stop_strings``, ask then, and go on if the answer is no: a condition holds nowhere else.
+    It becomes true only at one of ``stop_ids`` or after one of ``stop_strings``. An engine that cannot check
+    it after every token may stop at those, check it then, and continue if it is false.
     """
 
     stop_ids: frozenset[int]
     stop_strings: tuple[str, ...]
 
     def __call__(self, token_id: int) -> bool:
-        """Whether sampling may stop after ``token_id``, the next sampled token; called once with each."""
+        """Whether sampling may stop after ``token_id``; called exactly once per sampled token, in order."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,13 +38,13 @@ class Request:
     """One sequence to continue.
 
     Attributes:
-        id: the scheduler's handle; comes back in the :class:`Generation`.
-        token_ids: everything so far, prompt included, exactly as it must be fed.
+        id: the scheduler's handle, returned in the :class:`Generation`.
+        token_ids: the whole context, prompt included, exactly as the model reads it.
         max_tokens: most tokens to sample, at least 1.
-        stop_condition: where sampling may stop. An engine may stop later than that (the scheduler cuts),
-            never earlier without cause. None: sample to the end of text or the limit.
-        seed: of the random stream that is sampled from, whatever else is sampled beside it; None: the
-            engine's own. Of the requests that an engine has at once, all have one or none has.
+        stop_condition: where sampling may stop. An engine may stop later (the scheduler cuts), but not
+            earlier. None: sample to the end of text or the limit.
+        seed: seed of the request's own random stream, independent of the rest of the batch; None: the
+            engine's stream. Concurrent requests must all have a seed or all have none.
     """
 
     id: int
@@ -56,12 +56,12 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Generation:
-    """What was sampled for one request.
+    """The tokens sampled for one request.
 
     Attributes:
-        id: of the request.
-        token_ids: sampled tokens, end-of-text included.
-        logprobs: of each of them at the moment of sampling, or None if the engine keeps none.
+        id: id of the request.
+        token_ids: sampled tokens, including end of text.
+        logprobs: sampling logprob of each token, or None if the engine keeps none.
         finish: why sampling stopped.
     """
 
@@ -74,38 +74,38 @@ class Generation:
 class Engine(Protocol):
     """Samples tokens for many requests, one rollout at a time: ``start``, then the rest, then ``stop``."""
 
-    streaming: bool  # whether polling while some requests are still to come costs nothing
-    background: bool  # whether it works without being polled, and notifies
+    streaming: bool  # whether requests can be added at any time, without waiting for a full batch
+    background: bool  # whether it samples without being polled and calls ``notify``
 
     @property
     def pending(self) -> int:
-        """Requests submitted and not yet answered."""
+        """Number of unfinished requests."""
 
     def start(self, notify: Callable[[], None]) -> None:
-        """A rollout begins.
+        """Start a rollout.
 
         Args:
-            notify: a ``background`` engine calls it, from any thread, when :meth:`poll` has something.
+            notify: a ``background`` engine calls it, from any thread, when :meth:`poll` has results.
 
         Raises:
-            EngineError: the engine is not there.
+            EngineError: the engine is unavailable.
         """
 
     def submit(self, request: Request) -> None:
-        """Take on a request. Raises EngineError."""
+        """Add a request. Raises EngineError."""
 
     def poll(self, until: float | None = None) -> list[Generation]:
-        """Return what is finished, possibly nothing; unless ``background``, after some work on it.
+        """Return finished generations, possibly none; an engine that is not ``background`` samples first.
 
         Args:
-            until: return by then (``time.monotonic()``), whether or not anything is finished.
+            until: deadline (``time.monotonic()``) by which to return, even without results.
 
         Raises:
-            EngineError: sampling failed for good.
+            EngineError: sampling failed permanently.
         """
 
     def abort(self) -> list[Generation]:
-        """Give up every pending request; return what each has sampled, as far as that is known."""
+        """Abort every pending request; return the tokens that each has sampled, as far as known."""
 
     def stop(self) -> None:
-        """The rollout is over, or was cancelled: forget every request; never raises."""
+        """End the rollout, finished or cancelled, and drop all requests; never raises."""

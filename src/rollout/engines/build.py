@@ -1,4 +1,4 @@
-"""Which engine samples, and how it is made; vLLM is imported only where it is used."""
+"""Chooses and builds the engine; vLLM is imported only if it is used."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ if TYPE_CHECKING:
 
 
 def choose_engine(cfg: EngineConfig) -> str:
-    """Return the kind of engine that ``cfg`` means here.
+    """Return the kind of engine that ``cfg`` selects on this machine.
 
-    ``auto`` is vLLM where it is installed and there is a GPU. On a CPU it is transformers: the mini policy
-    is sampled faster by it (experiments/performance), and the weights are not held twice.
+    ``auto`` selects vLLM if it is installed and a GPU is available. On a CPU it selects transformers, which
+    samples the mini policy faster (experiments/performance) and needs no second copy of the weights.
     """
     if cfg.kind != "auto":
         return cfg.kind
@@ -34,23 +34,23 @@ def choose_engine(cfg: EngineConfig) -> str:
 
 
 def refuse_training(kind: str, cfg: EngineConfig) -> None:
-    """Raise ConfigError if no policy can be trained here through an engine of that kind."""
+    """Raise ConfigError if this machine cannot train with an engine of that kind."""
     if torch.cuda.is_available():
         return
     if kind == "vllm" and cfg.vllm.sleep:
         raise ConfigError(
-            "engine.vllm.sleep=true: vLLM's sleep gives back the memory of a GPU, and there is none here; "
+            "engine.vllm.sleep=true: vLLM's sleep mode frees GPU memory, and this machine has no GPU; "
             "set it to false"
         )
     if kind == "vllm_server":
         raise ConfigError(
-            "engine.kind=vllm_server: TRL hands new weights to a server by NCCL, which needs a GPU in this "
+            "engine.kind=vllm_server: TRL sends new weights to the server by NCCL, which needs a GPU in this "
             "process too; train with engine=vllm or engine=transformers, and evaluate with the server"
         )
 
 
 class Engines:
-    """Makes engines of one policy; a context manager that closes them.
+    """Builds engines for one policy; a context manager that closes them.
 
     Args:
         kind: see :func:`choose_engine`.
@@ -60,7 +60,7 @@ class Engines:
         model: the policy, for transformers.
         llm: the policy, for vllm.
         power: wakes ``llm`` for a rollout; None: it is always awake.
-        in_step: the processes among which the weights of ``model`` are shared out, if they are.
+        in_step: the processes over which the weights of ``model`` are sharded; None: they are not.
     """
 
     def __init__(
@@ -80,8 +80,8 @@ class Engines:
         self._servers: list[VLLMServerEngine] = []
 
     def make(self, temperature: float, top_p: float) -> Engine:
-        """Return an engine that samples so."""
-        follow = self._rollout.max_seconds is not None  # what is cut off in time keeps its tokens
+        """Return an engine that samples with this temperature and top_p."""
+        follow = self._rollout.max_seconds is not None  # aborted requests then keep their tokens
         if self._kind == "transformers":
             assert self._model is not None
             return TransformersEngine(
@@ -115,7 +115,7 @@ class Engines:
         return engine
 
     def close(self) -> None:
-        """End what runs beside this thread."""
+        """Close the engines that run in the background."""
         for engine in self._servers:
             engine.close()
 

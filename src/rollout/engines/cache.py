@@ -1,6 +1,6 @@
 """A key-value cache that grows in place.
 
-``DynamicCache`` copies every key and value for each sampled token; on a CPU that was a third of the time.
+``DynamicCache`` copies all keys and values for each sampled token, which took a third of the time on a CPU.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from transformers.cache_utils import Cache, DynamicCache, DynamicLayer
 
 
 class RoomyLayer(DynamicLayer):
-    """Keys and values, (B, heads, L, head_dim), as views of buffers with room to spare."""
+    """Keys and values, (B, heads, L, head_dim), as views of larger buffers."""
 
     keys: torch.Tensor
     values: torch.Tensor
@@ -21,7 +21,7 @@ class RoomyLayer(DynamicLayer):
     def update(
         self, key_states: torch.Tensor, value_states: torch.Tensor, *args: Any, **kwargs: Any
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Append along L and return everything; copies only when the room is used up."""
+        """Append along L and return all keys and values; copies only when the buffer is full."""
         if not self.is_initialized:
             self.lazy_initialization(key_states, value_states)
             self._room = [key_states.new_empty(0), value_states.new_empty(0)]
@@ -42,7 +42,7 @@ class RoomyLayer(DynamicLayer):
 
 
 def build_cache(model: PreTrainedModel) -> Cache:
-    """Return an empty cache for ``model``; its own kind if it has other than full attention layers."""
+    """Return an empty cache for ``model``; the default kind if not all layers use full attention."""
     cache = DynamicCache(config=model.config)
     if cache.layers and all(type(layer) is DynamicLayer for layer in cache.layers):
         return Cache(layer_class_to_replicate=RoomyLayer)

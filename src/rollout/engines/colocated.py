@@ -1,10 +1,10 @@
-"""A vLLM in this process: loaded, put into TRL's hands, kept at the trainer's weights, put to sleep.
+"""vLLM in this process: loading, use by TRL, weight synchronisation and sleep.
 
-TRL 1.16 makes its colocated LLM without the trainer's dtype (on a CPU it would sample in bfloat16 beside an
-fp32 trainer, which hides stale weights) and without the model's revision. On vLLM's CPU build its weight
-synchronisation fails, since linear layers are repacked once loaded; vLLM's own reload works, except for an
-output head that is tied to the embedding, which keeps its packed copy of the old weights. Of a policy with
-adapters TRL's changes the base a little each time; src/policy/adapters.py has it exact.
+TRL 1.16 builds its colocated LLM without the trainer's dtype (on a CPU it would sample in bfloat16 next to an
+fp32 trainer, which hides stale weights) and without the model's revision. On vLLM's CPU build TRL's weight
+synchronisation fails, since linear layers are repacked after loading; vLLM's own reload works, except for an
+output head that is tied to the embedding, which keeps its packed copy of the old weights. With adapters, TRL
+changes the base weights slightly at each synchronisation; src/policy/adapters.py merges exactly.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ if TYPE_CHECKING:
     from trl.generation.vllm_generation import VLLMGeneration
     from vllm import LLM
 
-_CPU_BATCH_TOKENS = 4096  # vLLM's own default there
+_CPU_BATCH_TOKENS = 4096  # vLLM's default on a CPU
 
 
 def llm_settings(engine: EngineConfig, model: ModelConfig, rollout: RolloutConfig) -> dict[str, Any]:
-    """What a ``vllm.LLM`` must be told so that it samples as the trainer's model would."""
+    """Return the arguments with which a ``vllm.LLM`` samples as the trainer's model would."""
     overrides = hf_overrides(model)
     return {
         **({"hf_overrides": overrides} if overrides else {}),
@@ -39,7 +39,7 @@ def llm_settings(engine: EngineConfig, model: ModelConfig, rollout: RolloutConfi
         "max_model_len": rollout.max_prompt_tokens + rollout.max_tokens,
         "max_num_seqs": engine.vllm.max_num_seqs,
         "enforce_eager": engine.vllm.eager,
-        "enable_prefix_caching": True,  # a continuation finds its context there
+        "enable_prefix_caching": True,  # the next turn of a trajectory reuses its context
         "logprobs_mode": "processed_logprobs",
         "disable_log_stats": True,
         **_unchunked_on_cpu(rollout),
@@ -47,10 +47,10 @@ def llm_settings(engine: EngineConfig, model: ModelConfig, rollout: RolloutConfi
 
 
 def _unchunked_on_cpu(rollout: RolloutConfig) -> dict[str, Any]:
-    """Let a prompt be prefilled as a whole where there is no GPU.
+    """Return settings that disable chunked prefill on a CPU.
 
-    vLLM throws away what it samples after a part of a prompt, and takes the draw back by rewinding the
-    request's generator, which a generator on the CPU cannot do: a request with a seed would raise.
+    vLLM discards the token sampled after a chunk of a prompt and rewinds the request's generator, which a CPU
+    generator does not support: a request with a seed would raise.
     """
     if torch.cuda.is_available():
         return {}
@@ -73,7 +73,7 @@ def load_llm(engine: EngineConfig, model: ModelConfig, rollout: RolloutConfig, s
 
 @contextlib.contextmanager
 def trl_makes_llm_with(settings: dict[str, Any]) -> Iterator[None]:
-    """While this lasts, TRL's trainers make their LLM with ``settings`` on top of their own."""
+    """Inside this context, TRL's trainers build their LLM with ``settings`` in addition to their own."""
     from trl.generation import vllm_generation as module
 
     original = module.LLM
@@ -85,10 +85,10 @@ def trl_makes_llm_with(settings: dict[str, Any]) -> Iterator[None]:
 
 
 def synchronise_on_cpu(generation: VLLMGeneration) -> None:
-    """Give the trainer's weights to vLLM's CPU build; replaces ``VLLMGeneration.sync_weights``."""
+    """Copy the trainer's weights to vLLM's CPU build; replaces ``VLLMGeneration.sync_weights``."""
     from vllm.model_executor.layers.utils import dispatch_cpu_unquantized_gemm
 
-    # it warns of layers that have no weights of their own, a tied head among them
+    # it warns about layers without weights of their own, such as a tied head
     logging.getLogger("vllm.model_executor.model_loader.reload.layerwise").setLevel(logging.ERROR)
     runner = generation.llm.llm_engine.model_executor.driver_worker.model_runner
     runner.reload_weights(weights_iterator=generation._iter_named_params())
@@ -99,17 +99,17 @@ def synchronise_on_cpu(generation: VLLMGeneration) -> None:
 
 
 def patch_weight_sync(generation: VLLMGeneration) -> None:
-    """Let TRL synchronise weights by what works on this machine, and leaves them as they are.
+    """Make TRL synchronise weights in a way that works on this machine and does not change them.
 
     Raises:
-        ConfigError: the policy has adapters, and its weights are shared out by DeepSpeed ZeRO-3.
+        ConfigError: the policy has adapters, and DeepSpeed ZeRO-3 shards its weights.
     """
     model = generation.model
     if isinstance(model, PeftModel):
         if generation._dist.is_zero3:
             raise ConfigError(
-                f"model.lora.rank={model.active_peft_config.r}: under DeepSpeed ZeRO-3 each process holds a "
-                "part of base and adapters, and putting them together for vLLM is untested; start without "
+                f"model.lora.rank={model.active_peft_config.r}: DeepSpeed ZeRO-3 shards the base and the "
+                "adapters, and gathering them for vLLM is untested; start without "
                 "ZeRO-3 (a frozen base has neither gradients nor optimizer states), or set model.lora.rank=0"
             )
         generation._iter_named_params = lambda: (
@@ -121,10 +121,10 @@ def patch_weight_sync(generation: VLLMGeneration) -> None:
 
 
 class SleepingVLLM:
-    """Wakes a colocated vLLM for a rollout and puts it to sleep after it: once each, not once a turn.
+    """Wakes a colocated vLLM before a rollout and puts it to sleep afterwards, once per rollout.
 
-    Sleep discards the weights, so that waking pushes them again; after TRL's own synchronisation, which
-    wakes the weights, only room for keys and values is missing.
+    Sleep discards the weights, so waking synchronises them again. After TRL's own synchronisation, which
+    already wakes the weights, only the key-value cache has to be allocated.
     """
 
     def __init__(self, generation: VLLMGeneration) -> None:

@@ -1,8 +1,8 @@
 """Sampling with the trained model itself through ``generate``: exact, simple, no second copy.
 
-Batch-synchronous: one poll samples for everything that is pending, up to the batch size. Of a model whose
-weights are shared out over processes each pass needs all of them: then all poll equally often, with nothing
-to sample if need be, until the last is done.
+Batch-synchronous: one poll samples for all pending requests, up to the batch size. If the weights are sharded
+over processes, every forward pass needs all of them: all processes then poll equally often, with a dummy
+request if they have none, until the last one is done.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ from src.run.processes import Ranks
 
 
 class _RowLimits(StoppingCriteria):
-    """Stops each row at its own limit, at the end of text, or where its stop_condition says so.
+    """Stops each row at its own limit, at the end of text, or at its stop_condition.
 
     Args:
         requests: one per row.
-        eos_ids: end of text.
-        min_active: all rows stop once at most this many are still generating.
-        until: all rows stop then (``time.monotonic()``).
+        eos_ids: end-of-text ids.
+        min_active: all rows stop once at most this many are still sampling.
+        until: deadline (``time.monotonic()``) at which all rows stop.
     """
 
     def __init__(
@@ -47,7 +47,7 @@ class _RowLimits(StoppingCriteria):
         self.finish: list[Finish | None] = [None] * len(requests)
 
     def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor, **_: Any) -> torch.Tensor:
-        """Return which rows are done, (B,); ``input_ids`` is (B, L)."""
+        """Return a mask of the finished rows, (B,); ``input_ids`` is (B, L)."""
         for row, token_id in enumerate(input_ids[:, -1].tolist()):
             if self.finish[row] is not None:
                 continue
@@ -71,13 +71,13 @@ class TransformersEngine:
 
     Args:
         model: the policy; its weights may change between polls.
-        codec: for the end-of-text ids; its tokenizer's padding fills up short rows.
+        codec: provides the end-of-text and padding ids.
         temperature: 0 is greedy.
         top_p: nucleus sampling.
         batch_size: most rows at once.
-        min_active_fraction: a poll ends once at most this fraction of the batch's rows is still generating;
-            these continue in the next poll, beside the next turns of the others, instead of alone.
-        in_step: the processes among which the weights are shared out; None: all weights are here.
+        min_active_fraction: a poll ends once at most this fraction of the batch's rows is still sampling;
+            these continue in the next poll, together with the next turns of the others.
+        in_step: the processes over which the weights are sharded; None: the weights are not sharded.
     """
 
     streaming = False
@@ -105,14 +105,14 @@ class TransformersEngine:
 
     @property
     def pending(self) -> int:
-        """Requests submitted and not yet answered."""
+        """Number of unfinished requests."""
         return len(self._pending)
 
     def start(self, notify: Callable[[], None]) -> None:
         """See Engine.start."""
 
     def submit(self, request: Request) -> None:
-        """Take on a request."""
+        """Add a request."""
         self._pending.append(request)
 
     def abort(self) -> list[Generation]:
@@ -122,26 +122,26 @@ class TransformersEngine:
         return partial
 
     def stop(self) -> None:
-        """Forget every pending request; help the others until they are done, too."""
+        """Drop all pending requests; with sharded weights, poll until all processes are done."""
         self._pending.clear()
         self._partial.clear()
         if self._in_step is None or self._failed:
             return
         while self._in_step.any(False):
-            self._generate([Request(0, [self._pad_id], 1)], None, {"do_sample": False})  # draws no numbers
+            self._generate([Request(0, [self._pad_id], 1)], None, {"do_sample": False})  # no random numbers
 
     def poll(self, until: float | None = None) -> list[Generation]:
         """Sample for up to a batch of requests; return those that finished."""
         if self._in_step is not None:
-            self._in_step.any(True)  # the others join in
+            self._in_step.any(True)  # keeps the other processes polling
         self._failed = True
         done = self._poll(until)
         self._failed = False
         return done
 
     def _poll(self, until: float | None) -> list[Generation]:
-        # Rows of like length waste the least padding. Ties go by id: requests arrive in the order in which
-        # programs end, and a seed must give the same samples whatever that order was.
+        # Rows of similar length need the least padding. Ties are broken by id: requests arrive in the
+        # order in which programs finish, and a seed must give the same samples in any order.
         order = sorted(self._pending, key=lambda request: (len(request.token_ids), request.id))
         requests = order[: self._batch_size]
         chosen = {id(request) for request in requests}
@@ -165,12 +165,12 @@ class TransformersEngine:
         return done
 
     def _processors(self, requests: list[Request]) -> LogitsProcessorList | None:
-        """Return what samples each row from its own stream; None: all share torch's."""
+        """Return logits processors that sample each row from its own stream; None: torch's generator."""
         seeds = [request.seed for request in requests if request.seed is not None]
         if not seeds or not self._sampling["do_sample"]:
             return None
         if len(seeds) < len(requests):
-            raise ValueError("requests with and without a seed at once; give all of them one, or none")
+            raise ValueError("concurrent requests with and without a seed; give all of them a seed, or none")
         return stream_processors(
             seeds,
             [len(self._partial.get(request.id, [])) for request in requests],
@@ -201,8 +201,8 @@ class TransformersEngine:
             eos_token_id=sorted(self._codec.eos_ids),
             max_new_tokens=max(request.max_tokens for request in requests),
         )
-        # generate fills what settings leave open from the model's own: a repetition penalty, say, which
-        # would sample from something else than what is trained
+        # generate fills unset options from the model's generation settings, such as a repetition penalty:
+        # then it would sample from a distribution other than the trained one
         training, own = model.training, model.generation_config
         model.eval()
         model.generation_config = settings

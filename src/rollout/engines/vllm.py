@@ -1,7 +1,7 @@
-"""Sampling with vLLM in this process, a step of its engine at a time.
+"""Sampling with vLLM in this process, one engine step at a time.
 
-Every request is an own vLLM request whose key-value blocks the prefix cache keeps for its continuation; a
-finished segment leaves the engine at once, and the others never wait for it.
+Every turn is a separate vLLM request, whose key-value blocks stay in the prefix cache for the next turn. A
+finished segment leaves the engine at once, so the other sequences never wait for it.
 """
 
 from __future__ import annotations
@@ -19,25 +19,24 @@ if TYPE_CHECKING:
 
 
 class Power(Protocol):
-    """Wakes an engine for a rollout and lets it sleep after it."""
+    """Wakes an engine before a rollout and puts it to sleep afterwards."""
 
     def wake(self) -> None:
-        """Weights and room for keys and values are there when this returns."""
+        """Load the weights and allocate the key-value cache before returning."""
 
     def sleep(self) -> None:
-        """They are needed no more."""
+        """Free the weights and the key-value cache."""
 
 
 class Progress:
-    """One request on its way through vLLM, in one or several pieces.
+    """One request in vLLM, sampled in one or several pieces.
 
-    vLLM stops at every token or string that may end a segment; whether it does, the request's
-    condition knows.
+    vLLM stops at every token or string that may end a segment; the request's stop condition then decides.
 
     Attributes:
-        request: what the scheduler asked for.
-        token_ids: sampled so far.
-        logprobs: of each of them.
+        request: the scheduler's request.
+        token_ids: tokens sampled so far.
+        logprobs: sampling logprob of each of them.
     """
 
     def __init__(self, request: Request) -> None:
@@ -47,22 +46,22 @@ class Progress:
 
     @property
     def context(self) -> list[int]:
-        """What is to be fed to go on."""
+        """The token ids from which to continue."""
         return [*self.request.token_ids, *self.token_ids]
 
     @property
     def left(self) -> int:
-        """How many tokens may still be sampled."""
+        """The number of tokens that may still be sampled."""
         return self.request.max_tokens - len(self.token_ids)
 
     @property
     def seed(self) -> int | None:
-        """Of the next piece, which must not draw the numbers of the one before again."""
+        """Seed of the next piece, which must not reuse the random numbers of the previous one."""
         seed = self.request.seed
         return None if seed is None else derive_seed(seed, len(self.token_ids))
 
     def stops(self, follow: bool, eos_ids: frozenset[int]) -> dict[str, Any]:
-        """Return vLLM's settings of where sampling stops; who follows asks after every token instead."""
+        """Return vLLM's stop settings; with ``follow`` every token is checked here instead."""
         condition = None if follow else self.request.stop_condition
         return {
             "stop_token_ids": sorted(eos_ids | condition.stop_ids if condition else eos_ids),
@@ -73,11 +72,11 @@ class Progress:
     def take(
         self, token_ids: Sequence[int], logprobs: Sequence[float], eos_ids: frozenset[int]
     ) -> Generation | None:
-        """Add a piece that vLLM finished; return the whole if it is complete, None to go on."""
+        """Add a piece sampled by vLLM; return the generation if it is complete, None to continue."""
         self.token_ids += token_ids
         self.logprobs += logprobs
         stop_condition = self.request.stop_condition
-        # no short cut: the stop_condition must see every token
+        # a list, not a generator: the stop_condition must see every token
         fired = (
             [stop_condition(token_id) for token_id in token_ids if token_id not in eos_ids]
             if stop_condition
@@ -90,7 +89,7 @@ class Progress:
         return None
 
     def finish(self, finish: Finish) -> Generation:
-        """What was sampled, whole or not."""
+        """Return the generation, complete or not."""
         return Generation(self.request.id, self.token_ids, self.logprobs, finish)
 
 
@@ -98,12 +97,12 @@ class VLLMEngine:
     """Samples from a ``vllm.LLM`` in this process.
 
     Args:
-        llm: with ``logprobs_mode="processed_logprobs"``, so that logprobs are those of what was sampled from.
-        codec: for the end-of-text ids.
+        llm: with ``logprobs_mode="processed_logprobs"``, so that logprobs are of the sampling distribution.
+        codec: provides the end-of-text ids.
         temperature: 0 is greedy.
         top_p: nucleus sampling.
-        follow: know every token as it is sampled, so that an aborted request keeps what it has; costs time.
-        power: None: always awake.
+        follow: receive every token as it is sampled, so that aborted requests keep their tokens; slower.
+        power: wakes ``llm`` for a rollout; None: it is always awake.
     """
 
     streaming = True
@@ -136,7 +135,7 @@ class VLLMEngine:
 
     @property
     def pending(self) -> int:
-        """Requests submitted and not yet answered."""
+        """Number of unfinished requests."""
         return len(self._pending)
 
     def start(self, notify: Callable[[], None]) -> None:
@@ -150,7 +149,7 @@ class VLLMEngine:
         self._add(Progress(request))
 
     def poll(self, until: float | None = None) -> list[Generation]:
-        """Make one step: one token for every sequence that runs."""
+        """Run one engine step: one token for every running sequence."""
         try:
             outputs = self._engine.step()
         except Exception as error:
@@ -192,7 +191,7 @@ class VLLMEngine:
             self._engine.add_request(name, {"type": "token", "prompt_token_ids": progress.context}, params)
         except Exception as error:
             raise EngineError(
-                f"vLLM refuses a sequence of {len(progress.context)} tokens: {type(error).__name__}: {error}"
+                f"vLLM rejects a sequence of {len(progress.context)} tokens: {type(error).__name__}: {error}"
             ) from error
         self._pending[name] = progress
 
@@ -212,5 +211,5 @@ class VLLMEngine:
 
 
 def sampled_logprobs(logprobs: Any, token_ids: Sequence[int]) -> list[float]:
-    """Return the logprob of each sampled token from vLLM's mapping of token ids, one per position."""
+    """Return the logprob of each sampled token; vLLM gives a mapping of token ids per position."""
     return [position[token].logprob for position, token in zip(logprobs, token_ids, strict=True)]

@@ -1,7 +1,7 @@
 """Sampling with a vLLM server over its OpenAI-compatible HTTP interface, token ids in and out.
 
-Each engine, and so each process of a distributed run, has a client of its own: one thread with one event
-loop and one pool of connections. A request under way costs a task, not a thread.
+Each engine, and so each process of a distributed run, has its own client: one thread with one event loop and
+one connection pool. Each running request is an asyncio task, not a thread.
 """
 
 from __future__ import annotations
@@ -25,25 +25,25 @@ from src.rollout.engines.vllm import Progress
 T = TypeVar("T")
 
 _BUSY = (429, 502, 503, 504)
-_PAUSES = (0.2, 0.5, 1.0, 2.0, 4.0)  # seconds before each further attempt, up to half as much again
-_GREETING = 5.0  # seconds for an answer to a question about the server itself
+_PAUSES = (0.2, 0.5, 1.0, 2.0, 4.0)  # seconds before each retry, plus up to 50 %
+_GREETING = 5.0  # timeout in seconds of a query for the server's model
 
 
 class VLLMServerEngine:
     """Samples from a vLLM server; a context manager that ends its thread.
 
-    The server should run with ``--logprobs-mode processed_logprobs``, so that logprobs are those of what was
-    sampled from, and with the trainer's dtype.
+    The server should run with ``--logprobs-mode processed_logprobs``, so that logprobs are of the sampling
+    distribution, and with the trainer's dtype.
 
     Args:
-        url: of the server, without a path.
-        codec: for the end-of-text ids.
+        url: URL of the server, without a path.
+        codec: provides the end-of-text ids.
         temperature: 0 is greedy.
         top_p: nucleus sampling.
-        connections: most requests under way at once.
-        start_seconds: the server must answer by then.
-        follow: know every token as it is sampled, so that an aborted request keeps what it has; costs time.
-        longest: most tokens of a trajectory, prompt included; a server that takes fewer is refused.
+        connections: most concurrent requests.
+        start_seconds: timeout for the server's first answer.
+        follow: receive every token as it is sampled, so that aborted requests keep their tokens; slower.
+        longest: most tokens of a trajectory, prompt included; the server must accept as many.
     """
 
     streaming = True
@@ -63,7 +63,7 @@ class VLLMServerEngine:
     ) -> None:
         self._needed = longest
         self._url, self._eos_ids = url.rstrip("/"), codec.eos_ids
-        # all of it: the server fills what is left open from the model's generation settings
+        # all options: the server fills unset ones from the model's generation settings
         self._sampling = {
             "temperature": temperature,
             "top_p": top_p,
@@ -75,7 +75,7 @@ class VLLMServerEngine:
             "logprobs": 0,
         }
         self._connections, self._start_seconds, self._follow = connections, start_seconds, follow
-        self._model, self._longest = "", 0  # what the server says of itself
+        self._model, self._longest = "", 0  # as reported by the server
         self._notify: Callable[[], None] = lambda: None
         self._done: queue.SimpleQueue[Generation | EngineError] = queue.SimpleQueue()
         self._under_way: dict[int, Progress] = {}
@@ -86,7 +86,7 @@ class VLLMServerEngine:
 
     @property
     def pending(self) -> int:
-        """Requests submitted and not yet answered."""
+        """Number of unfinished requests."""
         return len(self._under_way)
 
     def start(self, notify: Callable[[], None]) -> None:
@@ -107,7 +107,7 @@ class VLLMServerEngine:
     def _refuse_short(self) -> None:
         if self._needed > self._longest:
             raise EngineError(
-                f"the vLLM server at {self._url} takes {self._longest} tokens (max_model_len), but "
+                f"the vLLM server at {self._url} accepts {self._longest} tokens (max_model_len), but "
                 f"rollout.max_prompt_tokens + rollout.max_tokens is {self._needed}; start it with "
                 f"--max-model-len {self._needed}, or lower rollout.max_tokens or rollout.max_prompt_tokens"
             )
@@ -116,8 +116,8 @@ class VLLMServerEngine:
         """See Engine.submit."""
         if len(request.token_ids) + request.max_tokens > self._longest:
             raise EngineError(
-                f"a sequence may grow to {len(request.token_ids) + request.max_tokens} tokens, but the vLLM "
-                f"server at {self._url} takes {self._longest}; start it with a larger --max-model-len, or "
+                f"a sequence may reach {len(request.token_ids) + request.max_tokens} tokens, but the vLLM "
+                f"server at {self._url} accepts {self._longest}; start it with a larger --max-model-len, or "
                 "lower rollout.max_tokens"
             )
         assert self._loop is not None
@@ -125,20 +125,20 @@ class VLLMServerEngine:
         self._loop.call_soon_threadsafe(self._begin, progress, self._done, self._notify)
 
     def poll(self, until: float | None = None) -> list[Generation]:
-        """Return what has arrived, without waiting."""
+        """Return the generations that have arrived, without waiting."""
         generations: list[Generation] = []
         while True:
             try:
-                one = self._done.get_nowait()
+                result = self._done.get_nowait()
             except queue.Empty:
                 return generations
-            if isinstance(one, EngineError):
-                raise one
-            del self._under_way[one.id]
-            generations.append(one)
+            if isinstance(result, EngineError):
+                raise result
+            del self._under_way[result.id]
+            generations.append(result)
 
     def abort(self) -> list[Generation]:
-        """See Engine.abort; without ``follow``, what a request has sampled since its last stop is lost."""
+        """See Engine.abort; without ``follow``, tokens sampled since a request's last stop are lost."""
         self._do(self._cancel())
         finished = self.poll()
         partial = [progress.finish(Finish.LENGTH) for progress in self._under_way.values()]
@@ -146,14 +146,14 @@ class VLLMServerEngine:
         return finished + partial
 
     def stop(self) -> None:
-        """See Engine.stop; closing its connections makes the server abort what is under way."""
+        """See Engine.stop; closing the connections makes the server abort its running requests."""
         if self._loop is not None:
             self._do(self._cancel())
         self._under_way.clear()
         self._done = queue.SimpleQueue()
 
     def close(self) -> None:
-        """End the thread and its connections."""
+        """Close the connections and end the thread."""
         if self._loop is None or self._thread is None:
             return
         self.stop()
@@ -170,14 +170,14 @@ class VLLMServerEngine:
         self.close()
 
     def _do(self, work: Coroutine[Any, Any, T]) -> T:
-        """Do ``work`` in the client's thread and wait for it."""
+        """Run ``work`` in the client's thread and wait for its result."""
         assert self._loop is not None
         return asyncio.run_coroutine_threadsafe(work, self._loop).result()
 
-    # What follows runs in the client's thread.
+    # The methods below run in the client's thread.
 
     async def _open(self) -> None:
-        """Connect, and ask what the server serves."""
+        """Connect, and query the model that the server serves."""
         connector = aiohttp.TCPConnector(limit=self._connections, keepalive_timeout=30)
         self._session = aiohttp.ClientSession(connector=connector, timeout=aiohttp.ClientTimeout(total=None))
         until = time.monotonic() + self._start_seconds
@@ -224,7 +224,7 @@ class VLLMServerEngine:
         done: queue.SimpleQueue[Generation | EngineError],
         notify: Callable[[], None],
     ) -> None:
-        """See one request through; its rollout's queue gets the generation, or the error."""
+        """Run a request to its end; put the generation or the error into the rollout's queue."""
         try:
             generation = None
             while generation is None:
@@ -237,7 +237,7 @@ class VLLMServerEngine:
         notify()
 
     async def _piece(self, progress: Progress) -> Generation | None:
-        """Sample until the server stops, trying again what is lost; None: nothing ends there, go on."""
+        """Sample until the server stops, with retries; None: the request is not finished there."""
         pauses = iter(_PAUSES)
         while True:
             had = len(progress.token_ids)
@@ -249,7 +249,7 @@ class VLLMServerEngine:
                         if generation is not None:
                             return generation
                 if len(progress.token_ids) == had:
-                    raise EngineError(f"the vLLM server at {self._url} answers without a token")
+                    raise EngineError(f"the vLLM server at {self._url} returned no token")
                 return None
             except (aiohttp.ClientError, _BusyError, OSError) as error:
                 if len(progress.token_ids) > had:
@@ -257,21 +257,21 @@ class VLLMServerEngine:
                 pause = next(pauses, None)
                 if pause is None:
                     raise EngineError(
-                        f"the vLLM server at {self._url} is gone ({type(error).__name__}: {error}); start it "
-                        "again and resume the run"
+                        f"the vLLM server at {self._url} is unavailable ({type(error).__name__}: {error}); "
+                        "restart it and resume the run"
                     ) from None
             await asyncio.sleep(pause * random.uniform(1.0, 1.5))
 
     async def _choices(self, progress: Progress) -> AsyncGenerator[dict[str, Any], None]:
-        """Yield what the server sampled: all at once, or with ``follow`` as it comes."""
+        """Yield what the server sampled: all at once, or with ``follow`` as it arrives."""
         assert self._session is not None
         body = self._body(progress)
         async with self._session.post(f"{self._url}/v1/completions", json=body) as response:
             if response.status in _BUSY:
                 raise _BusyError(f"status {response.status}")
             if response.status != 200:
-                said = (await response.text())[:500]
-                raise EngineError(f"the vLLM server at {self._url} refuses a request: {said}")
+                reason = (await response.text())[:500]
+                raise EngineError(f"the vLLM server at {self._url} rejects a request: {reason}")
             if not self._follow:
                 yield (await response.json())["choices"][0]
                 return
@@ -299,4 +299,4 @@ class VLLMServerEngine:
 
 
 class _BusyError(Exception):
-    """The server is there but does not take the request now."""
+    """The server is running but does not accept the request now."""

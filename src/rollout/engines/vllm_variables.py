@@ -1,4 +1,4 @@
-"""What vLLM reads from the environment when it is imported, which importing TRL does."""
+"""Environment variables that vLLM reads on import; importing TRL imports vLLM."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from src.config import EngineConfig
 
 
 def set_vllm_variables(cfg: EngineConfig) -> None:
-    """Set it, before TRL is imported; what the user has set stays."""
+    """Set the variables that the user has not set; call this before TRL is imported."""
     for name, value in {
         "VLLM_ENABLE_V1_MULTIPROCESSING": "0",  # its engine must be in this process to be stepped
         "VLLM_CPU_KVCACHE_SPACE": str(cfg.vllm.cpu_memory_gb),

@@ -20,7 +20,7 @@ from src.config import SandboxConfig
 from src.config.installed import OPTIONAL_PACKAGES, REQUIRED_PACKAGES
 from src.sandbox.api import SandboxError
 from src.sandbox.folders import FILES_OF_FULL_SIZE, SPARE_FOLDERS
-from src.sandbox.lending import find_lent
+from src.sandbox.mounts import find_mounts
 
 _LOG_BYTES = 2000
 DEVICES = ("/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom")
@@ -239,14 +239,14 @@ class LaunchedProcess(Launched):
 class Jail(ABC):
     """One kind of isolation. The module of each says what it guarantees and what it does not.
 
-    ``lent`` is what of the user's it shows to programs; raises SandboxError when that is not there.
+    ``mounts`` are the user's modules and files that programs can read. Raises SandboxError if any is missing.
     """
 
     name: str
     isolates_files = True
 
     def __init__(self, cfg: SandboxConfig) -> None:
-        self._cfg, self.lent = cfg, find_lent(cfg)
+        self._cfg, self.mounts = cfg, find_mounts(cfg)
 
     @abstractmethod
     def unavailable(self) -> str | None:

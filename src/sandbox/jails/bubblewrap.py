@@ -25,7 +25,7 @@ import os
 import shutil
 from typing import Any
 
-from src.sandbox import lending
+from src.sandbox import mounts
 from src.sandbox.jails.base import (
     DEVICES,
     ENVIRONMENT,
@@ -70,7 +70,7 @@ class Bubblewrap(Jail):
 
         command = ["bwrap", "--unshare-all", "--die-with-parent", "--new-session", "--as-pid-1"]
         command += ["--cap-drop", "ALL", "--clearenv", "--hostname", "sandbox"]
-        for source, place in (*shown.items(), *lending.places(self.lent, lending.ROOT)):
+        for source, place in (*shown.items(), *mounts.places(self.mounts, mounts.ROOT)):
             command += ["--ro-bind", source, place]
         for name in ("site-packages", "dist-packages"):  # what else is installed is nobody's business
             if os.path.isdir(os.path.join(files.stdlib, name)):
@@ -88,9 +88,9 @@ class Bubblewrap(Jail):
         process, log = spawn(command, {"PATH": os.environ.get("PATH", os.defpath)})
         settings = {
             "packages": packages,
-            "lent": lending.folders(self.lent, lending.ROOT),
+            "mounts": mounts.folders(self.mounts, mounts.ROOT),
             "scratch": "/tmp",
-            "readable": [*shown.values(), lending.ROOT, *DEVICES],
+            "readable": [*shown.values(), mounts.ROOT, *DEVICES],
             "listable": [],
             "landlock": "optional",
             "own_process_count": os.geteuid() != 0,

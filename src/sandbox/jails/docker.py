@@ -42,8 +42,8 @@ from docker.errors import APIError, DockerException, ImageNotFound, NotFound  # 
 from docker.types import Mount  # type: ignore[import-untyped]
 
 from src.config import SandboxConfig
-from src.config.lent import Lent
-from src.sandbox import lending
+from src.config.mounts import Mounts
+from src.sandbox import mounts
 from src.sandbox.api import SandboxError
 from src.sandbox.jails.base import DEVICES, ENVIRONMENT, Jail, Launched, interpreter, writable_mb
 from src.sandbox.jails.docker_stream import Multiplexed
@@ -94,7 +94,7 @@ class Docker(Jail):
         """Start a worker in a container of its own."""
         client = _connect()
         try:
-            return _Container(client, self._cfg, self.lent)
+            return _Container(client, self._cfg, self.mounts)
         except (DockerException, OSError) as error:
             raise SandboxError(f"the container does not start: {_told(error)}") from error
 
@@ -102,14 +102,14 @@ class Docker(Jail):
 class _Container(Launched):
     """A running container. Raises DockerException, OSError or SandboxError, and then leaves nothing."""
 
-    def __init__(self, client: docker.APIClient, cfg: SandboxConfig, lent: Lent) -> None:
+    def __init__(self, client: docker.APIClient, cfg: SandboxConfig, mounted: Mounts) -> None:
         self._client, self._lock, self._closed = client, threading.Lock(), False
         self._name = f"cir-sandbox-{os.getpid()}-{secrets.token_hex(6)}"
         self._stream: Multiplexed | None = None
         self._process: int | None = None
         try:
-            client.create_container(name=self._name, **_description(client, cfg, lent))
-            self.settings = _settings(client, self._name, lent)
+            client.create_container(name=self._name, **_description(client, cfg, mounted))
+            self.settings = _settings(client, self._name, mounted)
             ways = {"stdin": 1, "stdout": 1, "stderr": 1, "stream": 1}
             self.channel = self._stream = Multiplexed(client.attach_socket(self._name, ways))
             client.start(self._name)
@@ -181,7 +181,7 @@ class _Container(Launched):
         return self._stream.words.decode(errors="replace").strip() if self._stream is not None else ""
 
 
-def _description(client: docker.APIClient, cfg: SandboxConfig, lent: Lent) -> dict[str, Any]:
+def _description(client: docker.APIClient, cfg: SandboxConfig, mounted: Mounts) -> dict[str, Any]:
     """Arguments of create_container.
 
     The memory limit is a backstop, so that it counts all that may be used at worst: the worker; each program
@@ -200,7 +200,7 @@ def _description(client: docker.APIClient, cfg: SandboxConfig, lent: Lent) -> di
         log_config={"Type": "none"},
         mem_limit=memory * 2**20,
         memswap_limit=memory * 2**20,
-        mounts=[_mount(path, place) for path, place in lending.places(lent, lending.ROOT)],
+        mounts=[_mount(path, place) for path, place in mounts.places(mounted, mounts.ROOT)],
         network_mode="none",
         pids_limit=_THREADS + (programs + cfg.waiting) * cfg.processes,
         read_only=True,
@@ -232,7 +232,7 @@ def _mount(path: str, place: str) -> Mount:
     return mount
 
 
-def _settings(client: docker.APIClient, container: str, lent: Lent) -> dict[str, Any]:
+def _settings(client: docker.APIClient, container: str, mounted: Mounts) -> dict[str, Any]:
     """The jail's part of the worker's settings, from the image's layout. Raises SandboxError."""
     try:
         archive = b"".join(client.get_archive(container, _LAYOUT)[0])
@@ -244,9 +244,9 @@ def _settings(client: docker.APIClient, container: str, lent: Lent) -> dict[str,
         raise SandboxError(f"the image has no {_LAYOUT}: it is not one of ours; {_REMEDY}") from error
     return {
         "packages": layout["packages"],
-        "lent": lending.folders(lent, lending.ROOT),
+        "mounts": mounts.folders(mounted, mounts.ROOT),
         "scratch": "/tmp",
-        "readable": [*layout["readable"], lending.ROOT, *DEVICES],
+        "readable": [*layout["readable"], mounts.ROOT, *DEVICES],
         "listable": layout["listable"],
         "landlock": "optional",
         "own_process_count": False,  # the uid is shared by all containers

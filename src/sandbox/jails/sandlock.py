@@ -24,7 +24,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from src.sandbox import lending
+from src.sandbox import mounts
 from src.sandbox.jails.base import (
     DEVICES,
     ENVIRONMENT,
@@ -60,7 +60,7 @@ class Sandlock(Jail):
         files = find_python()
         scratch = make_scratch()
         libraries = [*files.libraries, *files.python_libraries, *files.package_libraries]
-        own = [path for path, _ in lending.places(self.lent, "")]
+        own = [path for path, _ in mounts.places(self.mounts, "")]
         shown = [files.stdlib, *libraries, *files.packages.values(), *own]
         environment = dict(ENVIRONMENT)
         if files.python_libraries:
@@ -72,9 +72,9 @@ class Sandlock(Jail):
             "environment": environment,
         }
         launcher = str(Path(__file__).with_name("sandlock_launcher.py"))
-        links = os.path.join(scratch, "lent")  # beside the folders that programs may write in
+        links = os.path.join(scratch, "mounts")  # beside the folders that programs may write in
         try:
-            lending.link(self.lent, links)
+            mounts.link(self.mounts, links)
             # the launcher alone has the caller's environment: it finds sandlock where the caller does
             process, log = spawn([sys.executable, "-P", launcher, json.dumps(task)], dict(os.environ))
         except BaseException:
@@ -86,7 +86,7 @@ class Sandlock(Jail):
         )
         settings = {
             "packages": files.packages,
-            "lent": lending.folders(self.lent, links),
+            "mounts": mounts.folders(self.mounts, links),
             "scratch": scratch,
             "readable": [*libraries, *inside, *files.packages.values(), *own, links, *DEVICES],
             "listable": [files.stdlib],

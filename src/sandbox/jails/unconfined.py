@@ -17,7 +17,7 @@ import os
 import tempfile
 from typing import Any
 
-from src.sandbox import lending
+from src.sandbox import mounts
 from src.sandbox.jails.base import (
     ENVIRONMENT,
     Jail,
@@ -55,17 +55,17 @@ class Unconfined(Jail):
 
         def remove() -> None:
             remove_scratch(scratch)
-            lending.remove(copies)
+            mounts.remove(copies)
 
         try:
-            lending.copy(self.lent, copies)
+            mounts.copy(self.mounts, copies)
             process, log = spawn(interpreter(files.executable), dict(ENVIRONMENT))
         except BaseException:
             remove()
             raise
         settings = {
             "packages": files.packages,
-            "lent": lending.folders(self.lent, copies),
+            "mounts": mounts.folders(self.mounts, copies),
             "copies": copies,
             "scratch": scratch,
             "readable": [],

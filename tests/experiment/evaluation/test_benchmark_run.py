@@ -151,7 +151,7 @@ def test_a_folder_with_trajectories_is_resumed_only_when_asked_and_with_the_same
     tmp_path: Path,
 ) -> None:
     (tmp_path / "trajectories.jsonl").write_text("")
-    with pytest.raises(ConfigError, match=r"holds trajectories of an earlier.*evaluate.resume=true"):
+    with pytest.raises(ConfigError, match=r"contains trajectories of an earlier.*evaluate.resume=true"):
         run(CONFIG, tmp_path)
     (tmp_path / "config.json").write_text(json.dumps(asdict(CONFIG)))
     resumed = replace(CONFIG.evaluate, resume=True, temperature=1.0)

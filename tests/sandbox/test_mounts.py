@@ -1,4 +1,4 @@
-"""Modules and data of the user's, lent to programs: found alike everywhere, never changed, nothing beside."""
+"""The user's modules and data files: the same in every jail, never changed, nothing beside them readable."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import docker
 import pytest
 
 from src.config import SandboxConfig
-from src.config.lent import find
+from src.config.mounts import find
 from src.sandbox import SandboxError, Status, build_sandbox
 from src.sandbox.jails.base import worker_modules
 from src.sandbox.jails.docker import _description
@@ -58,7 +58,7 @@ class Things:
         path.write_text(text)
 
     def config(self, **settings: Any) -> SandboxConfig:
-        """The settings that lend them."""
+        """The settings that name them."""
         own = self.folder / "own"
         modules = ["tools.py", "mytools", "hangs.py", "crashes.py"]
         names = {
@@ -88,8 +88,8 @@ def things(tmp_path_factory: pytest.TempPathFactory) -> Things:
 
 
 @pytest.fixture(scope="module")
-def lending(each_jail: str, things: Things) -> Iterator[WorkerPool]:
-    """One worker in the jail under attack, of which some has been lent to programs."""
+def pool(each_jail: str, things: Things) -> Iterator[WorkerPool]:
+    """One worker in the jail under attack, with some of the user's files mounted."""
     with build_sandbox(things.config(jail=each_jail)) as sandbox:
         assert isinstance(sandbox, WorkerPool)
         yield sandbox
@@ -157,16 +157,16 @@ PLACES = {
 
 @pytest.mark.parametrize("place", PLACES)
 @pytest.mark.parametrize("way", WAYS_TO_CHANGE)
-def test_nothing_that_is_lent_is_changed(lending: WorkerPool, things: Things, way: str, place: str) -> None:
+def test_nothing_mounted_is_changed(pool: WorkerPool, things: Things, way: str, place: str) -> None:
     """By the name it is found under, and by the one that leads to; what one does, another does not see."""
     before = things.state()
     for path in (PLACES[place], f"os.path.realpath({PLACES[place]})"):
         imports = "import importlib.util, mmap, os"
-        result = lending.run(f"{imports}\npath = {path}\nassert os.path.exists(path)\n{WAYS_TO_CHANGE[way]}")
+        result = pool.run(f"{imports}\npath = {path}\nassert os.path.exists(path)\n{WAYS_TO_CHANGE[way]}")
         assert result.status is Status.ERROR
         assert "AssertionError" not in (result.error or "")
         assert things.state() == before
-        assert lending.run(LOOK).stdout == SEEN
+        assert pool.run(LOOK).stdout == SEEN
 
 
 WAYS_TO_SWAP = {
@@ -178,11 +178,11 @@ WAYS_TO_SWAP = {
 
 
 @pytest.mark.parametrize("way", WAYS_TO_SWAP)
-def test_a_program_swaps_the_link_for_itself_alone(lending: WorkerPool, things: Things, way: str) -> None:
+def test_a_program_swaps_the_link_for_itself_alone(pool: WorkerPool, things: Things, way: str) -> None:
     before = things.state()
-    assert lending.run(f"import os\n{WAYS_TO_SWAP[way]}").status is Status.OK
+    assert pool.run(f"import os\n{WAYS_TO_SWAP[way]}").status is Status.OK
     for _ in range(4):
-        assert lending.run(LOOK).stdout == SEEN
+        assert pool.run(LOOK).stdout == SEEN
     assert things.state() == before
 
 
@@ -211,12 +211,12 @@ WAYS_OUT = {
 
 
 @pytest.mark.parametrize("way", WAYS_OUT)
-def test_nothing_beside_becomes_visible(lending: WorkerPool, things: Things, way: str) -> None:
+def test_nothing_beside_becomes_visible(pool: WorkerPool, things: Things, way: str) -> None:
     head = "import importlib.util, os, sys\n"
     head += "package = os.path.dirname(importlib.util.find_spec('mytools').origin)"
     *before, last = WAYS_OUT[way].split("\n")
     code = "\n".join([head, f"host = {str(things.folder)!r}", *before])
-    result = lending.run(f"{code}\n{last if last.startswith('assert') else f'print({last})'}")
+    result = pool.run(f"{code}\n{last if last.startswith('assert') else f'print({last})'}")
     assert (result.status, result.stdout) == (Status.ERROR, "")
     assert things.secret not in (result.error or "")
 
@@ -241,11 +241,11 @@ def test_the_mounts_alone_are_enough(things: Things, monkeypatch: pytest.MonkeyP
     assert things.state() == before
 
 
-def test_a_module_that_hangs_or_crashes_costs_one_program(lending: WorkerPool) -> None:
-    assert lending.run("import hangs").status is Status.TIMEOUT
-    assert lending.run("import crashes").status is Status.KILLED
-    assert lending.run(LOOK).stdout == SEEN
-    assert lending.stats()["restarts"] == 0
+def test_a_module_that_hangs_or_crashes_costs_one_program(pool: WorkerPool) -> None:
+    assert pool.run("import hangs").status is Status.TIMEOUT
+    assert pool.run("import crashes").status is Status.KILLED
+    assert pool.run(LOOK).stdout == SEEN
+    assert pool.stats()["restarts"] == 0
 
 
 @pytest.mark.parametrize("jail", [in_jail("bubblewrap"), in_jail("sandlock"), "unconfined"])
@@ -294,8 +294,8 @@ def test_what_a_program_cannot_read_is_said_when_a_sandbox_starts(
 ) -> None:
     """Though it looks readable from here, as over a network."""
     monkeypatch.setattr("src.sandbox.pool._START_PAUSES", (0.0,))
-    monkeypatch.setattr("src.sandbox.jails.unconfined.lending.copy", lambda *_: None)
-    with pytest.raises(SandboxError, match=r"looking at what is lent .*look at sandbox.packages and sandbox"):
+    monkeypatch.setattr("src.sandbox.jails.unconfined.mounts.copy", lambda *_: None)
+    with pytest.raises(SandboxError, match=r"reading mounted files.*check sandbox.packages, sandbox.files"):
         build_sandbox(things.config(jail="unconfined"))
 
 
@@ -314,26 +314,26 @@ def test_a_node_that_lacks_some_says_so(things: Things) -> None:
     assert f"node {platform.node()}: sandbox.files[3]={things.folder}/of-another-node: there" in str(
         error.value
     )
-    assert "must be there on every node" in str(error.value)
+    assert "must exist on every node" in str(error.value)
 
 
 def test_a_container_mounts_them_read_only(things: Things) -> None:
     """What Docker is told; the attacks run there with ``--jails docker``."""
     cfg = things.config(jail="docker")
-    lent, faults = find(cfg)
+    mounted, faults = find(cfg)
     assert faults == []
     with docker.APIClient(base_url="unix:///nowhere", version="1.41") as client:
-        mounts = _description(client, cfg, lent)["host_config"]["Mounts"]
+        binds = _description(client, cfg, mounted)["host_config"]["Mounts"]
         assert not _description(client, cold(jail="docker"), find(cold())[0])["host_config"].get("Mounts")
-    assert {(one["Type"], one["ReadOnly"]) for one in mounts} == {("bind", True)}
-    assert all(one["BindOptions"]["NonRecursive"] for one in mounts)
+    assert {(bind["Type"], bind["ReadOnly"]) for bind in binds} == {("bind", True)}
+    assert all(bind["BindOptions"]["NonRecursive"] for bind in binds)
     own = things.folder / "own"
-    assert {one["Target"]: one["Source"] for one in mounts} == {
-        "/lent/modules/tools.py": str(own / "tools.py"),
-        "/lent/modules/mytools": str(own / "mytools"),
-        "/lent/modules/hangs.py": str(own / "hangs.py"),
-        "/lent/modules/crashes.py": str(own / "crashes.py"),
-        "/lent/files/table.csv": str(own / "table.csv"),
-        "/lent/files/numbers": str(own / "numbers"),
-        "/lent/files/other": str(own / "table.csv"),
+    assert {bind["Target"]: bind["Source"] for bind in binds} == {
+        "/mounts/modules/tools.py": str(own / "tools.py"),
+        "/mounts/modules/mytools": str(own / "mytools"),
+        "/mounts/modules/hangs.py": str(own / "hangs.py"),
+        "/mounts/modules/crashes.py": str(own / "crashes.py"),
+        "/mounts/files/table.csv": str(own / "table.csv"),
+        "/mounts/files/numbers": str(own / "numbers"),
+        "/mounts/files/other": str(own / "table.csv"),
     }

@@ -1,4 +1,4 @@
-"""``sandbox.packages`` and ``sandbox.files``: what cannot be lent to programs is refused at once."""
+"""``sandbox.packages`` and ``sandbox.files``: what programs cannot use is refused at once."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import OmegaConf
 
 from src.config import Config, SandboxConfig
-from src.config.lent import find
+from src.config.mounts import find
 from src.config.paths import ROOT
 from src.launch.checks import check, load
 from tests.compositions import composed
@@ -51,28 +51,28 @@ def faults(**settings: Any) -> list[str]:
             ["nowhere/tools.py"],
             "[0]={here}/nowhere/tools.py: there is no such file or folder on this machine",
         ),
-        (["loose/"], "[0]={here}/loose: this folder has no __init__.py, which makes a package; add one"),
-        (["./table.csv"], "[0]={here}/table.csv: this is no module; give a file NAME.py, or the folder of a"),
+        (["loose/"], "[0]={here}/loose: this folder has no __init__.py, so it is not a package; add one"),
+        (["./table.csv"], "[0]={here}/table.csv: this is not a module; give a file NAME.py or the folder of"),
         (["class.py"], "[0]={here}/class.py: nothing can be imported as 'class'; rename it"),
         (["a-b.py"], "[0]={here}/a-b.py: nothing can be imported as 'a-b'; rename it"),
-        (["package/__init__.py"], "nothing can be imported as '__init__'; give the folder that it lies in"),
-        (["json.py"], "[0]={here}/json.py: programs would import Python's own json; rename it"),
-        (["numpy.py"], "[0]={here}/numpy.py: programs have a package numpy already; rename yours"),
-        (["./sympy"], "[0]={here}/sympy: programs have a package sympy already; rename yours"),
+        (["package/__init__.py"], "nothing can be imported as '__init__'; give the folder that contains it"),
+        (["json.py"], "[0]={here}/json.py: it has the name of Python's own module json; rename it"),
+        (["numpy.py"], "[0]={here}/numpy.py: programs already have a package numpy; rename yours"),
+        (["./sympy"], "[0]={here}/sympy: programs already have a package sympy; rename yours"),
         (["tools.py", "other/tools.py"], "[1]={here}/other/tools.py: sandbox.packages[0]={here}/tools.py is"),
-        (["tools.py", "./tools.py"], "[1]={here}/tools.py: it is named twice; leave one out"),
-        (["sympy"], "[0]=sympy: programs have sympy already; leave it out"),
-        (["random"], "[0]=random: random is part of Python, and programs have it; leave it out"),
-        (["networkxx"], "[0]=networkxx: no such package is installed where"),
+        (["tools.py", "./tools.py"], "[1]={here}/tools.py: it is listed twice; remove one"),
+        (["sympy"], "[0]=sympy: programs already have sympy; remove it"),
+        (["random"], "[0]=random: random is part of Python, so programs already have it; remove it"),
+        (["networkxx"], "[0]=networkxx: no such package is installed for"),
         (["networkxx"], "did you mean networkx?"),
-        (["tools"], "if tools.py of this folder is meant, give it as a path, ./tools.py"),
-        (["networkx>=3"], "[0]=networkx>=3: this is neither the name of a package nor a path"),
-        ([""], "[0]='': this is neither the name of a package nor a path"),
+        (["tools"], "for tools.py in this folder, give it as a path: ./tools.py"),
+        (["networkx>=3"], "[0]=networkx>=3: this is neither a package name nor a path"),
+        ([""], "[0]='': this is neither a package name nor a path"),
         (["."], "[0]={here}: "),
         (["/"], "[0]=/: "),
     ],
 )
-def test_a_package_that_cannot_be_lent_is_refused(here: Path, packages: list[str], says: str) -> None:
+def test_an_invalid_package_is_refused(here: Path, packages: list[str], says: str) -> None:
     (fault,) = faults(packages=packages)
     assert fault.startswith("sandbox.packages[")
     assert says.replace("{here}", str(here)) in fault
@@ -88,25 +88,25 @@ def test_a_package_that_cannot_be_lent_is_refused(here: Path, packages: list[str
         ),
         (
             ["table.csv", "other/table.csv"],
-            "[1]={here}/other/table.csv: {here}/table.csv is called table.csv too",
+            "[1]={here}/other/table.csv: {here}/table.csv is also called table.csv",
         ),
         ({"t": "nowhere"}, ".t={here}/nowhere: there is no such file or folder on this machine"),
         ({"a/b": "table.csv"}, ".a/b={here}/table.csv: a/b cannot be a file's name; give one without '/'"),
         ({"..": "table.csv"}, "cannot be a file's name"),
         ({"a\nb": "table.csv"}, "cannot be a file's name"),
         (["pipe"], "[0]={here}/pipe: this is neither a file nor a folder; give one"),
-        (["/"], "[0]=/: programs would see the whole machine; name what they need, or a folder of its own"),
-        (["/proc/self"], "programs would see what the kernel shows of the machine"),
-        (["/sys"], "programs would see what the kernel shows of the machine"),
-        (["/dev/zero"], "programs would see what the kernel shows of the machine"),
-        (["/dev/shm"], "programs would see all that lies in /dev/shm, one another's folders too"),
-        (["/tmp"], "programs would see all that lies in /tmp, one another's folders too"),
-        (["."], "[0]={here}: programs would see the working directory, where runs lie; name what they need"),
-        ([".."], "programs would see the working directory, where runs lie"),
+        (["/"], "[0]=/: programs would see the whole machine; list only what they need, or put it in a"),
+        (["/proc/self"], "programs would see the kernel's view of the machine"),
+        (["/sys"], "programs would see the kernel's view of the machine"),
+        (["/dev/zero"], "programs would see the kernel's view of the machine"),
+        (["/dev/shm"], "programs would see everything in /dev/shm, including one another's folders"),
+        (["/tmp"], "programs would see everything in /tmp, including one another's folders"),
+        (["."], "[0]={here}: programs would see the working directory, which contains the runs; list"),
+        ([".."], "programs would see the working directory, which contains the runs"),
         ([""], "[0]='': there is no such file"),
     ],
 )
-def test_a_file_that_cannot_be_lent_is_refused(here: Path, files: Any, says: str) -> None:
+def test_an_invalid_file_is_refused(here: Path, files: Any, says: str) -> None:
     (fault,) = faults(files=files)
     assert fault.startswith("sandbox.files")
     assert "\n" not in fault
@@ -122,7 +122,7 @@ def test_the_folder_of_the_run_is_refused(
     monkeypatch.setattr(HydraConfig, "initialized", lambda: True)
     hydra = OmegaConf.create({"runtime": {"output_dir": str(here / "runs" / "r")}})
     monkeypatch.setattr(HydraConfig, "get", lambda: hydra)
-    assert f"programs would see the folder of this run, {here}/runs/r; name" in faults(files=files)[0]
+    assert f"programs would see the folder of this run, {here}/runs/r; list" in faults(files=files)[0]
     assert faults(files=["table.csv"]) == []
 
 
@@ -130,8 +130,8 @@ def test_a_link_is_what_it_leads_to(here: Path) -> None:
     (here / "all").symlink_to("/")
     (here / "named").symlink_to(here / "other" / "table.csv")
     assert "the whole machine" in faults(files=["all"])[0]
-    lent, found = find(SandboxConfig(files=["named"]))
-    assert (lent.files, found) == ({"named": str(here / "other" / "table.csv")}, [])
+    mounts, found = find(SandboxConfig(files=["named"]))
+    assert (mounts.files, found) == ({"named": str(here / "other" / "table.csv")}, [])
 
 
 def test_what_programs_may_not_read_is_refused(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -151,7 +151,7 @@ def test_what_programs_may_not_read_is_refused(here: Path, monkeypatch: pytest.M
 def test_an_image_has_its_own_packages(here: Path) -> None:
     (fault,) = faults(packages=["networkx", "tools.py"], jail="docker")
     assert fault.startswith(
-        "sandbox.packages[0]=networkx: with sandbox.jail=docker programs run in the Python"
+        "sandbox.packages[0]=networkx: with sandbox.jail=docker programs run in the image's Python"
     )
 
 
@@ -177,14 +177,14 @@ def test_a_distribution_is_all_that_it_installed_and_requires(
     distribution(tmp_path, "mine", parts, requires)
     distribution(tmp_path, "needed", ["needed.py"], ["mine"])
     distribution(tmp_path, "extra", ["extra.py"], [])
-    lent, found = find(SandboxConfig(packages=["mine"]))
+    mounts, found = find(SandboxConfig(packages=["mine"]))
     assert found == []
-    numpys = {name for name in lent.modules if name.startswith("numpy")}
+    numpys = {name for name in mounts.modules if name.startswith("numpy")}
     assert all(name.endswith("-info") for name in numpys), "programs have the package already"
     own = {"mine", "_mine.abi3.so", "mine.libs", "mine-1.dist-info", "needed.py", "needed-1.dist-info"}
-    assert lent.modules.keys() - numpys == own
-    assert lent.modules["mine"] == str(tmp_path / "mine")
-    assert set(lent.imports) == {"mine", "needed"}
+    assert mounts.modules.keys() - numpys == own
+    assert mounts.modules["mine"] == str(tmp_path / "mine")
+    assert set(mounts.imports) == {"mine", "needed"}
 
 
 def test_a_distribution_installed_in_place_is_where_it_is_imported_from(
@@ -196,16 +196,16 @@ def test_a_distribution_installed_in_place_is_where_it_is_imported_from(
     for folder in ("site", "source"):
         monkeypatch.syspath_prepend(str(tmp_path / folder))
     for name in ("my-own", "my_own"):
-        lent, found = find(SandboxConfig(packages=[name]))
-        assert (lent.modules["my_own"], found) == (str(tmp_path / "source" / "my_own"), [])
+        mounts, found = find(SandboxConfig(packages=[name]))
+        assert (mounts.modules["my_own"], found) == (str(tmp_path / "source" / "my_own"), [])
 
 
 def test_a_package_is_found_by_the_name_it_is_imported_by() -> None:
     (name,) = {one.lower() for one in metadata.packages_distributions()["yaml"]}
-    lent, found = find(SandboxConfig(packages=["yaml"]))
+    mounts, found = find(SandboxConfig(packages=["yaml"]))
     assert found == []
     assert name == "pyyaml"
-    assert "yaml" in lent.modules
+    assert "yaml" in mounts.modules
 
 
 def test_relative_paths_start_at_the_working_directory_and_are_recorded_whole(here: Path) -> None:
@@ -224,24 +224,22 @@ class TestARun:
     def from_the_root(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.chdir(ROOT)
 
-    def test_records_and_keeps_what_is_lent(self, tmp_path: Path) -> None:
-        lent = ("sandbox.packages=[networkx]", "sandbox.files={t.csv: README.md}")
-        run = made(tmp_path / "run", *lent)
+    def test_records_and_keeps_its_mounts(self, tmp_path: Path) -> None:
+        settings = ("sandbox.packages=[networkx]", "sandbox.files={t.csv: README.md}")
+        run = made(tmp_path / "run", *settings)
         assert resumed(run).sandbox.files == {"t.csv": str(ROOT / "README.md")}
-        assert resumed(run, *lent).sandbox.packages == ["networkx"]
-        assert "sandbox.packages=[]: the run that is resumed has [networkx]" in refused(
-            run, "sandbox.packages=[]"
-        )
+        assert resumed(run, *settings).sandbox.packages == ["networkx"]
+        assert "sandbox.packages=[]: the resumed run has [networkx]" in refused(run, "sandbox.packages=[]")
         message = refused(run, "sandbox.files={t.csv: LICENSE}")
-        assert f"sandbox.files.t.csv={ROOT}/LICENSE: the run that is resumed has {ROOT}/README.md" in message
+        assert f"sandbox.files.t.csv={ROOT}/LICENSE: the resumed run has {ROOT}/README.md" in message
         forced = resumed(run, "sandbox.packages=[]", "trainer.resume_force=true")
         assert forced.sandbox.packages == []
 
     def test_without_any_may_not_get_some(self, tmp_path: Path) -> None:
         message = refused(made(tmp_path / "run"), "sandbox.files=[README.md]")
-        assert "the run that is resumed has null" in message
+        assert "the resumed run has null" in message
 
-    def test_a_default_lends_nothing(self) -> None:
+    def test_by_default_programs_have_none(self) -> None:
         cfg = load(Config, composed("train")).sandbox
         assert (cfg.packages, cfg.files) == ([], None)
 
@@ -250,8 +248,8 @@ class TestARun:
     ("override", "says"),
     [
         ("sandbox.files=[nowhere.csv]", "/nowhere.csv: there is no such file or folder on this machine"),
-        ("sandbox.packages=[nowhere]", "sandbox.packages[0]=nowhere: no such package is installed where"),
-        ("sandbox.files=[.]", "programs would see the working directory, where runs lie"),
+        ("sandbox.packages=[nowhere]", "sandbox.packages[0]=nowhere: no such package is installed for"),
+        ("sandbox.files=[.]", "programs would see the working directory, which contains the runs"),
         ("sandbox.files=table.csv", "sandbox.files=table.csv: expected names with values, such as"),
         (
             "sandbox.packages=tools.py",
