@@ -15,7 +15,7 @@ from experiments.reproduce.names import text
 from experiments.reproduce.plan import EVALUATE, REPORT, TRAIN, Command
 from src.config import Config, EvaluationConfig
 from src.config.schema import ConfigError, build, show
-from src.launch.resumption import read_config
+from src.launch.resumption import SANDBOX_MAY_CHANGE, read_config
 from src.run import checkpoints, provenance
 from src.run.records import CONFIG, SUMMARY, write_json
 
@@ -23,7 +23,8 @@ LOCK, DURATIONS, BASE, LOG = "lock", "durations.json", "base.json", "log.txt"
 _WAIT = 10.0  # seconds in which what a killed runner had started has ended
 # What does not change a result, or only whether it is made anew.
 _MAY_CHANGE = (
-    *("sandbox.", "hardware.", "tracking.", "reward.grade_", "rollout.max_concurrent"),
+    *SANDBOX_MAY_CHANGE,
+    *("sandbox.backend", "hardware.", "tracking.", "reward.grade_", "rollout.max_concurrent"),
     *("trainer.resume", "trainer.rank_timeout", "trainer.keep_checkpoints", "evaluate.resume"),
 )
 

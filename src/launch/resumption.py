@@ -45,6 +45,11 @@ RENAMED_VALUES: dict[tuple[str, Any], Any] = {("rollout.boundary", "fence"): "ex
 # Given on the command line, never taken from the run.
 _OF_THE_COMMAND = ("trainer.resume", "trainer.resume_force", "estimate")
 # These change neither samples nor gradients nor evaluations; all other settings, also future ones, do.
+SANDBOX_MAY_CHANGE = (
+    *("sandbox.jail", "sandbox.workers", "sandbox.waiting", "sandbox.queue", "sandbox.sessions"),
+    *("sandbox.start_seconds", "sandbox.deadline_seconds"),
+    *("sandbox.docker.", "sandbox.ray.", "sandbox.sandbox_fusion."),
+)
 _MAY_CHANGE = (
     *("trainer.checkpoint_every", "trainer.keep_checkpoints", "trainer.rank_timeout"),
     *("trainer.max_infrastructure_failure_rate", "evaluate.phases", "evaluate.resume", "evaluate.shard"),
@@ -55,12 +60,13 @@ _MAY_CHANGE = (
         "engine.vllm.cpu_memory_gb",
         "engine.vllm.sleep",
     ),
-    *("sandbox.jail", "sandbox.workers", "sandbox.waiting", "sandbox.queue", "sandbox.sessions"),
-    *("sandbox.start_seconds", "sandbox.deadline_seconds"),
-    *("sandbox.docker.", "sandbox.ray.", "sandbox.sandbox_fusion."),
+    *SANDBOX_MAY_CHANGE,
 )
 # Settings in which the shards of one evaluation may differ.
-_OF_A_SHARD = ("evaluate.shard", "evaluate.resume", "engine.", "sandbox.", "reward.grade_")
+_OF_A_SHARD = (
+    *("evaluate.shard", "evaluate.resume", "engine.", "reward.grade_", "sandbox.backend"),
+    *SANDBOX_MAY_CHANGE,
+)
 # Values of the policy's settings that a run resolves, see src/policy/settle.py.
 _OPEN = {"model.prompt_style": "auto", "model.max_positions": None, "model.rope": None}
 # Checked in src/launch/checks/policy.py and src/launch/checks/style_and_format.py.
@@ -105,6 +111,8 @@ def run_of(resume: str) -> Path:
 def renamed(recorded: Mapping[str, Any]) -> dict[str, Any]:
     """Return recorded settings, as ``config.json`` has them, under their present names (:data:`RENAMED`)."""
     settings = deepcopy(dict(recorded))
+    if "rollout" in settings:
+        settings.setdefault("format", {"_target_": "src.formats.FenceFormat"})  # before there were others
     for old, new in RENAMED.items():
         group, _, name = old.rpartition(".")
         for node in _groups(settings, group.split(".")):

@@ -17,7 +17,7 @@ from src.config import EvaluationConfig
 from src.config.schema import ConfigError, build, show
 from src.experiment.evaluation.evaluator import Evaluator
 from src.experiment.evaluation.results import Results
-from src.launch.resumption import read_config
+from src.launch.resumption import SANDBOX_MAY_CHANGE, read_config
 from src.policy.loading import load_model, whole_model
 from src.policy.long_prompts import fit_benchmark
 from src.policy.settle import settle
@@ -31,7 +31,10 @@ from src.run.console import comparison, console, progress
 from src.run.records import CONFIG, RECORDS, SUMMARY, Occasion, RecordWriter, iter_records, write_json
 
 PHASE = "evaluate"
-_MAY_CHANGE = ("engine.", "sandbox.", "evaluate.resume", "reward.grade_", "rollout.max_concurrent")
+_MAY_CHANGE = (
+    *("engine.", "evaluate.resume", "reward.grade_", "rollout.max_concurrent", "sandbox.backend"),
+    *SANDBOX_MAY_CHANGE,
+)
 
 
 def run(cfg: EvaluationConfig, run_dir: Path) -> dict[str, Any]:

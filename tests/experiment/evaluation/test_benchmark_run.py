@@ -35,6 +35,7 @@ from tests.run.test_records import RECORD
 
 CONFIG = EvaluationConfig(
     model=ModelConfig(path=str(ROOT / "experiments" / "mini_base"), prompt_style="mini"),
+    format={"_target_": "src.formats.FenceFormat"},
     benchmark=BenchmarkConfig(size=9),
     engine=EngineConfig(kind="transformers"),
     rollout=RolloutConfig(max_tokens=120),
@@ -157,13 +158,20 @@ def test_a_folder_with_trajectories_is_resumed_only_when_asked_and_with_the_same
     resumed = replace(CONFIG.evaluate, resume=True, temperature=1.0)
     older = asdict(replace(CONFIG, evaluate=resumed))
     older["rollout"]["boundary"] = "fence"  # which is called exact since
+    del older["format"]
     (tmp_path / "config.json").write_text(json.dumps(older))
     (tmp_path / "trajectories.jsonl").write_text(json.dumps(asdict(RECORD)) + "\n")  # it has no stream
-    with pytest.raises(ConfigError, match=r"trajectories.jsonl: an older version .* evaluate anew"):
+    with pytest.raises(ConfigError, match=r"trajectories.jsonl: an older version .* evaluate again"):
         run(replace(CONFIG, evaluate=resumed), tmp_path)
     (tmp_path / "config.json").write_text(json.dumps(asdict(CONFIG)))
     other = replace(CONFIG, evaluate=replace(CONFIG.evaluate, resume=True, budget=9))
     with pytest.raises(ConfigError, match=r"evaluate.budget=9: the evaluation in .* has 4;"):
+        run(other, tmp_path)
+    slower = replace(
+        CONFIG.sandbox, workers=7, wall_seconds=9.0
+    )  # what programs may do counts, who runs them not
+    other = replace(CONFIG, evaluate=replace(CONFIG.evaluate, resume=True), sandbox=slower)
+    with pytest.raises(ConfigError, match=r"^[^;]*sandbox.wall_seconds=9.0: the evaluation in .* has 5.0;"):
         run(other, tmp_path)
 
 
