@@ -167,19 +167,19 @@ WRONG = {
 
 class TestTypes:
     @staticmethod
-    def kind(path: str) -> tuple[type, bool]:
+    def kinds(path: str) -> tuple[tuple[type, ...], bool]:
         hint = LEAVES[path]
         optional = type(None) in get_args(hint)
-        if optional:
-            (hint,) = (one for one in get_args(hint) if one is not type(None))
-        return get_origin(hint) or hint, optional
+        kinds = [one for one in get_args(hint) if one is not type(None)] if optional else [hint]
+        return tuple(get_origin(one) or one for one in kinds), optional
 
     @settings(max_examples=5, deadline=None)
     @given(data=st.data())
     @pytest.mark.parametrize("path", sorted(LEAVES))
     def test_a_wrong_type_is_refused_by_name(self, path: str, data: st.DataObject) -> None:
-        kind, optional = self.kind(path)
-        strategy = WRONG[kind] if optional else WRONG[kind] | st.none()
+        kinds, optional = self.kinds(path)
+        strategy = WRONG[kinds[0]] if optional else WRONG[kinds[0]] | st.none()
+        strategy = strategy.filter(lambda value: not isinstance(value, kinds[1:]))
         message = refusal(changed(path, data.draw(strategy)))
         assert path in message
         assert message.count("\n") == 0, "one fault, one line"

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -23,11 +24,13 @@ from src.config import (
     TrainerConfig,
 )
 from src.config.paths import ROOT
-from src.experiment.training import TrainingRun, run
+from src.experiment import training
+from src.experiment.training import run
 from src.formats.base import Format
 from src.rewards.terms import Outcome
 from src.rollout.engines import Engine
 from src.rollout.engines.build import Engines
+from src.rollout.environment import Environment, open_environment
 from src.run.records import read_metrics, read_records
 from src.tools import Call
 from tests.compositions import values
@@ -87,17 +90,18 @@ def test_two_steps(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
         tracking=TrackingConfig(mode="none"),
     )
     made: list[Format] = []
-    build = TrainingRun._open_tools
 
-    def open_tools(self: TrainingRun) -> None:
-        build(self)
-        made.append(self._format)
+    @contextmanager
+    def opened(*parts: Any) -> Iterator[Environment]:
+        with open_environment(*parts) as environment:
+            made.append(environment.form)
+            yield environment
 
     def make(self: Engines, temperature: float, top_p: float) -> Engine:
         (eos,) = self._codec.eos_ids
         return Actor(scripts(made[-1], self._codec, 8), eos, streaming=True)
 
-    monkeypatch.setattr(TrainingRun, "_open_tools", open_tools)
+    monkeypatch.setattr(training, "open_environment", opened)
     monkeypatch.setattr(Engines, "make", make)
     run(cfg, tmp_path / "run")
 

@@ -13,8 +13,8 @@ import trl
 
 from src.formats import HermesFormat
 from src.policy.codec import TokenCodec
-from src.policy.prompt_encoder import prompt_ids
-from src.problems.prompts import build_prompt
+from src.policy.prompt_encoder import PromptEncoder
+from src.problems.prompt_text import build_prompt
 from src.tools import Call, PythonTool
 from tests import chat_model
 from tests.tokenizers import qwen_like
@@ -44,7 +44,7 @@ def test_two_calls_and_an_answer(template: str, style: str, content: str) -> Non
     calls = [Call("python", {"code": 'print("6*7", 6*7)\n'}), Call("calculator", {"formula": "1+2"})]
     results = ["6*7 42\n\u4e2d", "3.0"]
 
-    (ids,) = prompt_ids(codec.tokenizer, [PROBLEM], "free", style, form)
+    (ids,) = PromptEncoder(codec.tokenizer, style, form).ids([PROBLEM], "free")
     prompt = build_prompt(PROBLEM, "free", style, form.instructions("free"))
     assert isinstance(prompt, list)
     messages: list[dict[str, Any]] = [dict(message) for message in prompt]

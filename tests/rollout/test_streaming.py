@@ -210,7 +210,7 @@ def test_whatever_ends_a_rollout_leaves_nothing_running(fault: str) -> None:
     kind = Failing if fault == "engine" else ScriptedEngine
     engine = kind([script(text(i), BPE, []) for i in range(20)], EOS, streaming=True, per_poll=1)
     sandbox = Ending(echo, delay=0.02)
-    scheduler = rollout_scheduler(engine, sandbox, BPE, replace(CONFIG, max_live=4))
+    scheduler = rollout_scheduler(engine, sandbox, BPE, replace(CONFIG, max_concurrent=4))
     stream, finished = scheduler.stream(tasks(20)), []
     if fault == "caller":
         finished.append(next(stream))
