@@ -234,8 +234,8 @@ def save_workspace(sections: list[Section], cfg: DetailsConfig, entity: str) -> 
 
     metrics = ("accuracy", "reward", "budget", "failed_share")
     curves = [panels.LinePlot(x="Step", y=[name]) for name in metrics]
-    sections = [workspaces.Section(name="training", panels=curves, is_open=True)]
-    sections += [
+    shown = [workspaces.Section(name="training", panels=curves, is_open=True)]
+    shown += [
         workspaces.Section(
             name=section.title,
             panels=[panels.MediaBrowser(media_keys=[f"{key}/{name}"]) for name in section.figures],
@@ -244,7 +244,7 @@ def save_workspace(sections: list[Section], cfg: DetailsConfig, entity: str) -> 
         for key, section in zip(keys_of(sections), sections, strict=True)
         if section.figures
     ]
-    workspace = workspaces.Workspace(entity=entity, project=cfg.project, name=cfg.title, sections=sections)
+    workspace = workspaces.Workspace(entity=entity, project=cfg.project, name=cfg.title, sections=shown)
     workspace.save()
     return str(workspace.url)
 
