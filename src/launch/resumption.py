@@ -212,13 +212,18 @@ def differences(cfg: c.Config, run: Path) -> list[tuple[str, Any, Any]]:
         return []
     now = asdict(cfg)
     before = _recorded(run, str(cfg.trainer.resume), now)
-    if "auto" in (before["format"].get("_target_"), now["format"].get("_target_")):
-        before["format"] = now["format"]
+    take_open_format(before, now)
     return [
         (name, old, new)
         for name, (old, new) in changes(before, now).items()
         if name not in _OF_THE_COMMAND and not _is_settled(name, old, new)
     ]
+
+
+def take_open_format(before: dict[str, Any], now: dict[str, Any]) -> None:
+    """Let ``before`` have the format of ``now``, where one of the two leaves it open."""
+    if "auto" in (before["format"].get("_target_"), now["format"].get("_target_")):
+        before["format"] = now["format"]
 
 
 def _is_settled(name: str, old: Any, new: Any) -> bool:

@@ -17,7 +17,7 @@ from src.config import EvaluationConfig
 from src.config.schema import ConfigError, build, show
 from src.experiment.evaluation.evaluator import Evaluator
 from src.experiment.evaluation.results import Results
-from src.launch.resumption import SANDBOX_MAY_CHANGE, read_config
+from src.launch.resumption import SANDBOX_MAY_CHANGE, read_config, take_open_format
 from src.policy.loading import load_model, whole_model
 from src.policy.long_prompts import fit_benchmark
 from src.policy.settle import settle
@@ -192,9 +192,11 @@ def _check_folder(cfg: EvaluationConfig, run_dir: Path) -> None:
         )
     # settings that were added since have their defaults
     earlier = asdict(build(EvaluationConfig, read_config(run_dir / CONFIG)))
+    now = asdict(cfg)
+    take_open_format(earlier, now)  # which a folder older than formats does
     different = {
         name: values
-        for name, values in provenance.changes(earlier, asdict(cfg)).items()
+        for name, values in provenance.changes(earlier, now).items()
         if not name.startswith(_MAY_CHANGE)
     }
     if different:
