@@ -66,7 +66,9 @@ def load_runs(arms: Mapping[str, list[str]], metrics: list[str]) -> Arms:
             that no run has.
     """
     if not arms:
-        raise AnalysisError("arms={}: no arm is given; give arms='{staged: [runs/A, runs/B], fixed: [runs/C]}'")
+        raise AnalysisError(
+            "arms={}: no arm is given; give arms='{staged: [runs/A, runs/B], fixed: [runs/C]}'"
+        )
     found = {
         arm: [
             _load_run(f"arms.{arm}[{i}]={folder}", Path(folder).expanduser())

@@ -58,7 +58,9 @@ def load_runs(cfg: TrainingCurvesConfig) -> pl.DataFrame:
         known = sorted({key for row in rows for key in row})
         for metric in cfg.metrics:
             if metric not in known:
-                raise AnalysisError(f"metrics={metric}: {text} does not have it; choose from {', '.join(known)}")
+                raise AnalysisError(
+                    f"metrics={metric}: {text} does not have it; choose from {', '.join(known)}"
+                )
         names = ["step", "budget", *(metric for metric in cfg.metrics if metric not in ("step", "budget"))]
         columns = {column: [row.get(column) for row in rows] for column in names}
         types = {column: pl.Int64 if column == "step" else pl.Float64 for column in names}

@@ -74,8 +74,8 @@ def clean(
     if not kept:
         raise ProblemError(
             f"data.clean.enabled=true: none of {len(problems)} training problems is left "
-            f"({removals(report)}); check data.clean.against, data.clean.overlap and the held-out set, or set "
-            "data.clean.enabled=false"
+            f"({removals(report)}); check data.clean.against, data.clean.overlap and the held-out set, or "
+            "set data.clean.enabled=false"
         )
     return kept, report
 

@@ -202,9 +202,7 @@ class TestFormat:
             for faults in (check(cfg), check(Config(model=cfg.model, format=other))):
                 (fault,) = faults
                 assert f"model.path={path} was trained with format" in fault
-                assert (
-                    "leave format=auto, or override this with model.force_prompt_style=true" in fault
-                )
+                assert "leave format=auto, or override this with model.force_prompt_style=true" in fault
             with pytest.raises(ConfigError, match="was trained with format"):
                 settle(cfg)
             forced = replace(cfg, model=replace(cfg.model, force_prompt_style=True))
