@@ -19,7 +19,7 @@ MISTAKES = {
     "unknown key, added": (["+trainer.zzz=5"], ["trainer.zzz=5", "the keys of trainer are steps"]),
     "key without its group": (["learning_rate=0.1"], ["learning_rate=0.1", "mean trainer.learning_rate?"]),
     "mistyped key in an experiment": (["+experiment=typo"], ["trainer.stepz=5", "mean trainer.steps?"]),
-    "unreadable experiment": (["+experiment=broken"], ["broken.yaml, line 4", "is not valid YAML"]),
+    "unreadable experiment": (["+experiment=broken"], ["broken.yaml, line 4", "not valid YAML"]),
     "unknown experiment": (["+experiment=minni"], ["experiment=minni", "did you mean mini?"]),
     "unknown option": (["engine=transfomers"], ["engine=transfomers", "did you mean transformers?"]),
     "unknown group": (["engin=transformers"], ["engin=transformers", "did you mean engine?"]),
