@@ -279,7 +279,7 @@ def ask_others(folder: Path) -> None:
         (ask_others, {}, r"arms.b\[1\]=.*: 2 of its held-out problems differ from those of the first run"),
         (None, {"mode": "code"}, r"has no records of mode code after training \(it has: free\)"),
         (None, {"baseline": "c"}, "baseline=c: choose one of the arms a, b"),
-        (None, {"metrics": ["loss"]}, "metrics=loss: none of these runs has it; choose from accuracy, b"),
+        (None, {"metrics": ["loss"]}, "metrics=loss: none of these runs has it; choose from acc"),
         (None, {"measures": ["loss:last"]}, "metrics=loss: none of these runs has it"),
         (None, {"last": 31}, "last=31: a gain compares .* of 60 steps, which overlap; give last=30 at most"),
         (None, {"arms": {}}, "arms={}: no arm is given"),

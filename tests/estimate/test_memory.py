@@ -84,10 +84,10 @@ class TestSharing:
             assert [round(over * part(memory, name) / total, 2) for name in names] == list(expected)
 
     def test_the_reference_model(self, path: str) -> None:
-        plain, kl = self.memory(path, 1), self.memory(path, 1, trainer__kl=0.1)
+        plain, kl = self.memory(path, 1), self.memory(path, 1, trainer__kl_coef=0.1)
         assert kl.update - plain.update == part(plain, "weights")
         assert kl.rollout - plain.rollout == part(plain, "weights")
-        adapters = self.memory(path, 1, trainer__kl=0.1, model__lora=ADAPTERS)
+        adapters = self.memory(path, 1, trainer__kl_coef=0.1, model__lora=ADAPTERS)
         assert not any(part.name == "reference model" for part in adapters.parts)
 
 

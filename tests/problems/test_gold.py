@@ -114,7 +114,7 @@ class TestAPatternOfOnesOwn:
 
     @pytest.mark.parametrize(
         ("pattern", "fault"),
-        [("Answer: .+", "it has 0 groups"), ("(a)(b)", "it has 2 groups"), ("(a", "no regular")],
+        [("Answer: .+", "it has 0 groups"), ("(a)(b)", "it has 2 groups"), ("(a", "not a regular")],
     )
     def test_one_that_cannot_be_used_is_refused(self, pattern: str, fault: str) -> None:
         fields = FieldsConfig(answer_pattern=pattern)
@@ -167,7 +167,7 @@ class TestRefusal:
         ("answer", "why"),
         [("4\n5", "several lines"), ("\\frac{1}{", "braces"), ("\\frac{1}", "lacks an argument"),
          ("\\left(1,2)", "do not match"), ("$4", r"a single \$"), ("--", "no letter or digit"),
-         ("\\boxed{3} or \\boxed{4}", "several boxes"), ("\\boxed{}", "nothing in"),
+         ("\\boxed{3} or \\boxed{4}", "several boxes"), ("\\boxed{}", "or an empty one"),
          ("4\\", "backslash")],
     )  # fmt: skip
     def test_what_cannot_be_read(self, answer: str, why: str) -> None:
