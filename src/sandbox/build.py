@@ -37,7 +37,7 @@ def build_sandbox(cfg: SandboxConfig) -> Sandbox:
         _log.info("sandbox=auto: using %s with %d workers", name, sandbox.workers)
         return sandbox
     raise SandboxError(
-        "no jail works here, and code is not run without one unless asked for:\n"
+        "no jail works here, and code runs without a jail only with sandbox=unconfined:\n"
         + "\n".join(reasons)
         + "\nRemedies: apt-get install bubblewrap; pip install sandlock; "
         "or, at your own risk, sandbox=unconfined"

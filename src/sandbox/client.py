@@ -166,9 +166,10 @@ class Worker(Lane):
     def _check_alive(self) -> None:
         """Raise LaneGone if the worker died, or sent a message, without a request."""
         with contextlib.suppress(BlockingIOError):
-            said = self._channel.read(1)
-            raise LaneGone(f"it {'spoke unasked' if said else 'had died'}{self._last_words()}")
+            data = self._channel.read(1)
+            reason = "sent a message without a request" if data else "had died"
+            raise LaneGone(f"it {reason}{self._last_words()}")
 
     def _last_words(self) -> str:
         words = self._launched.last_words()
-        return f"; it said: {words}" if words else ""
+        return f"; its last output: {words}" if words else ""

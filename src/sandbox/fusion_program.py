@@ -147,8 +147,8 @@ class Question:
             return (Status.ERROR, f"exited with code {code}") if code else (Status.OK, None)
         try:
             (report,) = reports or []
-            said = json.loads(report)
-            status, error = Status(said["status"]), said["error"]
+            message = json.loads(report)
+            status, error = Status(message["status"]), message["error"]
         except (KeyError, TypeError, ValueError, RecursionError):
             return Status.ERROR, "the program wrote over its own report"
         if status is Status.MEMORY:

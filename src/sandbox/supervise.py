@@ -149,10 +149,10 @@ class Supervisor:
             self._sweep(self._known())
         self._drain(child, texts, caps)
         seconds = time.monotonic() - started
-        said = bytes(texts[child.report])
+        reported = bytes(texts[child.report])
         if not child.confined and reason is None:
-            raise ConfinementError(said.decode(errors="replace") or f"the child ended with status {code}")
-        status, error = reason or self._judge_end(code, usage, said, used)
+            raise ConfinementError(reported.decode(errors="replace") or f"the child ended with status {code}")
+        status, error = reason or self._judge_end(code, usage, reported, used)
         return Outcome(status, _text(texts[child.output]), error, seconds, alive=False)
 
     def _welcome(self, child: Child, report: bytearray, reason: tuple[str, str] | None) -> None:
@@ -188,7 +188,7 @@ class Supervisor:
         return None
 
     def _judge_end(
-        self, code: int, usage: resource.struct_rusage, said: bytes, used: float
+        self, code: int, usage: resource.struct_rusage, reported: bytes, used: float
     ) -> tuple[str, str | None]:
         """Return status and error of a child that ended itself; ``used``: CPU seconds of earlier programs."""
         limits = self._limits
@@ -200,15 +200,15 @@ class Supervisor:
             if grown > 0.9 * limits["memory_mb"] * 2**20:
                 return "memory", f"memory limit of {limits['memory_mb']} MB exceeded"
             return "killed", f"killed by signal {number} ({_signal_name(number)})"
-        if said:
-            return self._judge_report(said)
+        if reported:
+            return self._judge_report(reported)
         number = os.WEXITSTATUS(code)
         return ("error", f"exited with code {number}") if number else ("ok", None)
 
-    def _judge_report(self, said: bytes) -> tuple[str, str | None]:
+    def _judge_report(self, reported: bytes) -> tuple[str, str | None]:
         """Return status and error as the child reports them: at worst it misreports itself."""
         try:
-            message = json.loads(said)
+            message = json.loads(reported)
             status, error = message["status"], message["error"]
         except (ValueError, KeyError, TypeError, RecursionError):
             return "error", "the program wrote over its own report"

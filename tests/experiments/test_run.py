@@ -170,7 +170,7 @@ class TestFolder:
         (base / "config.json").write_text('{"layers": 2}')
         with pytest.raises(ConfigError, match="its files have changed; restore it"):
             folder.check({}, str(base))
-        with pytest.raises(ConfigError, match=r"suite\.base=elsewhere: .* and it is elsewhere now"):
+        with pytest.raises(ConfigError, match=r"suite\.base=elsewhere: .* and it is now elsewhere"):
             folder.check({}, "elsewhere")
 
 
@@ -236,7 +236,7 @@ def test_published_are_small_results_and_a_page(tmp_path: Path) -> None:
     assert note["cores"] == cores()
     page = (result / "README.md").read_text()
     for line in (
-        *("# First, suite mini", "Does it?", "| one | nothing |", "| other | `x.y=2` |", "## Ablation"),
+        *("# First, suite mini", "Does it?", "| one | none |", "| other | `x.y=2` |", "## Ablation"),
         *("- other has higher m than one", "![ablation](ablation/ablation.png)"),
     ):
         assert f"\n{line}\n" in f"\n{page}"
