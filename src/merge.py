@@ -87,9 +87,7 @@ def _faults(folders: list[Path]) -> list[str]:
     shards = [config["evaluate"]["shard"] for config in configs]
     number = len(shards)
     if sorted(map(str, shards)) != sorted(f"{index}/{number}" for index in range(number)):
-        faults.append(
-            f"folders: these are the shards {', '.join(map(str, shards))}; give each shard once"
-        )
+        faults.append(f"folders: these are the shards {', '.join(map(str, shards))}; give each shard once")
     return faults
 
 
