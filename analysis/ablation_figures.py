@@ -120,6 +120,6 @@ def draw_measures(rows: list[dict[str, Any]], arms: list[str], windows: Windows,
 
 
 def _size(rows: list[dict[str, Any]]) -> str:
-    seeds = sorted({one["seeds"] for one in rows})
+    seeds = sorted({row["seeds"] for row in rows})
     text = " or ".join(map(str, seeds)) + (" seed" if seeds == [1] else " seeds")
     return text + (f", {rows[0]['problems']} problems x {rows[0]['k']}" if rows[0]["problems"] else "")

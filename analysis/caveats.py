@@ -63,12 +63,12 @@ def _was_resumed(summary: dict[str, Any], table: pl.DataFrame) -> bool:
         if "rollout" in found
     }
     executions = table["executions"].sum()
-    ran = max((one.get("sandbox/executions", 0) for one in rollouts.values()), default=executions)
+    ran = max((rollout.get("sandbox/executions", 0) for rollout in rollouts.values()), default=executions)
     if executions > ran:
         return True
-    for mode, one in rollouts.items():
+    for mode, rollout in rollouts.items():
         recorded = table.filter(pl.col("mode") == mode)["policy_tokens"].sum()
-        seconds = one["seconds/generation"] + one["seconds/execution"]
-        if one["engine/tokens_per_second"] * seconds < _TOLERANCE * recorded:
+        seconds = rollout["seconds/generation"] + rollout["seconds/execution"]
+        if rollout["engine/tokens_per_second"] * seconds < _TOLERANCE * recorded:
             return True
     return False

@@ -1,7 +1,7 @@
 """``python -m analysis.error_feedback 'policies={base: runs/A, rl: runs/B}'``: what follows failures.
 
-How executions end, and what the policy does after a failed one: repair the program, write another one, or
-continue in text. With ``policies={run: runs/X@train}`` also how programs change over training.
+How executions end, and what the policy does after a failed one: it repairs the program, writes a different
+one, or continues in text. With ``policies={run: runs/X@train}`` also how programs change over training.
 """
 
 from __future__ import annotations
@@ -100,14 +100,8 @@ def fates(failed: pl.DataFrame, cfg: ErrorFeedbackConfig) -> list[dict[str, Any]
             pl.len().alias("n"), *((pl.col("fate") == fate).sum().alias(fate) for fate in FATES)
         )
         for fate in FATES:
-            estimate = ratio_interval(
-                counts[fate].to_numpy(),
-                counts["n"].to_numpy(),
-                cfg.resamples,
-                cfg.confidence,
-                cfg.seed,
-                SHARE,
-            )
+            options = (cfg.resamples, cfg.confidence, cfg.seed, SHARE)
+            estimate = ratio_interval(counts[fate].to_numpy(), counts["n"].to_numpy(), *options)
             rows.append({"arm": arm, "fate": fate, "executions": int(counts[fate].sum()), **asdict(estimate)})
     return rows
 

@@ -46,8 +46,8 @@ def look(names: Sequence[str], name: str) -> dict[str, Any]:
 
     Arms (POLICY_MODE) of one or two policies in several modes have a hue for each mode, in every figure.
     """
-    policies = list(dict.fromkeys(one.rpartition("_")[0] for one in names))
-    modes = {one.rpartition("_")[2] for one in names}
+    policies = list(dict.fromkeys(arm.rpartition("_")[0] for arm in names))
+    modes = {arm.rpartition("_")[2] for arm in names}
     if modes <= SHADES.keys() and len(modes) > 1 and len(policies) <= 2:
         policy, _, mode = name.rpartition("_")
         second = policy == policies[-1]  # also if there is only one

@@ -137,7 +137,7 @@ def _read(folder: Path) -> Section:
         {path.stem: path for path in sorted(folder.glob("*.png"))},
         {path.stem: pl.read_csv(path, infer_schema_length=None) for path in sorted(folder.glob("*.csv"))},
         content["settings"],
-        [one["sentence"] for one in content["results"].get("verdicts", [])],
+        [row["sentence"] for row in content["results"].get("verdicts", [])],
     )
 
 
@@ -151,10 +151,10 @@ _ACCURACY = {
 def _accuracies(summary: dict[str, Any]) -> Iterator[tuple[Any, ...]]:
     for phase in ("before", "after", "results"):
         for mode, found in summary.get(phase, {}).items():
-            for group, one in {"all": found, **found["by_subject"]}.items():
+            for group, row in {"all": found, **found["by_subject"]}.items():
                 # older summaries have the number of trajectories only
-                sizes = (one["problems"], *one["k"]) if "problems" in one else (None,) * 3
-                yield phase, mode, group, one["accuracy"], *one["interval"], one["n"], *sizes
+                sizes = (row["problems"], *row["k"]) if "problems" in row else (None,) * 3
+                yield phase, mode, group, row["accuracy"], *row["interval"], row["n"], *sizes
 
 
 def render(sections: list[Section], title: str) -> str:
@@ -255,8 +255,8 @@ def save_workspace(sections: list[Section], cfg: DetailsConfig, entity: str) -> 
 def main(cfg: ReportConfig, folder: Path) -> None:
     """Load the parts, render, write."""
     if not cfg.folders:
-        raise AnalysisError("folders: none are given; give folders=[runs/A,runs/B]")
-    sections = [section for one in cfg.folders for section in sections_of(Path(one).expanduser())]
+        raise AnalysisError("folders=[]: no folder is given; give folders=[runs/A,runs/B]")
+    sections = [section for folder_name in cfg.folders for section in sections_of(Path(folder_name).expanduser())]
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "report.html"
     partial = path.with_suffix(".partial")

@@ -1,4 +1,4 @@
-"""``python -m src.merge 'folders=[runs/A,runs/B]'``: the shards of one evaluation become one folder."""
+"""``python -m src.merge 'folders=[runs/A,runs/B]'``: merges the shards of an evaluation."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ from src.run.records import CONFIG, RECORDS, SUMMARY, RecordError, iter_records,
 class MergeConfig:
     """Settings of a merge."""
 
-    folders: list[str] = option("???", "of all the shards of one evaluation")
+    folders: list[str] = option("???", "folders of all shards of an evaluation")
 
 
 def merge(folders: list[Path], out: Path) -> dict[str, Any]:
-    """Write the records of all shards and their common summary into ``out``; return the summary.
+    """Write the records of all shards and their summary into ``out``; return the summary.
 
     Raises:
-        ConfigError: a shard is missing, given twice, unfinished, or made with other settings.
+        ConfigError: a shard is missing, given twice, unfinished, or has other settings.
     """
     from src.experiment.evaluation.results import Results
 
     faults = _faults(folders)
     if (out / RECORDS).exists():
-        faults.append(f"hydra.run.dir={out}: holds trajectories already; choose another folder")
+        faults.append(f"hydra.run.dir={out}: already has trajectories; choose another folder")
     if faults:
         raise ConfigError(*faults)
     summaries = [json.loads((folder / SUMMARY).read_text()) for folder in folders]
@@ -58,7 +58,7 @@ def merge(folders: list[Path], out: Path) -> dict[str, Any]:
     shutil.copy(folders[0] / CONFIG, out / CONFIG)
     summary = {
         "settings": summaries[0]["settings"] | {"shard": None, "merged": [str(folder) for folder in folders]},
-        # every shard measures the prompts of the whole benchmark
+        # every shard checks the prompts of the whole benchmark
         **{name: summaries[0][name] for name in ("prompt", "left_out") if name in summaries[0]},
         "results": {mode: found.summary() for mode, found in results.items()},
         "wall_seconds": max(one["wall_seconds"] for one in summaries),
@@ -69,7 +69,7 @@ def merge(folders: list[Path], out: Path) -> dict[str, Any]:
 
 def _faults(folders: list[Path]) -> list[str]:
     if not folders:
-        return ["folders: none are given; give folders=[runs/A,runs/B], a folder for each shard"]
+        return ["folders=[]: no folder is given; give folders=[runs/A,runs/B], one per shard"]
     missing = [folder for folder in folders if not (folder / SUMMARY).is_file()]
     if missing:
         return [f"folders: {folder} has no {SUMMARY}: its evaluation is not finished" for folder in missing]
@@ -77,15 +77,13 @@ def _faults(folders: list[Path]) -> list[str]:
     shards = [config["evaluate"]["shard"] for config in configs]
     number = len(shards)
     if sorted(map(str, shards)) != sorted(f"{index}/{number}" for index in range(number)):
-        faults.append(
-            f"folders: these are the shards {', '.join(map(str, shards))}; give each of one evaluation once"
-        )
+        faults.append(f"folders: these are the shards {', '.join(map(str, shards))}; give each shard once")
     return faults
 
 
 @entry("merge", MergeConfig, alone=True)
 def main(cfg: MergeConfig, run_dir: Path) -> None:
-    """Merge, and show the result."""
+    """Merge, and print the result."""
     from src.run.console import comparison, console
 
     try:

@@ -1,4 +1,4 @@
-"""Records with effects that are known, because they were planted: for tests, and to measure the analyses.
+"""Records with planted effects, for tests and to measure the analyses.
 
     python -m experiments.analysis.synthetic OUT --problems 100 --samples 1024
 
@@ -34,12 +34,12 @@ class Plan:
     """What is planted in an arm.
 
     Attributes:
-        solvable: share of the problems of each subject that it can solve at all.
-        rate: chance that a trajectory solves a problem that it can solve.
-        fails: chance that an execution fails.
-        repairs: chance that the next program is the failed one, mended, and runs.
-        rewrites: chance that it is another program, which runs.
-        again: chance that it is the failed one, mended, and fails too.
+        solvable: fraction of the problems of each subject that it can solve at all.
+        rate: probability that a trajectory solves a solvable problem.
+        fails: probability that an execution fails.
+        repairs: probability that the next program is a repaired version and runs.
+        rewrites: probability that it is a different program, which runs.
+        again: probability that it is a repaired version and fails, too.
         tokens: mean number of policy tokens.
     """
 

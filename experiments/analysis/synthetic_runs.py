@@ -1,9 +1,10 @@
-"""Folders of training runs with effects that are known, because they were planted.
+"""Folders of training runs with planted effects.
 
     python -m experiments.analysis.synthetic_runs OUT
 
 Four arms of three seeds: ``staged`` (the budget rises twice, and accuracy dips there), ``fixed_2`` (worse,
-but without dips), ``no mask`` (one deep fall of the reward), ``same again`` (as ``staged``, but for luck).
+but without dips), ``no mask`` (one large drop of the reward), ``same again`` (``staged`` with other random
+numbers).
 """
 
 from __future__ import annotations
@@ -35,12 +36,12 @@ class RunPlan:
 
     Attributes:
         heldout: mean accuracy after training.
-        spread: of it over seeds, a standard deviation.
+        spread: its standard deviation over seeds.
         before, after: accuracy at the first and the last step of training; in between it rises evenly.
-        dip: fall of accuracy at each rise of the budget, for the five steps from it on.
-        fall: fall of the reward at step 30, for that step.
+        dip: drop of accuracy for five steps from each rise of the budget on.
+        fall: drop of the reward at step 30.
         rises: steps at which the budget rises by one.
-        noise: of a step, a standard deviation.
+        noise: standard deviation per step.
     """
 
     heldout: float = 0.7
@@ -62,7 +63,7 @@ PLANS = {
 
 
 def metrics(plan: RunPlan, draw: Generator, steps: int = STEPS) -> list[dict[str, Any]]:
-    """Return the rows of metrics.jsonl; one step in seven has no failed execution, thus no repair rate."""
+    """Return the rows of metrics.jsonl; one step in seven has no failed execution."""
     rows = []
     for step in range(steps):
         dips = any(rise <= step < rise + 5 for rise in plan.rises)
@@ -104,10 +105,10 @@ def write_run(
     Args:
         folder: of it.
         plan: what is planted.
-        seed: that it says it was trained with.
+        seed: recorded training seed.
         problems: held-out ones.
         k: trajectories of each.
-        luck: runs of the same seed and plan differ by it.
+        luck: distinguishes runs with the same seed and plan.
     """
     draw = np.random.default_rng([seed, luck, 1])
     with LineWriter(folder / "metrics.jsonl") as lines:

@@ -1,8 +1,8 @@
-"""``python -m experiments.engines.check RUN``: did a run with vLLM train as it should?
+"""``python -m experiments.engines.check RUN``: did a run with vLLM train correctly?
 
-It must end as accurate as runs that sample with the trainer's own model do, and at every step the trainer
-must give what vLLM sampled the probability that vLLM gave it: otherwise weights are stale or another dtype
-is at work. Exits with code 1 and says what does not hold.
+Its final accuracy must match runs that sample with the trainer's own model, and at every step trainer and
+vLLM must agree on the probabilities of sampled tokens: otherwise weights are stale or dtypes differ. Exits
+with code 1 and prints what fails.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from src.run.records import read_metrics
 
 
 def faults(run: Path, accuracy: float, difference: float) -> list[str]:
-    """Return what does not hold of a run's folder.
+    """Return the failed checks of a run's folder.
 
     Args:
         run: with summary.json and metrics.jsonl.
-        accuracy: least accuracy in free mode after training.
-        difference: most mean absolute logprob difference of a step.
+        accuracy: minimum accuracy in free mode after training.
+        difference: maximum mean absolute logprob difference of a step.
     """
     found = []
     summary = json.loads((run / "summary.json").read_text())

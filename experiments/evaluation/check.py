@@ -1,8 +1,8 @@
-"""``python -m experiments.evaluation.check FOLDER``: are benchmark files read as they are?
+"""``python -m experiments.evaluation.check FOLDER``: are the original benchmark files read correctly?
 
 The folder holds MATH_OAI.jsonl, AIME24.jsonl, amc23.jsonl and OlymMATH-EN-EASY.jsonl. Each is loaded as a
 user would, by ``benchmark=NAME benchmark.path=FILE`` and the names of its fields; problems and subjects are
-counted against the lines themselves, and no answer may be empty. Exits with code 1 and says what fails.
+counted against the lines themselves, and no answer may be empty. Exits with code 1 and prints what fails.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def configuration(name: str, path: Path, fields: dict[str, str]) -> EvaluationCo
 
 
 def faults(folder: Path) -> list[str]:
-    """Return what does not hold of the four files."""
+    """Return the failed checks of the four files."""
     found = []
     for file, (name, number, fields) in FILES.items():
         problems = load_benchmark(configuration(name, folder / file, fields).benchmark)

@@ -1,8 +1,8 @@
 """``python -m experiments.evaluation.interrupted FOLDER``: does an interruption change an evaluation?
 
-The same evaluation runs whole, and killed (kill -9) at random moments and resumed; then trajectories are
-compared one by one. Further arguments are overrides of ``src.evaluate``. A probability's last bits depend on
-the batch in which it was computed: a draw next to the border between two tokens may fall on either side.
+The same evaluation runs uninterrupted, and killed (kill -9) at random moments and resumed; then trajectories
+are compared one by one. Further arguments are overrides of ``src.evaluate``. A probability's last bits depend
+on the batch in which it was computed: a sample at the boundary between two tokens may go either way.
 
 Exits with code 1 if the interval of the difference of accuracies reaches 3 points, or if fewer trajectories
 than ``--equal`` are the same.
@@ -66,7 +66,7 @@ def kill_at(process: subprocess.Popen[bytes], folder: Path, size: int) -> None:
 
 
 def read(folder: Path) -> dict[Key, TrajectoryRecord]:
-    """Return the trajectories. Raises RuntimeError if one is there twice."""
+    """Return the trajectories. Raises RuntimeError if one is repeated."""
     found: dict[Key, TrajectoryRecord] = {}
     for record in iter_records(folder / RECORDS):
         key = (record.mode, record.problem_id, record.sample)

@@ -5,10 +5,10 @@
 Prints four figures and ends with status 1 if one misses its target:
 
 - solutions: the boxed answer of each gold solution against the gold answer; at least 99.8 % are equivalent
-- respelled: the gold answer written another way (spaces, sizes, ``a/b``), so that comparing strings is not
+- respelled: the gold answer written differently (spaces, sizes, ``a/b``), so that comparing strings is not
   enough; at least 99 % are equivalent
-- altered: the gold answer with one digit changed; at most 0.5 % are taken for equivalent
-- others: gold answers of other problems that differ as strings; at most 2 % are taken for equivalent
+- altered: the gold answer with one digit changed; at most 0.5 % are graded as equivalent
+- others: gold answers of other problems that differ as strings; at most 2 % are graded as equivalent
 """
 
 from __future__ import annotations

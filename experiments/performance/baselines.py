@@ -1,4 +1,4 @@
-"""What the sandbox is compared with: a bare fork-and-wait, a cold interpreter, the released executor."""
+"""Baselines for the sandbox: a bare fork-and-wait, a cold interpreter, the released executor."""
 
 from __future__ import annotations
 
@@ -71,12 +71,12 @@ class Throughput:
 
     @property
     def per_second(self) -> float:
-        """Throughput, those that were cut off or failed included: the most that can be said for it."""
+        """Throughput including failed programs and those cut off: an upper bound."""
         return self.programs / self.seconds
 
     @property
     def answered_per_second(self) -> float:
-        """Throughput of those that got an answer."""
+        """Throughput of programs with an answer."""
         return (self.programs - self.timeouts - self.failures) / self.seconds
 
 

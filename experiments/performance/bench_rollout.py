@@ -1,13 +1,13 @@
-"""``python -m experiments.performance.bench_rollout``: what overlapping generation and execution gains.
+"""``python -m experiments.performance.bench_rollout``: the gain of overlapping generation and execution.
 
 The same policy, prompts and vLLM in the arms of one run, in interleaved rounds: *lockstep* (each turn waits
 for the slowest generation, then for the slowest program), *streaming*, *zero* (streaming, programs that take
-no time) and *streaming, follow* (as under ``rollout.max_seconds``). How long a program takes is drawn by its
-text and turn: 30 ms, one in ten 0.5 s, three in a hundred 3 s. Greedy sampling makes the arms' trajectories,
-and so their work, the same. The mini policy writes one program and then its answer; where it would end, a
-second program is put into its mouth, so that every trajectory has two executions.
+no time) and *streaming, follow* (as under ``rollout.max_seconds``). The duration of a program is determined
+by its text and turn: 30 ms, one in ten 0.5 s, three in a hundred 3 s. With greedy sampling all arms have the
+same trajectories. The mini policy writes one program and then its answer; where it would end, a second
+program is inserted, so that every trajectory has two executions.
 
-Then what each choice of ``rollout.boundary`` throws away, on the mini policy with true programs.
+Also measures what each choice of ``rollout.boundary`` throws away, on the mini policy with real programs.
 """
 
 from __future__ import annotations
@@ -54,8 +54,8 @@ class Bench:
     """One vLLM and one codec; makes rollouts of it.
 
     Args:
-        seed: of the problems and of the latencies.
-        most: trajectories that are ever asked for.
+        seed: of problems and latencies.
+        most: maximum number of trajectories.
     """
 
     def __init__(self, seed: int, most: int) -> None:
@@ -78,7 +78,7 @@ class Bench:
         return VLLMEngine(self.llm, self.codec, **({"temperature": 0.0, "top_p": 1.0} | options))
 
     def tasks(self, number: int, mode: str) -> list[Task]:
-        """That many, each of its own problem; a chain's third program is refused."""
+        """Return that many tasks, each of a different problem; a chain's third program is refused."""
         return [Task(p, mode, 0, self._prompt(p, mode), EXECUTIONS) for p in self.problems[:number]]
 
     def _prompt(self, problem: Problem, mode: str) -> list[int]:
@@ -87,8 +87,8 @@ class Bench:
     def rollout(
         self, engine: Engine, sandbox: Sandbox, number: int, mode: str = "code", **limits: Any
     ) -> tuple[dict[str, float], list[Trajectory]]:
-        """Seconds and what the meter saw, and the trajectories."""
-        self.llm.reset_prefix_cache()  # no arm finds what another left
+        """Return seconds, metrics of the meter, and the trajectories."""
+        self.llm.reset_prefix_cache()  # arms do not share caches
         tools, cfg = Toolbox([PythonTool(sandbox)]), RolloutConfig(max_tokens=MAX_TOKENS, **limits)
         form = FenceFormat().prepare(list(tools), self.codec.tokenizer, "mini")
         scheduler = RolloutScheduler(engine, tools, form, self.codec, cfg)
@@ -100,7 +100,7 @@ class Bench:
 
 
 def overlap(bench: Bench, sizes: list[int], rounds: int) -> dict[str, dict[str, list[dict[str, float]]]]:
-    """Every arm at every size, in interleaved rounds."""
+    """Measure every arm at every size, in interleaved rounds."""
     arms: dict[str, Callable[[], tuple[Engine, int | None]]] = {
         "zero": lambda: (bench.engine(), None),
         "streaming": lambda: (bench.engine(), bench.seed),
@@ -130,7 +130,7 @@ def overlap(bench: Bench, sizes: list[int], rounds: int) -> dict[str, dict[str, 
 
 
 def waste(bench: Bench, number: int) -> dict[str, dict[str, float]]:
-    """What each boundary throws away and costs, sampling at temperature 1 with true programs."""
+    """Measure waste and cost of each boundary, sampling at temperature 1 with real programs."""
     found = {}
     with build_sandbox(SandboxConfig()) as sandbox:
         for boundary in ("exact", "post_hoc", "stop_string"):
@@ -185,7 +185,7 @@ def missed(result: dict[str, Any]) -> list[str]:
 
 
 def draw(result: dict[str, Any], folder: Path) -> None:
-    """Seconds of each arm, and what the boundaries throw away."""
+    """Draw the seconds of each arm, and the tokens that each boundary throws away."""
     sizes = list(result["overlap"])
     figure, axes = plt.subplots(1, len(sizes) + 1, figsize=(4 * len(sizes) + 4, 3.8), layout="constrained")
     names = {"zero": "zero latency", "streaming": "streaming", "lockstep": "lockstep"}

@@ -3,7 +3,7 @@
     python -m experiments.performance.bench_sandbox --jails bubblewrap sandlock --released PATH/code_excute.py
 
 Everything is measured in interleaved rounds of one run, and compared within each round, because machines
-differ and change their pace. Writes results.json, sandbox.png and sandbox.svg to ``--out``; ends with
+differ and change their speed. Writes results.json, sandbox.png and sandbox.svg to ``--out``; ends with
 status 1 when a target is missed.
 """
 
@@ -50,13 +50,13 @@ def simple() -> str:
 
 
 def quadratic() -> str:
-    """A quadratic whose roots are surds, with other numbers each time: it is in none of sympy's caches."""
+    """A quadratic with irrational roots and new numbers each time, so that no cache of sympy has it."""
     n = next(_numbers)  # n * n + 2 is never a square
     return f"from sympy import *\nx = symbols('x')\nprint(solve(x**2 - {2 * n}*x - 2, x))"
 
 
 def pss(cfg: SandboxConfig) -> float | None:
-    """MiB that the whole pool of ``cfg`` takes, shared pages divided among those that share them."""
+    """Return the MiB of the whole pool of ``cfg``, with shared pages divided among processes."""
     with build_sandbox(cfg) as sandbox:
         assert isinstance(sandbox, WorkerPool)
         time.sleep(0.5)  # until its children wait

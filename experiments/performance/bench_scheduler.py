@@ -1,7 +1,7 @@
-"""``python -m experiments.performance.bench_scheduler``: what the rollout scheduler itself costs.
+"""``python -m experiments.performance.bench_scheduler``: the cost of the rollout scheduler.
 
-Engine and sandbox are stand-ins that answer at once, so that what is left is the scheduler: scanning for
-boundaries, feedback, segments, queues. Their own time is measured alone and reported.
+Engine and sandbox are stubs that answer immediately, so that the time is that of the scheduler: scanning for
+boundaries, feedback, segments, queues. The time of the stubs is measured separately and reported.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ TARGET_SIZE, TARGET_MICROSECONDS, TARGET_SLOWER, TARGET_GROWTH = 10_000, 150.0, 
 
 
 class InstantEngine:
-    """Says the same in every turn of every trajectory, at once."""
+    """Returns the same text in every turn of every trajectory, immediately."""
 
     streaming, background = True, False
 
@@ -88,7 +88,7 @@ class InstantEngine:
 
 
 class InstantSandbox(Sandbox):
-    """Answers every program with 6, at once."""
+    """Answers every program with 6, immediately."""
 
     jail, workers = "none", 1
 
@@ -135,7 +135,7 @@ def microseconds_a_turn(number: int, codec: TokenCodec) -> float:
 
 
 def fakes_alone(number: int, codec: TokenCodec) -> float:
-    """Microseconds a turn of engine and sandbox without a scheduler."""
+    """Microseconds per turn of engine and sandbox without a scheduler."""
     engine, sandbox = InstantEngine(codec), InstantSandbox()
     began = time.perf_counter()
     for _ in range(TURNS):
@@ -148,7 +148,7 @@ def fakes_alone(number: int, codec: TokenCodec) -> float:
 
 
 def peak_mb(number: int, codec: TokenCodec) -> float:
-    """Most memory that Python held while that many trajectories went by, 256 at a time, none kept."""
+    """Peak memory of Python while that many trajectories pass, 256 at a time, none kept."""
     loop = scheduler(codec, max_concurrent=256)
     asked = tasks(1, codec)
     tracemalloc.start()
@@ -185,7 +185,7 @@ def missed(result: dict[str, Any]) -> list[str]:
     slowest = max(middle[size] for size in middle if size <= TARGET_SIZE)
     if slowest > TARGET_MICROSECONDS:
         found.append(f"{slowest:.0f} us a turn, more than {TARGET_MICROSECONDS:.0f}")
-    # up to TARGET_SIZE the collector of cyclic garbage wakes up; from there on a turn must cost the same
+    # the cyclic garbage collector sets in up to TARGET_SIZE; beyond, the cost of a turn must be constant
     slower = middle[max(middle)] / middle[TARGET_SIZE]
     if slower > TARGET_SLOWER:
         found.append(f"not linear: a turn of {max(middle):,} trajectories takes {slower:.2f} x as long")
@@ -195,7 +195,7 @@ def missed(result: dict[str, Any]) -> list[str]:
 
 
 def draw(result: dict[str, Any], folder: Path) -> None:
-    """Microseconds a turn over the number of trajectories, best and range of the rounds."""
+    """Draw microseconds per turn over the number of trajectories, best and range of the rounds."""
     figure, axes = plt.subplots(figsize=(6, 3.6), layout="constrained")
     sizes = [int(size) for size in result["microseconds_a_turn"]]
     values = list(result["microseconds_a_turn"].values())

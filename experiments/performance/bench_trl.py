@@ -1,9 +1,9 @@
-"""``python -m experiments.performance.bench_trl``: what a training step costs beside TRL's own trainer.
+"""``python -m experiments.performance.bench_trl``: the cost of a training step compared with TRL's trainer.
 
-The mini policy makes one rollout, in free mode with true programs. Then three trainers take the same training
-step on it, over and over, in interleaved rounds of one run: *TRL* (GRPOTrainer, handed the trajectories),
-*ours*, and *ours, untrimmed* (without leaving away what is padding in a whole micro-batch). All have the same
-settings; a step is everything between what TRL calls the beginning and the end of one, sampling excepted.
+The mini policy makes one rollout, in free mode with real programs. Then three trainers take the same training
+step on it repeatedly, in interleaved rounds of one run: *TRL* (GRPOTrainer, given the trajectories), *ours*,
+and *ours, untrimmed* (without trimming columns that are padding in a whole micro-batch). All have the same
+settings; a step is everything between TRL's callbacks for its beginning and end, except sampling.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ def settings(minibatches: int, seed: int) -> Config:
 
 
 class Given(Collector):
-    """Has its trajectories already."""
+    """A collector with fixed trajectories."""
 
     made: Collected
 

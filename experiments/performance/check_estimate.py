@@ -1,9 +1,9 @@
-"""``python -m experiments.performance.check_estimate``: is what ``estimate=true`` says what a GPU then holds?
+"""``python -m experiments.performance.check_estimate``: compares ``estimate=true`` with a GPU.
 
 On one GPU a random model of about 100 million parameters is trained for two rollout steps by the project's
-own trainer, once plainly, once with autocast and gradient checkpointing, and the most that torch had
+own trainer, once plainly, once with autocast and gradient checkpointing, and the peak that torch
 allocated is compared with the estimate. A random model hardly ever ends its text, so that trajectories reach
-the length that the estimate reckons with. Exit code 1 if they differ by more than 15 %, 2 without a GPU.
+the maximum length that the estimate assumes. Exit code 1 if they differ by more than 15 %, 2 without a GPU.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
     python -m experiments.performance.scale_sandbox --jail bubblewrap
 
 First the steady state: a short queue, kept full. Then everything at once, in two ways: ``queued`` submits
-all of it before the first result is looked at; ``asyncio`` has one task a trajectory, each awaiting its
+all of it before the first result is looked at; ``asyncio`` has one task per trajectory, each awaiting its
 programs one after the other. Writes scale.json, scale.png and scale.svg to ``--out``; ends with status 1 when
 an answer is missing or another's, the caller needs too much memory, or it is slower than the steady state.
 """
@@ -79,7 +79,7 @@ def queued(sandbox: Sandbox, answers: Answers) -> None:
 
 
 def asynchronous(sandbox: Sandbox, answers: Answers) -> None:
-    """One task a trajectory."""
+    """Run one task per trajectory."""
 
     async def trajectory(who: int) -> None:
         for index in range(who, answers.total, answers.trajectories):
@@ -133,7 +133,7 @@ def measure(way: str, sandbox: Sandbox, executions: int, trajectories: int) -> d
 
 
 def violations(ways: dict[str, dict[str, Any]], executions: int) -> list[str]:
-    """Everything that must not be."""
+    """Return all violations."""
     found = []
     for way, got in ways.items():
         if got["answered"] != executions or got["wrong"]:
@@ -181,7 +181,7 @@ def main() -> int:
         for way in arguments.ways:
             ways[way] = measure(way, sandbox, arguments.executions, arguments.trajectories)
             steady.append(pace())
-            # a machine's pace changes within minutes: what is before and what is after count alike
+            # a machine's speed changes within minutes: before and after have equal weight
             ways[way]["steady_per_second"] = sum(steady[-2:]) / 2
     problems = violations(ways, arguments.executions)
     summary: dict[str, Any] = {

@@ -1,8 +1,8 @@
-"""``python -m experiments.repeatable.check RUN OTHER``: does the same seed give the same trajectories?
+"""``python -m experiments.repeatable.check FIRST SECOND``: does the same seed give the same trajectories?
 
-Compares two runs' trajectories.jsonl (what was sampled, executed, answered and rewarded) and metrics.jsonl,
-to the last bit but for times and the attempt: a run that was killed and resumed may stand beside a whole one.
-Prints how much is the same and the first difference; exits with code 1 if there is one.
+Compares two runs' trajectories.jsonl (sampled text, executions, answer, rewards) and metrics.jsonl bit by
+bit, except times and the attempt: a killed and resumed run can be compared with an uninterrupted one. Prints
+how much is equal and the first difference; exits with code 1 if there is one.
 """
 
 from __future__ import annotations

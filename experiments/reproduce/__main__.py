@@ -1,7 +1,7 @@
-"""``python -m experiments.reproduce``: every experiment, sharing what they share; ends in report.html.
+"""``python -m experiments.reproduce``: runs all experiments, with shared runs, and writes report.html.
 
-The same command goes on where it was stopped, or killed. ``only=[curriculum]`` runs some experiments,
-``suite=midi`` another scale; conf/reproduce.yaml and conf/suite say the rest.
+The same command continues where it was stopped or killed. ``only=[curriculum]`` selects experiments,
+``suite=midi`` another scale; see conf/reproduce.yaml and conf/suite for other settings.
 """
 
 from __future__ import annotations

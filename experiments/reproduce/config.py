@@ -1,4 +1,4 @@
-"""What is reproduced: an experiment is ``experiments/NAME/experiment.yaml``; a suite says its scale."""
+"""Settings of experiments (``experiments/NAME/experiment.yaml``) and of suites, which set their scale."""
 
 from __future__ import annotations
 
@@ -16,32 +16,34 @@ MODES = ("free", "text", "code")
 
 @dataclass
 class SuiteEvaluationConfig:
-    """How the experiments on policies evaluate: each policy in each mode once."""
+    """Evaluation of policies: each policy in each mode once."""
 
     k: int = option(256, "trajectories per problem", at_least=1)
-    problems: int = option(60, "of the benchmark", at_least=1)
-    levels: list[int] | None = option(None, "null: all")
-    seed: int = seed_option(4321, "of the problems")
-    max_tokens: int | None = option(None, "null: as in training", at_least=1)
+    problems: int = option(60, "number of benchmark problems", at_least=1)
+    levels: list[int] | None = option(None, "levels of the problems; null: all")
+    seed: int = seed_option(4321, "seed of the problems")
+    max_tokens: int | None = option(None, "maximum tokens of a completion; null: as in training", at_least=1)
     engine: str = option(
-        "transformers", "what samples", choices=("transformers", "vllm", "vllm_server", "auto")
+        "transformers", "inference engine", choices=("transformers", "vllm", "vllm_server", "auto")
     )
-    overrides: list[str] = option([], "of src.evaluate, further ones")
+    overrides: list[str] = option([], "additional overrides of src.evaluate")
 
 
 @dataclass
 class SuiteConfig:
-    """The scale on which all experiments are run."""
+    """The scale at which all experiments are run."""
 
-    name: str = option("???", "of the folder")
-    experiment: str = option("???", "of conf/experiment: what every training begins with")
-    base: str = option("???", "the untrained policy")
-    jobs: int = option(1, "commands at once", at_least=1)
-    seeds: list[int] = option([0, 1, 2], "of trainings; policies of the first are evaluated", at_least=0)
-    overrides: list[str] = option([], "of every training")
+    name: str = option("???", "name of the folder")
+    experiment: str = option("???", "option of conf/experiment on which every training run is based")
+    base: str = option("???", "path of the base policy")
+    jobs: int = option(1, "commands in parallel", at_least=1)
+    seeds: list[int] = option(
+        [0, 1, 2], "training seeds; evaluated policies are those of the first", at_least=0
+    )
+    overrides: list[str] = option([], "overrides of every training run")
     evaluation: SuiteEvaluationConfig = field(default_factory=SuiteEvaluationConfig)
     analyses: dict[str, dict[str, Any]] = option(
-        {}, "analysis -> settings that depend on the scale; those of an experiment come after them"
+        {}, "analysis -> settings that depend on the scale, which an experiment may override"
     )
 
 
@@ -50,10 +52,10 @@ class ReproduceConfig:
     """``python -m experiments.reproduce``."""
 
     suite: SuiteConfig = field(default_factory=SuiteConfig)
-    folder: str = option("???", "of everything that is made")
-    experiments: str = option("experiments", "folder of folders with an experiment.yaml")
-    only: list[str] | None = option(None, "names of experiments; null: all")
-    jobs: int = option(1, "commands at once, each with cores // jobs threads", at_least=1)
+    folder: str = option("???", "folder for all results")
+    experiments: str = option("experiments", "folder with one folder per experiment")
+    only: list[str] | None = option(None, "names of experiments to run; null: all")
+    jobs: int = option(1, "commands in parallel, each with cores // jobs threads", at_least=1)
     publish: bool = option(False, "copy small results to experiments/NAME/result/SUITE")
 
 
@@ -61,21 +63,21 @@ class ReproduceConfig:
 class SourceConfig:
     """A policy, and the modes in which it is evaluated."""
 
-    arm: str | None = option(None, "one of the experiment's arms; null: the base, untrained")
-    modes: list[str] = option(["free"], "in which it is evaluated", choices=MODES)
-    overrides: list[str] = option([], "of src.evaluate")
+    arm: str | None = option(None, "an arm of the experiment; null: the base policy")
+    modes: list[str] = option(["free"], "modes of evaluation", choices=MODES)
+    overrides: list[str] = option([], "overrides of src.evaluate")
 
 
 @dataclass
 class ExperimentConfig:
-    """One question to the method: what is trained, what is evaluated, and what is made of it."""
+    """An experiment: its training arms, evaluated policies and analyses."""
 
-    question: str = option("???", "what is asked, in a sentence")
-    claim: str = option("???", "what the paper reports, in a sentence")
-    order: int = option(1000, "place in the report; equal ones by name")
-    arms: dict[str, list[str]] = option({}, "name -> overrides of the suite's training")
-    policies: dict[str, list[SourceConfig]] = option({}, "each mode in one source")
-    analyses: dict[str, dict[str, Any]] = option({}, "of analysis/ -> settings")
+    question: str = option("???", "the question, in one sentence")
+    claim: str = option("???", "the claim of the paper, in one sentence")
+    order: int = option(1000, "position in the report; ties are sorted by name")
+    arms: dict[str, list[str]] = option({}, "name -> overrides of the suite's training run")
+    policies: dict[str, list[SourceConfig]] = option({}, "name -> sources, each with different modes")
+    analyses: dict[str, dict[str, Any]] = option({}, "analysis -> settings")
 
 
 @dataclass(frozen=True)
@@ -97,7 +99,7 @@ class Experiment:
 
     @property
     def file(self) -> str:
-        """Where it is described, for messages."""
+        """Its file, for messages."""
         return str(self.folder / FILE)
 
 
@@ -105,16 +107,20 @@ def load_experiments(folder: Path, only: list[str] | None) -> list[Experiment]:
     """Return the experiments of ``folder`` in order.
 
     Raises:
-        ConfigError: there are none, ``only`` names one that is not there, or a file says what it cannot mean;
-            names file, field, value and remedy, of all at once.
+        ConfigError: there are none, ``only`` has an unknown name, or a file is invalid; names file, field,
+            value and remedy of all faults at once.
     """
     found = sorted(path.parent for path in folder.glob(f"*/{FILE}"))
     names = [one.name for one in found]
     if not found:
-        raise ConfigError(f"experiments={folder}: no folder in it has an {FILE}; give the one that has them")
-    faults = [wrong_choice(f"only[{i}]", one, names) for i, one in enumerate(only or []) if one not in names]
+        raise ConfigError(
+            f"experiments={folder}: no folder in it has an {FILE}; give the folder of experiments"
+        )
+    faults = [
+        wrong_choice(f"only[{i}]", name, names) for i, name in enumerate(only or []) if name not in names
+    ]
     if only == []:
-        faults.append("only=[]: nothing is left; name experiments, or null for all")
+        faults.append("only=[]: no experiment is left; name some, or give null for all")
     experiments = []
     for one in found:
         if only is None or one.name in only:
@@ -133,10 +139,10 @@ def _load(folder: Path) -> Experiment:
         values = yaml.safe_load(file.read_text(encoding="utf-8"))
     except yaml.MarkedYAMLError as error:
         line = f", line {error.problem_mark.line + 1}" if error.problem_mark else ""
-        raise ConfigError(f"{file}{line}: this is not valid YAML: {error.problem}") from None
+        raise ConfigError(f"{file}{line}: not valid YAML: {error.problem}") from None
     if not isinstance(values, dict):
         raise ConfigError(f"{file}: expected the keys question, claim, arms, policies and analyses")
-    # what is left out takes its default, and these have none
+    # missing keys take their defaults; these have none
     given = {"question": "???", "claim": "???"} | values
     try:
         experiment = Experiment(folder, build(ExperimentConfig, given))
@@ -149,15 +155,15 @@ def _load(folder: Path) -> Experiment:
 
 
 def _faults(cfg: ExperimentConfig) -> list[str]:
-    """Return what the parts of an experiment say of each other that cannot be."""
+    """Return the inconsistencies between the parts of an experiment."""
     faults = []
     if not cfg.analyses:
-        faults.append("analyses: none are given, so that nothing would come of it; name one of analysis/")
+        faults.append("analyses={}: no analysis is given, so there would be no result; name one of analysis/")
     for name, sources in cfg.policies.items():
         modes = [mode for source in sources for mode in source.modes]
         if not modes:
-            faults.append(f"policies.{name}: has no mode; give [{{arm: null, modes: [free]}}]")
-        for mode in sorted({one for one in modes if modes.count(one) > 1}):
+            faults.append(f"policies.{name}=[]: it has no mode; give [{{arm: null, modes: [free]}}]")
+        for mode in sorted({mode for mode in modes if modes.count(mode) > 1}):
             faults.append(f"policies.{name}: mode {mode} is given twice; make them two policies")
         faults += [
             wrong_choice(f"policies.{name}[{i}].arm", source.arm, [*cfg.arms, "null (the untrained base)"])

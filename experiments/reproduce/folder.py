@@ -1,4 +1,4 @@
-"""The folder of a reproduction: whose it is, what in it is finished, and how long everything took."""
+"""The folder of a reproduction: its lock, finished commands, and durations."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from src.run import checkpoints, provenance
 from src.run.records import CONFIG, SUMMARY, write_json
 
 LOCK, DURATIONS, BASE, LOG = "lock", "durations.json", "base.json", "log.txt"
-_WAIT = 10.0  # seconds in which what a killed runner had started has ended
-# What does not change a result, or only whether it is made anew.
+_WAIT = 10.0  # seconds in which the commands of a killed runner end
+# Settings that do not change results.
 _MAY_CHANGE = (
     *SANDBOX_MAY_CHANGE,
     *("sandbox.backend", "hardware.", "tracking.", "reward.grade_", "rollout.max_concurrent"),
@@ -30,15 +30,16 @@ _MAY_CHANGE = (
 
 
 class Folder:
-    """A reproduction's folder, of this process alone; a context manager.
+    """A reproduction's folder, locked by this process; a context manager.
 
-    The lock is held by the commands, too: until the last of a killed runner has ended, no other begins.
+    The commands hold the lock, too: until the last command of a killed runner has ended, no other runner
+    starts.
 
     Args:
-        path: made if there is none.
+        path: created if necessary.
 
     Raises:
-        ConfigError: another process works in it.
+        ConfigError: another process uses it.
     """
 
     def __init__(self, path: Path) -> None:
@@ -54,7 +55,7 @@ class Folder:
                 if time.monotonic() > deadline:
                     self._lock.close()
                     raise ConfigError(
-                        f"folder={path}: another process reproduces there; wait for it, end it, or choose "
+                        f"folder={path}: another process is using it; wait for it, end it, or choose "
                         "another folder"
                     ) from None
                 time.sleep(0.1)
@@ -71,21 +72,21 @@ class Folder:
         return self._lock.fileno()
 
     def of(self, command: Command) -> Path:
-        """Where a command works; the report beside everything else."""
+        """Return the folder of a command; the report has none of its own."""
         return self.path if command.kind == REPORT else self.path / command.name
 
     def finished(self, command: Command) -> bool:
-        """Whether a command need not be run; analyses and the report are always made again."""
+        """Whether a command need not be run; analyses and the report are always run again."""
         return command.kind in (TRAIN, EVALUATE) and (self.of(command) / SUMMARY).is_file()
 
     def resumption(self, command: Command) -> list[str]:
-        """Return the overrides with which a command goes on where it was stopped."""
+        """Return the overrides with which a stopped command resumes."""
         folder = self.of(command)
         begun = command.kind == TRAIN and checkpoints.complete(folder / "checkpoints")
         return [f"trainer.resume={text(str(folder))}"] if begun else []
 
     def check(self, commands: Mapping[str, Command], base: str) -> None:
-        """Raises ConfigError if something here was made otherwise than is asked for now."""
+        """Raise ConfigError if existing results were made with other settings."""
         faults = self._base(base)
         for command in commands.values():
             file = self.of(command) / CONFIG
@@ -93,7 +94,7 @@ class Folder:
                 continue
             faults += _differences(command.config, file)
             faults += [
-                f"{file.parent}: was made of what {self.of(commands[name])} no longer holds; remove it, too"
+                f"{file.parent}: its input {self.of(commands[name])} no longer exists; remove it, too"
                 for name in command.needs
                 if not self.finished(commands[name])
             ]
@@ -101,7 +102,7 @@ class Folder:
             raise ConfigError(*faults)
 
     def _base(self, base: str) -> list[str]:
-        """Note the content of the base policy, or return how it has changed."""
+        """Record the content of the base policy, or return how it has changed."""
         now = {"path": base, "sha256": digest(Path(base).expanduser())}
         file = self.path / BASE
         if not file.is_file():
@@ -110,32 +111,32 @@ class Folder:
         earlier = json.loads(file.read_text())
         if earlier == now:
             return []
-        what = "its files are others now" if earlier["path"] == base else f"it is {base} now"
+        change = "its files have changed" if earlier["path"] == base else f"it is now {base}"
         return [
-            f"suite.base={base}: {self.path} was begun with {earlier['path']}, and {what}; put that back, or "
-            "choose another folder"
+            f"suite.base={base}: {self.path} was started with {earlier['path']}, and {change}; restore it, "
+            "or choose another folder"
         ]
 
 
-def _differences(asked: Config | EvaluationConfig, file: Path) -> list[str]:
-    """Return how what was made, as the ``config.json`` beside it says, differs from what is asked for."""
-    remedy = f"ask for that, remove {file.parent}, or choose another folder"
+def _differences(planned: Config | EvaluationConfig, file: Path) -> list[str]:
+    """Return the settings of existing results, in ``config.json``, that differ from the planned ones."""
+    remedy = f"use that, remove {file.parent}, or choose another folder"
     try:
-        # what the project has got since counts as its default
-        recorded = asdict(build(type(asked), read_config(file)))
+        # settings newer than the file have their defaults
+        recorded = asdict(build(type(planned), read_config(file)))
     except ValueError as error:
-        return [f"{file}: cannot be compared with what is asked for now ({error}); {remedy}"]
+        return [f"{file}: cannot be compared with the planned settings ({error}); {remedy}"]
     return [
         f"{name}={show(new)}: {file.parent} was made with {show(old)}; {remedy}"
-        for name, (old, new) in provenance.changes(recorded, asdict(asked)).items()
+        for name, (old, new) in provenance.changes(recorded, asdict(planned)).items()
         if not name.startswith(_MAY_CHANGE)
-        and new != "auto"  # a run settles it
-        and not (name.startswith("format.") and asked.format["_target_"] == "auto")
+        and new != "auto"  # resolved by the run
+        and not (name.startswith("format.") and planned.format["_target_"] == "auto")
     ]
 
 
 def digest(folder: Path) -> str | None:
-    """Return a digest of a policy's files; None for one of the hub."""
+    """Return a digest of a policy's files; None for a hub id."""
     if not folder.is_dir():
         return None
     found = hashlib.sha256()
@@ -148,7 +149,7 @@ def digest(folder: Path) -> str | None:
 class Durations:
     """Seconds and starts of every command, and seconds of the runner, over all attempts.
 
-    Written as they pass, so that a killed attempt counts.
+    Written continuously, so that killed attempts count.
     """
 
     _EVERY = 1.0  # seconds
@@ -170,24 +171,24 @@ class Durations:
     @property
     def commands(self) -> dict[str, float]:
         """Seconds by command."""
-        return {name: float(one["seconds"]) for name, one in self._known["commands"].items()}
+        return {name: float(known["seconds"]) for name, known in self._known["commands"].items()}
 
     @property
     def attempts(self) -> int:
-        """How often the runner was started, this time included."""
+        """Number of starts of the runner, this one included."""
         return int(self._known["attempts"])
 
     def started(self, name: str) -> None:
         """Count a start."""
-        one = self._known["commands"].setdefault(name, {"seconds": 0.0, "starts": 0})
-        one["starts"] += 1
+        known = self._known["commands"].setdefault(name, {"seconds": 0.0, "starts": 0})
+        known["starts"] += 1
 
     def add(self, name: str, seconds: float) -> None:
-        """Add to what a command has taken."""
+        """Add to the duration of a command."""
         self._known["commands"][name]["seconds"] += seconds
 
     def write(self, *, now: bool = False) -> None:
-        """Write, if the last time is long ago."""
+        """Write the file, unless it was written recently."""
         if now or time.monotonic() - self._written > self._EVERY:
             self._written = time.monotonic()
             write_json(self._path, self._known | {"runner": self.runner})

@@ -1,4 +1,4 @@
-"""Values on a command line, and folders that say what is in them."""
+"""Command-line values, and names of folders by their overrides."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _READABLE = str.maketrans({"=": "-", ",": "+", "[": "", "]": ""})
 
 
 def text(value: Any) -> str:
-    """Return ``value`` as Hydra's command line reads it."""
+    """Return ``value`` in the syntax of Hydra's command line."""
     if isinstance(value, dict):
         return "{" + ", ".join(f"{key}: {text(one)}" for key, one in value.items()) + "}"
     if isinstance(value, list | tuple):
@@ -22,7 +22,7 @@ def text(value: Any) -> str:
 
 
 def slug(overrides: Iterable[str]) -> str:
-    """Return a legible name of a folder for ``overrides``, whatever their order."""
+    """Return a readable folder name for ``overrides``, independent of their order."""
     ordered = sorted((one.lstrip("+") for one in overrides), key=lambda one: one.partition("="))
     plain = "_".join(ordered).translate(_READABLE)
     if re.fullmatch(r"[\w.+-]*", plain, re.ASCII) and len(plain) <= _LONGEST:

@@ -1,4 +1,4 @@
-"""How long commands take, learnt from those that have finished."""
+"""Estimates the durations of commands from finished ones."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from statistics import mean
 
 from experiments.reproduce.plan import ANALYSIS, EVALUATE, REPORT, TRAIN, Command, CommandPlan
 
-# What a command takes as long as none of its kind has finished: seconds, and for the order, trainings.
+# Initial durations in seconds, until a command of the kind has finished.
 _SECONDS = {ANALYSIS: 10.0, REPORT: 5.0}
 _WEIGHTS = {TRAIN: 1.0, EVALUATE: 1.5, ANALYSIS: 0.0, REPORT: 0.0}
 
 
 def priorities(plan: CommandPlan) -> dict[str, float]:
-    """Return, for each command, the weight of the longest chain that begins with it."""
+    """Return, for each command, the weight of the longest dependency chain that starts with it."""
     result: dict[str, float] = {}
     for name, command in reversed(plan.commands.items()):
         after = [result[other] for other, one in plan.commands.items() if name in one.needs]
@@ -23,30 +23,30 @@ def priorities(plan: CommandPlan) -> dict[str, float]:
 
 
 class Pace:
-    """Mean seconds of commands of one pace, or else of one kind."""
+    """Mean durations of commands by pace, or else by kind."""
 
     def __init__(self) -> None:
         self._seen: dict[str, list[float]] = defaultdict(list)
 
     def learn(self, command: Command, seconds: float) -> None:
-        """Note what a finished command took, over all attempts at it."""
+        """Record the duration of a finished command, over all attempts."""
         for name in {command.pace, command.kind}:
             self._seen[name].append(seconds)
 
     def of(self, command: Command) -> float | None:
-        """Return what a command may take; None: nothing is known of its kind."""
+        """Return the expected duration of a command; None: unknown."""
         for name in (command.pace, command.kind):
             if name in self._seen:
                 return mean(self._seen[name])
         return _SECONDS.get(command.kind)
 
     def left(self, commands: Mapping[str, Command], spent: Mapping[str, float], jobs: int) -> float | None:
-        """Return the seconds that ``commands`` still take, ``jobs`` of them at once; None: not known yet.
+        """Return the remaining seconds of ``commands``, ``jobs`` of them in parallel; None: not known yet.
 
         Args:
-            commands: that have not finished.
-            spent: seconds that some of them have had already.
-            jobs: at once.
+            commands: unfinished commands.
+            spent: seconds already spent, by command.
+            jobs: number of parallel commands.
         """
         total = 0.0
         for name, command in commands.items():
@@ -58,7 +58,7 @@ class Pace:
 
 
 def span(seconds: float) -> str:
-    """Return a duration as one says it."""
+    """Return a duration as text."""
     if seconds < 100:
         return f"{seconds:.0f} s"
     minutes = round(seconds / 60)

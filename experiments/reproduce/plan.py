@@ -1,7 +1,7 @@
-"""The commands behind experiments: trainings, evaluations of their last checkpoints, analyses, report.
+"""The commands of experiments: training runs, evaluations of their last checkpoints, analyses, report.
 
-Experiments share them: a training is known by its overrides and seed, an evaluation by policy, mode and
-overrides. Every command is composed and checked here, before any of them starts.
+Experiments share them: a training run is identified by its overrides and seed, an evaluation by policy, mode
+and overrides. Every command is composed and checked here before the first one starts.
 """
 
 from __future__ import annotations
@@ -31,14 +31,14 @@ class Command:
     """One program to run.
 
     Attributes:
-        name: its folder under that of the reproduction.
+        name: its folder, relative to that of the reproduction.
         kind: train, evaluate, analysis or report.
-        pace: commands of one pace take about as long as each other.
-        module: that is run.
-        overrides: that it is given, but for its folder.
+        pace: commands with the same pace have similar durations.
+        module: the module to run.
+        overrides: without its folder.
         needs: names of the commands whose results it reads.
-        config: of trainings and evaluations: what they write as ``config.json``.
-        about: of analyses: what the report says of their experiment.
+        config: of training runs and evaluations: the content of ``config.json``.
+        about: of analyses: title, question and claim for the report.
     """
 
     name: str
@@ -53,17 +53,17 @@ class Command:
 
 @dataclass
 class CommandPlan:
-    """All commands by name, each after those that it needs."""
+    """All commands by name, each after its dependencies."""
 
     commands: dict[str, Command] = field(default_factory=dict)
     faults: list[str] = field(default_factory=list)
 
 
 def make_plan(suite: SuiteConfig, experiments: list[Experiment], folder: Path) -> CommandPlan:
-    """Return the commands of ``experiments`` on the scale of ``suite``.
+    """Return the commands of ``experiments`` at the scale of ``suite``.
 
     Raises:
-        ConfigError: something cannot be run; names the file, the field and the remedy, of all at once.
+        ConfigError: a command is invalid; names file, field and remedy of all faults at once.
     """
     planner = _Planner(suite, folder)
     planner.check_suite()
@@ -90,14 +90,14 @@ def make_plan(suite: SuiteConfig, experiments: list[Experiment], folder: Path) -
 class _Planner:
     def __init__(self, suite: SuiteConfig, folder: Path) -> None:
         self.suite, self.folder, self.plan = suite, folder, CommandPlan()
-        self._trainings: dict[tuple[str, ...], Config] = {}  # by overrides of the arm; checked
+        self._trainings: dict[tuple[str, ...], Config] = {}  # checked configurations by overrides of the arm
         self._evaluations: dict[tuple[str, ...], EvaluationConfig] = {}
 
     def check_suite(self) -> None:
-        """Raises ConfigError if the suite by itself cannot be run: then every arm would have its fault."""
+        """Raise ConfigError if the suite itself is invalid, which every arm would otherwise report."""
         at, seeds = f"suite={self.suite.name}", self.suite.seeds
         if not seeds or len(set(seeds)) < len(seeds):
-            raise ConfigError(f"{at}: suite.seeds={seeds}: give one at least, and each once")
+            raise ConfigError(f"{at}: suite.seeds={seeds}: give at least one, and each once")
         faults = [
             f"{at}: {wrong_choice('suite.analyses', name, _analyses())}"
             for name in self.suite.analyses
@@ -109,7 +109,7 @@ class _Planner:
             raise ConfigError(*faults)
 
     def add(self, experiment: Experiment) -> None:
-        """Add the commands of an experiment; what is wrong with it goes to the plan's faults."""
+        """Add the commands of an experiment; its faults are added to the plan's."""
         cfg, file = experiment.cfg, experiment.file
         faults: list[str] = []
         for name, overrides in cfg.arms.items():
@@ -134,15 +134,15 @@ class _Planner:
         return []
 
     def _training_overrides(self, overrides: Iterable[str]) -> list[str]:
-        """Of a training: experiments that the arm names come upon the suite's."""
+        """Return the overrides of a training run; experiments of the arm are added to the suite's."""
         prefix = "+experiment="
         named = [self.suite.experiment]
         rest = []
-        for one in overrides:
-            if one.startswith(prefix):
-                named += one.removeprefix(prefix).strip("[]").split(",")
+        for override in overrides:
+            if override.startswith(prefix):
+                named += override.removeprefix(prefix).strip("[]").split(",")
             else:
-                rest.append(one)
+                rest.append(override)
         first = [f"{prefix}[{','.join(named)}]", f"model.path={text(self.suite.base)}"]
         return [*first, *self.suite.overrides, *rest]
 
@@ -167,7 +167,7 @@ class _Planner:
         ]
 
     def _evaluation_config(self, overrides: Iterable[str]) -> EvaluationConfig:
-        """Of the base: that of a policy that is yet to be trained differs in ``model.path``."""
+        """Return the configuration for the base policy; for trained policies only ``model.path`` differs."""
         key = tuple(sorted(overrides))
         if key not in self._evaluations:
             given = [f"model.path={text(self.suite.base)}", *self._evaluation_overrides(overrides)]
@@ -220,14 +220,14 @@ class _Planner:
         )
 
     def _analysis(self, experiment: Experiment, name: str, settings: dict[str, Any]) -> None:
-        """Add an analysis, and what its schema says that it reads: all seeds of all arms, or the policies."""
+        """Add an analysis with the inputs that its schema declares: the runs of all arms, or the policies."""
         if name not in _analyses():
             raise ConfigError(wrong_choice("analyses", name, _analyses()))
         schema = _schema(name)
         reads, commands = self._read(experiment, schema)
         for key in reads:
             if key in settings:
-                raise ConfigError(f"{key}: is taken from the experiment; leave it out")
+                raise ConfigError(f"{key}: is set by the experiment; remove it")
         _names_that_exist(experiment, settings)
         given = self.suite.analyses.get(name, {}) | settings | reads
         overrides = [f"{key}={text(value)}" for key, value in given.items()]
@@ -248,12 +248,16 @@ class _Planner:
         )
 
     def _read(self, experiment: Experiment, schema: type) -> tuple[dict[str, Any], list[str]]:
-        """Return the settings that name what an analysis reads, and the commands that make it."""
+        """Return the settings that name the inputs of an analysis, and the commands that produce them."""
         cfg, keys = experiment.cfg, get_type_hints(schema)
         seeds = self.suite.seeds
         if "policies" in keys:
             found = {
-                name: [self._evaluation(experiment, one, mode).name for one in sources for mode in one.modes]
+                name: [
+                    self._evaluation(experiment, source, mode).name
+                    for source in sources
+                    for mode in source.modes
+                ]
                 for name, sources in cfg.policies.items()
             }
             key, missing = "policies", "policies: give {base: [{arm: null, modes: [free]}]} or others"
@@ -265,15 +269,17 @@ class _Planner:
             }
             key, missing = ("arms" if "arms" in keys else "runs"), "arms: give {reference: []} or others"
         if not found:
-            raise ConfigError(f"it reads what the experiment does not have; {missing}")
-        paths = {name: [str(self.folder / one) for one in made] for name, made in found.items()}
-        given: dict[str, Any] = {n: one[0] for n, one in paths.items()} if key == "runs" else paths
-        return {key: given}, [one for made in found.values() for one in made]
+            raise ConfigError(f"its input is missing from the experiment; {missing}")
+        paths = {name: [str(self.folder / command) for command in made] for name, made in found.items()}
+        given: dict[str, Any] = {n: runs[0] for n, runs in paths.items()} if key == "runs" else paths
+        return {key: given}, [command for made in found.values() for command in made]
 
     def _put(self, command: Command) -> Command:
         known = self.plan.commands.setdefault(command.name, command)
         if known.config != command.config:
-            raise ConfigError(f"{command.name}: would be the folder of two commands; write one otherwise")
+            raise ConfigError(
+                f"{command.name}: two commands would have this folder; write the overrides of one differently"
+            )
         return known
 
 
@@ -282,22 +288,27 @@ def _analyses() -> list[str]:
 
 
 def _schema(analysis: str) -> type:
-    """Return the dataclass of an analysis's settings, as its ``main`` is annotated."""
+    """Return the dataclass of an analysis's settings, from the annotation of its ``main``."""
     main: Any = import_module(f"analysis.{analysis}").main
     schema: type = get_type_hints(main.__wrapped__)["cfg"]
     return schema
 
 
 def _names_that_exist(experiment: Experiment, settings: dict[str, Any]) -> None:
-    """Check the arms that an analysis is told to compare, and how. Raises ConfigError."""
+    """Check the names of arms, policies and measures in an analysis. Raises ConfigError."""
     cfg = experiment.cfg
     baseline, arms = settings.get("baseline"), list(cfg.arms)
     if baseline is not None and baseline not in arms:
         raise ConfigError(wrong_choice("baseline", baseline, arms))
     for index, measure in enumerate(settings.get("measures") or []):
         Measure.parse(measure, f"measures[{index}]")
-    policies = [f"{n}_{mode}" for n, ones in cfg.policies.items() for one in ones for mode in one.modes]
+    policies = [
+        f"{name}_{mode}"
+        for name, sources in cfg.policies.items()
+        for source in sources
+        for mode in source.modes
+    ]
     for index, pair in enumerate(settings.get("pairs") or []):
-        for one in pair:
-            if one not in policies:
-                raise ConfigError(wrong_choice(f"pairs[{index}]", one, policies))
+        for arm in pair:
+            if arm not in policies:
+                raise ConfigError(wrong_choice(f"pairs[{index}]", arm, policies))

@@ -1,4 +1,4 @@
-"""Copies of the small results of experiments, to be kept with the code, and a page that shows them."""
+"""Copies the small results of experiments into the repository, with a page that shows them."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _SMALL = ("*.json", "*.png", "*.svg", "verdicts.csv")
 def publish(
     plan: CommandPlan, experiments: list[Experiment], suite: SuiteConfig, folder: Folder, durations: Durations
 ) -> list[Path]:
-    """Put each experiment's analyses into ``experiments/NAME/result/SUITE``, in place of what is there."""
+    """Copy each experiment's analyses to ``experiments/NAME/result/SUITE``, replacing its content."""
     page = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
         undefined=StrictUndefined,
@@ -71,7 +71,7 @@ def publish(
 
 
 def _behind(plan: CommandPlan, experiment: Experiment) -> list[str]:
-    """Return the names of the trainings and evaluations that an experiment's analyses read, or rest on."""
+    """Return the names of the training runs and evaluations on which an experiment's analyses depend."""
     left = [f"{experiment.name}/{name}" for name in experiment.cfg.analyses]
     found: list[str] = []
     while left:

@@ -1,4 +1,4 @@
-"""Runs the commands of a plan, several at once, those first that others wait for."""
+"""Runs the commands of a plan in parallel, those on the longest dependency chains first."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ from src.run.records import write_json
 
 ABOUT = "about.json"
 _POLL = 0.2  # seconds
-_PATIENCE = 5.0  # seconds that a command has to end when it is asked to
-_LAST_LINES = 20  # of the log of a command that failed
+_PATIENCE = 5.0  # seconds that a command has to end after SIGTERM
+_LAST_LINES = 20  # lines of the log of a failed command
 _SET_PDEATHSIG = 1  # <sys/prctl.h>
 _LIBC = ctypes.CDLL(None)
 
@@ -42,21 +42,21 @@ class _Running:
     process: subprocess.Popen[bytes]
     spent: float  # seconds of earlier attempts
     began: float
-    counted: float  # until when the durations have its seconds
+    counted: float  # until when its seconds are in the durations
     task: TaskID
 
 
 class Runner:
-    """Runs what is not finished.
+    """Runs the unfinished commands.
 
-    It has one thread and starts every command in a session of its own: an interrupt reaches this process
-    alone, and the kernel kills a command whose runner has ended, however that was.
+    It has one thread and starts every command in a new session: an interrupt reaches only this process, and
+    the kernel kills a command whose runner has ended, for whatever reason.
 
     Args:
-        plan: what is to be done.
-        folder: where; locked.
-        durations: what everything took; kept up to date.
-        jobs: commands at once.
+        plan: the commands.
+        folder: the locked folder.
+        durations: durations of commands, which are updated.
+        jobs: number of parallel commands.
     """
 
     def __init__(self, plan: CommandPlan, folder: Folder, durations: Durations, jobs: int) -> None:
@@ -82,10 +82,10 @@ class Runner:
         return float(summary["wall_seconds"])
 
     def run(self) -> None:
-        """Run everything that is left.
+        """Run all remaining commands.
 
         Raises:
-            CommandError: a command failed; those that were under way then have finished.
+            CommandError: a command failed; running commands were ended.
         """
         bar = Progress(
             TextColumn("{task.description}"),
@@ -93,7 +93,7 @@ class Runner:
             TimeElapsedColumn(),
             TextColumn("{task.fields[note]}"),
             console=console,
-            auto_refresh=False,  # it would be a second thread
+            auto_refresh=False,  # needs a second thread
         )
         with bar:
             whole = bar.add_task("reproducing", total=self.total, note="")
@@ -103,8 +103,8 @@ class Runner:
                     time.sleep(_POLL)
                     self._count()
                     self._collect(bar)
-                    for one in self._running.values():
-                        bar.update(one.task, completed=self._seconds(one))
+                    for job in self._running.values():
+                        bar.update(job.task, completed=self._seconds(job))
                     count = f"{self.finished}/{self.total} commands"
                     bar.update(whole, completed=self.finished, description=count, note=self._note())
                     bar.refresh()
@@ -115,7 +115,7 @@ class Runner:
             raise CommandError("\n".join(self._failed))
 
     def _start_what_can(self, bar: Progress) -> None:
-        waiting = {**self._todo, **{name: one.command for name, one in self._running.items()}}
+        waiting = {**self._todo, **{name: job.command for name, job in self._running.items()}}
         for name, command in list(self._todo.items()):
             if self._failed or len(self._running) >= self._jobs:
                 return
@@ -151,7 +151,7 @@ class Runner:
         return _Running(command, process, self._durations.commands[command.name], now, now, task)
 
     def _clear(self, folder: Path) -> None:
-        """Remove an analysis's earlier results, and analyses that its experiment no longer has."""
+        """Remove earlier results of an analysis, and of analyses that the experiment no longer has."""
         folder.parent.mkdir(parents=True, exist_ok=True)
         for other in folder.parent.glob("*/"):
             if other == folder or f"{other.parent.name}/{other.name}" not in self._planned:
@@ -159,55 +159,55 @@ class Runner:
 
     def _count(self) -> None:
         now = time.monotonic()
-        for name, one in self._running.items():
-            self._durations.add(name, now - one.counted)
-            one.counted = now
+        for name, job in self._running.items():
+            self._durations.add(name, now - job.counted)
+            job.counted = now
         self._durations.write()
 
     def _collect(self, bar: Progress) -> None:
-        for name, one in list(self._running.items()):
-            if one.process.poll() is None:
+        for name, job in list(self._running.items()):
+            if job.process.poll() is None:
                 continue
             del self._running[name]
-            bar.remove_task(one.task)
-            made = one.command.kind not in (TRAIN, EVALUATE) or self._folder.finished(one.command)
-            if one.process.returncode == 0 and made:
+            bar.remove_task(job.task)
+            made = job.command.kind not in (TRAIN, EVALUATE) or self._folder.finished(job.command)
+            if job.process.returncode == 0 and made:
                 self.finished += 1
-                self._pace.learn(one.command, self._durations.commands[name])
-                line = f"{self.finished}/{self.total}  {name}: {span(self._seconds(one))}; {self._note()}"
+                self._pace.learn(job.command, self._durations.commands[name])
+                line = f"{self.finished}/{self.total}  {name}: {span(self._seconds(job))}; {self._note()}"
                 console.print(line, markup=False, highlight=False)
             else:
-                self._failed.append(self._failure(one))
+                self._failed.append(self._failure(job))
                 console.print(f"{name}: failed", markup=False, style="bold red")
 
-    def _failure(self, one: _Running) -> str:
-        log = self._folder.of(one.command) / LOG
+    def _failure(self, job: _Running) -> str:
+        log = self._folder.of(job.command) / LOG
         last = log.read_text(encoding="utf-8", errors="replace").splitlines()[-_LAST_LINES:]
-        code = one.process.returncode
+        code = job.process.returncode
         how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
         how = how if code else f"wrote no {SUMMARY}"
-        return "\n".join([f"{one.command.name}: {how}; the end of {log}:", *(f"  {line}" for line in last)])
+        return "\n".join([f"{job.command.name}: {how}; the end of {log}:", *(f"  {line}" for line in last)])
 
     @staticmethod
-    def _seconds(one: _Running) -> float:
-        return one.spent + one.counted - one.began
+    def _seconds(job: _Running) -> float:
+        return job.spent + job.counted - job.began
 
     def _note(self) -> str:
-        under_way = {name: one.command for name, one in self._running.items()}
-        spent = {name: self._seconds(one) for name, one in self._running.items()}
+        under_way = {name: job.command for name, job in self._running.items()}
+        spent = {name: self._seconds(job) for name, job in self._running.items()}
         left = self._pace.left(self._todo | under_way, spent, self._jobs)
-        return "left: known soon" if left is None else f"about {span(left)} left"
+        return "time left: unknown" if left is None else f"about {span(left)} left"
 
     def _end_all(self) -> None:
-        for one in self._running.values():
-            _signal(one.process, signal.SIGTERM)
+        for job in self._running.values():
+            _signal(job.process, signal.SIGTERM)
         deadline = time.monotonic() + _PATIENCE
-        for one in self._running.values():
+        for job in self._running.values():
             try:
-                one.process.wait(max(0.0, deadline - time.monotonic()))
+                job.process.wait(max(0.0, deadline - time.monotonic()))
             except subprocess.TimeoutExpired:
-                _signal(one.process, signal.SIGKILL)
-                one.process.wait()
+                _signal(job.process, signal.SIGKILL)
+                job.process.wait()
 
 
 def cores() -> int:
@@ -216,13 +216,13 @@ def cores() -> int:
 
 
 def _signal(process: subprocess.Popen[bytes], number: signal.Signals) -> None:
-    """Send a signal to a command and what it started in its session."""
+    """Send a signal to all processes of a command's session."""
     if process.poll() is None:
         os.killpg(process.pid, number)
 
 
 def _end_with(parent: int) -> None:
-    """Let this process be killed when ``parent`` ends."""
+    """Have this process killed when ``parent`` ends."""
     _LIBC.prctl(_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-    if os.getppid() != parent:  # it ended before that was asked for
+    if os.getppid() != parent:  # the parent ended before the call
         os._exit(1)

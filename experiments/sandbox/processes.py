@@ -1,4 +1,4 @@
-"""What /proc says of this process and of those below it: numbers, memory, descriptors, files."""
+"""Reads /proc for this process and its descendants: numbers, memory, descriptors, files."""
 
 from __future__ import annotations
 

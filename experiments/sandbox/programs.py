@@ -1,6 +1,6 @@
-"""Programs for the soak test, honest and hostile, and what each must come to.
+"""Programs for the soak test, honest and hostile, with their expected results.
 
-Each carries a token of its own; a result with another's token was mixed up.
+Each has its own token; a result with the token of another program was mixed up.
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ class SoakProgram:
 
     def fault(self, result: ExecutionResult) -> str | None:
         """What is wrong with ``result``; None if nothing, or if an honest program merely ran out of time."""
-        said = f"{result.stdout} {result.error}"
-        if others := set(_TOKEN.findall(said)) - {self.token}:
+        text = f"{result.stdout} {result.error}"
+        if others := set(_TOKEN.findall(text)) - {self.token}:
             return f"has the tokens {sorted(others)} of others"
         if self.late(result):
             return None if self.stdout.startswith(result.stdout) else f"printed {result.stdout[:80]!r}"

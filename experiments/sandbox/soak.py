@@ -2,9 +2,9 @@
 
     python -m experiments.sandbox.soak --jail bubblewrap --executions 200000
 
-Writes soak.json, soak.png and soak.svg to ``--out``; ends with status 1, and says what, if anything was
-lost, mixed up, ended as it must not, or leaked. An honest program that is cut off by the wall limit is not a
-fault of the pool's but of a busy machine: such false timeouts are counted, and too many only beyond 1 %.
+Writes soak.json, soak.png and soak.svg to ``--out``; ends with status 1 and a list if anything was lost,
+mixed up, ended with a wrong status, or leaked. An honest program cut off by the wall limit is caused by a
+busy machine, not by the pool: such false timeouts are counted, and are a failure only beyond 1 %.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ _MOST_FAULTS = 50  # that are described
 
 @dataclass
 class Counts:
-    """What came back."""
+    """Results so far."""
 
     by_kind: collections.Counter[str] = field(default_factory=collections.Counter)
     by_status: collections.Counter[str] = field(default_factory=collections.Counter)
@@ -122,7 +122,7 @@ def run(
 def violations(
     counts: Counts, samples: list[dict[str, Any]], after: dict[str, Any], stats: dict[str, float]
 ) -> list[str]:
-    """Everything that must not be."""
+    """Return all violations."""
     first, last = samples[0], samples[-1]
     found = list(counts.faults)
     if counts.faulty > len(found):

@@ -1,7 +1,8 @@
-"""``estimate=true``: what memory and time a run needs, before it starts.
+"""``estimate=true``: the memory and time that a run needs, before it starts.
 
-Nothing of a model is read but its config.json. What passes hold is traced (passes.py) and added up with
-weights, gradients and optimizer states (memory.py); time is model FLOPs over assumed rates (hours.py).
+Only the model's config.json is read. The memory of forward and backward passes is traced (passes.py) and
+added to weights, gradients and optimizer states (memory.py); time is model FLOPs divided by assumed rates
+(hours.py).
 """
 
 from __future__ import annotations
@@ -26,11 +27,11 @@ FILE = "estimate.json"
 
 
 def estimate(cfg: Config) -> RunEstimate:
-    """Return what the run of ``cfg`` needs.
+    """Return the estimate for the run of ``cfg``.
 
     Raises:
-        ConfigError: the model's config.json cannot be had, trajectories do not fit into its positions, or
-            batches cannot be shared out over the GPUs.
+        ConfigError: the model's config.json cannot be read, trajectories exceed its context length, or
+            batches cannot be divided among the GPUs.
     """
     known = style_and_format.notes(cfg.model, cfg.trainer.resume)
     cfg = replace(cfg, model=style_and_format.extended(cfg.model, known))

@@ -1,4 +1,4 @@
-"""What to change in a run that does not fit: every change is tried in the estimate before it is named."""
+"""Suggests changes to a run that does not fit; each is tried in the estimate first."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ class Advice:
 
     Attributes:
         changes: dotted names with values.
-        memory: what the run needs with them.
-        saved: bytes that it needs less.
+        memory: of the run with the changes.
+        saved: bytes saved.
     """
 
     changes: Changes
@@ -43,12 +43,12 @@ class Advice:
 
 
 def advise(cfg: Config, machine: Machine, estimator: Estimator) -> list[Advice]:
-    """Return changes that help: single ones, and if none of them is enough, several together."""
+    """Return helpful changes: single ones and, if none of them is sufficient, a combination."""
     search = _Search(cfg, machine, estimator)
     ladders = _ladders(cfg, machine)
-    singles = [one for ladder in ladders for one in search.best({}, ladder)]
-    helpful = [one for one in singles if one.memory.fits or one.saved > 0]
-    if any(one.memory.fits for one in helpful):
+    singles = [advice for ladder in ladders for advice in search.best({}, ladder)]
+    helpful = [advice for advice in singles if advice.memory.fits or advice.saved > 0]
+    if any(advice.memory.fits for advice in helpful):
         return helpful
     taken: list[Changes] = [{} for _ in ladders]
     for index, ladder in enumerate(ladders):
@@ -67,7 +67,7 @@ class _Search:
         self._before = estimator.memory(cfg, machine).needed
 
     def attempt(self, changes: Changes) -> Advice | None:
-        """Return what they come to, or nothing if batches cannot be shared out then."""
+        """Return the result of the changes; None if batches cannot be divided among the GPUs."""
         cfg = changed(self._cfg, changes)
         machine = replace(self._machine, gpus=cfg.hardware.gpus or self._machine.gpus)
         if not splits_evenly(cfg, machine.gpus):
@@ -76,18 +76,18 @@ class _Search:
         return Advice(changes, memory, self._before - memory.needed)
 
     def best(self, base: Changes, ladder: Sequence[Changes]) -> list[Advice]:
-        """Return the first step on top of ``base`` that is enough, or the one that comes closest, if any."""
+        """Return the first step on top of ``base`` that is sufficient, or else the closest one, if any."""
         tried = []
         for step in ladder:
-            one = self.attempt(base | step)
-            if one is not None:
-                tried.append(one)
-                if one.memory.fits:
-                    return [one]
-        return sorted(tried, key=lambda one: (_starved(one.memory), one.memory.needed))[:1]
+            advice = self.attempt(base | step)
+            if advice is not None:
+                tried.append(advice)
+                if advice.memory.fits:
+                    return [advice]
+        return sorted(tried, key=lambda advice: (_starved(advice.memory), advice.memory.needed))[:1]
 
     def relaxed(self, taken: list[Changes], ladders: list[list[Changes]]) -> Advice:
-        """Return ``taken``, which is enough, with each change as mild as the others allow."""
+        """Return ``taken``, which is sufficient, with each change as mild as the others allow."""
         for index in reversed(range(len(ladders))):
             others = _joined([*taken[:index], *taken[index + 1 :]])
             (mildest,) = self.best(others, [{}, *ladders[index]])
@@ -104,7 +104,7 @@ def splits_evenly(cfg: Config, gpus: int) -> bool:
 
 
 def _ladders(cfg: Config, machine: Machine) -> list[list[Changes]]:
-    """Return what may be changed, each from the mildest step on; what costs little first."""
+    """Return the possible changes, each from its mildest step on; those with the lowest cost first."""
     trainer, vllm, engine = cfg.trainer, cfg.engine.vllm, engine_kind(cfg, machine)
     beside = engine == "vllm" and machine.gpu
     in_32_bits = cfg.model.dtype == "float32" and machine.gpu
@@ -138,7 +138,7 @@ def _starved(memory: Memory) -> bool:
 
 
 def _joined(changes: Sequence[Changes]) -> Changes:
-    return {name: value for one in changes for name, value in one.items()}
+    return {name: value for change in changes for name, value in change.items()}
 
 
 def changed(cfg: Config, changes: Changes) -> Config:

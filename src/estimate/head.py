@@ -1,8 +1,8 @@
-"""What the output head holds: TRL 1.16 scores tokens in tiles and never has all logits at once.
+"""Memory of the output head: TRL 1.16 scores tokens in tiles and never holds all logits at once.
 
-Its ``ChunkedLogProbFunction`` keeps the hidden states, and on the way back sums the gradients of the head
-and of the hidden states in float32, then casts them. On a GPU a kernel works in the tile and completion
-tokens alone are scored; on a CPU every token is, and torch makes tiles of its own.
+Its ``ChunkedLogProbFunction`` keeps the hidden states, and in the backward pass accumulates the gradients of
+head and hidden states in float32, then casts them. On a GPU a kernel works within the tile, and only
+completion tokens are scored; on a CPU all tokens are scored, and torch allocates additional tiles.
 """
 
 from __future__ import annotations
@@ -12,37 +12,37 @@ from dataclasses import dataclass
 from src.estimate.policy import Parameters
 
 TILE_TOKENS, TILE_WORDS = 4096, 32768  # TRL's
-_CPU_TILES = 7.25  # float32 ones at once, on the way back (trl.kernels.chunked_logprob._backward_tile)
+_CPU_TILES = 7.25  # float32 tiles at once in the backward pass (trl.kernels.chunked_logprob._backward_tile)
 
 
 @dataclass(frozen=True)
 class Head:
-    """Bytes: kept for the way back, and beside those on each way."""
+    """Bytes kept for the backward pass, and additional bytes in each pass."""
 
     kept: int
-    there: int
-    back: int
+    forward: int
+    backward: int
 
 
 def head_bytes(
     p: Parameters, *, tokens: int, width: int, weights: int, hidden: int, computed: int, gpu: bool
 ) -> Head:
-    """Return what scoring takes.
+    """Return the memory of scoring tokens.
 
     Args:
         p: of the policy.
-        tokens: that are scored.
-        width: of a hidden state.
-        weights: bytes of a weight.
-        hidden: bytes of a number in a hidden state.
-        computed: bytes of a logit.
+        tokens: number of tokens scored.
+        width: size of a hidden state.
+        weights: bytes per weight.
+        hidden: bytes per number of a hidden state.
+        computed: bytes per logit.
         gpu: whether on a GPU.
     """
     words = min(p.head // width, TILE_WORDS)
     rows = min(tokens, TILE_TOKENS)
     tile = rows * TILE_WORDS * computed
     if weights != computed:
-        tile += words * width * computed  # the head's part, cast
+        tile += words * width * computed  # the cast part of the head
     if hidden != computed:
         tile += rows * width * computed
     if not gpu:
@@ -50,9 +50,9 @@ def head_bytes(
     gradients = tokens * width * (4 + _cast(hidden))
     if p.trains_head:
         gradients += p.head * (4 + _cast(weights))
-    return Head(kept=tokens * width * hidden, there=tile, back=tile + gradients)
+    return Head(kept=tokens * width * hidden, forward=tile, backward=tile + gradients)
 
 
 def _cast(size: int) -> int:
-    """Return the bytes of a number that is cast from float32: none if it is float32."""
+    """Return the bytes of a number cast from float32: none if it stays float32."""
     return size if size != 4 else 0

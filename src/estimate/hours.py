@@ -1,9 +1,9 @@
-"""How long a run takes if every trajectory has the greatest length: model FLOPs over what GPUs do.
+"""Duration of a run if every trajectory has the maximum length: model FLOPs divided by the GPUs' rate.
 
-A pass multiplies each token by every weight once: 2 operations, and twice as many on the way back, half of
-them for the gradients of the weights (so none of these where they are frozen). Attention to the tokens
-before it adds 2 x layers x width of all heads x length on average. Gradient checkpointing repeats the way
-there through the layers; TRL's output head repeats it always. Of a mixture of experts all are counted.
+The forward pass takes 2 operations per token and weight, the backward pass twice as many, half of them for
+the gradients of the weights (not needed for frozen weights). Attention adds 2 x layers x width of all heads x
+length on average. Gradient checkpointing repeats the forward pass through the layers; TRL's output head
+always repeats its own. In a mixture of experts, all experts are counted.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ class Phase:
     """A part of a rollout step.
 
     Attributes:
-        name: for people.
+        name: for display.
         flops: of all GPUs.
-        seconds: that it takes.
+        seconds: duration.
     """
 
     name: str
@@ -33,11 +33,11 @@ class Phase:
 
 @dataclass(frozen=True)
 class Hours:
-    """What a rollout step is made of, and how many there are."""
+    """The phases of a rollout step, and the number of steps."""
 
     phases: list[Phase]
     steps: int
-    tokens: int  # of a rollout step at most, feedback included and prompts not
+    tokens: int  # upper bound per rollout step, with feedback, without prompts
 
     @property
     def step(self) -> float:
@@ -51,7 +51,7 @@ class Hours:
 
 
 def count_hours(cfg: Config, machine: Machine, p: Parameters) -> Hours:
-    """Return the time of a run, but for evaluations, executions and grading."""
+    """Return the time of a run, without evaluations, executions and grading."""
     trainer, rollout, hardware = cfg.trainer, cfg.rollout, cfg.hardware
     width = rollout.max_prompt_tokens + rollout.max_tokens
     layers = trainer.batch_size * width * forward_flops(p, width)
@@ -73,5 +73,5 @@ def count_hours(cfg: Config, machine: Machine, p: Parameters) -> Hours:
 
 
 def forward_flops(p: Parameters, width: int) -> float:
-    """Return the operations per token, averaged over ``width`` of them, of a way through the layers."""
+    """Return the operations per token of a forward pass through the layers, averaged over the tokens."""
     return 2.0 * p.in_layers + 2.0 * p.layers * p.attention * width

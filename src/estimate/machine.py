@@ -1,4 +1,4 @@
-"""What a run would run on: what the configuration says, and where it says nothing, what is here."""
+"""The hardware of a run: from the configuration, or else that of this machine."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ class Machine:
     """GPUs of one kind, or processes on a CPU.
 
     Attributes:
-        name: for people.
+        name: for display.
         gpu: whether they are GPUs.
-        gpus: how many.
-        memory: bytes of one; of a CPU, those for one process.
-        flops: floating-point operations per second of one, in what passes are computed in.
-        timed: whether ``flops`` is what a matrix product reached here, not what the maker says.
+        gpus: number of them.
+        memory: bytes of one; on a CPU, per process.
+        flops: floating-point operations per second of one, in the dtype of passes.
+        timed: whether ``flops`` was measured by a matrix product, rather than specified.
     """
 
     name: str
@@ -38,16 +38,16 @@ class Machine:
 
 
 def find_machine(cfg: HardwareConfig, dtype: str) -> Machine:
-    """Return the machine that ``cfg`` means, for passes computed in ``dtype``.
+    """Return the machine of ``cfg``, for passes computed in ``dtype``.
 
     Raises:
-        ConfigError: a GPU is asked for, none is here, and its numbers are not given.
+        ConfigError: a GPU is requested without its specification, and this machine has none.
     """
     gpu = cfg.kind == "gpu" or (cfg.kind == "auto" and torch.cuda.is_available())
     here = "cuda" if gpu else "cpu"
     if gpu and not torch.cuda.is_available() and None in (cfg.gpu_memory_gb, cfg.tflops):
         raise ConfigError(
-            "hardware.kind=gpu: there is none here to look at; give hardware.gpu_memory_gb and "
+            "hardware.kind=gpu: this machine has no GPU to measure; give hardware.gpu_memory_gb and "
             "hardware.tflops, or choose hardware=h100_80gb, hardware=a100_80gb or hardware=cpu"
         )
     name = "GPU" if gpu else f"CPU ({os.cpu_count()} cores)"
@@ -68,7 +68,7 @@ def _memory(device: str) -> int:
 
 
 def _time_product(device: str, dtype: torch.dtype) -> float:
-    """Return the operations per second of a product of two matrices, the best of a few."""
+    """Return the operations per second of a matrix product, the best of a few trials."""
     side = 8192 if device == "cuda" else 1024
     matrix = torch.ones(side, side, device=device, dtype=dtype)
     best = float("inf")

@@ -1,4 +1,4 @@
-"""The policy as shapes: its config.json, and modules on the meta device, which have sizes but no memory."""
+"""The shapes of the policy: its config.json, and modules on the meta device, which take no memory."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ from src.policy.adapters import add_adapter
 
 @dataclass(frozen=True)
 class Parameters:
-    """How many, and how large; tied weights count once.
+    """Numbers and sizes of parameters; tied weights count once.
 
     Attributes:
-        total: number of them, adapters included.
-        trainable: number of those that are trained.
-        weights: bytes of all.
-        gradients: bytes of the trainable ones, and so of their gradients.
-        tensors: number of trainable tensors.
-        embedding: number in the embedding.
-        head: number in the output head's matrix, tied or not.
-        tied: whether the two are one.
+        total: number of parameters, adapters included.
+        trainable: number of trained parameters.
+        weights: bytes of all parameters.
+        gradients: bytes of the trained parameters, and thus of their gradients.
+        tensors: number of trained tensors.
+        embedding: number of parameters of the embedding.
+        head: number of parameters of the output head, tied or not.
+        tied: whether embedding and head are tied.
         trains_head: whether the head is trained.
-        largest: number in the largest matrix but the head's.
+        largest: number of parameters of the largest matrix except the head.
         layers: number of layers.
         attention: width of all heads together.
     """
@@ -51,7 +51,7 @@ class Parameters:
 
     @property
     def in_layers(self) -> int:
-        """Number of those that are multiplied by for every token, the head's aside."""
+        """Number of parameters that multiply every token, without the head."""
         return self.total - self.embedding - (0 if self.tied else self.head)
 
 
@@ -59,7 +59,7 @@ def read_config(cfg: ModelConfig) -> PreTrainedConfig:
     """Return the model's config.json, from its folder, the hub, or the hub's cache.
 
     Raises:
-        ConfigError: it cannot be had, or says nothing that transformers knows, or cannot be extended.
+        ConfigError: it cannot be read, is unknown to transformers, or its context length cannot be extended.
     """
     try:
         return positions.read_config(cfg)
@@ -68,23 +68,23 @@ def read_config(cfg: ModelConfig) -> PreTrainedConfig:
     except (OSError, ValueError) as error:
         reason = " ".join(str(error).split())
         raise ConfigError(
-            f"model.path={cfg.path}: its config.json cannot be read ({reason[:160]}); give a folder that "
-            "holds one: an estimate reads nothing else of a model"
+            f"model.path={cfg.path}: its config.json cannot be read ({reason[:160]}); give a folder with "
+            "one, the only file of a model that an estimate reads"
         ) from None
 
 
 def build(
     config: PreTrainedConfig, cfg: ModelConfig, layers: int | None = None
 ) -> PreTrainedModel | PeftModel:
-    """Return the policy that ``cfg`` means, adapters included, on the meta device.
+    """Return the policy of ``cfg``, adapters included, on the meta device.
 
     Args:
         config: see :func:`read_config`.
         cfg: dtype and adapters.
-        layers: only so many of its layers.
+        layers: number of layers to keep; None: all.
 
     Raises:
-        ConfigError: a module that is to be adapted is not in the model.
+        ConfigError: the model lacks a module to be adapted.
     """
     config = copy.deepcopy(config)
     if layers is not None:
@@ -98,21 +98,21 @@ def build(
 
 
 def causal(model: PreTrainedModel | PeftModel) -> PreTrainedModel:
-    """Return the language model itself, with adapters inside it."""
+    """Return the underlying language model, with adapters inside."""
     return model.get_base_model() if isinstance(model, PeftModel) else model
 
 
 def count(config: PreTrainedConfig, cfg: ModelConfig) -> Parameters:
-    """Count the parameters of the policy that ``cfg`` means. Raises ConfigError, see :func:`build`."""
+    """Count the parameters of the policy of ``cfg``. Raises ConfigError, see :func:`build`."""
     text = config.get_text_config()
     model = build(config, cfg)
     parameters = list(model.parameters())
-    trainable = [one for one in parameters if one.requires_grad]
+    trainable = [parameter for parameter in parameters if parameter.requires_grad]
     embedding = causal(model).get_input_embeddings().weight
     head = causal(model).get_output_embeddings().weight
     return Parameters(
-        total=sum(one.numel() for one in parameters),
-        trainable=sum(one.numel() for one in trainable),
+        total=sum(parameter.numel() for parameter in parameters),
+        trainable=sum(parameter.numel() for parameter in trainable),
         weights=size(parameters),
         gradients=size(trainable),
         tensors=len(trainable),
@@ -121,9 +121,9 @@ def count(config: PreTrainedConfig, cfg: ModelConfig) -> Parameters:
         tied=head is embedding,
         trains_head=head.requires_grad,
         largest=max(
-            one.weight.numel()
-            for one in model.modules()
-            if isinstance(one, nn.Linear) and one.weight is not head
+            module.weight.numel()
+            for module in model.modules()
+            if isinstance(module, nn.Linear) and module.weight is not head
         ),
         layers=text.num_hidden_layers,
         attention=text.num_attention_heads
@@ -133,4 +133,4 @@ def count(config: PreTrainedConfig, cfg: ModelConfig) -> Parameters:
 
 def size(tensors: Iterable[torch.Tensor]) -> int:
     """Return the bytes of tensors."""
-    return sum(one.numel() * one.element_size() for one in tensors)
+    return sum(tensor.numel() * tensor.element_size() for tensor in tensors)

@@ -1,4 +1,4 @@
-"""How vLLM in the trainer's process spends its share of a GPU: weights, working memory, keys and values."""
+"""How vLLM in the trainer's process uses its memory: weights, working memory, KV cache."""
 
 from __future__ import annotations
 
@@ -7,24 +7,24 @@ from typing import ClassVar
 
 from src.config import Config
 
-_CHOICE = 3 * 4  # bytes per sequence and word of the vocabulary: logits in float32, and two more of them
+_CHOICE = 3 * 4  # bytes per sequence and vocabulary entry: float32 logits, and two tensors of that size
 
 
 @dataclass(frozen=True)
 class VLLM:
-    """Bytes of one GPU, and what they are enough for.
+    """Bytes of vLLM on one GPU, and the number of sequences that they hold.
 
     Attributes:
-        share: all of it.
-        weights: of that.
-        working: of that: a step's passing tensors. Rough: vLLM measures its own.
-        cache: of that: the rest, for keys and values; negative if there is none.
-        per_token: keys and values of one token.
-        sequences: trajectories of the greatest length that the cache holds.
-        wanted: trajectories that may be sampled at once.
+        share: total.
+        weights: weights.
+        working: temporary tensors of a step; approximate, since vLLM measures them.
+        cache: the rest, for the KV cache; negative if there is none.
+        per_token: KV cache of one token.
+        sequences: trajectories of the maximum length that the cache holds.
+        wanted: ``engine.vllm.max_num_seqs``.
     """
 
-    BATCHED_TOKENS: ClassVar[int] = 4096  # what TRL 1.16 lets it work on at once
+    BATCHED_TOKENS: ClassVar[int] = 4096  # max_num_batched_tokens of TRL 1.16
 
     share: int
     weights: int
@@ -38,15 +38,15 @@ class VLLM:
     def plan(
         cls, cfg: Config, *, memory: int | None, weights: int, per_token: int, working: int, vocabulary: int
     ) -> VLLM:
-        """Return it.
+        """Return the plan of the configuration.
 
         Args:
-            cfg: its settings.
+            cfg: the configuration.
             memory: of the GPU; None: on a CPU.
-            weights: bytes of the policy as it samples.
-            per_token: bytes of keys and values.
-            working: bytes that pass through a step of ``BATCHED_TOKENS``, the choice of tokens aside.
-            vocabulary: words in it.
+            weights: bytes of the policy in the dtype of sampling.
+            per_token: bytes of KV cache per token.
+            working: bytes of temporary tensors in a step of ``BATCHED_TOKENS``, without sampling itself.
+            vocabulary: size of the vocabulary.
         """
         settings = cfg.engine.vllm
         working += min(settings.max_num_seqs, cls.BATCHED_TOKENS) * vocabulary * _CHOICE

@@ -132,7 +132,7 @@ def _groups(node: Any, path: list[str]) -> list[dict[str, Any]]:
         return [node] if isinstance(node, dict) else []
     child = node.get(path[0].removesuffix("[]")) if isinstance(node, dict) else None
     children = child if path[0].endswith("[]") and isinstance(child, list) else [child]
-    return [found for one in children for found in _groups(one, path[1:])]
+    return [found for node in children for found in _groups(node, path[1:])]
 
 
 def resumed(config: DictConfig) -> Path | None:

@@ -1,4 +1,4 @@
-"""Where model-written code runs. ``with build_sandbox(cfg) as sandbox: result = sandbox.run(code)``."""
+"""Runs code that the policy writes. ``with build_sandbox(cfg) as sandbox: result = sandbox.run(code)``."""
 
 from __future__ import annotations
 

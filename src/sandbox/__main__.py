@@ -1,7 +1,7 @@
 """``python -m src.sandbox < program.py``: run one program, print one JSON object.
 
-Hydra overrides are arguments (``sandbox=docker sandbox.wall_seconds=10``). The exit code is 0 for any status
-but ``infrastructure``, which is 1; a mistake in the configuration is 2.
+Hydra overrides are arguments (``sandbox=docker sandbox.wall_seconds=10``). The exit code is 1 for the status
+``infrastructure``, 2 for a configuration error, and 0 otherwise.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from src.launch.entry import entry
 
 @entry("execute", ExecuteConfig)
 def main(cfg: ExecuteConfig, run_dir: Path) -> None:
-    """Execute what comes on stdin."""
+    """Execute the program on stdin."""
     from src.sandbox import ExecutionResult, SandboxError, Status, build_sandbox
 
     jail = None

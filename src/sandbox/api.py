@@ -1,4 +1,4 @@
-"""What callers see of a sandbox: statuses, results, the error, and the interface."""
+"""The public interface of a sandbox: statuses, results, errors."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from types import TracebackType
 
 
 class Status(StrEnum):
-    """How one execution ended. Only ``INFRASTRUCTURE`` is not the program's doing."""
+    """How an execution ended. Only ``INFRASTRUCTURE`` is not caused by the program."""
 
     OK = "ok"
     ERROR = "error"  # the program raised, or exited with a code other than 0
     TIMEOUT = "timeout"  # wall or CPU limit
     MEMORY = "memory"
     KILLED = "killed"  # a signal, or another limit (threads, disk, output)
-    INFRASTRUCTURE = "infrastructure"  # the sandbox failed twice; says nothing about the program
+    INFRASTRUCTURE = "infrastructure"  # the sandbox failed twice; not caused by the program
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +37,7 @@ class ExecutionResult:
 
     @property
     def output(self) -> str:
-        """What one is told of the execution: its output, or the last line of its exception."""
+        """The output of the execution, or the last line of its exception."""
         if self.status is Status.OK:
             return self.stdout.strip() or "no output"
         return (self.error or str(self.status)).strip()
@@ -48,15 +48,15 @@ class QueueFull(Exception):
 
 
 class SandboxError(RuntimeError):
-    """The sandbox cannot start or go on; the message says what to do."""
+    """The sandbox cannot start or continue; the message names the remedy."""
 
 
 class Sandbox(ABC):
     """Runs programs, each confined. Use from any thread or event loop; close it, or use ``with``.
 
-    ``trajectory`` names whose program it is: trajectories take turns, so that one with many programs does
-    not hold up the others, and with ``sandbox.state`` other than ``fresh`` the programs of a trajectory run
-    one after another and see what its earlier ones left behind.
+    ``trajectory`` is the trajectory of a program: trajectories take turns, so that one with many programs
+    does not delay the others, and with ``sandbox.state`` other than ``fresh`` the programs of a trajectory
+    run one after another and share state.
     """
 
     jail: str
@@ -66,17 +66,17 @@ class Sandbox(ABC):
     def submit(
         self, code: str, *, trajectory: str | None = None, within: float | None = None, block: bool = True
     ) -> Future[ExecutionResult]:
-        """Queue ``code``; the future never raises for what the program did.
+        """Queue ``code``; the future does not raise for errors of the program.
 
         Args:
             code: the program.
-            trajectory: whose it is; None: of nobody else.
+            trajectory: id of the trajectory; None: of its own.
             within: seconds from now, queueing included, after which the result is ``INFRASTRUCTURE``;
                 None: ``sandbox.deadline_seconds``.
             block: wait while the queue is full; otherwise raise :class:`QueueFull`.
 
-        Cancelling the future while it is queued takes it out; see also :meth:`cancel`. Raises SandboxError
-        when the sandbox is closed.
+        Cancelling the future removes the program from the queue; see also :meth:`cancel`. Raises SandboxError
+        if the sandbox is closed.
         """
 
     def run(
@@ -100,24 +100,24 @@ class Sandbox(ABC):
             raise
 
     def cancel(self, future: Future[ExecutionResult]) -> None:
-        """Take a queued program out, or end a running one, whose result is then ``KILLED``."""
+        """Remove a queued program, or end a running one, whose result is then ``KILLED``."""
         future.cancel()
 
     def end(self, trajectory: str) -> None:  # noqa: B027 - nothing to forget is fine
-        """Forget what the programs of ``trajectory`` left behind; it will not run another."""
+        """Discard the state of ``trajectory``, which will not run another program."""
 
     @abstractmethod
     def stats(self) -> dict[str, float]:
-        """Numbers since the start, by name.
+        """Statistics since the start, by name.
 
-        ``executions``, each status, ``restarts``, ``queue`` (its length now); ``p50_seconds``,
-        ``p95_seconds``, ``p99_seconds`` of the executions, and ``queued_p50_seconds`` and so on of the time
-        before them.
+        ``executions``, the count of each status, ``restarts``, ``queue`` (current length); ``p50_seconds``,
+        ``p95_seconds``, ``p99_seconds`` of executions, and ``queued_p50_seconds`` etc. of their waiting
+        times.
         """
 
     @abstractmethod
     def close(self) -> None:
-        """Kill and reap every worker; what is still pending ends as ``INFRASTRUCTURE``. Idempotent."""
+        """Kill and reap every worker; pending programs end as ``INFRASTRUCTURE``. Idempotent."""
 
     def __enter__(self) -> Sandbox:
         return self

@@ -1,4 +1,4 @@
-"""From the configuration to a running sandbox: which backend, which jail."""
+"""Starts the sandbox of a configuration: backend and jail."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ _log = logging.getLogger(__name__)
 
 
 def build_sandbox(cfg: SandboxConfig) -> Sandbox:
-    """Start the pool of ``cfg``; ``auto`` takes the first jail that really works, and never none.
+    """Start the pool of ``cfg``; ``auto`` takes the first jail that works, never ``unconfined``.
 
-    Raises SandboxError, with every reason and remedy, when no jail works.
+    Raises SandboxError, with all reasons and remedies, if no jail works.
     """
     if cfg.backend != "ray":  # there each node looks for itself
         find_mounts(cfg)
@@ -40,7 +40,7 @@ def build_sandbox(cfg: SandboxConfig) -> Sandbox:
         _log.info("sandbox=auto: using %s with %d workers", name, sandbox.workers)
         return sandbox
     raise SandboxError(
-        "no jail works here, and code is not run without one unless asked for:\n"
+        "no jail works here, and code runs without a jail only with sandbox=unconfined:\n"
         + "\n".join(reasons)
         + "\nRemedies: apt-get install bubblewrap; pip install sandlock; "
         "or, at your own risk, sandbox=unconfined"
@@ -48,7 +48,7 @@ def build_sandbox(cfg: SandboxConfig) -> Sandbox:
 
 
 def _elsewhere(cfg: SandboxConfig) -> Sandbox:
-    """The imports are here because few need them."""
+    """Imported here since few users need them."""
     if cfg.backend == "ray":
         from src.sandbox.ray_lane import ray_pool
 

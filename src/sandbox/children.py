@@ -1,8 +1,8 @@
-"""The worker's children: forked ahead of need, already confined, each waiting for its first program.
+"""The worker's children: forked ahead of time, already confined, each waiting for its first program.
 
-Runs inside the jail, with the standard library only. A fork costs a few milliseconds and confinement half of
-one; done ahead, neither is between a program and its result. A child that has run is killed as soon as its
-report is there, and is reaped, and its folder emptied, when there is nothing better to do.
+Runs inside the jail, with the standard library only. A fork takes a few milliseconds and confinement half a
+millisecond; done ahead of time, neither delays a program. A child that has run is killed as soon as it has
+reported; it is reaped, and its folder emptied, when the worker is idle.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ class Slot:
 
 @dataclass(eq=False)
 class Child:
-    """A forked child: our ends of its pipes, and a pidfd that is readable once it has ended."""
+    """A forked child: the worker's ends of its pipes, and a pidfd that is readable once it has ended."""
 
     pid: int
     slot: Slot
@@ -74,7 +74,7 @@ class Child:
             os.set_blocking(fd, False)
 
     def signal(self, number: int) -> None:
-        """Send ``number`` to it, with all that is in its process group."""
+        """Send signal ``number`` to its process group."""
         if self.reaped:
             return
         for send in (os.kill, os.killpg):
@@ -112,16 +112,16 @@ class Children:
 
     @property
     def spent(self) -> bool:
-        """None is ready though some should be: better to fork the next now."""
+        """Whether no child is ready although some should be, so that one must be forked now."""
         return self._waiting > 0 and not self._ready
 
     @property
     def busy(self) -> bool:
-        """There is something to do that can wait: forking ahead, or clearing up."""
+        """Whether there is deferrable work: forking ahead, or cleaning up."""
         return len(self._ready) < self._waiting or bool(self._leaving)
 
     def take(self) -> Child:
-        """A child that waits for a program, in an open folder. Raises OSError."""
+        """Return a child that waits for a program, in an open folder. Raises OSError."""
         while True:
             if not self._ready:
                 self.prepare()
@@ -129,7 +129,7 @@ class Children:
             if os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
                 self.open(child)
                 return child
-            self.retire(child)  # the kernel was short of memory, say: not the doing of the program to come
+            self.retire(child)  # for example, the kernel was short of memory: not caused by the next program
 
     def prepare(self) -> None:
         """Fork one more. Raises OSError."""
@@ -154,7 +154,7 @@ class Children:
         self._ready.append(Child(pid, slot, orders, output, report))
 
     def improve(self) -> None:
-        """Do one thing of what can wait."""
+        """Do one piece of deferrable work."""
         if len(self._ready) < self._waiting:
             self.prepare()
         elif self._leaving:
@@ -184,11 +184,11 @@ class Children:
             self._reap(self._leaving.popleft())
 
     def known(self) -> set[int]:
-        """Process ids of the children that wait, or that are not reaped yet."""
+        """Process ids of children that wait or are not reaped yet."""
         return {child.pid for child in (*self._ready, *self._leaving) if not child.reaped}
 
     def end(self) -> None:
-        """Kill and reap those that wait and those on their way out, and remove their folders."""
+        """Kill and reap waiting and ending children, and remove their folders."""
         while self._ready:
             self.retire(self._ready.popleft())
         while self._leaving:
@@ -198,7 +198,7 @@ class Children:
                 os.rmdir(slot.folder)
 
     def _slot(self) -> Slot:
-        """A free folder: an old one, a new one, or the next to become free."""
+        """Return a free folder: an old one, a new one, or the next to become free."""
         for _ in range(len(self._leaving)):
             child = self._leaving.popleft()
             if child.reaped or os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT):

@@ -1,4 +1,4 @@
-"""The caller's side of one worker process: start it, put a question, get the answer in time, kill it."""
+"""The caller's side of a worker process: start it, send requests, receive answers in time, kill it."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class WorkerClient(Lane):
         return self._launched.pid
 
     def start(self) -> list[str]:
-        """Hand over the modules and settings, and wait until it is warm. See Lane.start."""
+        """Send modules and settings, and wait until the worker is warm. See Lane.start."""
         settings = {
             **self._launched.settings,
             "limits": self._limits,
@@ -75,7 +75,7 @@ class WorkerClient(Lane):
         deadline = time.monotonic() + order.wall_seconds + replay + GRACE
         self._send(request, deadline)
         self._running = order
-        if self._cancelled is order:  # before the worker knew of it
+        if self._cancelled is order:  # before the worker had received it
             self._tell({"cancel": self._requests})
         return self._result(self._receive(deadline))
 
@@ -96,7 +96,7 @@ class WorkerClient(Lane):
 
     def close(self) -> None:
         """See Lane.close."""
-        self._launched.interrupt()  # whoever is sending then stops
+        self._launched.interrupt()  # senders then stop
         with self._sending:
             self._closed = True  # its descriptors may become those of another file
             self._launched.close()
@@ -118,7 +118,7 @@ class WorkerClient(Lane):
             raise LaneFailure(f"nonsense: {error}") from error
 
     def _tell(self, message: dict[str, Any]) -> None:
-        """Send a message without an answer, from another thread; a worker that is gone needs none."""
+        """Send a message that has no answer, from another thread; ignored if the worker is gone."""
         with contextlib.suppress(LaneFailure):
             self._send(message, time.monotonic() + GRACE)
 
@@ -165,11 +165,12 @@ class WorkerClient(Lane):
             raise LaneFailure(f"no answer in time{self._last_words()}")
 
     def _check_alive(self) -> None:
-        """Raises LaneGone when the worker died, or said something, while nothing was asked."""
+        """Raise LaneGone if the worker died, or sent a message, without a request."""
         with contextlib.suppress(BlockingIOError):
-            said = self._channel.read(1)
-            raise LaneGone(f"it {'spoke unasked' if said else 'had died'}{self._last_words()}")
+            data = self._channel.read(1)
+            reason = "sent a message without a request" if data else "had died"
+            raise LaneGone(f"it {reason}{self._last_words()}")
 
     def _last_words(self) -> str:
         words = self._launched.last_words()
-        return f"; it said: {words}" if words else ""
+        return f"; its last output: {words}" if words else ""

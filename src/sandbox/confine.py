@@ -1,4 +1,4 @@
-"""What each executed child does to itself before it touches the program. Standard library only."""
+"""How each child confines itself before it reads the program. Standard library only."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def _prctl(option: int, value: int) -> None:
 
 
 def protect_worker() -> None:
-    """Make orphaned descendants children of the worker, and drop what privileges it was started with."""
+    """Make orphaned descendants children of the worker, and drop its privileges."""
     _prctl(_SET_CHILD_SUBREAPER, 1)
     _prctl(_SET_DUMPABLE, 0)  # closes its /proc entries to its children
     if _libc.capset(struct.pack("=Ii", 0x20080522, 0), bytes(24)):  # version 3, this process: none
@@ -40,7 +40,7 @@ def protect_worker() -> None:
 class Confinement:
     """Limits, Landlock domain and seccomp filter, prepared by the worker, entered by each child.
 
-    ``strict`` False (no jail) goes on without what the kernel lacks; :attr:`missing` says what that is.
+    ``strict`` False (no jail) continues without what the kernel lacks; :attr:`missing` names it.
     """
 
     def __init__(self, settings: dict[str, Any]) -> None:
@@ -83,15 +83,15 @@ class Confinement:
 
     @property
     def one_process(self) -> bool:
-        """A program cannot create processes."""
+        """Whether programs cannot create processes."""
         return self._filter is not None
 
     def domain(self, folder: str) -> Domain | None:
-        """The domain of a program whose working directory is ``folder``. Raises OSError."""
+        """Return the domain of a program with the working directory ``folder``. Raises OSError."""
         return Domain(self._readable, self._listable, folder) if self.separates else None
 
     def enter(self, worker: int, domain: Domain | None) -> None:
-        """Confine the calling child for good. Raises OSError when anything required is refused."""
+        """Confine the calling child permanently. Raises OSError if a required step is refused."""
         os.setsid()
         _prctl(_SET_DUMPABLE, 1)  # the worker must see its threads, also where /proc hides what is another's
         _prctl(_SET_PDEATHSIG, signal.SIGKILL)
@@ -106,7 +106,7 @@ class Confinement:
             self._filter.install()
 
     def forgo_filter(self, reason: str) -> None:
-        """Go on without seccomp. Raises OSError when the jail rests on it."""
+        """Continue without seccomp. Raises OSError if the jail relies on it."""
         if self._strict:
             raise OSError(reason)
         self._filter = None
@@ -114,7 +114,7 @@ class Confinement:
 
 
 def _mapped_bytes() -> int:
-    """Address space of the warm worker, on top of which a program gets its own.
+    """Return the address space of the warm worker, on top of which a program gets its own.
 
     Found by trying limits, since not every jail shows the worker /proc.
     """

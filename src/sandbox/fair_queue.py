@@ -18,7 +18,7 @@ _anonymous = itertools.count()
 
 @dataclass(eq=False)
 class ProgramTask:
-    """A program in the queue or on its way; ``deadline`` in the time of ``time.monotonic``."""
+    """A queued or running program; ``deadline`` is a value of ``time.monotonic``."""
 
     code: str
     trajectory: str | None
@@ -44,14 +44,14 @@ class FairQueue:
         lock = threading.Lock()
         self._changed, self._room = threading.Condition(lock), threading.Condition(lock)
         self._waiting: dict[str | int, collections.deque[ProgramTask]] = {}  # never an empty deque
-        # Whose tasks may be handed out, by the lane that had their trajectory last; each with its number.
+        # Trajectories whose tasks may be handed out, by the lane that ran them last; each with its number.
         self._turns: dict[int | None, collections.deque[tuple[int, str | int]]] = {None: collections.deque()}
         self._numbers = itertools.count()
         self._homes: dict[str | int, int] = {}
         self._busy: set[str | int] = set()
         self._idle: collections.Counter[int] = collections.Counter()  # lanes that wait for a task
         self._count = 0
-        self._earliest = math.inf  # no deadline is before
+        self._earliest = math.inf  # no earlier deadline
         self._closed = False
 
     def __len__(self) -> int:
@@ -82,7 +82,7 @@ class FairQueue:
         return True
 
     def take(self, lane: int = 0) -> ProgramTask | None:
-        """The next task for ``lane``, waiting for one; its future is running. None once closed."""
+        """Wait for the next task for ``lane``; its future is running. None once closed."""
         while True:
             with self._changed:
                 self._idle[lane] += 1
@@ -96,7 +96,7 @@ class FairQueue:
             self.done(task, lane)
 
     def put_back(self, task: ProgramTask) -> bool:
-        """Queue a task that was taken, as its trajectory's next, room or no room; False when closed."""
+        """Put a taken task back as its trajectory's next, even if the queue is full; False when closed."""
         with self._changed:
             if self._closed:
                 return False
@@ -112,7 +112,7 @@ class FairQueue:
         return True
 
     def done(self, task: ProgramTask, lane: int = 0) -> None:
-        """``lane`` is through with ``task``: its trajectory may have its next one."""
+        """Mark ``task`` as finished by ``lane``, so that its trajectory's next task may run."""
         if not self._exclusive:
             return
         with self._changed:
@@ -123,12 +123,12 @@ class FairQueue:
                 self._line_up(task.key)
 
     def forget(self, trajectory: str) -> None:
-        """Nothing more will come of ``trajectory``."""
+        """Forget ``trajectory``, which has no more tasks."""
         with self._changed:
             self._homes.pop(trajectory, None)
 
     def expire(self) -> list[ProgramTask]:
-        """Take out the tasks whose deadline has passed; their futures are running."""
+        """Remove and return tasks whose deadline has passed; their futures are running."""
         now = time.monotonic()
         if now < self._earliest:
             return []
@@ -141,7 +141,7 @@ class FairQueue:
         return [task for task in late if _claim(task)]
 
     def close(self) -> list[ProgramTask]:
-        """Take and hand out nothing more; what was waiting, with running futures."""
+        """Close the queue; return the waiting tasks, with running futures."""
         with self._changed:
             self._closed = True
             left = [task for tasks in self._waiting.values() for task in tasks if task.queued]
@@ -163,7 +163,7 @@ class FairQueue:
             self._changed.notify_all()  # one of them is the lane in question
 
     def _next(self, lane: int) -> ProgramTask | None:
-        """The task whose turn it is, for a lane that leaves alone what another idle lane is better at."""
+        """Return the next task for a lane, skipping those that another idle lane should take."""
         while True:
             lines = [
                 (turns[0], turns)
@@ -196,12 +196,12 @@ class FairQueue:
                 self._leave(task)
 
     def _leave(self, task: ProgramTask) -> None:
-        """It stays in its deque, and is passed over there."""
+        """Mark the task as gone; it stays in its deque and is skipped."""
         task.queued = False
         self._count -= 1
         self._room.notify()
 
 
 def _claim(task: ProgramTask) -> bool:
-    """Whether its result is still wanted; a task that was put back runs already, for those who wait."""
+    """Whether its result is still wanted; the future of a task that was put back is already running."""
     return task.future.running() or task.future.set_running_or_notify_cancel()

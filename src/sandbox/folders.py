@@ -1,6 +1,6 @@
-"""Working directories of programs: what they hold, and making them empty again.
+"""Working directories of programs: checks their content and empties them.
 
-Runs inside the jail, with the standard library only. What programs leave is hostile: links, depth, modes.
+Runs inside the jail, with the standard library only. Their content is untrusted: links, depth, modes.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import time
 MOST_ENTRIES = 1000  # files a program may keep
 MOST_LEVELS = 32
 FILES_OF_FULL_SIZE = 16
-SPARE_FOLDERS = 4  # of programs that are over and not cleared up yet
+SPARE_FOLDERS = 4  # of finished programs, not cleaned up yet
 
 
 def empty(folder: str) -> None:
@@ -58,7 +58,7 @@ def holds_too_much(folder: str, most_bytes: int) -> bool:
         except FileNotFoundError:
             continue  # the program is still at work
         except OSError:
-            return True  # closed to us: not what an honest program does
+            return True  # not readable by the worker: an honest program does not do this
     return False
 
 
@@ -76,7 +76,7 @@ def restore(folder: str) -> None:
 
 
 def clear_beside(folder: str) -> None:
-    """Remove what lies beside ``folder``: without Landlock a program may write there."""
+    """Remove other files next to ``folder``: without Landlock a program may write there."""
     parent = os.path.dirname(folder)
     for name in os.listdir(parent):
         if name != os.path.basename(folder):

@@ -1,17 +1,17 @@
 """A pool of requests to ByteDance's SandboxFusion, a service that runs programs over HTTP (``/run_code``).
 
-Guaranteed: a program means what it means in the jails here (src/sandbox/fusion_program.py says how), its wall
-time counts from its own beginning, its output is cut at the same length. A service that is busy, out of
-reach or broken is asked again, at growing intervals with jitter; then the pool tries once more; then the
-result is ``infrastructure``, never the program's fault. The service is proved once, when the pool starts;
-after a failure a lane serves again only when the service has run a program for it.
+Guaranteed: a program has the same semantics as in the local jails (see src/sandbox/fusion_program.py), its
+wall time counts from its own start, its output is cut at the same length. Requests to a busy, unreachable or
+failing service are retried at growing intervals with jitter; then the pool tries once more; then the result
+is ``infrastructure``, never the program's fault. The service is tested when the pool starts; after a failure
+a lane serves again only once the service has run a program for it.
 
-Not guaranteed: safety, which is wholly the service's own matter: that programs reach no file, network or one
-another is neither imposed nor tested. Of the limits, wall time, memory and output are imposed; CPU time,
-threads and disk are not. The service needs Linux, numpy and sympy, whatever their version; it starts an
-interpreter for each program, so that ``sandbox.warm`` and ``waiting`` do nothing. Its own limit of 1 MB of
-output comes first, and output that is not utf-8 is lost. A cancelled or abandoned program goes on there until
-its limit. ``state=replay`` sends the earlier programs along; ``session`` is impossible.
+Not guaranteed: isolation, which is the responsibility of the service: access to files, the network or other
+programs is neither prevented nor tested. Limits of wall time, memory and output are enforced; those of CPU
+time, threads and disk are not. The service needs Linux, numpy and sympy, of any version; it starts an
+interpreter for each program, so that ``sandbox.warm`` and ``waiting`` have no effect. Its own limit of 1 MB
+of output comes first, and output that is not utf-8 is lost. A cancelled or abandoned program continues there
+until its limit. ``state=replay`` sends the earlier programs, too; ``session`` is impossible.
 """
 
 from __future__ import annotations
@@ -36,14 +36,14 @@ from src.sandbox.probe import prove
 
 _NAME = "sandbox_fusion"
 _CONNECT = 5.0  # seconds
-_ANSWER = 5.0  # seconds for the answer to come, beyond the service's limit of the execution
-_LONGEST = 10.0  # seconds of a pause between attempts, whatever the service asks for
+_ANSWER = 5.0  # seconds to wait for the answer beyond the service's limit of the execution
+_LONGEST = 10.0  # maximum seconds between attempts, even if the service asks for more
 _CANCELLED = ExecutionResult(Status.KILLED, "", "cancelled by the caller", 0.0)
 _BUSY = (429, 500, 502, 503, 504)
 
 
 def fusion_pool(cfg: SandboxConfig) -> WorkerPool:
-    """Prove the service and start the pool of ``cfg``. Raises SandboxError when the service does not do."""
+    """Test the service and start the pool of ``cfg``. Raises SandboxError if the service does not work."""
     service = _Service(cfg)
     lane = FusionLane(service, cfg)
     try:
@@ -75,7 +75,7 @@ class FusionPool(WorkerPool):
 
 
 class FusionLane(Lane):
-    """One request at a time; the connections are the service's."""
+    """One request at a time, over the shared connections of the service."""
 
     def __init__(self, service: _Service, cfg: SandboxConfig) -> None:
         self._service, self._cfg = service, cfg
@@ -84,7 +84,7 @@ class FusionLane(Lane):
         self._gone = False
 
     def start(self) -> list[str]:
-        """Have a program run, so that no lane waits for programs while the service is out. See Lane.start."""
+        """Run a test program, so that no lane takes programs while the service is down. See Lane.start."""
         result = self.execute(Order("6 * 7", self._cfg.wall_seconds))
         if (result.status, result.stdout) != (Status.OK, "42\n"):
             raise LaneFailure(f"6 * 7 gave {result}")
@@ -99,7 +99,7 @@ class FusionLane(Lane):
             raise LaneFailure("it was interrupted")
         if self._cancelled is order:
             return _CANCELLED
-        # in a thread of its own, because a request cannot be interrupted, only left behind
+        # in a separate thread, because a request cannot be interrupted, only abandoned
         threading.Thread(
             target=self._ask, args=(question, outcome), name="fusion-request", daemon=True
         ).start()
@@ -136,10 +136,10 @@ class FusionLane(Lane):
 
 
 class _Retry(urllib3.Retry):
-    """Pauses with jitter from the first; a service that keeps silent is not asked again."""
+    """Jitter from the first pause on; a request that timed out is not retried."""
 
     def get_backoff_time(self) -> float:
-        """Seconds before the next attempt."""
+        """Return the seconds before the next attempt."""
         longest = min(self.backoff_factor * 2 ** (len(self.history) - 1), _LONGEST)
         return longest * random.uniform(0.5, 1.0)
 
@@ -168,14 +168,14 @@ class _Service:
         self._retry = _Retry(
             cfg.sandbox_fusion.retries,
             redirect=False,
-            allowed_methods=None,  # POST too: to run a program twice does no harm
+            allowed_methods=None,  # POST, too: running a program twice is harmless
             status_forcelist=_BUSY,
             backoff_factor=cfg.sandbox_fusion.pause_seconds,
             retry_after_max=int(_LONGEST),
         )
 
     def post(self, body: dict[str, Any], seconds: float) -> Any:
-        """The answer to ``body``, within some ``seconds`` and the retries. Raises LaneFailure."""
+        """Return the answer to ``body``, within ``seconds`` and the retries. Raises LaneFailure."""
         limits = urllib3.Timeout(connect=_CONNECT, read=seconds + _ANSWER)
         try:
             reply = self._http.request("POST", self.address, json=body, timeout=limits, retries=self._retry)

@@ -1,9 +1,9 @@
-"""What a SandboxFusion service is sent for one execution, and what its answer means.
+"""The request to a SandboxFusion service for one execution, and how its answer is parsed.
 
-The service runs a script with ``python``. The script carries the module with which the jails here run a
-program (src/sandbox/program.py), so that a last bare expression, errors, threads and exit codes come out the
-same. That module reports on the script's stderr, which the program itself does not get; there, a line with a
-secret mark says when the program began: what goes wrong before is not its doing.
+The service runs a script with ``python``. The script contains the module that runs programs in the local
+jails (src/sandbox/program.py), so that a last bare expression, errors, threads and exit codes behave the
+same. That module reports on the script's stderr, which the program cannot access; there, a line with a secret
+mark shows when the program began: earlier failures are not caused by the program.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from src.sandbox.api import ExecutionResult, Status
 from src.sandbox.jails.base import ENVIRONMENT, worker_modules
 from src.sandbox.lane import LaneFailure, Order
 
-_START_SECONDS = 5.0  # for an interpreter to be there, beyond the limits of the programs
-_START_MB = 256  # address space of an interpreter with numpy and sympy, beyond what its program may use
+_START_SECONDS = 5.0  # to start an interpreter, beyond the limits of the programs
+_START_MB = 256  # address space of an interpreter with numpy and sympy, beyond the limit of its program
 _SHELL = 128  # a shell reports the death of a command by signal N as 128 + N
 _BEGIN = "__import__('sys').modules.pop('src.sandbox.begin').begin()"  # run like a program, leaves no name
-_UNREADABLE = "[DecodeError]"  # how the service puts what is not utf-8
+_UNREADABLE = "[DecodeError]"  # how the service represents output that is not utf-8
 
-# It starts itself anew: for a fixed hash order, and because the service may give threads enormous stacks.
+# It restarts itself for a fixed hash seed, and because the service may give threads enormous stacks.
 # Descriptors: 100 the report, 101 the true stdout.
 _SCRIPT = """
 import json, os, resource, sys, time, types
@@ -73,7 +73,7 @@ def _modules() -> str:
 
 @dataclass(frozen=True)
 class Question:
-    """One execution, and the secret with which its beginning is marked."""
+    """One execution, and the secret that marks its start."""
 
     order: Order
     cfg: SandboxConfig
@@ -81,12 +81,12 @@ class Question:
 
     @property
     def seconds(self) -> float:
-        """The service's limit: the program has a timer, but may switch that off."""
+        """Return the service's time limit: the program has a timer, but may switch it off."""
         replay = len(self.order.history) * 2 * self.cfg.wall_seconds
         return self.order.wall_seconds + replay + _START_SECONDS
 
     def request(self) -> dict[str, Any]:
-        """The body of the request, ASCII: how the service decodes text is its own affair."""
+        """Return the body of the request, in ASCII, independent of how the service decodes text."""
         script = _SCRIPT.format(
             environment=json.dumps(ENVIRONMENT),
             mark=self.mark,
@@ -102,7 +102,7 @@ class Question:
         }
 
     def result(self, answer: Any) -> ExecutionResult:
-        """What the service's answer says of the program. Raises LaneFailure where it says nothing."""
+        """Return the result in the service's answer. Raises LaneFailure if there is none."""
         try:
             if answer["status"] not in ("Success", "Failed"):
                 raise LaneFailure(f"the service says {answer['status']}: {str(answer.get('message'))[:500]}")
@@ -124,7 +124,7 @@ class Question:
         return ExecutionResult(outcome, cut, text, seconds)
 
     def _reports(self, stderr: str) -> tuple[float, list[str] | None]:
-        """When the program began, and its reports; None for these when they were spoilt."""
+        """Return when the program began, and its reports; None if they are damaged."""
         if stderr.startswith(_UNREADABLE):
             return 0.0, None
         lines = stderr.splitlines()
@@ -137,7 +137,7 @@ class Question:
         return float(lines[marked[0]].split()[1]), lines[marked[0] + 2 :]
 
     def _judge(self, code: int | None, reports: list[str] | None) -> tuple[Status, str | None]:
-        """Status and error of a program that was begun."""
+        """Return status and error of a program that had begun."""
         signalled = 0 if code is None else -code if code < 0 else max(code - _SHELL, 0)
         if code is None or signalled == signal.SIGALRM:
             return Status.TIMEOUT, f"timed out after {self.order.wall_seconds:g} s"
@@ -147,8 +147,8 @@ class Question:
             return (Status.ERROR, f"exited with code {code}") if code else (Status.OK, None)
         try:
             (report,) = reports or []
-            said = json.loads(report)
-            status, error = Status(said["status"]), said["error"]
+            message = json.loads(report)
+            status, error = Status(message["status"]), message["error"]
         except (KeyError, TypeError, ValueError, RecursionError):
             return Status.ERROR, "the program wrote over its own report"
         if status is Status.MEMORY:

@@ -1,4 +1,5 @@
-"""A Landlock domain for each execution: the files it may touch, and no signal or socket out of it.
+"""A Landlock domain for each execution: limits access to files, and blocks signals and sockets to the
+outside.
 
 Prepared once by the worker, entered by each child. Standard library only.
 """
@@ -12,23 +13,23 @@ import struct
 _CREATE, _ADD, _ENTER = 444, 445, 446  # the same numbers on every architecture
 _EXECUTE, _WRITE_FILE, _READ_FILE, _READ_DIR = 1, 2, 4, 8
 _TRUNCATE, _DEVICE = 1 << 14, 1 << 15
-# make and remove files, directories, symbolic links; no devices, sockets or pipes
+# create and remove files, directories, symbolic links; no devices, sockets or pipes
 _EDIT = _WRITE_FILE | 1 << 4 | 1 << 5 | 1 << 7 | 1 << 8 | 1 << 12 | 1 << 13 | _TRUNCATE
 _FILE_ONLY = _WRITE_FILE | _READ_FILE | _EXECUTE | _TRUNCATE | _DEVICE
-_FILES = {1: (1 << 13) - 1, 2: (1 << 14) - 1, 3: (1 << 15) - 1, 4: (1 << 15) - 1}  # abi: accesses it knows
+_FILES = {1: (1 << 13) - 1, 2: (1 << 14) - 1, 3: (1 << 15) - 1, 4: (1 << 15) - 1}  # rights by ABI
 _ALL_FILES = (1 << 16) - 1  # abi 5 and later
 
 
 def abi() -> int:
-    """The kernel's Landlock version, 0 where it has none."""
+    """Return the kernel's Landlock version, 0 if it has none."""
     version = ctypes.CDLL(None, use_errno=True).syscall(_CREATE, None, 0, 1)
     return max(int(version), 0)
 
 
 class Domain:
-    """Read ``readable`` trees, list ``listable`` ones, edit ``writable``; nothing else.
+    """Return a domain that may read ``readable`` trees, list ``listable`` ones, and modify ``writable``.
 
-    Paths that do not exist are left out. Raises OSError when the kernel refuses.
+    Missing paths are ignored. Raises OSError when the kernel refuses.
     """
 
     def __init__(self, readable: list[str], listable: list[str], writable: str) -> None:
@@ -60,7 +61,7 @@ class Domain:
             os.close(target)
 
     def enter(self) -> None:
-        """Confine the calling process for good; needs no_new_privs. Raises OSError when refused."""
+        """Confine the calling process permanently; needs no_new_privs. Raises OSError if refused."""
         self._call(_ENTER, self._fd, 0)
         os.close(self._fd)
 

@@ -1,4 +1,4 @@
-"""What the pool is made of: a lane runs one program at a time, wherever that is."""
+"""Lanes, of which a pool consists: a lane runs one program at a time, locally or remotely."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from src.sandbox.api import ExecutionResult
 
 
 class LaneFailure(Exception):
-    """The lane died, hung or answered nonsense; nothing is known about the program."""
+    """The lane died, hung or sent an invalid answer; the result of the program is unknown."""
 
 
 class LaneGone(LaneFailure):
-    """The lane was found dead before it was given the program, which is not to count as a try."""
+    """The lane was found dead before it received the program, which does not count as an attempt."""
 
 
 @dataclass(frozen=True, eq=False)
 class Order:
     """One execution.
 
-    ``wall_seconds`` is its limit; ``history`` are the earlier successful programs of its ``trajectory``,
-    whose effects it must find (empty with ``sandbox.state=fresh``).
+    ``wall_seconds`` is its limit; ``history`` has the earlier successful programs of its ``trajectory``,
+    whose state it inherits (empty with ``sandbox.state=fresh``).
     """
 
     code: str
@@ -31,18 +31,18 @@ class Order:
 
 
 class Lane(ABC):
-    """Used by one thread, which starts it; ``interrupt``, ``cancel`` and ``forget`` may come from any other.
+    """Used by the thread that starts it; ``interrupt``, ``cancel`` and ``forget`` may be called from others.
 
-    A lane that failed is closed and replaced by a new one; the pool retries the execution there once.
+    A failed lane is closed and replaced by a new one, where the pool retries the execution once.
     """
 
     @abstractmethod
     def start(self) -> list[str]:
-        """Make it ready to execute; the protections that are missing. Raises LaneFailure or SandboxError."""
+        """Make the lane ready; return the missing protections. Raises LaneFailure or SandboxError."""
 
     @abstractmethod
     def execute(self, order: Order) -> ExecutionResult:
-        """Run one program and wait for its result. Raises LaneFailure; the lane is then of no more use."""
+        """Run one program and wait for its result. Raises LaneFailure; the lane is then unusable."""
 
     @abstractmethod
     def interrupt(self) -> None:
@@ -50,15 +50,15 @@ class Lane(ABC):
 
     @abstractmethod
     def close(self) -> None:
-        """Give back everything it holds. Idempotent; waits until it is gone."""
+        """Release all resources, and wait until that is done. Idempotent."""
 
     def cancel(self, order: Order) -> None:  # noqa: B027 - at worst the program runs to its end
-        """End ``order``, in progress or about to be; its result is then ``KILLED``. No other must suffer."""
+        """End ``order``, running or about to run, whose result is then ``KILLED``; must not affect others."""
 
     def forget(self, trajectory: str) -> None:  # noqa: B027 - most lanes keep nothing
-        """Drop what is kept for ``trajectory``."""
+        """Discard the state of ``trajectory``."""
 
     @property
     def pid(self) -> int | None:
-        """The outermost process of the lane on this machine, if it has one."""
+        """Process id of the lane's outermost process on this machine, if it has one."""
         return None

@@ -1,10 +1,10 @@
 """The pool: lanes, one thread each, behind one queue.
 
-A lane that dies, hangs or answers nonsense is closed and replaced, and its execution is retried once, by
-whichever lane is free first; after that the result is ``infrastructure``. So is what is still queued at its
-deadline or when the pool closes. A lane that cannot be replaced is tried again after a pause. While no lane
-is left, every program ends as ``infrastructure`` at once, with the reason: who counts such failures can stop
-before the queue is through.
+A lane that dies, hangs or sends invalid answers is closed and replaced, and its execution is retried once, by
+the first free lane; after that the result is ``infrastructure``. So is the result of programs still queued at
+their deadline or when the pool closes. A lane that cannot be replaced is retried after a pause. While no lane
+is left, every program ends immediately as ``infrastructure``, with the reason, so that a caller who counts
+such failures can stop early.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ _log = logging.getLogger(__name__)
 _START_PAUSES = (0.0, 0.5, 2.0)  # seconds before each attempt at starting a lane
 _OUTAGE = 5.0  # seconds before the next attempts, once all of those failed
 _TRIES = 2
-_TICK = 0.1  # seconds between looks at the deadlines
+_TICK = 0.1  # seconds between checks of the deadlines
 
 
 @dataclass
 class _History:
-    """What a trajectory has done so far, with ``sandbox.state`` other than fresh."""
+    """The history of a trajectory, with ``sandbox.state`` other than fresh."""
 
     programs: list[str] = field(default_factory=list)
     seconds: float = 0.0
@@ -127,13 +127,13 @@ class WorkerPool(Sandbox):
             thread.join()
 
     def _expire(self) -> None:
-        """The life of the thread that watches the deadlines of what is queued."""
+        """Main loop of the thread that watches the deadlines of queued programs."""
         while not self._closed.wait(_TICK):
             for task in self._queue.expire():
                 self._settle(task, _infrastructure(_too_late(task, "still queued")))
 
     def _serve(self, index: int, started: queue.SimpleQueue[str | None]) -> None:
-        """One thread's life: keep a lane, take tasks."""
+        """Main loop of a lane's thread: keep a lane running, take tasks."""
         try:
             self._replace(index)
             started.put(None)
@@ -154,13 +154,13 @@ class WorkerPool(Sandbox):
                 self._remember(task, result)
                 self._queue.done(task, index)
                 self._settle(task, result, began - task.submitted)
-            except BaseException as error:  # a bug here must not leave a caller waiting for ever
+            except BaseException as error:  # a bug here must not leave a caller waiting forever
                 self._queue.done(task, index)
                 task.future.set_exception(error)
         self._drop(index)
 
     def _stand_ready(self, index: int) -> None:
-        """Return with a lane; or without, if no thread has one: what is queued must then fail."""
+        """Return a lane; None if no thread has one, so that queued programs must fail."""
         while index not in self._serving and not self._closed.is_set():
             try:
                 self._replace(index)
@@ -170,7 +170,7 @@ class WorkerPool(Sandbox):
                 self._closed.wait(_TICK)
 
     def _execute(self, index: int, task: ProgramTask) -> ExecutionResult | None:
-        """One try; None if it failed and there should be another one."""
+        """Make one attempt; return None if it failed and should be repeated."""
         with self._lock:
             lane = self._lanes.get(index)
             problem = self._outage[1]
@@ -189,7 +189,7 @@ class WorkerPool(Sandbox):
             return None
 
     def _execute_on(self, lane: Lane, task: ProgramTask) -> ExecutionResult:
-        """Execute within what is left of every limit. Raises LaneFailure."""
+        """Execute within the remaining time of every limit. Raises LaneFailure."""
         history = _History()
         if self._stateful and task.trajectory is not None:
             with self._lock:
@@ -214,7 +214,7 @@ class WorkerPool(Sandbox):
         return result
 
     def _remember(self, task: ProgramTask, result: ExecutionResult) -> None:
-        """Note what a later program of the same trajectory builds upon."""
+        """Record a program on whose state later programs of the trajectory build."""
         if not self._stateful or task.trajectory is None:
             return
         with self._lock:

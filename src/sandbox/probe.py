@@ -1,4 +1,4 @@
-"""What every lane must show before it is given programs: that it tells outcomes apart, and forbids."""
+"""Tests every lane before it receives programs: it must distinguish outcomes, and enforce isolation."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ _BROKEN = "look at the worker's packages and limits (sandbox.*), or choose anoth
 
 
 def prove(lane: Lane, name: str, *, files: bool, sockets: bool) -> None:
-    """Run a correct program, an error, a timeout, and the forbidden.
+    """Run a correct program, an error, a timeout, and forbidden operations.
 
     Args:
-        lane: what is tried.
-        name: what errors call it.
-        files: it must not show a file of this user's.
-        sockets: it must not let a program open a socket.
+        lane: the lane to test.
+        name: its name in errors.
+        files: whether it must hide the user's files.
+        sockets: whether it must refuse sockets.
 
     Raises:
-        SandboxError: something came out otherwise; the message says what to do.
-        LaneFailure: it died.
+        SandboxError: a test failed; the message names the remedy.
+        LaneFailure: the lane died.
     """
     _expect(lane, name, "print(6 * 7)", "a correct program", Status.OK, "42\n", _BROKEN)
     _expect(lane, name, "print(1)\n1/0", "an error", Status.ERROR, "1\n", _BROKEN)

@@ -1,7 +1,7 @@
-"""What the confined child does with a program: run it as ``__main__``, echo a last bare expression, report.
+"""Runs a program in the confined child: as ``__main__``, with echo of a last bare expression and a report.
 
-Runs inside the jail, with the standard library only. The report is the child's own word about its own
-program: it can at worst misreport itself, never an infrastructure failure.
+Runs inside the jail, with the standard library only. The child reports on its own program: at worst the
+program misreports itself, but it cannot fake an infrastructure failure.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ from types import CodeType, ModuleType
 from src.sandbox.protocol import read_exactly
 
 ERROR_CHARS = 2000
-_READY_MADE = {  # one because it is common, the other because there may be no memory left to make it
+_READY_MADE = {  # created in advance: one is common, the other may occur when no memory is left
     "ok": b'{"status": "ok", "error": null}\n',
     "memory": b'{"status": "memory", "error": null}\n',
 }
 _NAME = "<program>"
-_write, _exit = os.write, os._exit  # a program may put its own in their place
+_write, _exit = os.write, os._exit  # saved, since a program may replace them
 
 
 def last_line(error: BaseException) -> str:
-    """``NameError: name 'x' is not defined``: the exception as one line, a long message cut in the middle."""
+    """Return an exception as one line, ``NameError: name 'x' is not defined``, cut in the middle if long."""
     if isinstance(error, SyntaxError):
         text = f"{type(error).__name__}: {error.msg}"
     else:
@@ -44,7 +44,7 @@ def last_line(error: BaseException) -> str:
 
 
 def _compile(code: str) -> tuple[CodeType, CodeType | None]:
-    """The program, and its last statement apart when that is a bare expression."""
+    """Return the program and, if its last statement is a bare expression, that expression separately."""
     tree = ast.parse(code, _NAME)
     last = tree.body[-1] if tree.body else None
     if not isinstance(last, ast.Expr):
@@ -55,14 +55,14 @@ def _compile(code: str) -> tuple[CodeType, CodeType | None]:
 
 
 def _join_threads() -> None:
-    """A script ends when its threads do."""
+    """Wait for the threads of the program, as at the end of a script."""
     for thread in threading.enumerate() if threading.active_count() > 1 else ():
         if thread is not threading.current_thread() and not thread.daemon:
             thread.join()
 
 
 def _execute(code: str, module: ModuleType) -> tuple[str, str | None]:
-    """Run ``code`` in ``module``; the status and the error line."""
+    """Run ``code`` in ``module``; return the status and the error line."""
     sys.modules["__main__"] = module
     try:
         body, echo = _compile(code)
@@ -87,7 +87,7 @@ def _execute(code: str, module: ModuleType) -> tuple[str, str | None]:
 
 def open_streams() -> io.TextIOWrapper:
     """Give programs their standard streams, on descriptors 0 to 2: stdout."""
-    # line by line, so that what was printed before a limit struck is not lost
+    # line-buffered, so that output before a limit is not lost
     stdout = io.TextIOWrapper(
         io.BufferedWriter(io.FileIO(1, "w", closefd=False)),
         encoding="utf-8",
@@ -106,23 +106,23 @@ def open_streams() -> io.TextIOWrapper:
 
 
 def _receive(orders: int) -> str | None:
-    """The next program: 8 bytes with its length, then utf-8; None at the end."""
+    """Return the next program: 8 bytes with its length, then utf-8; None at the end."""
     header = read_exactly(orders, 8)
     body = None if header is None else read_exactly(orders, int.from_bytes(header, "big"))
     return None if body is None else body.decode("utf-8", "surrogatepass")
 
 
 def order(code: str) -> bytes:
-    """What makes a waiting child run ``code``."""
+    """Return the message that makes a waiting child run ``code``."""
     body = code.encode("utf-8", "surrogatepass")
     return len(body).to_bytes(8, "big") + body
 
 
 def serve(stdout: io.TextIOWrapper, orders: int, report: int, keep: bool) -> None:
-    """Execute the program that ``orders`` brings, write one line to ``report``, and end the process.
+    """Execute the program read from ``orders``, write one line to ``report``, and end the process.
 
-    ``stdout`` is of :func:`open_streams`. ``keep``: go on with the next program in the same namespace
-    instead. No exit handlers are run: a program ends when it ends.
+    ``stdout`` comes from :func:`open_streams`. ``keep``: continue with the next program in the same namespace
+    instead. Exit handlers are not run.
     """
     module = ModuleType("__main__")
     module.__dict__["__builtins__"] = builtins

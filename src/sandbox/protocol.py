@@ -12,15 +12,15 @@ import os
 from typing import Any
 
 HEADER = 4
-MAX_FRAME = 256 * 1024 * 1024  # more is nonsense: refused before it is allocated
+MAX_FRAME = 256 * 1024 * 1024  # larger frames are refused before memory is allocated
 
 
 class ProtocolError(Exception):
-    """The other side sent something that is not a frame."""
+    """The other side sent an invalid frame."""
 
 
 def encode(message: dict[str, Any]) -> bytes:
-    """One frame. Raises ProtocolError when it would be longer than MAX_FRAME."""
+    """Return one frame. Raises ProtocolError when it would be longer than MAX_FRAME."""
     body = json.dumps(message).encode("ascii")
     if len(body) > MAX_FRAME:
         raise ProtocolError(f"frame of {len(body)} bytes; the most is {MAX_FRAME}")
@@ -28,7 +28,7 @@ def encode(message: dict[str, Any]) -> bytes:
 
 
 def body_length(header: bytes) -> int:
-    """Length announced by a header. Raises ProtocolError when it is beyond MAX_FRAME."""
+    """Return the length in a header. Raises ProtocolError when it is beyond MAX_FRAME."""
     length = int.from_bytes(header, "big")
     if length > MAX_FRAME:
         raise ProtocolError(f"frame of {length} bytes announced; the most is {MAX_FRAME}")
@@ -36,7 +36,7 @@ def body_length(header: bytes) -> int:
 
 
 def decode(body: bytes) -> dict[str, Any]:
-    """The message in a frame's body. Raises ProtocolError when it is not a JSON object."""
+    """Return the message in a frame's body. Raises ProtocolError when it is not a JSON object."""
     try:
         message = json.loads(body)
     except (ValueError, RecursionError) as error:
@@ -47,7 +47,7 @@ def decode(body: bytes) -> dict[str, Any]:
 
 
 def read_exactly(fd: int, count: int) -> bytes | None:
-    """``count`` bytes from a blocking descriptor, or None at end of file."""
+    """Read ``count`` bytes from a blocking descriptor; None at end of file."""
     parts = []
     while count:
         part = os.read(fd, min(count, 1 << 20))
@@ -59,7 +59,7 @@ def read_exactly(fd: int, count: int) -> bytes | None:
 
 
 def receive(fd: int) -> dict[str, Any] | None:
-    """The next message from a blocking descriptor, or None at end of file."""
+    """Read the next message from a blocking descriptor; None at end of file."""
     header = read_exactly(fd, HEADER)
     if header is None:
         return None

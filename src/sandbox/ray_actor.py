@@ -1,4 +1,4 @@
-"""What a Ray actor holds: one worker in a jail of its node. Imports no torch."""
+"""A Ray actor with one worker in a jail of its node. Does not import torch."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ class Seat:
         self._thread = ThreadPoolExecutor(max_workers=1)
 
     def node(self) -> str:
-        """Ray's id of the node where this is."""
-        import ray  # there, in an actor
+        """Ray's id of this node."""
+        import ray  # always set in an actor
 
         node: str = ray.get_runtime_context().get_node_id()
         return node
 
     def start(self) -> tuple[str, list[str]]:
-        """Start the worker: its jail, and the protections that are missing. Raises as Lane.start does."""
+        """Start the worker; return its jail and the missing protections. Raises as Lane.start does."""
         return self._thread.submit(self._start).result()
 
     def execute(self, number: int, order: Order) -> ExecutionResult:
@@ -41,7 +41,7 @@ class Seat:
         return self._thread.submit(self._execute, number, order).result()
 
     def cancel(self, number: int) -> None:
-        """End execution ``number``, in progress or about to be, and no other."""
+        """End execution ``number``, running or about to run, and no other."""
         self._cancelled = number
         running = self._running
         if self._worker is not None and running is not None and running[0] == number:
@@ -53,13 +53,7 @@ class Seat:
             self._worker.forget(trajectory)
 
     def _start(self) -> tuple[str, list[str]]:
-        """Take the first jail that works on this node; ``auto`` never takes none."""
-        try:
-            find_mounts(self._cfg)
-        except SandboxError as error:
-            raise SandboxError(
-                f"node {platform.node()}: {error} (sandbox packages and files must exist on every node)"
-            ) from None
+        """Take the first jail that works on this node; ``auto`` never takes ``unconfined``."""
         names = AUTOMATIC if self._cfg.jail == "auto" else (self._cfg.jail,)
         reasons = []
         for name in names:
@@ -84,6 +78,6 @@ class Seat:
         if self._worker is None:
             raise LaneFailure("it was not started")
         self._running = number, order
-        if self._cancelled == number:  # the word came first
+        if self._cancelled == number:  # cancelled before it started
             self._worker.cancel(order)
         return self._worker.execute(order)

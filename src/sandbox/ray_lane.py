@@ -1,18 +1,17 @@
-"""The pool over a Ray cluster: each lane is an actor that holds one worker in a jail of its node.
+"""The pool over a Ray cluster: each lane is an actor with one worker in a jail of its node.
 
-Guaranteed: what the jail of each node guarantees (``sandbox.jail=auto`` takes, node by node, the first that
-works there), proved on that node before it serves. Actors are spread over the nodes. An actor or a node that
-is lost costs no program: the pool makes a new actor and runs the execution once more, keeping away for a
-while from a node that went out of reach. If what is left of the cluster is too small for all workers, they
-share its CPUs. A cluster, or a connection, that was not made here is left as it was.
+Guaranteed: the guarantees of each node's jail (``sandbox.jail=auto`` takes, on each node, the first that
+works), tested on that node before it serves. Actors are spread over the nodes. Losing an actor or a node
+loses no program: the pool creates a new actor and retries the execution once, avoiding an unreachable node
+for a while. If the rest of the cluster is too small for all workers, they share its CPUs. A cluster, or a
+connection, that was not created here is left unchanged.
 
-Not guaranteed: safety from others who use the cluster - Ray has no walls between its users, and the programs'
-texts travel over its network unencrypted; quick recovery where a machine vanishes without closing its
-connections (Ray's health check finds out, by default after some 15 s, or the limit of the execution does);
-survival of the head node: Ray ends its drivers when that is gone. Every node needs this Python version, Ray,
-the packages of the worker, a jail, and what sandbox.packages and sandbox.files name, at the same paths (it is
-not copied: a node that lacks some of it does not serve, and says so); the modules of this project are sent
-along, unless the process was connected to Ray before. A ``ray://`` address needs the package ``ray[client]``.
+Not guaranteed: isolation from other users of the cluster (Ray does not isolate users, and programs are sent
+unencrypted); quick recovery if a machine vanishes without closing its connections (it is detected by Ray's
+health check, by default after some 15 s, or by the time limit of the execution); survival without the head
+node, since Ray then ends its drivers. Every node needs this Python version, Ray, the packages of the worker
+and a jail; the modules of this project are sent to the nodes, unless the process was already connected to
+Ray. A ``ray://`` address needs the package ``ray[client]``.
 """
 
 from __future__ import annotations
@@ -34,7 +33,7 @@ from src.sandbox.lane import Lane, LaneFailure, Order
 from src.sandbox.pool import WorkerPool
 from src.sandbox.ray_actor import Seat
 
-# Read when Ray is imported: it prints what happens to the cluster on stdout, which is for results.
+# Read when Ray is imported: keeps its messages off stdout, which is for results.
 os.environ.setdefault("RAY_DEDUP_LOGS_SKIP_REGEX", ".*")
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 try:
@@ -44,13 +43,13 @@ except ImportError as error:
     raise SandboxError(f"sandbox=ray needs the package ray ({error}); remedy: pip install ray") from error
 
 _log = logging.getLogger(__name__)
-_AVOID = 30.0  # seconds for which a node that lost an actor gets no other: by then Ray knows if it is dead
-_LOOK = 1.0  # seconds between looks at whether the cluster became too small
+_AVOID = 30.0  # seconds without new actors for a node that lost one; Ray then knows whether it is dead
+_LOOK = 1.0  # seconds between checks of the size of the cluster
 _CONNECT = 10.0  # seconds
-# Asked for where there are too few CPUs. An actor that needs nothing at all may be sent to a dead node.
+# Requested if there are too few CPUs; an actor without any request may be scheduled on a dead node.
 _NEXT_TO_NOTHING = {"num_cpus": 0, "memory": 2**20}
 _ACTOR: dict[str, Any] = {
-    "max_restarts": 0,  # starting anew and trying again are the pool's
+    "max_restarts": 0,  # restarts and retries are done by the pool
     "max_task_retries": 0,
     "max_concurrency": 4,  # one call executes, the others cancel and forget
     "scheduling_strategy": "SPREAD",
@@ -80,7 +79,7 @@ class RayPool(WorkerPool):
         self.jail = "ray:" + "+".join(sorted(cluster.jails))
 
     def nodes(self) -> list[str]:
-        """Ray's ids of the nodes where the lanes that serve are."""
+        """Ray's ids of the nodes with serving lanes."""
         with self._lock:
             return [lane.node for lane in self._lanes.values() if isinstance(lane, RayLane) and lane.node]
 
@@ -91,7 +90,7 @@ class RayPool(WorkerPool):
 
 
 class _Cluster:
-    """What the lanes of a pool share: how many there are, and which nodes to keep away from."""
+    """State shared by the lanes of a pool: their number, and the nodes to avoid."""
 
     def __init__(self, cfg: SandboxConfig) -> None:
         self._cpus = cfg.ray.cpus_per_worker
@@ -108,27 +107,27 @@ class _Cluster:
             )
 
     def options(self) -> dict[str, Any]:
-        """Where Ray should put an actor, and how many CPUs it takes."""
+        """Return where Ray should schedule an actor, and its number of CPUs."""
         now = time.monotonic()
         lost = frozenset(node for node, when in list(self._lost.items()) if now - when < _AVOID)
         places = self._places(lost)
         options: dict[str, Any] = {"num_cpus": self._cpus} if places >= self.workers else {**_NEXT_TO_NOTHING}
-        if lost and places:  # keeping away is no use where there is nothing else
+        if lost and places:  # do not avoid the only node
             options["label_selector"] = {"ray.io/node-id": f"!in({','.join(sorted(lost))})"}
         return options
 
     def lost(self, node: str) -> None:
-        """Note that an actor on ``node`` is out of reach."""
+        """Record that an actor on ``node`` is unreachable."""
         self._lost[node] = time.monotonic()
 
     def _places(self, lost: frozenset[str] = frozenset()) -> int:
-        """How many workers the CPUs of the nodes that are alive suffice for."""
+        """Return the number of workers for which the CPUs of live nodes suffice."""
         nodes = [node for node in ray.nodes() if node["Alive"] and node["NodeID"] not in lost]
         return sum(int(node["Resources"].get("CPU", 0) / self._cpus) for node in nodes)
 
 
 class RayLane(Lane):
-    """One actor; its worker is started, used and ended there."""
+    """A lane whose worker runs in one actor."""
 
     def __init__(self, cluster: _Cluster, cfg: SandboxConfig) -> None:
         self._cluster, self._cfg = cluster, cfg
@@ -181,20 +180,20 @@ class RayLane(Lane):
             self._kill()
 
     def close(self) -> None:
-        """Kill the actor; its worker dies with it, and what is in the jail with that. See Lane.close."""
+        """Kill the actor, and with it the worker and its jail. See Lane.close."""
         with self._lock:
             self._kill()
             self._actor = None
 
     def _place(self, deadline: float) -> str:
-        """Wait until Ray has put an actor somewhere: the node. Raises LaneFailure."""
+        """Wait until Ray has scheduled the actor; return its node. Raises LaneFailure."""
         options: dict[str, Any] = {}
         while (left := deadline - time.monotonic()) > 0:
             wanted = self._cluster.options()
             with self._lock:
                 if self._interrupted:
                     raise LaneFailure("it was interrupted")
-                if wanted != options:  # at first, and when the cluster has changed meanwhile
+                if wanted != options:  # at first, and whenever the cluster has changed
                     options = wanted
                     self._kill()
                     self._actor = ray.remote(Seat).options(**_ACTOR, **options).remote(self._cfg)
@@ -212,7 +211,7 @@ class RayLane(Lane):
         )
 
     def _get(self, reference: Any, seconds: float) -> Any:
-        """What the actor answers. Raises LaneFailure or SandboxError."""
+        """Return the answer of the actor. Raises LaneFailure or SandboxError."""
         try:
             return ray.get(reference, timeout=max(seconds, 0))
         except RayTaskError as error:  # raised in the actor
@@ -229,7 +228,7 @@ class RayLane(Lane):
             raise LaneFailure(_gist(error)) from None
 
     def _tell(self, method: str, argument: Any) -> None:
-        """Call a method of the actor without waiting; an actor that is gone needs no word."""
+        """Call a method of the actor without waiting; ignored if the actor is gone."""
         with self._lock, contextlib.suppress(RayError):
             if self._actor is not None:
                 getattr(self._actor, method).remote(argument)
@@ -241,16 +240,16 @@ class RayLane(Lane):
 
 
 def _gist(error: BaseException) -> str:
-    """Ray's messages go on for a page: what it is, and, at the end, why."""
+    """Shorten one of Ray's page-long messages to its start and, at the end, the cause."""
     lines = str(error).strip().splitlines() or [""]
     why = f" ... {lines[-1].strip()}" if len(lines) > 1 else ""
     return f"{type(error).__name__}: {lines[0].strip()}{why}"
 
 
 class _Connection:
-    """A pool's part in this process's connection to Ray: the first makes it, the last ends it.
+    """A pool's reference to this process's connection to Ray: the first opens it, the last closes it.
 
-    One that was there before is used, and left to whoever made it. Raises SandboxError.
+    An existing connection is used and left open. Raises SandboxError.
     """
 
     _lock = threading.Lock()
@@ -291,7 +290,7 @@ def _initialize(address: str) -> None:
 
 
 def _reach(address: str) -> None:
-    """Knock at HOST:PORT, because Ray itself would wait for minutes. Raises OSError."""
+    """Try to connect to HOST:PORT, because Ray itself would wait for minutes. Raises OSError."""
     host, colon, port = address.removeprefix("ray://").rpartition(":")
     if colon and port.isdigit():
         socket.create_connection((host.strip("[]"), int(port)), timeout=_CONNECT).close()

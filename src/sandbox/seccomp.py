@@ -1,10 +1,10 @@
-"""A seccomp filter in raw BPF: what an executed program may ask of the kernel. Standard library only.
+"""A seccomp filter in raw BPF for executed programs. Standard library only.
 
-An allow list, so that a system call that nobody thought of is refused. Absent on purpose: every socket
+An allow list, so that unknown system calls are refused. Deliberately absent: every socket
 call, ptrace and process_vm_*, mounts, namespaces, keyrings, bpf, perf, userfaultfd, io_uring, execve,
 System V and POSIX queues, priorities of others, pidfds, and chmod and utime, which Landlock does not see.
-Creating a process is refused, which bounds fork bombs for root and non-root alike (RLIMIT_NPROC does not
-bind root); creating a thread is allowed. Signals go to oneself only.
+Creating a process is refused, which stops fork bombs for root and non-root alike (RLIMIT_NPROC does not
+bind root); creating a thread is allowed. A process may send signals to itself only.
 Numbers: Linux 6.x, asm/unistd_64.h (x86-64) and asm-generic/unistd.h (arm64).
 """
 
@@ -104,7 +104,7 @@ def _numbers(table: str, column: int) -> dict[str, int]:
 class Filter:
     """The filter for this machine, compiled once; :meth:`install` binds it to the calling process.
 
-    ``threads`` False refuses threads too. Raises OSError on an architecture that it does not know.
+    ``threads`` False refuses threads, too. Raises OSError on an unknown architecture.
     """
 
     def __init__(self, threads: bool = True) -> None:
@@ -151,7 +151,7 @@ class Filter:
         self._libc = ctypes.CDLL(None, use_errno=True)
 
     def install(self) -> None:
-        """Apply to the calling process for good; needs no_new_privs. Raises OSError when refused."""
+        """Apply to the calling process permanently; needs no_new_privs. Raises OSError if refused."""
         code = bytearray(self._code)
         for offset in self._pids:
             struct.pack_into("=I", code, offset, os.getpid())

@@ -1,12 +1,12 @@
-"""The warm interpreter's memory as a private mapping of a file in memory: forks get several times cheaper.
+"""Maps the warm interpreter's memory from a file in memory, privately: forks get several times cheaper.
 
-Runs inside the jail, with the standard library only. A fork copies the page table of anonymous memory, an
-entry for each of some 15,000 pages, and the child's end takes it apart again. Of a file's pages a child maps
-what it touches, and copies what it writes, as it would anyway.
+Runs inside the jail, with the standard library only. A fork copies the page table of anonymous memory,
+with an entry for each of some 15,000 pages, and the end of the child frees it again. From a file, a child
+maps only the pages that it touches, and copies those that it writes, as it would anyway.
 
 Copying a region and mapping the copy in its place must be one step for Python, which writes to its memory all
-the time. So both are done by a few machine instructions that touch no other memory. Where they cannot be used
-(another processor, no /proc) forks are as they were.
+the time. So both are done by a few machine instructions that touch no other memory. If these cannot be used
+(another processor, no /proc), forks stay as they are.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ _REPLACE = bytes.fromhex(
 def take_snapshot() -> None:
     """Put the private memory of the calling process into a sealed file, if it has one thread only.
 
-    Raises OSError when it was begun and could not be finished; what was done stands, and does no harm.
+    Raises OSError if it could only be done in part, which does no harm.
     """
     if platform.machine() != "x86_64" or threading.active_count() > 1:
         return
@@ -65,7 +65,7 @@ def take_snapshot() -> None:
     code.write(_REPLACE)
     kind = ctypes.PYFUNCTYPE(ctypes.c_long, ctypes.c_void_p, ctypes.c_long, ctypes.c_long)
     left = kind(_address(code))(_address(table), len(spans), warm)
-    # for good: not even our own mistakes may change what all programs start from
+    # permanently: nothing may change the memory that all programs start from
     fcntl.fcntl(warm, fcntl.F_ADD_SEALS, fcntl.F_SEAL_WRITE | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW)
     os.close(warm)
     if left:
@@ -73,7 +73,7 @@ def take_snapshot() -> None:
 
 
 def _in_use(lines: list[str]) -> list[tuple[int, int]]:
-    """Address and length of what is in use of the writable anonymous regions in /proc/self/maps."""
+    """Return address and length of the used parts of writable anonymous regions in /proc/self/maps."""
     spans: list[tuple[int, int]] = []
     for line in lines:
         addresses, permissions, _offset, _device, inode, *path = line.split()

@@ -12,14 +12,14 @@ _SHARES = {"p50": 0.5, "p95": 0.95, "p99": 0.99}
 
 
 class Statistics:
-    """Thread-safe. Percentiles are of the most recent executions; infrastructure failures have no time."""
+    """Thread-safe. Percentiles cover the most recent executions, without infrastructure failures."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self.forget()
 
     def forget(self) -> None:
-        """Start counting anew."""
+        """Reset all counts."""
         with self._lock:
             self._counts: collections.Counter[Status] = collections.Counter()
             self._times: dict[str, collections.deque[float]] = {
@@ -27,7 +27,7 @@ class Statistics:
             }
 
     def add(self, result: ExecutionResult, queued_seconds: float) -> None:
-        """Count one execution and the seconds that it had to wait for."""
+        """Count one execution and the seconds that it waited in the queue."""
         with self._lock:
             self._counts[result.status] += 1
             if result.status is not Status.INFRASTRUCTURE:
@@ -35,7 +35,7 @@ class Statistics:
                 self._times["queued_"].append(queued_seconds)
 
     def numbers(self) -> dict[str, float]:
-        """The counts by status, ``executions``, and ``[queued_]p50_seconds``, ``p95``, ``p99``."""
+        """Return the counts by status, ``executions``, and ``[queued_]p50_seconds``, ``p95``, ``p99``."""
         with self._lock:
             counts = {str(status): float(self._counts[status]) for status in Status}
             times = {kind: sorted(seconds) for kind, seconds in self._times.items()}

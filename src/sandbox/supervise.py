@@ -1,6 +1,6 @@
-"""How the worker watches a running child: output, limits, the report, the end.
+"""Supervises a running child: output, limits, report, exit.
 
-Runs inside the jail, with the standard library only. Everything that comes from the child is distrusted.
+Runs inside the jail, with the standard library only. All data from the child is untrusted.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from src.sandbox.children import CONFINED, Child
 from src.sandbox.folders import FILES_OF_FULL_SIZE, MOST_ENTRIES, MOST_LEVELS, holds_too_much
 from src.sandbox.program import order
 
-TICK = 0.02  # seconds between looks at threads, CPU time and disk
+TICK = 0.02  # seconds between checks of threads, CPU time and disk
 _CHUNK = 1 << 16
 _REPORT_BYTES = 1 << 16
 _FLOOD = 1024  # output beyond this many times the cap ends the program
@@ -47,8 +47,8 @@ class Supervisor:
     Args:
         limits: as in SandboxConfig.
         requests: the descriptor of the pool's messages.
-        interrupted: called when the pool has something to say meanwhile; whether the program must end.
-        known: process ids of the worker's other children; None: programs cannot make processes.
+        interrupted: called when the pool sends a message; returns whether the program must end.
+        known: process ids of the worker's other children; None: programs cannot create processes.
     """
 
     def __init__(
@@ -66,8 +66,8 @@ class Supervisor:
 
     def watch(
         self, child: Child, code: str, wall: float, meanwhile: Callable[[], None] = lambda: None
-    ) -> ProgramEnd:
-        """Have ``child`` run ``code`` for ``wall`` seconds at most, and kill it when it is over a limit.
+    ) -> Outcome:
+        """Run ``code`` in ``child`` for at most ``wall`` seconds, and kill it when it exceeds a limit.
 
         ``meanwhile`` is called once it runs. Raises ConfinementError.
         """
@@ -141,22 +141,22 @@ class Supervisor:
         reason: tuple[str, str] | None,
         started: float,
         used: float,
-    ) -> ProgramEnd:
-        """The child has ended, by itself or because we killed it for ``reason``."""
+    ) -> Outcome:
+        """Handle the end of the child, by itself or killed for ``reason``."""
         _pid, code, usage = os.wait4(child.pid, 0)
         child.reaped = True
         if self._known is not None:
             self._sweep(self._known())
         self._drain(child, texts, caps)
         seconds = time.monotonic() - started
-        said = bytes(texts[child.report])
+        reported = bytes(texts[child.report])
         if not child.confined and reason is None:
-            raise ConfinementError(said.decode(errors="replace") or f"the child ended with status {code}")
-        status, error = reason or self._judge_end(code, usage, said, used)
-        return ProgramEnd(status, _text(texts[child.output]), error, seconds, alive=False)
+            raise ConfinementError(reported.decode(errors="replace") or f"the child ended with status {code}")
+        status, error = reason or self._judge_end(code, usage, reported, used)
+        return Outcome(status, _text(texts[child.output]), error, seconds, alive=False)
 
     def _welcome(self, child: Child, report: bytearray, reason: tuple[str, str] | None) -> None:
-        """Take the byte that says that the child is confined off the report."""
+        """Remove the byte that marks the child as confined from the report."""
         if child.confined or not report:
             return
         if not report.startswith(CONFINED):
@@ -167,7 +167,7 @@ class Supervisor:
         del report[:1]
 
     def _look(self, child: Child, used: float) -> tuple[str, str] | None:
-        """A limit that only looking reveals, or None; ``used``: CPU seconds of earlier programs."""
+        """Return an exceeded limit found by polling, or None; ``used``: CPU seconds of earlier programs."""
         limits = self._limits
         try:
             spent = _cpu_seconds(child) - used
@@ -188,9 +188,9 @@ class Supervisor:
         return None
 
     def _judge_end(
-        self, code: int, usage: resource.struct_rusage, said: bytes, used: float
+        self, code: int, usage: resource.struct_rusage, reported: bytes, used: float
     ) -> tuple[str, str | None]:
-        """Status and error of a child that ended by itself; ``used``: CPU seconds of earlier programs."""
+        """Return status and error of a child that ended itself; ``used``: CPU seconds of earlier programs."""
         limits = self._limits
         if os.WIFSIGNALED(code):
             number = os.WTERMSIG(code)
@@ -200,15 +200,15 @@ class Supervisor:
             if grown > 0.9 * limits["memory_mb"] * 2**20:
                 return "memory", f"memory limit of {limits['memory_mb']} MB exceeded"
             return "killed", f"killed by signal {number} ({_signal_name(number)})"
-        if said:
-            return self._judge_report(said)
+        if reported:
+            return self._judge_report(reported)
         number = os.WEXITSTATUS(code)
         return ("error", f"exited with code {number}") if number else ("ok", None)
 
-    def _judge_report(self, said: bytes) -> tuple[str, str | None]:
-        """Status and error as the child tells them: at worst it misreports itself."""
+    def _judge_report(self, reported: bytes) -> tuple[str, str | None]:
+        """Return status and error as the child reports them: at worst it misreports itself."""
         try:
-            message = json.loads(said)
+            message = json.loads(reported)
             status, error = message["status"], message["error"]
         except (ValueError, KeyError, TypeError, RecursionError):
             return "error", "the program wrote over its own report"
@@ -219,7 +219,7 @@ class Supervisor:
         return "error", str(error).encode("utf-8", "backslashreplace").decode()  # no lone surrogates
 
     def _drain(self, child: Child, texts: dict[int, bytearray], caps: dict[int, int]) -> None:
-        """What the pipes still hold; bounded, should something go on writing."""
+        """Read the rest of the pipes; bounded in case something continues to write."""
         for fd in (child.output, child.report):
             for _ in range(16):
                 if not _read(fd, texts[fd], caps[fd]):
@@ -242,7 +242,7 @@ class Supervisor:
 
 
 def _resident_of_a_child() -> int:
-    """Bytes of memory that a child has before it runs anything."""
+    """Return the bytes of memory of a child before it runs anything."""
     pid = os.fork()
     if pid == 0:
         os._exit(0)
@@ -255,7 +255,7 @@ def _cpu_seconds(child: Child) -> float:
 
 
 def _write(fd: int, data: memoryview) -> int:
-    """Write what fits; a child that is gone takes nothing, and its end is seen elsewhere."""
+    """Write as much as fits; a dead child is detected elsewhere."""
     try:
         return os.write(fd, data) if data else 0
     except BlockingIOError:
@@ -265,7 +265,7 @@ def _write(fd: int, data: memoryview) -> int:
 
 
 def _read(fd: int, text: bytearray, cap: int) -> int:
-    """Append what ``fd`` has to ``text``, up to ``cap`` in all; how much was read, 0 at the end."""
+    """Append data of ``fd`` to ``text``, up to ``cap`` in total; return how much was read, 0 at the end."""
     try:
         part = os.read(fd, _CHUNK)
     except BlockingIOError:

@@ -1,7 +1,7 @@
-"""What a worker runs before it serves: loads what the packages load lazily, fills sympy's caches.
+"""Statements that a worker runs before it serves: they trigger lazy imports and fill sympy's caches.
 
-``sandbox.warm`` names sets of statements. What is in no chosen set can be imported all the same, cold.
-scipy is a set of its own, not chosen by default: its mappings make every fork slower.
+``sandbox.warm`` chooses sets of statements. Other packages can still be imported, cold. scipy is a separate
+set, not chosen by default, since its mappings make every fork slower.
 """
 
 from __future__ import annotations
@@ -59,5 +59,5 @@ WARM_SETS = {
 
 
 def statements(names: list[str]) -> list[str]:
-    """The statements of the sets ``names``, in order; a worker of none imports nothing."""
+    """Return the statements of the sets ``names``, in order; without sets, nothing is imported."""
     return [*_STANDARD, *(line for name in names for line in WARM_SETS[name])] if names else []

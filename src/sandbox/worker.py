@@ -29,12 +29,12 @@ from src.sandbox.protocol import receive, send
 from src.sandbox.snapshot import take_snapshot
 from src.sandbox.supervise import ConfinementError, Supervisor
 
-# long enough to be looked at: what does not work here should fail before the first program
+# long enough to be supervised: failures should show before the first program
 _REHEARSAL = "import time; time.sleep(0.05)"
 
 
 class PackageFinder:
-    """Finds the packages that the jail shows, and no other of site-packages."""
+    """Finds the packages that the jail exposes, and no others of site-packages."""
 
     def __init__(self, packages: dict[str, str]) -> None:
         self._packages = packages
@@ -42,7 +42,7 @@ class PackageFinder:
     def find_spec(
         self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
     ) -> importlib.machinery.ModuleSpec | None:
-        """A spec for a top-level package of ours, None for anything else."""
+        """Return a spec for an exposed top-level package, None for anything else."""
         folder = self._packages.get(name)
         if folder is None:
             return None
@@ -54,9 +54,9 @@ class PackageFinder:
 class Worker:
     """Answers the pool's requests, one at a time.
 
-    A fresh program gets a child of its own. With ``state`` replay the child first runs the trajectory's
-    earlier programs; with session it is kept, stopped, for the trajectory's next one. Either way a program
-    that does not end well takes its child along, and what it did is undone.
+    A fresh program gets its own child. With ``state`` replay the child first runs the trajectory's earlier
+    programs; with session it is kept, stopped, for the trajectory's next program. Either way the child of a
+    failed program is killed, so that its effects are undone.
     """
 
     def __init__(self, settings: dict[str, Any], requests: int, answers: int) -> None:
@@ -65,7 +65,7 @@ class Worker:
         self._most_sessions = settings["sessions"] if settings["state"] == "session" else 0
         self._sessions: OrderedDict[str, tuple[Child, int]] = OrderedDict()  # with programs run, oldest first
         self._current = -1  # id of the request in progress
-        self._trajectory: str | None = None  # the one it belongs to, until that has ended
+        self._trajectory: str | None = None  # its trajectory, until that has ended
         self._closed = False
         self._replay_wall = 2 * settings["limits"]["wall_seconds"]
         confinement = Confinement(settings)
@@ -78,7 +78,7 @@ class Worker:
             self._prepare(settings, confinement)
 
     def serve(self) -> None:
-        """Answer until the pool closes its end."""
+        """Serve until the pool closes the connection."""
         idle = select.poll()
         idle.register(self._requests, select.POLLIN)
         while not self._closed:
@@ -100,7 +100,7 @@ class Worker:
         self._children.end()
 
     def _prepare(self, settings: dict[str, Any], confinement: Confinement) -> None:
-        """Children and supervisor, tried out. Raises ConfinementError."""
+        """Create children and supervisor, and test them. Raises ConfinementError."""
         self._children = Children(
             confinement,
             settings["scratch"],
@@ -116,13 +116,13 @@ class Worker:
         self._clear_up()
 
     def _execute(self, request: dict[str, Any]) -> dict[str, Any]:
-        """One request; what is to be told of it, without its id."""
+        """Handle one request; return the answer without its id."""
         self._current = request["id"]
         trajectory, history = request["trajectory"], request["history"]
         self._trajectory = trajectory
         child, begun = self._sessions.pop(trajectory, (None, 0))
         if child is not None and begun != len(history):
-            self._children.retire(child)  # of a time before a worker was replaced
+            self._children.retire(child)  # from before the worker was replaced
             child = None
         if child is None:
             child, begun = self._children.take(), 0
@@ -145,12 +145,12 @@ class Worker:
         return {"status": status, "stdout": outcome.stdout, "error": error, "seconds": outcome.seconds}
 
     def _prepare_next(self) -> None:
-        """A program runs and there is time; but not for what may be needed only later."""
+        """Use the time while a program runs, but not for work that may not be needed."""
         if self._children.spent:
             self._children.prepare()
 
     def _clear_up(self) -> None:
-        """After the answer: the child that ran, and sessions beyond the limit."""
+        """Clean up after the answer: the child that ran, and sessions beyond the limit."""
         if self._done is not None:
             self._children.retire(self._done)
             self._done = None
@@ -158,7 +158,7 @@ class Worker:
             self._children.retire(self._sessions.popitem(last=False)[1][0])
 
     def _interrupted(self) -> bool:
-        """The pool has something to say while a program runs; whether that must end."""
+        """Handle a message of the pool while a program runs; return whether the program must end."""
         message = receive(self._requests)
         if message is None:
             self._closed = True
@@ -166,7 +166,7 @@ class Worker:
         return self._take_note(message)
 
     def _take_note(self, message: dict[str, Any]) -> bool:
-        """A message without an answer; whether it cancels the program in progress."""
+        """Handle a message that has no answer; return whether it cancels the running program."""
         if "forget" in message:
             if message["forget"] == self._trajectory:
                 self._trajectory = None
@@ -176,12 +176,12 @@ class Worker:
         return bool(message.get("cancel") == self._current)
 
     def _known(self) -> set[int]:
-        """Children that are no business of the program that just ended."""
+        """Return the children that do not belong to the program that just ended."""
         return self._children.known() | {child.pid for child, _count in self._sessions.values()}
 
 
 def _warm(packages: dict[str, str], statements: list[str]) -> None:
-    """Import and exercise what programs use, so that their caches and lazy imports are paid once."""
+    """Import and exercise packages, so that programs need not fill caches or import lazily."""
     sys.meta_path.append(PackageFinder(packages))
     namespace: dict[str, Any] = {}
     for statement in statements:
@@ -196,14 +196,14 @@ def _warm(packages: dict[str, str], statements: list[str]) -> None:
 
 
 def _forget_ourselves() -> None:
-    """Programs see neither our modules nor an environment."""
+    """Hide the worker's modules and environment from programs."""
     for name in [name for name in sys.modules if name.startswith("src.")]:
         del sys.modules[name]
     os.environ.clear()
 
 
 def main(settings: dict[str, Any]) -> NoReturn:
-    """Warm up, say so, serve until the pool closes its end; called once by the bootstrap."""
+    """Warm up, report ready, serve until the pool closes the connection; called once by the bootstrap."""
     requests, answers = os.dup(0), os.dup(1)
     null = os.open(os.devnull, os.O_RDWR)
     os.dup2(null, 0)

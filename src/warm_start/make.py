@@ -109,9 +109,9 @@ def readme(summary: dict[str, Any]) -> str:
     rows += [(subject, [base[mode]["by_subject"].get(subject) for mode in base]) for subject in SUBJECTS]
     lines = [f"| {name} | {' | '.join(map(_cell, cells))} |" for name, cells in rows]
     measures = (
-        ("share of failing executions", "execution_failure_rate"),
-        ("correct after a failed execution", "accuracy_after_failure"),
-        ("share of trajectories with code", "tool_use_rate"),
+        ("execution failure rate", "execution_failure_rate"),
+        ("accuracy after a failed execution", "accuracy_after_failure"),
+        ("tool-use rate", "tool_use_rate"),
         ("policy tokens per trajectory", "tokens/policy"),
         ("feedback tokens per trajectory", "tokens/feedback"),
     )

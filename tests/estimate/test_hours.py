@@ -95,7 +95,7 @@ def test_the_phases_of_a_step(cfg: Config) -> None:
     assert flops(cfg)["sampling"] == 3 * once
 
 
-def test_hours_follow_from_rate_and_utilisation(cfg: Config) -> None:
+def test_hours_follow_from_rate_and_mfu(cfg: Config) -> None:
     p = count(SMALL["qwen2"], cfg.model)
     cfg.hardware.training_mfu, cfg.hardware.sampling_mfu = 0.5, 0.1
     hours = count_hours(cfg, MACHINE, p)

@@ -164,9 +164,9 @@ def test_the_head_takes_what_the_allocator_gives(
         p, tokens=tokens, width=width, weights=size, hidden=size, computed=2 if autocast else size, gpu=gpu
     )
     assert estimate.kept == pytest.approx(kept, rel=0.15)
-    assert estimate.kept + estimate.back == pytest.approx(back, rel=0.15)
+    assert estimate.kept + estimate.backward == pytest.approx(back, rel=0.15)
     if gpu:
-        assert estimate.kept + estimate.there == pytest.approx(most, rel=0.15)
+        assert estimate.kept + estimate.forward == pytest.approx(most, rel=0.15)
 
 
 @pytest.mark.parametrize(
@@ -177,7 +177,7 @@ def test_the_head_takes_what_the_allocator_gives(
 def test_an_update_takes_what_the_allocator_gives(
     values: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The trainer's own loss, and the way back, beside weights and gradients."""
+    """The trainer's own loss, and the backward pass, beside weights and gradients."""
     monkeypatch.setattr(tiny, "model", lambda seed: real(SMALL["qwen2"], ModelConfig()))
     cfg = tiny.config(**values, micro_batch_size=4)
     cfg.rollout.max_tokens, cfg.rollout.max_prompt_tokens = 90, 30

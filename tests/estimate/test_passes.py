@@ -93,7 +93,7 @@ def test_a_pass_takes_what_the_allocator_gives(
     traced = passes.training(
         SMALL[name], cfg, rows=3, width=160, autocast=autocast, checkpointing=checkpointing
     )
-    for estimate, truth in zip((traced.kept, traced.there, traced.back), measured, strict=True):
+    for estimate, truth in zip((traced.kept, traced.forward, traced.backward), measured, strict=True):
         assert close(estimate, truth), (traced, measured)
 
 

@@ -161,7 +161,7 @@ class TestRefusals:
             ),
             (
                 {"arms": {}, "analyses": {"ablation": {}}},
-                "reads what the experiment does not have; arms: ",
+                "its input is missing from the experiment; arms: ",
             ),
             (
                 {"policies": {"base": [{"arm": "c"}]}, "analyses": {"subjects": {}}},
@@ -183,7 +183,7 @@ class TestRefusals:
                 {"policies": {"base": [{}]}, "analyses": {"subjects": {"pairs": [["base_free", "x"]]}}},
                 "analyses.subjects: pairs[0]=x: choose base_free",
             ),
-            ({"analyses": {}}, "analyses: none are given"),
+            ({"analyses": {}}, "analyses={}: no analysis is given"),
             ({"armz": {}}, "armz={}: there is no such key; did you mean arms?"),
             ({"claim": "???"}, "claim: this value is mandatory"),
         ],
@@ -214,7 +214,7 @@ class TestRefusals:
         write(tmp_path, "one", arms={"a": []}, analyses={"ablation": {}})
         with pytest.raises(ConfigError, match=r"suite\.analyses=ablations: choose"):
             planned(tmp_path, suite=replace(SUITE, analyses={"ablations": {"last": 1}}))
-        with pytest.raises(ConfigError, match=r"suite\.seeds=\[1, 1\]: give one at least, and each once"):
+        with pytest.raises(ConfigError, match=r"suite\.seeds=\[1, 1\]: give at least one, and each once"):
             planned(tmp_path, suite=replace(SUITE, seeds=[1, 1]))
 
     def test_of_a_name_that_is_no_experiment(self, tmp_path: Path) -> None:
@@ -227,7 +227,7 @@ class TestRefusals:
     def test_of_text_that_is_no_yaml(self, tmp_path: Path) -> None:
         write(tmp_path, "one")
         (tmp_path / "one" / "experiment.yaml").write_text("question: 1\nclaim: [")
-        with pytest.raises(ConfigError, match=r"one/experiment\.yaml, line \d: this is not valid YAML"):
+        with pytest.raises(ConfigError, match=r"one/experiment\.yaml, line \d: not valid YAML"):
             planned(tmp_path)
 
 

@@ -117,7 +117,7 @@ class TestRunner:
 class TestFolder:
     def test_is_of_one_runner_alone(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(folders, "_WAIT", 0.0)
-        with Folder(tmp_path), pytest.raises(ConfigError, match="another process reproduces there"):
+        with Folder(tmp_path), pytest.raises(ConfigError, match="another process is using it"):
             Folder(tmp_path)
         with Folder(tmp_path):
             pass
@@ -138,7 +138,7 @@ class TestFolder:
         with pytest.raises(ConfigError) as caught:
             folder.check({training.name: training}, "experiments/mini_base")
         assert caught.value.faults == (
-            f"trainer.kl_coef=0.0: {made} was made with 0.5; ask for that, remove {made}, or choose another "
+            f"trainer.kl_coef=0.0: {made} was made with 0.5; use that, remove {made}, or choose another "
             "folder",
         )
 
@@ -158,7 +158,7 @@ class TestFolder:
         folder, made = Folder(tmp_path), tmp_path / "evaluate" / "a"
         evaluation = Command("evaluate/a", "evaluate", "evaluate", "", (), ("train/a",), config=Config())
         save(Config(), made)
-        with pytest.raises(ConfigError, match=r"evaluate/a: was made of what .*train/a no longer holds"):
+        with pytest.raises(ConfigError, match=r"evaluate/a: its input .*train/a no longer exists"):
             folder.check({one.name: one for one in (training, evaluation)}, "experiments/mini_base")
 
     def test_another_base_is_refused(self, tmp_path: Path) -> None:
@@ -169,9 +169,9 @@ class TestFolder:
         folder.check({}, str(base))
         folder.check({}, str(base))
         (base / "config.json").write_text('{"layers": 2}')
-        with pytest.raises(ConfigError, match="its files are others now; put that back"):
+        with pytest.raises(ConfigError, match="its files have changed; restore it"):
             folder.check({}, str(base))
-        with pytest.raises(ConfigError, match=r"suite\.base=elsewhere: .* and it is elsewhere now"):
+        with pytest.raises(ConfigError, match=r"suite\.base=elsewhere: .* and it is now elsewhere"):
             folder.check({}, "elsewhere")
 
 
@@ -237,7 +237,7 @@ def test_published_are_small_results_and_a_page(tmp_path: Path) -> None:
     assert note["cores"] == cores()
     page = (result / "README.md").read_text()
     for line in (
-        *("# First, suite mini", "Does it?", "| one | nothing |", "| other | `x.y=2` |", "## Ablation"),
+        *("# First, suite mini", "Does it?", "| one | none |", "| other | `x.y=2` |", "## Ablation"),
         *("- other has higher m than one", "![ablation](ablation/ablation.png)"),
     ):
         assert f"\n{line}\n" in f"\n{page}"

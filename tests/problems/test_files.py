@@ -120,7 +120,7 @@ def test_load_problems_takes_the_first_rows_of_the_split(tmp_path: Path) -> None
 
 
 def test_load_problems_says_which_setting_is_wrong() -> None:
-    with pytest.raises(ProblemError, match=r"data\.heldout_path: null"):
+    with pytest.raises(ProblemError, match=r"data\.heldout_path=null"):
         load_problems(DataConfig(kind="file", train_path="x.jsonl"), "heldout")
     with pytest.raises(ProblemError, match="split: 'test'"):
         load_problems(DataConfig(), "test")

@@ -167,7 +167,7 @@ class TestRefusal:
         ("answer", "why"),
         [("4\n5", "several lines"), ("\\frac{1}{", "braces"), ("\\frac{1}", "lacks an argument"),
          ("\\left(1,2)", "do not match"), ("$4", r"a single \$"), ("--", "no letter or digit"),
-         ("\\boxed{3} or \\boxed{4}", "several boxes"), ("\\boxed{}", "an empty one"),
+         ("\\boxed{3} or \\boxed{4}", "several boxes"), ("\\boxed{}", "or an empty one"),
          ("4\\", "backslash")],
     )  # fmt: skip
     def test_what_cannot_be_read(self, answer: str, why: str) -> None:

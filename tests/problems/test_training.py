@@ -169,7 +169,7 @@ def test_the_same_problems_have_the_same_digest(hub: DataConfig) -> None:
         ({"dataset": "./not/there"}, r"data: the data set \./not/there cannot .*data\.train_path=FILE"),
         ({"heldout_path": None, "heldout": HeldoutConfig(dataset="./not/there")},
          r"data\.heldout: the data set \./not/there cannot .*give data\.heldout_path=FILE"),
-        ({"dataset": None}, r"data\.train_path: null; .*data\.dataset=ID"),
+        ({"dataset": None}, r"data\.train_path=null: .*data\.dataset=ID"),
         ({"clean": CleanConfig(True, ["held.jsonl", "aime24@held.jsonl"])}, r"field 'problem' is missing"),
         ({"fields": replace(NESTED, after="No such words")}, r"set: no problem contains the text 'No such"),
         ({"fields": replace(NESTED, answer="reward_model.truth")}, r"field 'reward_model\.truth' is missing"),

@@ -48,10 +48,10 @@ def load(schema: type[C], config: DictConfig | dict[str, Any], given: Iterable[s
 def check(node: Any, path: str = "") -> list[str]:
     """Return the faults of ``node`` and of the dataclasses in it; ``path`` is its dotted name."""
     faults: list[str] = []
-    for one in fields(node):
-        value = getattr(node, one.name)
+    for setting in fields(node):
+        value = getattr(node, setting.name)
         if is_dataclass(value):
-            faults += check(value, f"{path}{one.name}.")
+            faults += check(value, f"{path}{setting.name}.")
     if type(node) in _CHECKS:
         faults += _CHECKS[type(node)](node, path)
     return faults

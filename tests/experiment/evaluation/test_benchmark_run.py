@@ -89,8 +89,8 @@ def test_what_does_not_belong_together_is_not_merged(tmp_path: Path) -> None:
     unfinished = part("d", "1/2")
     (unfinished / "summary.json").unlink()
     for folders, says in (
-        ([], "folders: none are given"),
-        ([first], "these are the shards 0/2; give each of one evaluation once"),
+        ([], "folders=.*: no folder is given"),
+        ([first], "these are the shards 0/2; give each shard once"),
         ([first, first], "these are the shards 0/2, 0/2"),
         ([first, other], "c was made with evaluate.k=2, .*a with 1"),
         ([first, unfinished], "d has no summary.json: its evaluation is not finished"),
