@@ -51,7 +51,7 @@ class RolloutScheduler:
         meter: counts and timings of the current rollout, or of the last one.
 
     Raises:
-        ValueError: ``cfg.tools`` is true without ``tools``, or ``cfg.boundary`` does not work with the format.
+        ValueError: ``cfg.tools`` is true without ``tools``, or ``cfg.boundary`` does not suit the format.
     """
 
     def __init__(
