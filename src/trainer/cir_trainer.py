@@ -169,11 +169,11 @@ class CIRTrainer(GRPOTrainer):
             self.control.should_training_stop = True
 
     def _rollout(self, prompts: list[str], trainer: GRPOTrainer) -> dict[str, Any]:
-        """TRL's ``rollout_func``; ``prompts`` are problem indices, each repeated ``num_generations`` times."""
+        """TRL's ``rollout_func``; ``prompts`` are indices, each repeated ``num_generations`` times."""
         return self.step.rollout(self.rollout_step, [int(index) for index in prompts])
 
     def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
-        """Let TRL call :meth:`_rollout` and centre the rewards; then compute this project's advantages."""
+        """Let TRL call :meth:`_rollout` and centre the rewards; then compute the advantages."""
         output = super()._generate_and_score_completions(inputs)
         policy_mask = output["completion_mask"] * output["tool_mask"]
         output["advantages"] = self.step.advantages(output["advantages"], policy_mask, self.accelerator)

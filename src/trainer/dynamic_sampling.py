@@ -1,8 +1,9 @@
 """Dynamic sampling (DAPO, arXiv 2503.14476, section 3.2): replaces groups without a learning signal.
 
 A group whose rewards are all equal has zero advantages. Each such group is replaced by one of another
-problem, for a bounded number of rounds; the groups that remain are kept, so that a batch is never empty. Every process
-takes part in every round, if need be without problems, since engines and gradients wait for all processes.
+problem, for a bounded number of rounds; the groups that remain are kept, so that a batch is never empty.
+Every process takes part in every round, if need be without problems, since engines and gradients wait for
+all processes.
 """
 
 from __future__ import annotations
@@ -44,7 +45,7 @@ def resample_uniform_groups(
 
     Returns:
         The batch, and its metrics under ``dynamic_sampling/``: the fraction of groups with equal rewards
-        at first (``frac_reward_zero_std``), the fraction that was replaced (``frac_replaced``), and ``rounds``.
+        at first (``frac_reward_zero_std``), the fraction replaced (``frac_replaced``), and ``rounds``.
     """
     trajectories, records = list(collected.trajectories), list(collected.records)
     starts = range(0, len(records), samples)
