@@ -215,7 +215,7 @@ class TestTags:
         [
             ({"result": ["<result>", ""]}, "at least two characters"),
             ({"result": ["< r>", "</r>"]}, "white space"),
-            ({"result": ["<a>", "<a>b"]}, "begins"),
+            ({"result": ["<a>", "<a>b"]}, "is a prefix of"),
             ({"result": "<a>"}, "give two tags"),
         ],
     )

@@ -104,7 +104,7 @@ def test_what_had_finished_is_recorded_whole(tmp_path: Path, fault: str) -> None
 
     path = tmp_path / "records.jsonl"
     sampler = engine(Failing if fault == "engine" else ScriptedEngine)
-    one = collector(path, engine=sampler, sandbox=Closing(echo), rollout=RolloutConfig(max_live=2))
+    one = collector(path, engine=sampler, sandbox=Closing(echo), rollout=RolloutConfig(max_concurrent=2))
     stream = one.stream(ASKED, "free", 2, Occasion("train"))
     if fault == "cancelled":
         next(stream)
