@@ -108,7 +108,7 @@ def test_trajectories_come_as_they_finish_and_feedback_goes_to_its_own(kind: typ
     assert scheduler.meter.idle > 0.2  # nothing to sample while it ran
 
 
-def test_at_most_max_live_are_under_way_and_tasks_are_taken_when_there_is_room() -> None:
+def test_at_most_max_concurrent_are_under_way_and_tasks_are_taken_when_there_is_room() -> None:
     taken = [0]
 
     def lazily() -> Iterator[Task]:
@@ -210,7 +210,7 @@ def test_whatever_ends_a_rollout_leaves_nothing_running(fault: str) -> None:
     kind = Failing if fault == "engine" else ScriptedEngine
     engine = kind([script(text(i), BPE, []) for i in range(20)], EOS, streaming=True, per_poll=1)
     sandbox = Ending(echo, delay=0.02)
-    scheduler = rollout_scheduler(engine, sandbox, BPE, replace(CONFIG, max_live=4))
+    scheduler = rollout_scheduler(engine, sandbox, BPE, replace(CONFIG, max_concurrent=4))
     stream, finished = scheduler.stream(tasks(20)), []
     if fault == "caller":
         finished.append(next(stream))
