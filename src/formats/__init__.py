@@ -1,4 +1,4 @@
-"""How calls of tools and their results look in text; one module a format (docs/extending.md)."""
+"""Formats of tool calls and results in text; one module per format (docs/extending.md)."""
 
 from src.formats.base import Format, Piece, RawCall, Scanner, Span
 from src.formats.fence import FenceFormat

@@ -1,4 +1,4 @@
-"""The protocol of a format: how a call of a tool and its result look in the policy's text."""
+"""The interface of a format: how tool calls and results are written in the policy's text."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ CALL, RESULT = "call", "result"
 
 
 class RawCall(NamedTuple):
-    """A call as it stands in the text: whose it is by its markup (None: the body says), and its body."""
+    """A tool call as written: the tool named by its markup (None: the body names it), and the body."""
 
     tool: str | None
     body: str
 
 
 class Span(NamedTuple):
-    """A block of a text, ``text[start:end]``, markup included, of kind ``call`` or ``result``."""
+    """A block ``text[start:end]``, markup included; ``kind`` is ``call`` or ``result``."""
 
     start: int
     end: int
@@ -28,7 +28,7 @@ class Span(NamedTuple):
 
 
 class Piece(NamedTuple):
-    """Text of a rendered result; in ``control`` pieces control tokens are meant, in others they are text."""
+    """Part of a rendered result; control tokens are encoded as such only in ``control`` pieces."""
 
     text: str
     control: bool = False
@@ -38,7 +38,7 @@ class Scanner(Protocol):
     """Follows one policy segment byte by byte and finds the end of its first call.
 
     Attributes:
-        call: the last call that was found.
+        call: the last call found.
         inside: whether a call is open.
     """
 
@@ -52,18 +52,18 @@ class Scanner(Protocol):
         """Return an independent scanner in the same state."""
 
     def feed(self, data: bytes) -> int | None:
-        """Read ``data``; return the offset just past the end of a call, and stop there, or None."""
+        """Read ``data`` up to the end of a call and return the offset just past it, or None."""
 
 
 class Format(ABC):
-    """How calls and results look. One instance serves one run; :meth:`prepare` comes first.
+    """A format of tool calls and results. One instance serves one run; call :meth:`prepare` first.
 
     Attributes:
-        tools: that can be called, by name.
-        result_opening: with which a policy would itself open a result, for ``rollout.boundary=stop_string``;
-            None: it cannot, since results begin with control tokens.
-        result_opens_a_line: whether that counts at the beginning of a line only.
-        markup: what opens and closes calls and results, for a tokenizer that is made for the format.
+        tools: the tools that can be called, by name.
+        result_opening: the text with which the policy itself opens a result, for
+            ``rollout.boundary=stop_string``; None: it cannot, since results begin with control tokens.
+        result_opens_a_line: whether ``result_opening`` counts only at the beginning of a line.
+        markup: the strings that open and close calls and results, for building a tokenizer.
     """
 
     result_opening: str | None = None
@@ -74,11 +74,11 @@ class Format(ABC):
         self.tools: dict[str, Tool] = {}
 
     def prepare(self, tools: Sequence[Tool], tokenizer: Any, style: str) -> Self:
-        """Take in what a run has; return self.
+        """Set up the format for a run; return self.
 
         Args:
-            tools: that can be called.
-            tokenizer: of the policy, with its chat template.
+            tools: the tools that can be called.
+            tokenizer: the policy's tokenizer, with its chat template.
             style: ``model.prompt_style``.
 
         Raises:
@@ -88,19 +88,19 @@ class Format(ABC):
         return self
 
     def instructions(self, mode: str) -> str:
-        """Return what a prompt says of the tools in a mode: ``free``, ``text`` or ``code``."""
+        """Return the prompt's instructions on tools in a mode: ``free``, ``text`` or ``code``."""
         if mode == "text":
             return "Reason in words and formulas only; programs are not run."
         how = " ".join(self.explain(tool) for tool in self.tools.values())
         return f"Where it helps, {how}" if mode == "free" else f"{how[:1].upper()}{how[1:]} {GROUNDED}"
 
     def template_tools(self, mode: str) -> list[dict[str, Any]] | None:
-        """Return the tools for the chat template, which then describes them itself; None: it does not."""
+        """Return the tools for a chat template that describes them itself; None: it does not."""
         return None
 
     @abstractmethod
     def explain(self, tool: Tool) -> str:
-        """Return a sentence, without a capital, that says how to call ``tool`` and where its result is."""
+        """Return a sentence, without a capital, that explains how to call ``tool`` and read its result."""
 
     @abstractmethod
     def scanner(self) -> Scanner:
@@ -108,35 +108,35 @@ class Format(ABC):
 
     @abstractmethod
     def may_close(self, token: bytes) -> bool:
-        """Whether a token of these bytes can hold the last byte of a call. Too often is slow, not wrong."""
+        """Whether a token can contain the last byte of a call. False positives cost only speed."""
 
     @abstractmethod
     def parse(self, raw: RawCall) -> Call:
-        """Return the call. Raises CallError with what the policy is told, where it is none."""
+        """Parse the call. Raises CallError, whose message the policy reads, if it is invalid."""
 
     @abstractmethod
     def write(self, call: Call) -> str:
-        """Return the call as a policy would write it; :meth:`parse` of it is the call again."""
+        """Return the call as a policy would write it; :meth:`parse` inverts this."""
 
     @abstractmethod
     def spans(self, text: str) -> list[Span]:
-        """Return the blocks of a policy segment, in order; what lies outside of them can be an answer."""
+        """Return the blocks of a policy segment, in order; answers are taken from the text outside."""
 
     @abstractmethod
     def fabricates(self, text: str) -> bool:
-        """Whether a policy segment holds a result, which the policy made up; an empty one does not count."""
+        """Whether the policy itself wrote a non-empty result in a policy segment."""
 
     @abstractmethod
     def neutralise(self, text: str) -> str:
-        """Return ``text`` so changed that it neither opens nor closes a call or a result (invariant 5)."""
+        """Change ``text`` so that it neither opens nor closes a call or a result (invariant 5)."""
 
     @abstractmethod
     def render(self, text: str, *, after_newline: bool = False, opened: bool = False) -> list[Piece]:
-        """Return a result as it follows a call.
+        """Return the result to append after a call.
 
         Args:
-            text: what the tool says, neutralised already.
-            after_newline: the call's line is ended.
+            text: the tool's message, already neutralised.
+            after_newline: the line of the call has already ended.
             opened: the policy has opened the result itself.
         """
 
@@ -145,7 +145,7 @@ GROUNDED = "Base the answer on that output."
 
 
 def text_parameter(tool: Tool) -> str | None:
-    """Return the name of a tool's only parameter, if it has one only and that is a text."""
+    """Return the name of a tool's parameter if it is the only one and a string, or None."""
     properties: Mapping[str, Any] = tool.parameters.get("properties", {})
     if len(properties) == 1:
         ((name, schema),) = properties.items()
@@ -155,17 +155,17 @@ def text_parameter(tool: Tool) -> str | None:
 
 
 def parse_body(tool: Tool, body: str) -> Call:
-    """Return the call whose markup names ``tool``: its only text as it stands, else a JSON object.
+    """Parse the body of a call of ``tool``: its single string argument, or a JSON object of arguments.
 
     Raises:
-        CallError: the body is no JSON object.
+        CallError: the body is not a JSON object.
     """
     name = text_parameter(tool)
     return Call(tool.name, {name: body} if name else json_object(body, f"the arguments of {tool.name}"))
 
 
 def explained(tool: Tool, call: str, result: str) -> str:
-    """Return what :meth:`Format.explain` must, from where the body of a call and the result stand."""
+    """Return the text of :meth:`Format.explain`; ``call`` and ``result`` say where each is written."""
     if tool.name == "python":
         return (
             f"write a Python program {call} that prints what you need: it is run and its output is shown to "
@@ -179,13 +179,13 @@ def explained(tool: Tool, call: str, result: str) -> str:
 
 
 def write_body(tool: Tool, arguments: Mapping[str, Any]) -> str:
-    """Return what :func:`parse_body` reads."""
+    """Return the body of a call; inverse of :func:`parse_body`."""
     name = text_parameter(tool)
     return str(arguments[name]) if name else json.dumps(dict(arguments), ensure_ascii=False)
 
 
 def json_object(text: str, what: str) -> dict[str, Any]:
-    """Return ``text`` as a JSON object. Raises CallError, which names ``what`` it should have been."""
+    """Parse ``text`` as a JSON object. Raises CallError; ``what`` names the content in its message."""
     try:
         found = json.loads(text)
     except (ValueError, RecursionError) as error:
@@ -196,19 +196,19 @@ def json_object(text: str, what: str) -> dict[str, Any]:
 
 
 class ResultScanner:
-    """Finds where the policy opens a result behind a complete call: ``rollout.boundary=stop_string``.
+    """Finds where the policy opens a result after a complete call: ``rollout.boundary=stop_string``.
 
     Args:
         calls: scanner of the format.
-        opening: what a result begins with.
-        at_line_start: whether it counts there only.
+        opening: the bytes that open a result.
+        at_line_start: whether they count only at the beginning of a line.
     """
 
     def __init__(self, calls: Scanner, opening: bytes, *, at_line_start: bool) -> None:
         self._calls, self._opening, self._at_line_start = calls, opening, at_line_start
-        self._seen = bytearray()  # of the line, or the last bytes
+        self._seen = bytearray()  # bytes of the current line, or the last bytes
         self._complete = False
-        self.call = RawCall(None, "")  # the last complete one
+        self.call = RawCall(None, "")  # the last complete call
 
     @property
     def inside(self) -> bool:
@@ -222,7 +222,7 @@ class ResultScanner:
         return other
 
     def feed(self, data: bytes) -> int | None:
-        """See Scanner; the boundary lies after the opening."""
+        """See Scanner; returns the offset just past the opening of a result."""
         for offset in range(len(data)):
             byte = data[offset : offset + 1]
             if self._calls.feed(byte) is not None:

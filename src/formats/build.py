@@ -1,4 +1,4 @@
-"""From the group ``format`` to a format."""
+"""Builds the format from the config group ``format``."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from src.tools.base import Tool
 
 
 def build_format(cfg: Mapping[str, Any], tools: Sequence[Tool], tokenizer: Any, style: str) -> Format:
-    """Return the format that the group names, made from its ``_target_`` and its other keys.
+    """Build the format from the ``_target_`` and the other keys of the group.
 
     Args:
-        cfg: the group.
-        tools: that can be called.
-        tokenizer: of the policy.
+        cfg: the config group.
+        tools: the tools that can be called.
+        tokenizer: the policy's tokenizer.
         style: ``model.prompt_style``.
 
     Raises:
-        ConfigError: it cannot be made, or not be used with the tools or the policy.
+        ConfigError: it cannot be built, or cannot be used with the tools or the policy.
     """
     target = cfg.get("_target_")
     try:

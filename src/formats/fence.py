@@ -1,7 +1,7 @@
-"""Calls as fenced code blocks, results as output blocks: the paper's format.
+"""Tool calls as fenced code blocks and results as output blocks: the paper's format.
 
-The boundary lies right after the last backtick of the closing fence or, when the same token also carries the
-newline that ends the fence's line, and nothing more, after that newline.
+The boundary is right after the last backtick of the closing fence. If the same token also contains the
+newline that ends this line, and nothing after it, the boundary is after the newline.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any, Self
 from src.formats.base import Call, Format, Piece, RawCall, Span, Tool, explained, parse_body, write_body
 from src.formats.fence_grammar import OUTPUT, fence_spans, fills_output, opening
 
-_LONGEST_LINE = 200  # an opening line that is longer does not count, so that memory stays bounded
+_LONGEST_LINE = 200  # longer lines never open a block, which bounds memory
 _INDENT = 3  # most spaces before a closing fence
 _TICKS = re.compile(r"`{3,}")
 OPEN, CLOSE = f"```{OUTPUT}\n", "\n```\n"
@@ -28,13 +28,13 @@ class FenceFormat(Format):
 
     def __init__(self) -> None:
         super().__init__()
-        self._labels: dict[str, str] = {"python": "python", "py": "python"}  # to the tool
+        self._labels: dict[str, str] = {"python": "python", "py": "python"}  # label to tool name
 
     def prepare(self, tools: Sequence[Tool], tokenizer: Any, style: str) -> Self:
         """See Format."""
         super().prepare(tools, tokenizer, style)
         if OUTPUT in self.tools:
-            raise ValueError("tools: one is called output, as results are; call it otherwise")
+            raise ValueError("tools: the name output is used for results; rename this tool")
         self._labels = {name.lower(): name for name in self.tools}
         if "python" in self.tools:
             self._labels["py"] = "python"
@@ -49,7 +49,7 @@ class FenceFormat(Format):
         return FenceScanner(self._labels)
 
     def may_close(self, token: bytes) -> bool:
-        """See Format: the fence's backticks lie in one token, or go on at the beginning of it."""
+        """See Format: the token contains the whole fence, or begins with the rest of it."""
         return token.startswith(b"`") or b"```" in token
 
     def parse(self, raw: RawCall) -> Call:
@@ -58,7 +58,7 @@ class FenceFormat(Format):
         return parse_body(self.tools[raw.tool], raw.body)
 
     def write(self, call: Call) -> str:
-        """See Format. The fence is longer than any in the body."""
+        """See Format. The fence is longer than any fence in the body."""
         body = write_body(self.tools[call.tool], call.arguments)
         fence = "`" * max([3, *(len(run) + 1 for run in _TICKS.findall(body))])
         return f"{fence}{call.tool}\n{body.removesuffix(chr(10))}\n{fence}"
@@ -81,10 +81,10 @@ class FenceFormat(Format):
 
 
 class FenceScanner:
-    """Follows the fences of one policy segment, fed byte by byte in pieces of any size.
+    """Tracks the fenced blocks of one policy segment, which is fed in pieces of any size.
 
     Args:
-        labels: of the blocks that are calls, in lower case, to the name of the tool.
+        labels: tool name by lower-case block label.
     """
 
     def __init__(self, labels: Mapping[str, str]) -> None:
@@ -92,7 +92,7 @@ class FenceScanner:
         self._opening = opening(tuple(labels))
         self._line = bytearray()
         self._fence = 0  # backticks of the open block; 0 outside
-        self._tool: str | None = None  # of the open block; None: it is an output block, say
+        self._tool: str | None = None  # of the open block; None: not a call, such as an output block
         self._body = bytearray()
         self.call = RawCall(None, "")
 
@@ -109,7 +109,7 @@ class FenceScanner:
         return other
 
     def feed(self, data: bytes) -> int | None:
-        """Read ``data``; return the offset just past a closing fence, and stop there, or None."""
+        """Read ``data`` up to the closing fence of a call and return the offset just past it, or None."""
         at = 0
         while at < len(data):
             newline = data.find(b"\n", at)
@@ -117,15 +117,15 @@ class FenceScanner:
             closing = self._closing(data[at:end]) if self._fence else None
             if closing is not None:
                 at += closing
-                # The rest of the fence's own line neither is code nor opens a block.
+                # The rest of the closing line is not code and cannot open a block.
                 self.call = RawCall(self._tool, self._body.decode("utf-8", errors="replace"))
                 self._fence = 0
                 self._body.clear()
-                self._line = bytearray(b"x")  # no fence starts so
+                self._line = bytearray(b"x")  # a line with this prefix opens no block
                 if self._tool is not None:
                     return at
                 continue
-            # An opening line that is too long does not count, so outside a block its head is enough.
+            # Lines that are too long open no block, so outside a block the beginning of a line is enough.
             self._line += data[at:end] if self._fence else data[at : min(end, at + self._room())]
             if newline >= 0:
                 self._end_line()
@@ -136,7 +136,7 @@ class FenceScanner:
         return max(0, _LONGEST_LINE + 1 - len(self._line))
 
     def _closing(self, piece: bytes) -> int | None:
-        """Offset in ``piece``, which goes on with the line, just past the closing fence; None: it is none."""
+        """Return the offset in ``piece``, which continues the line, just past the closing fence, or None."""
         if len(self._line) >= self._fence + _INDENT:
             return None
         line = bytes(self._line) + piece[: self._fence + _INDENT]

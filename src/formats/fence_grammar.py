@@ -1,9 +1,9 @@
-"""Where fenced blocks lie in policy-written text: the one rule, for rollouts, rewards and analyses.
+"""The grammar of fenced blocks in policy text, shared by rollouts, rewards and analyses.
 
 A block opens with a line of up to three spaces, three to 64 backticks and a label in any case: ``python``,
-``py``, ``output`` or the name of another tool. It closes at the next line start (again after up to three
-spaces) with at least as many backticks, whatever follows them on the line; the rest of that line neither
-belongs to the block nor opens another. A block that is never closed extends to the end of the text.
+``py``, ``output`` or the name of another tool. It closes at the next line that starts with at least as many
+backticks (again after up to three spaces), whatever follows them; the rest of that line neither belongs to
+the block nor opens another. A block that is never closed extends to the end of the text.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from functools import cache
 from src.formats.base import CALL, RESULT, Span
 
 OUTPUT = "output"
-PYTHON = ("python", "py")  # a program is no answer, whether or not it can be run
+PYTHON = ("python", "py")  # a program is never an answer, even if it cannot be run
 
 
 @cache
 def opening(labels: tuple[str, ...] = PYTHON) -> re.Pattern[str]:
-    """Return the pattern of an opening line; ``labels`` beside that of a result."""
-    # Bounded repetitions keep an opening line short, so that a scanner of streamed bytes can drop long lines.
+    """Return the pattern of an opening line with one of ``labels``, a Python label or ``output``."""
+    # Bounded repetition limits the length of an opening line, so a streaming scanner can drop long lines.
     known = "|".join(map(re.escape, sorted({*labels, *PYTHON, OUTPUT}, key=len, reverse=True)))
     return re.compile(
         rf"^ {{0,3}}(?P<fence>`{{3,64}})[ \t]{{0,8}}(?P<label>{known})[ \t\r]{{0,8}}$",
@@ -42,7 +42,7 @@ def fence_spans(text: str, labels: tuple[str, ...] = PYTHON) -> list[Span]:
 
 
 def last_program(text: str) -> str | None:
-    """Return the last program that ``text`` opens, without its fences; None: there is none."""
+    """Return the last program in ``text``, closed or not, without its fences, or None."""
     calls = [span for span in fence_spans(text) if span.kind == CALL]
     if not calls:
         return None
@@ -51,8 +51,8 @@ def last_program(text: str) -> str | None:
 
 
 def fills_output(text: str) -> bool:
-    """Whether an output block of ``text`` holds anything; one that is only opened does not count."""
-    if OUTPUT not in text.lower():  # of most texts that is all that has to be looked at
+    """Whether ``text`` has a non-empty output block."""
+    if OUTPUT not in text.lower():  # a fast test that settles most texts
         return False
     results = (text[span.start : span.end] for span in fence_spans(text) if span.kind == RESULT)
     return any(block.partition("\n")[2].strip("` \t\r\n") for block in results)

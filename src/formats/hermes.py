@@ -1,8 +1,8 @@
-"""Calls as JSON between ``<tool_call>`` tags, as Qwen2.5 and Qwen3 are trained to write them.
+"""Tool calls as JSON between ``<tool_call>`` tags, as Qwen2.5 and Qwen3 are trained to write them.
 
-Results come in the tool's turn of the chat template, between control tokens that this format alone places;
-in a policy without a template they follow as text. Where a template knows tools it describes them in the
-prompt itself. The rest is as in src.formats.tags: a call ends at the next ``</tool_call>``.
+Results are put in the tool turn of the chat template, between control tokens that only this format writes;
+without a chat template they follow as text. A template that supports tools describes them in the prompt
+itself. Otherwise as in src.formats.tags: a call ends at the next ``</tool_call>``.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _MARK = "RESULT-OF-THE-TOOL"
 class HermesFormat(BlockFormat):
     """See src.formats.base.Format."""
 
-    further_tags = ("<think>", "</think>")  # a result must not end the policy's thinking
+    further_tags = ("<think>", "</think>")  # a result must not close the policy's thinking block
 
     def __init__(self) -> None:
         super().__init__()
@@ -96,7 +96,7 @@ def _schema(tool: Tool) -> dict[str, Any]:
 
 
 def _describes_tools(tokenizer: Any) -> bool:
-    """Whether the chat template puts tools that it is given into the prompt."""
+    """Whether the chat template adds the given tools to the prompt."""
     tool = {"name": "zebra_tool", "description": "zebra", "parameters": {"type": "object", "properties": {}}}
     text = tokenizer.apply_chat_template(
         [{"role": "user", "content": "?"}], tools=[{"type": "function", "function": tool}], tokenize=False
@@ -105,26 +105,26 @@ def _describes_tools(tokenizer: Any) -> bool:
 
 
 def _turn(tokenizer: Any, options: dict[str, Any]) -> tuple[str, str]:
-    """Return the template's text between the end of a call and its result, and from there to the next turn.
+    """Return the template's text between a call and its result, and between the result and the next turn.
 
     Raises:
         ValueError: the template cannot render a result.
     """
     call = {"type": "function", "function": {"name": "python", "arguments": {"code": "1"}}}
-    asked = [{"role": "user", "content": "?"}]
+    prompt = [{"role": "user", "content": "?"}]
     ways: list[tuple[list[dict[str, Any]], str]] = [
         (
             [
-                *asked,
+                *prompt,
                 {"role": "assistant", "content": "", "tool_calls": [call]},
                 {"role": "tool", "name": "python", "content": _MARK},
             ],
             _CALL.close,
         ),
-        # A template that does not know tools: the result is a turn of the user, as Qwen renders it, too.
+        # A template without tool support: the result is a user turn, which is also how Qwen renders it.
         (
             [
-                *asked,
+                *prompt,
                 {"role": "assistant", "content": _CALL.close},
                 {"role": "user", "content": f"{_RESULT.open}\n{_MARK}\n{_RESULT.close}"},
             ],
@@ -136,10 +136,10 @@ def _turn(tokenizer: Any, options: dict[str, Any]) -> tuple[str, str]:
             text = tokenizer.apply_chat_template(
                 messages, add_generation_prompt=True, tokenize=False, **options
             )
-        except Exception:  # jinja's, or whatever a template raises of a role that it does not know
+        except Exception:  # jinja's, or any error that a template raises for an unknown role
             continue
         head, mark, after = text.rpartition(_MARK)
         _, call_end, before = head.rpartition(end)
         if mark and call_end and _RESULT.open in before:
             return before, after
-    raise ValueError("format=hermes: the chat template renders no result of a tool; use format=fence or tags")
+    raise ValueError("format=hermes: the chat template cannot render tool results; use format=fence or tags")

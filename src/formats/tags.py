@@ -1,7 +1,7 @@
-"""Calls and results between tags, ``<code>...</code>`` and ``<interpreter>...</interpreter>``, say.
+"""Tool calls and results between tags, such as ``<code>...</code>`` and ``<interpreter>...</interpreter>``.
 
-A call opens with its tool's tag, anywhere outside of another block, and closes at the next closing tag of
-the same tool. There is no nesting and no escaping. A block that is never closed extends to the end.
+A call opens with the tag of its tool anywhere outside other blocks and closes at the next closing tag of the
+same tool. There is no nesting and no escaping. A block that is never closed extends to the end.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from src.formats.base import (
 
 @dataclass(frozen=True)
 class Tags:
-    """The tags of one kind of block; ``tool`` is whose call it is, None for a result or for any tool."""
+    """The tags of one kind of block; ``tool`` is the called tool, None for results or calls of any tool."""
 
     open: str
     close: str
@@ -37,12 +37,12 @@ class Tags:
 
 
 class BlockFormat(Format):
-    """A format whose calls and results lie between tags; a subclass says between which by :meth:`_use`."""
+    """A format with calls and results between tags; subclasses set the tags with :meth:`_use`."""
 
-    further_tags: Sequence[str] = ()  # that a result must not hold either
+    further_tags: Sequence[str] = ()  # further tags that a result must not contain
 
     def _use(self, blocks: Sequence[Tags]) -> None:
-        """Take ``blocks``, the kinds of block that there are, of which the last is the result."""
+        """Set the kinds of blocks; the last one is the result."""
         self._blocks, self._result = blocks, blocks[-1]
         self.markup = tuple(tag for block in blocks for tag in (block.open, block.close))
         self.result_opening = self._result.open
@@ -69,7 +69,7 @@ class BlockFormat(Format):
         )
 
     def neutralise(self, text: str) -> str:
-        """See Format: a blank behind the first character of each tag."""
+        """See Format: inserts a space after the first character of each tag."""
         return neutralise_tags(text, [*self.markup, *self.further_tags])
 
 
@@ -77,12 +77,12 @@ class TagFormat(BlockFormat):
     """See src.formats.base.Format.
 
     Args:
-        call: opening and closing tag of a call, ``{name}`` standing for the tool's.
+        call: opening and closing tag of a call; ``{name}`` stands for the tool's name.
         result: opening and closing tag of a result.
-        names: what a tool is called in its tags, where it is not its own name.
+        names: for tools whose name in tags differs from their own: the name in tags by tool name.
 
     Raises:
-        ValueError: a tag is empty or holds white space, or one is the beginning of another.
+        ValueError: a tag is too short or contains white space, or is a prefix of another.
     """
 
     def __init__(
@@ -113,10 +113,10 @@ class TagFormat(BlockFormat):
         tags = self.markup
         for tag in tags:
             if len(tag) < 2 or re.search(r"\s", tag):
-                raise ValueError(f"the tag {tag!r}: give at least two characters, none of them white space")
+                raise ValueError(f"the tag {tag!r}: it needs at least two characters and no white space")
             clash = [other for other in tags if other != tag and other.startswith(tag)]
             if clash or tags.count(tag) > 1:
-                raise ValueError(f"the tag {tag!r} begins {(clash or [tag])[0]!r}, too: give others")
+                raise ValueError(f"the tag {tag!r} is a prefix of {(clash or [tag])[0]!r}; give other tags")
 
     def explain(self, tool: Tool) -> str:
         """See Format."""
@@ -125,7 +125,7 @@ class TagFormat(BlockFormat):
         return explained(tool, call, f"between {result.open} and {result.close}")
 
     def parse(self, raw: RawCall) -> Call:
-        """See Format. A line break after the opening tag does not belong to the body."""
+        """See Format. A newline after the opening tag is not part of the body."""
         assert raw.tool is not None
         return parse_body(self.tools[raw.tool], raw.body.removeprefix("\n"))
 
@@ -133,11 +133,11 @@ class TagFormat(BlockFormat):
         """See Format.
 
         Raises:
-            ValueError: the body holds the closing tag.
+            ValueError: the body contains the closing tag.
         """
         tags, body = self._tags(call.tool), write_body(self.tools[call.tool], call.arguments)
         if tags.close in body:
-            raise ValueError(f"a call of {call.tool} cannot hold {tags.close}")
+            raise ValueError(f"a call of {call.tool} cannot contain {tags.close}")
         return f"{tags.open}\n{body.removesuffix(chr(10))}\n{tags.close}"
 
     def render(self, text: str, *, after_newline: bool = False, opened: bool = False) -> list[Piece]:
@@ -147,14 +147,14 @@ class TagFormat(BlockFormat):
 
 
 def ends_in(token: bytes, tag: bytes) -> bool:
-    """Whether ``tag``, whose beginning may stand before ``token``, can end within it."""
+    """Whether ``tag`` can end within ``token``; it may begin before it."""
     return tag in token or any(token.startswith(tag[start:]) for start in range(1, len(tag)))
 
 
 def neutralise_tags(text: str, tags: Sequence[str]) -> str:
-    """Return ``text`` with a blank behind the first character of each tag in it."""
+    """Return ``text`` with a space after the first character of each tag in it."""
     pattern = "|".join(map(re.escape, sorted(tags, key=len, reverse=True)))
-    # Tags hold no white space, so that a blank cannot complete one. They may overlap.
+    # Tags contain no white space, so a space cannot complete one. They may overlap.
     return re.sub(f"(?={pattern})(.)", r"\1 ", text, flags=re.DOTALL)
 
 
@@ -173,10 +173,10 @@ def tag_spans(text: str, blocks: Sequence[Tags]) -> list[Span]:
 
 
 class TagScanner:
-    """Follows the blocks of one policy segment, fed byte by byte in pieces of any size.
+    """Tracks the blocks of one policy segment, which is fed in pieces of any size.
 
     Args:
-        blocks: the kinds of block that there are.
+        blocks: all kinds of blocks.
     """
 
     def __init__(self, blocks: Sequence[Tags]) -> None:
@@ -185,7 +185,7 @@ class TagScanner:
         self._longest = max(len(opening) for opening, _, _ in self._opens)
         self._open: Tags | None = None
         self._close = b""
-        self._seen = bytearray()  # outside: the last bytes; inside: the body
+        self._seen = bytearray()  # outside a block: the last bytes; inside: the body
         self.call = RawCall(None, "")
 
     @property
@@ -228,7 +228,7 @@ class TagScanner:
         return None
 
     def _first_opening(self) -> tuple[int, bytes, Tags] | None:
-        """Return where the first opening tag ends, its closing tag and its block."""
+        """Return the end of the first opening tag, its closing tag and its kind of block."""
         places = [
             (start, start + len(opening), closing, block)
             for opening, closing, block in self._opens

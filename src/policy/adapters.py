@@ -1,9 +1,9 @@
-"""Low-rank adapters (LoRA, arXiv 2106.09685): a frozen base, and what is added to it.
+"""Low-rank adapters (LoRA, arXiv 2106.09685) on a frozen base.
 
-For an engine that holds its own weights TRL 1.16 adds the adapters to the base in place and subtracts them
-again afterwards; in bfloat16 the base does not come back (after 30 steps of the mini policy a third of its
-values differed). Here the base is never written to: merged weights are made one matrix at a time, in float32,
-and rounded once.
+For an engine with its own copy of the weights, TRL 1.16 adds the adapters to the base in place and subtracts
+them afterwards. In bfloat16 this does not restore the base: after 30 steps of the mini policy a third of its
+values differed. Here the base is never modified: weights are merged one matrix at a time, in float32, and
+rounded once.
 """
 
 from __future__ import annotations
@@ -23,17 +23,17 @@ from src.config import ModelConfig
 from src.config.schema import ConfigError, show
 from src.launch.checks.policy import ALL_LINEAR, head_fault
 
-_NAME = "default"  # of the adapter that is trained; PEFT's
-_REFERENCE = "ref"  # TRL's
+_NAME = "default"  # PEFT's name of the trained adapter
+_REFERENCE = "ref"  # TRL's name of its copy for the KL term
 
 
 def add_adapter(model: PreTrainedModel, cfg: ModelConfig) -> PeftModel:
-    """Freeze ``model`` and add an adapter, in float32, that changes nothing yet.
+    """Freeze ``model`` and add an adapter in float32, initialised so that the output is unchanged.
 
-    Torch's generator draws it: seed that first.
+    Uses torch's global generator: seed it first.
 
     Raises:
-        ConfigError: a target matches no linear layer of the model.
+        ConfigError: a target does not match a linear layer of the model.
     """
     settings = LoraConfig(
         task_type="CAUSAL_LM",
@@ -48,10 +48,10 @@ def add_adapter(model: PreTrainedModel, cfg: ModelConfig) -> PeftModel:
 
 
 def forget_reference(model: nn.Module) -> None:
-    """Drop the copy of the adapter that TRL makes for the KL term, if it has made one.
+    """Delete the copy of the adapter that TRL makes for the KL term, if there is one.
 
-    Without it TRL takes the base as reference, which is the same for an adapter that began at nothing. With
-    it each checkpoint has two adapters, of which transformers 5.17 loads the copy alone when it resumes.
+    Without it TRL uses the base as reference policy, which is the same for a new adapter. With it
+    each checkpoint has two adapters, of which transformers 5.17 loads only the copy when it resumes.
     """
     if isinstance(model, PeftModel) and _REFERENCE in model.peft_config:
         model.delete_adapter(_REFERENCE)
@@ -61,14 +61,14 @@ def forget_reference(model: nn.Module) -> None:
 def merged_parameters(
     model: PeftModel, device: torch.device | None = None
 ) -> Iterator[tuple[str, torch.Tensor]]:
-    """Yield every parameter of the base with the adapter added, under the name that it has in the base.
+    """Yield every parameter of the base with the adapter merged, under its name in the base.
 
-    One matrix is made at a time, and nothing of the model is changed, whoever stops half-way. Parameters that
-    FSDP2 shares out over processes are put together; then all processes must iterate.
+    Merges one matrix at a time and never changes the model, even if iteration stops early. Parameters sharded
+    by FSDP2 are gathered; all processes must then iterate.
 
     Args:
-        model: with one LoRA adapter on linear layers.
-        device: where parameters are put together; None: where they are.
+        model: has one LoRA adapter on linear layers.
+        device: where sharded parameters are gathered; None: on their own device.
     """
     base = model.get_base_model()
     layers = {
@@ -86,7 +86,7 @@ def merged_parameters(
 def _merged(layer: LoraLayer, device: torch.device | None) -> torch.Tensor:
     """Return weight + scaling * B A, (out, in) or as the layer stores it, in the weight's dtype."""
     weight = _whole(layer.get_base_layer().weight, device)
-    a, b = (_whole(one[_NAME].weight, device).float() for one in (layer.lora_A, layer.lora_B))
+    a, b = (_whole(factor[_NAME].weight, device).float() for factor in (layer.lora_A, layer.lora_B))
     change = a.T @ b.T if layer.fan_in_fan_out else b @ a
     return change.mul_(layer.scaling[_NAME]).add_(weight).to(weight.dtype)
 
@@ -98,7 +98,7 @@ def _whole(parameter: torch.Tensor, device: torch.device | None) -> torch.Tensor
 
 
 def _targets(model: PreTrainedModel, targets: list[str]) -> str | list[str]:
-    """Return ``targets`` in PEFT's form, or say which of them is no linear layer between the two ends."""
+    """Return ``targets`` in PEFT's form. Raises ConfigError for targets that are not linear inner layers."""
     if targets == [ALL_LINEAR]:
         return ALL_LINEAR
     modules = dict(model.named_modules())
@@ -111,9 +111,9 @@ def _targets(model: PreTrainedModel, targets: list[str]) -> str | list[str]:
         if any(modules[name] is end for name in found for end in ends):
             faults.append(head_fault(shown, target))
         elif not found or found - linear:
-            what = "a module of this model that is not linear" if found else "no module of this model"
-            inside = {name for name in linear if any(name.startswith(f"{one}.") for one in found)}
-            faults.append(f"{shown}: {what}; {_near(target, inside or linear)}")
+            fault = "a module of this model that is not linear" if found else "no module of this model"
+            inside = {name for name in linear if any(name.startswith(f"{parent}.") for parent in found)}
+            faults.append(f"{shown}: {fault}; {_near(target, inside or linear)}")
     if faults:
         raise ConfigError(*faults)
     return targets

@@ -1,4 +1,4 @@
-"""Token ids as the bytes they stand for, and text as ids that cannot be control tokens."""
+"""Converts token ids to bytes, and text to token ids without control tokens."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ if TYPE_CHECKING:
 
 
 def _byte_alphabet() -> dict[str, int]:
-    """Printable stand-ins that byte-level BPE vocabularies use for the 256 bytes, to the bytes."""
+    """Return the byte for each printable character that represents it in byte-level BPE vocabularies."""
     from tokenizers.pre_tokenizers import ByteLevel
 
-    # ByteLevel.alphabet() is unordered: printable latin-1 characters stand for themselves, the
-    # other bytes, in order, for the code points from 256 on.
+    # ByteLevel.alphabet() is unordered: printable latin-1 characters represent themselves; the
+    # other bytes, in order, are represented by the code points from 256 on.
     own = {char: ord(char) for char in ByteLevel.alphabet() if ord(char) < 256}
     rest = (byte for byte in range(256) if byte not in own.values())
     return own | {chr(256 + index): byte for index, byte in enumerate(rest)}
 
 
 class TokenCodec:
-    """Bytes of token ids, and ids of text, of one tokenizer.
+    """Converts between token ids, bytes and text for one tokenizer.
 
     Args:
         tokenizer: a fast tokenizer, byte-level BPE or sentencepiece with byte fallback.
@@ -54,7 +54,7 @@ class TokenCodec:
                 self._bytes.append(piece.replace("\u2581", " ").encode())
         self._said: list[bytes] = []
         self.with_eos(())
-        # A copy of our own: the tokenizer's settings are changed by whoever uses it.
+        # A separate copy, since other users of the tokenizer change its settings.
         self._plain = copy.deepcopy(tokenizer.backend_tokenizer)
         self._plain.encode_special_tokens = True
         self._plain.no_padding()
@@ -64,50 +64,50 @@ class TokenCodec:
         }
 
     def with_eos(self, eos_ids: Iterable[int]) -> TokenCodec:
-        """Add end-of-text ids that the model's generation settings name; return self."""
+        """Add end-of-text ids, such as those of the model's generation settings; return self."""
         self.eos_ids = self.eos_ids | frozenset(eos_ids)
         self._said = [b"" if index in self.eos_ids else data for index, data in enumerate(self._bytes)]
         return self
 
     def __len__(self) -> int:
-        """Number of token ids."""
+        """Return the number of token ids."""
         return len(self._bytes)
 
     def bytes_of(self, token_id: int) -> bytes:
-        """Bytes of one token. Ids beyond the vocabulary (padding of the embedding) have none."""
+        """Return the bytes of a token; none for ids beyond the vocabulary (padding of the embedding)."""
         return self._bytes[token_id] if 0 <= token_id < len(self._bytes) else b""
 
     def pieces(self, token_ids: Sequence[int]) -> list[bytes]:
-        """Bytes of each token; end-of-text tokens have none."""
+        """Return the bytes of each token; none for end-of-text tokens."""
         try:
             return [self._said[index] for index in token_ids]
         except IndexError:  # beyond the vocabulary
             return [b"" if index in self.eos_ids else self.bytes_of(index) for index in token_ids]
 
     def text(self, token_ids: Sequence[int]) -> str:
-        """Text of ``token_ids``, end-of-text tokens left out, invalid UTF-8 replaced."""
+        """Return the text of ``token_ids`` without end-of-text tokens; invalid UTF-8 is replaced."""
         return b"".join(self.pieces(token_ids)).decode("utf-8", errors="replace")
 
     def encode(self, text: str) -> list[int]:
-        """Ids of ``text`` that stand for exactly its bytes, none of them a control token.
+        """Return token ids for exactly the bytes of ``text``, without control tokens.
 
-        What a program prints may spell a control token (``<|im_end|>``); it must stay text.
+        A program may print the text of a control token (``<|im_end|>``), which must remain text.
         """
-        data = text.encode("utf-8", errors="replace")  # a lone surrogate, as JSON may spell, has no bytes
+        data = text.encode("utf-8", errors="replace")  # a lone surrogate, possible in JSON, has no bytes
         ids: list[int] = self._plain.encode(data.decode(), add_special_tokens=False).ids
         if b"".join([self._bytes[index] for index in ids]) == data:
             return ids
-        # A normaliser changed the text, or the tokenizer put in a leading space.
+        # A normaliser changed the text, or the tokenizer added a leading space.
         return self._encode_singly(data)
 
     def encode_piece(self, piece: Piece) -> list[int]:
-        """Ids of a piece of a result; control tokens in it are such if the format means them to be."""
+        """Return the token ids of a piece of a result; only ``control`` pieces may contain control tokens."""
         if not piece.control:
             return self.encode(piece.text)
         return list(self.tokenizer.encode(piece.text, add_special_tokens=False))
 
     def encode_bytes(self, data: bytes) -> list[int]:
-        """Ids that stand for exactly ``data``, which need not be valid UTF-8.
+        """Return token ids for exactly the bytes ``data``, which need not be valid UTF-8.
 
         Raises:
             ValueError: the tokenizer has no token for one of the bytes.

@@ -1,4 +1,4 @@
-"""The policy of ``cfg.model``: its weights, and its tokens."""
+"""Loads the policy of ``cfg.model``: its weights and its tokenizer."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ from src.policy.positions import read_config
 
 
 def load_model(cfg: ModelConfig) -> PreTrainedModel | PeftModel:
-    """Return the policy of ``cfg``: a whole model, alone or with a new adapter, or a base with its adapter.
+    """Return the policy of ``cfg``: a full model, with or without a new adapter, or a base with its adapter.
 
     Raises:
-        ConfigError: a module that is to be adapted is not in the model, or its positions cannot be extended.
+        ConfigError: an adapter target is not in the model, or its positions cannot be extended.
     """
     model = _load(cfg, getattr(torch, cfg.dtype))
     if base_of(cfg.path) is not None:
@@ -40,11 +40,11 @@ def load_model(cfg: ModelConfig) -> PreTrainedModel | PeftModel:
 
 
 def load_codec(cfg: ModelConfig) -> TokenCodec:
-    """Return the codec of the policy's tokenizer; the model's generation settings may name further ends."""
+    """Return the codec of the tokenizer, with the end-of-text ids of the model's generation settings."""
     path, revision = weights_of(cfg)
     try:
         eos = GenerationConfig.from_pretrained(path, revision=revision).eos_token_id
-    except OSError:  # it has none
+    except OSError:  # the model has none
         eos = None
     codec = TokenCodec(_load_tokenizer(cfg.path, cfg.revision))
     return codec.with_eos(eos if isinstance(eos, list) else [] if eos is None else [eos])
@@ -52,9 +52,9 @@ def load_codec(cfg: ModelConfig) -> TokenCodec:
 
 @contextlib.contextmanager
 def whole_model(cfg: ModelConfig, folder: Path) -> Iterator[ModelConfig]:
-    """While this lasts, an adapter is a whole model in ``folder`` too, for what loads nothing else.
+    """Inside this context, an adapter is also available as a merged model in ``folder``, for vLLM.
 
-    vLLM can add adapters by itself; but merged weights are what it samples from beside a trainer.
+    vLLM can load adapters itself, but during training it samples from merged weights.
     """
     if base_of(cfg.path) is None:
         yield cfg
@@ -66,12 +66,12 @@ def whole_model(cfg: ModelConfig, folder: Path) -> Iterator[ModelConfig]:
 
 
 def write_merged(cfg: ModelConfig, folder: Path, dtype: torch.dtype | str = "auto") -> None:
-    """Write an adapter and its base as one model, with its tokenizer and notes, into ``folder``.
+    """Merge an adapter into its base and save the model, its tokenizer and notes in ``folder``.
 
     Args:
-        cfg: names the adapter's folder; what it leaves open is as the adapter's notes say.
-        folder: where to.
-        dtype: of the merged weights; ``auto``: the base's.
+        cfg: names the adapter's folder; unset options are taken from the adapter's notes.
+        folder: output folder.
+        dtype: dtype of the merged weights; ``auto``: that of the base.
     """
     known = style_and_format.notes(cfg)
     asking = style_and_format.asking(cfg, known, None)
@@ -82,7 +82,7 @@ def write_merged(cfg: ModelConfig, folder: Path, dtype: torch.dtype | str = "aut
 
 
 def _load(cfg: ModelConfig, dtype: torch.dtype | str) -> PreTrainedModel:
-    """Load the whole model of ``cfg``, or the base of its adapter."""
+    """Load the full model of ``cfg``, or the base of its adapter."""
     path, revision = weights_of(cfg)
     own = {} if cfg.max_positions is None and not cfg.rope else {"config": read_config(cfg)}
     model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(path, revision=revision, dtype=dtype, **own)
@@ -92,6 +92,6 @@ def _load(cfg: ModelConfig, dtype: torch.dtype | str) -> PreTrainedModel:
 def _load_tokenizer(path: str, revision: str | None) -> PreTrainedTokenizerBase:
     base = base_of(path)
     if base is not None and not (Path(path) / "tokenizer_config.json").is_file():
-        path, revision = base.path, base.revision  # others than our trainer may write the adapter alone
+        path, revision = base.path, base.revision  # other tools may save an adapter without a tokenizer
     tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(path, revision=revision)
     return tokenizer

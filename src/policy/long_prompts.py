@@ -1,4 +1,4 @@
-"""Problems whose prompts are longer than ``rollout.max_prompt_tokens``: counted, left out or refused."""
+"""Drops or refuses problems whose prompts are longer than ``rollout.max_prompt_tokens``."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from src.run.processes import Ranks
 
 @dataclass(frozen=True)
 class LeftOut:
-    """Problems whose prompts have more than ``limit`` tokens: their tokens by id, among ``of``."""
+    """Problems whose prompts have more than ``limit`` tokens: prompt tokens by id; ``of`` is the total."""
 
     tokens: dict[str, int]
     of: int
     limit: int
 
     def json(self) -> dict[str, Any]:
-        """Return it for ``data.json`` and ``summary.json``, the longest first."""
-        longest = sorted(self.tokens.items(), key=lambda one: -one[1])
+        """Return the entry for ``data.json`` and ``summary.json``, longest prompts first."""
+        longest = sorted(self.tokens.items(), key=lambda item: -item[1])
         return {
             "count": len(longest),
             "of": self.of,
@@ -34,7 +34,7 @@ class LeftOut:
         }
 
     def __str__(self) -> str:
-        name, most = max(self.tokens.items(), key=lambda one: one[1])
+        name, most = max(self.tokens.items(), key=lambda item: item[1])
         return (
             f"the prompts of {len(self.tokens)} of {self.of} problems have more than "
             f"rollout.max_prompt_tokens={self.limit} tokens; the longest, {name!r}, has {most}"
@@ -42,28 +42,29 @@ class LeftOut:
 
 
 def measure(problems: Sequence[Problem], modes: Sequence[str], prompts: PromptEncoder, limit: int) -> LeftOut:
-    """Measure the prompts of ``problems`` in all ``modes``; what is too long in one of them is left out."""
+    """Return the problems whose prompt exceeds ``limit`` tokens in at least one of ``modes``."""
     lengths = list(prompts.lengths(problems, modes)) if modes else []
-    found = {one.id: length for one, length in zip(problems, lengths, strict=bool(modes)) if length > limit}
+    pairs = zip(problems, lengths, strict=bool(modes))
+    found = {problem.id: length for problem, length in pairs if length > limit}
     return LeftOut(found, len(problems), limit)
 
 
 def fitting(problems: Sequence[Problem], found: LeftOut) -> list[Problem]:
-    """Return those that are not left out, in their order."""
+    """Return the problems whose prompts fit, in their order."""
     return [problem for problem in problems if problem.id not in found.tokens]
 
 
 def fit_data(data: Data, cfg: Config, prompts: PromptEncoder, ranks: Ranks) -> Data:
-    """Return the problems of a run whose prompts fit, the same in all processes; says what is left out.
+    """Return the data without problems whose prompts are too long, the same in all processes.
 
     Raises:
-        ConfigError: a setting ``long_prompts`` refuses them, or what is left is too little.
+        ConfigError: there are such problems and ``long_prompts`` is "refuse", or too few problems remain.
     """
-    asked = {"train": (data.train, [cfg.rollout.mode]), "heldout": (data.heldout, cfg.evaluate.modes)}
-    # the first process says what the others leave out: a step must mean the same problems to all
+    sets = {"train": (data.train, [cfg.rollout.mode]), "heldout": (data.heldout, cfg.evaluate.modes)}
+    # the first process decides, since a step must have the same problems in all processes
     limit = cfg.rollout.max_prompt_tokens
     found = ranks.broadcast(
-        {name: measure(*one, prompts, limit) for name, one in asked.items()} if ranks.first else {}
+        {name: measure(*part, prompts, limit) for name, part in sets.items()} if ranks.first else {}
     )
     train, heldout = fitting(data.train, found["train"]), fitting(data.heldout, found["heldout"])
     needed = cfg.trainer.batch_size // cfg.trainer.samples_per_prompt
@@ -72,45 +73,46 @@ def fit_data(data: Data, cfg: Config, prompts: PromptEncoder, ranks: Ranks) -> D
         *_faults("data.heldout.long_prompts", cfg.data.heldout.long_prompts, found["heldout"], len(heldout)),
     )
     report = {name: dict(part) for name, part in data.report.items()}
-    for name, kept, what in (("train", train, "to train on"), ("heldout", heldout, "held out")):
+    for name, kept, purpose in (("train", train, "to train on"), ("heldout", heldout, "held out")):
         report[name]["long_prompts"] = found[name].json()
         if found[name].tokens:
             report[name] |= {"used": len(kept), "digest": digest(kept)}
-            _say(f"{len(kept)} problems {what}: {found[name]}; left out, see data.json")
+            _say(f"{len(kept)} problems {purpose}: {found[name]}; dropped, see data.json")
     return replace(data, train=train, heldout=heldout, report=report)
 
 
 def fit_benchmark(
     problems: Sequence[Problem], cfg: EvaluationConfig, prompts: PromptEncoder
 ) -> tuple[list[Problem], LeftOut]:
-    """Return the problems of a benchmark whose prompts fit in every mode, and what is left out.
+    """Return the problems of a benchmark whose prompts fit in every mode, and the problems left out.
 
     Raises:
-        ConfigError: ``benchmark.long_prompts`` refuses them, or none is left.
+        ConfigError: there are such problems and ``benchmark.long_prompts`` is "refuse", or none remains.
     """
     found = measure(problems, cfg.evaluate.modes, prompts, cfg.rollout.max_prompt_tokens)
     kept = fitting(problems, found)
     _refuse(*_faults("benchmark.long_prompts", cfg.benchmark.long_prompts, found, len(kept)))
     if found.tokens:
-        _say(f"{len(kept)} problems are evaluated: {found}; left out, see summary.json")
+        _say(f"{len(kept)} problems are evaluated: {found}; dropped, see summary.json")
     return kept, found
 
 
-def _faults(setting: str, what: str, found: LeftOut, left: int, needed: int = 1) -> list[str]:
-    """Return why a run cannot do without the problems that are too long, or may not."""
+def _faults(setting: str, choice: str, found: LeftOut, remaining: int, needed: int = 1) -> list[str]:
+    """Return an error if the problems that are too long must not or cannot be dropped."""
     if not found.tokens:
         return []
     most = max(found.tokens.values())
-    if what == "refuse":
+    if choice == "refuse":
         return [
-            f"{setting}=refuse: {found}; give rollout.max_prompt_tokens={most}, or leave them out by "
+            f"{setting}=refuse: {found}; set rollout.max_prompt_tokens={most}, or drop them with "
             f"{setting}=drop"
         ]
-    if left >= needed:
+    if remaining >= needed:
         return []
-    of = f"fewer than the {needed} of one rollout step" if needed > 1 else "none"
-    smaller = ", or a smaller trainer.batch_size" if left and needed > 1 else ""
-    return [f"{setting}=drop: {found}; {left} are left, {of}; give rollout.max_prompt_tokens={most}{smaller}"]
+    few = f"{remaining} problems remain, fewer than the {needed} of one rollout step"
+    count = few if needed > 1 else "no problem remains"
+    smaller = ", or a smaller trainer.batch_size" if remaining and needed > 1 else ""
+    return [f"{setting}=drop: {found}; {count}; set rollout.max_prompt_tokens={most}{smaller}"]
 
 
 def _refuse(*faults: str) -> None:

@@ -1,8 +1,8 @@
-"""A model's config.json with the positions that ``model.max_positions`` and ``model.rope`` give it.
+"""Extends the positions in a model's config.json with ``model.max_positions`` and ``model.rope``.
 
-Weights stay as they are: rotary positions are computed, so that more of them need no table. Beyond those
-that the model was trained on it extrapolates, or with ``rope`` (YaRN, arXiv 2309.00071; a larger
-``rope_theta``) sees others in their place.
+The weights do not change: rotary positions are computed, so more of them need no larger table. Beyond the
+positions of its training the model extrapolates, or with ``rope`` (YaRN, arXiv 2309.00071, or a larger
+``rope_theta``) they are rescaled into its trained range.
 """
 
 from __future__ import annotations
@@ -18,18 +18,18 @@ from src.launch.checks.positions import too_long
 
 
 def read_config(cfg: ModelConfig) -> PreTrainedConfig:
-    """Return the config.json of the policy, or of its adapter's base, as ``cfg`` extends it.
+    """Return the config.json of the policy, or of its adapter's base, extended by ``cfg``.
 
     Raises:
-        ConfigError: it cannot be extended so.
-        OSError, ValueError: it cannot be had, or transformers does not know it.
+        ConfigError: it cannot be extended.
+        OSError, ValueError: it cannot be loaded, or transformers does not support the model.
     """
     path, revision = weights_of(cfg)
     return extend(AutoConfig.from_pretrained(path, revision=revision), cfg)
 
 
 def extend(config: PreTrainedConfig, cfg: ModelConfig) -> PreTrainedConfig:
-    """Put the positions and rope parameters of ``cfg`` into ``config``, and return it. Raises ConfigError."""
+    """Set the positions and rope parameters of ``cfg`` in ``config`` and return it. Raises ConfigError."""
     if cfg.max_positions is None and not cfg.rope:
         return config
     given = {"model.max_positions": cfg.max_positions, "model.rope": cfg.rope}
@@ -41,7 +41,7 @@ def extend(config: PreTrainedConfig, cfg: ModelConfig) -> PreTrainedConfig:
             f"{shown}: model.path={cfg.path} has no rotary positions ({type(text).__name__}), and a table of "
             "them cannot be extended; leave both null, and lower rollout.max_tokens"
         )
-    if text is not config or any(isinstance(one, dict) for one in own.values()):
+    if text is not config or any(isinstance(value, dict) for value in own.values()):
         raise ConfigError(
             f"{shown}: model.path={cfg.path} ({type(config).__name__}) has several kinds of positions; leave "
             "both null, and edit a copy of its config.json"
@@ -49,7 +49,7 @@ def extend(config: PreTrainedConfig, cfg: ModelConfig) -> PreTrainedConfig:
     try:
         if cfg.rope:
             text.rope_parameters = {**own, **cfg.rope}
-            text.standardize_rope_params()  # YaRN extends what the model had: before it has more
+            text.standardize_rope_params()  # before more positions are set: YaRN scales the original ones
             text.validate_rope()
     except (KeyError, TypeError, ValueError) as error:
         raise ConfigError(f"{shown}: transformers refuses it ({' '.join(str(error).split())})") from None
@@ -59,20 +59,20 @@ def extend(config: PreTrainedConfig, cfg: ModelConfig) -> PreTrainedConfig:
 
 
 def hf_overrides(cfg: ModelConfig) -> dict[str, Any]:
-    """Return vLLM's ``hf_overrides`` that read the same; empty if ``cfg`` extends nothing."""
+    """Return the same extension as vLLM's ``hf_overrides``; empty if ``cfg`` extends nothing."""
     if cfg.max_positions is None and not cfg.rope:
         return {}
     config = read_config(cfg)
-    overrides: dict[str, Any] = {"rope_parameters": dict(config.rope_parameters)}  # replaced as a whole
+    overrides: dict[str, Any] = {"rope_parameters": dict(config.rope_parameters)}  # vLLM replaces it whole
     if cfg.max_positions is not None:
         overrides["max_position_embeddings"] = cfg.max_positions
-        if getattr(config, "model_max_length", None):  # Cohere's, which vLLM believes first
+        if getattr(config, "model_max_length", None):  # of Cohere models; vLLM gives it priority
             overrides["model_max_length"] = cfg.max_positions
     return overrides
 
 
 def refuse_too_long(cfg: ModelConfig, rollout: RolloutConfig) -> None:
-    """Raise ConfigError if trajectories do not fit; an unknown model is left to whoever loads it."""
+    """Raise ConfigError if trajectories do not fit; errors of an unknown model are left to its loader."""
     try:
         config = read_config(cfg)
     except (OSError, ValueError) as error:

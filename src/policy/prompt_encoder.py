@@ -1,4 +1,4 @@
-"""Problems as prompt ids, one or many at once."""
+"""Encodes problems as prompt ids."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from src.formats.base import Format
 from src.problems import Problem
 from src.problems.prompt_text import build_prompt
 
-_AT_ONCE = 1024  # prompts that a tokenizer shares out over its threads
+_AT_ONCE = 1024  # prompts per tokenizer call, which uses several threads
 
 
 @dataclass(frozen=True)
 class PromptEncoder:
-    """How one policy is asked.
+    """Encodes prompts for one policy.
 
     Attributes:
-        tokenizer: of the policy, with its chat template.
-        style: ``model.prompt_style``, settled.
-        form: how calls and results look; says what a prompt tells of the tools.
+        tokenizer: the policy's tokenizer, with its chat template.
+        style: ``model.prompt_style``, after it is resolved.
+        form: format of tool calls and results; provides the instructions for the tools.
     """
 
     tokenizer: Any
@@ -28,7 +28,7 @@ class PromptEncoder:
     form: Format
 
     def ids(self, problems: Sequence[Problem], mode: str) -> list[list[int]]:
-        """Return the prompt ids of problems posed in ``mode``, in order; each is what it would be alone."""
+        """Return the prompt ids of problems in ``mode``, in order; batching does not change them."""
         instructions = self.form.instructions(mode)
         prompts = [build_prompt(problem, mode, self.style, instructions) for problem in problems]
         if all(isinstance(prompt, str) for prompt in prompts):
@@ -42,7 +42,7 @@ class PromptEncoder:
         return [list(ids) for ids in found]
 
     def lengths(self, problems: Sequence[Problem], modes: Sequence[str]) -> Iterator[int]:
-        """Yield the tokens of each problem's prompt, of the longest where there are several ``modes``."""
+        """Yield the number of prompt tokens of each problem, the maximum over ``modes``."""
         for start in range(0, len(problems), _AT_ONCE):
             part = problems[start : start + _AT_ONCE]
             of_modes = [map(len, self.ids(part, mode)) for mode in modes]

@@ -1,6 +1,6 @@
-"""What a configuration leaves open of its policy, settled before it is loaded: style, format, positions.
+"""Resolves the policy's unset settings before its weights are loaded: prompt style, format, positions.
 
-Only its tokenizer and its config.json are needed for that.
+This needs only the tokenizer and config.json.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ C = TypeVar("C", Config, EvaluationConfig)
 
 
 def settle(cfg: C) -> tuple[C, TokenCodec]:
-    """Return ``cfg`` with what its model leaves open as it is known of the policy, and the policy's codec.
+    """Return ``cfg`` with unset model settings resolved from the policy, and the policy's codec.
 
     Raises:
-        ConfigError: the policy was trained to be asked otherwise, or has too few positions.
+        ConfigError: the policy was trained with another prompt style or format, or has too few positions.
     """
     resume = cfg.trainer.resume if isinstance(cfg, Config) else None
     codec = load_codec(cfg.model)
@@ -49,7 +49,7 @@ def settle(cfg: C) -> tuple[C, TokenCodec]:
 
 
 def _notes(cfg: ModelConfig, resume: str | None) -> Notes:
-    """Return what is known of the policy; of one of the hub its notes are downloaded, if it has any."""
+    """Return the notes of the policy; those of a hub model are downloaded, if it has any."""
     known = style_and_format.notes(cfg, resume)
     if resume is not None or known.prompt_style is not None:
         return known

@@ -121,18 +121,18 @@ class RolloutScheduler:
     def _turn(self) -> list[int]:
         """Advance all trajectories that can advance; return the indices of those that ended."""
         engine, limit = self._engine, self._cfg.max_seconds
-        left = None if limit is None else limit - self.meter.elapsed
-        if left is not None and left <= 0:
+        remaining = None if limit is None else limit - self.meter.elapsed
+        if remaining is not None and remaining <= 0:
             return self._end_stragglers()
         # A batch-synchronous engine waits for all programs and then samples for all trajectories at once.
         polls = engine.pending > 0 and not engine.background and (engine.streaming or not self._running)
         sampling = engine.pending if polls or engine.background else 0
         began = time.monotonic()
         if polls:
-            generations = engine.poll(None if left is None else began + left)
+            generations = engine.poll(None if remaining is None else began + remaining)
             events = self._drain(block=False, timeout=0.0)
         else:
-            events = self._drain(block=True, timeout=left)
+            events = self._drain(block=True, timeout=remaining)
             generations = engine.poll() if engine.background else []
         self.meter.waited(time.monotonic() - began, sampling)
         ended = [generation.id for generation in generations if self._sampled(generation)]
@@ -148,8 +148,8 @@ class RolloutScheduler:
         wanted = 1 if self._engine.streaming else self._running
         while True:
             try:
-                left = None if until is None else max(0.0, until - time.monotonic())
-                event = self._events.get(block=block and wanted > 0, timeout=left)
+                remaining = None if until is None else max(0.0, until - time.monotonic())
+                event = self._events.get(block=block and wanted > 0, timeout=remaining)
             except queue.Empty:
                 return executed
             wanted -= 1

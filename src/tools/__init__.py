@@ -1,4 +1,4 @@
-"""What a policy can call. A tool of one's own: docs/extending.md."""
+"""The tools that a policy can call. To add a tool: docs/extending.md."""
 
 from src.tools.base import Call, CallError, FunctionTool, Tool, Toolbox, ToolResult
 from src.tools.python import PythonTool

@@ -1,4 +1,4 @@
-"""The protocol of a tool, a base class for tools that are one function, and the tools of a run together."""
+"""The tool interface, a base class for tools made of one function, and the toolbox of a run."""
 
 from __future__ import annotations
 
@@ -13,28 +13,28 @@ from jsonschema import Draft202012Validator
 
 from src.sandbox import ExecutionResult, Status
 
-ToolResult = ExecutionResult  # status, output, last error line and seconds, of every tool
+ToolResult = ExecutionResult  # every tool returns status, output, last error line and seconds
 
 
 class CallError(ValueError):
-    """A call that cannot be made: no such tool, no valid arguments. The policy reads the message."""
+    """An invalid tool call: unknown tool or invalid arguments. The policy reads the message."""
 
 
 @dataclass(frozen=True)
 class Call:
-    """What the policy asks for: the name of a tool and its arguments by name."""
+    """A tool call: the name of the tool and its arguments by name."""
 
     tool: str
     arguments: Mapping[str, Any]
 
 
 class Tool(Protocol):
-    """What the policy can call.
+    """A tool that the policy can call.
 
     Attributes:
-        name: by which the policy calls it; a word of letters, digits and underscores.
-        description: for the prompt, one or two sentences.
-        parameters: JSON schema of its arguments, an object.
+        name: name in tool calls; letters, digits and underscores only.
+        description: one or two sentences for the prompt.
+        parameters: JSON schema of the arguments, an object.
     """
 
     name: str
@@ -42,31 +42,31 @@ class Tool(Protocol):
     parameters: Mapping[str, Any]
 
     def submit(self, arguments: Mapping[str, Any], *, trajectory: str) -> Future[ToolResult]:
-        """Begin a call; the future never raises for what the policy asked for.
+        """Start a call; errors of the call are in its result, and the future does not raise for them.
 
         Args:
-            arguments: as ``parameters`` wants them; that is checked before.
-            trajectory: whose call it is.
+            arguments: already validated against ``parameters``.
+            trajectory: name of the calling trajectory.
         """
 
     def cancel(self, result: Future[ToolResult]) -> None:
-        """The result is not wanted any more."""
+        """Cancel a call whose result is no longer needed."""
 
     def end(self, trajectory: str) -> None:
-        """Forget what calls of ``trajectory`` left behind; it will make no other."""
+        """Release the state of ``trajectory``, which makes no further calls."""
 
     def stats(self) -> dict[str, float]:
-        """Numbers since the start, by the name of the metric."""
+        """Return metrics since the start, by name."""
 
     def close(self) -> None:
-        """Release what the tool holds. Idempotent."""
+        """Release the tool's resources. Idempotent."""
 
 
 class FunctionTool(ABC):
-    """A tool that is one function: subclasses have ``name``, ``description``, ``parameters`` and ``call``.
+    """A tool made of one function: subclasses define ``name``, ``description``, ``parameters``, ``call``.
 
-    Calls run in ``threads`` threads of this process, outside of any sandbox: what the policy writes must not
-    be executed there.
+    Calls run in ``threads`` threads of this process, outside of any sandbox: never execute code that the
+    policy writes in them.
     """
 
     name: str
@@ -76,7 +76,7 @@ class FunctionTool(ABC):
 
     @abstractmethod
     def call(self, **arguments: Any) -> str:
-        """Return what the policy reads. Whatever it raises, the policy reads as an error."""
+        """Return the text that the policy reads. The policy reads any exception as an error."""
 
     def submit(self, arguments: Mapping[str, Any], *, trajectory: str) -> Future[ToolResult]:
         """See Tool."""
@@ -92,21 +92,21 @@ class FunctionTool(ABC):
 
     @property
     def _pool(self) -> ThreadPoolExecutor:
-        """Made at the first call, so that a subclass needs no ``super().__init__()``."""
+        """Created at the first call, so that a subclass need not call ``super().__init__()``."""
         pool = self.__dict__.get("_threads")
         if pool is None:
             pool = self.__dict__["_threads"] = ThreadPoolExecutor(self.threads, f"tool-{self.name}")
         return pool
 
     def cancel(self, result: Future[ToolResult]) -> None:
-        """See Tool. A call that runs goes on; nobody reads its result."""
+        """See Tool. A running call continues, but its result is not used."""
         result.cancel()
 
-    def end(self, trajectory: str) -> None:  # noqa: B027 - nothing to forget is fine
+    def end(self, trajectory: str) -> None:  # noqa: B027 - a tool without state needs none
         """See Tool."""
 
     def stats(self) -> dict[str, float]:
-        """See Tool. There are none."""
+        """See Tool. No metrics."""
         return {}
 
     def close(self) -> None:
@@ -123,20 +123,20 @@ class Toolbox:
         tools: in the order in which a prompt names them.
 
     Raises:
-        ValueError: two have the same name.
+        ValueError: two tools have the same name.
     """
 
     def __init__(self, tools: Sequence[Tool]) -> None:
         self._tools = {tool.name: tool for tool in tools}
         if len(self._tools) < len(tools):
-            raise ValueError(f"tools: two have the same name: {', '.join(tool.name for tool in tools)}")
+            raise ValueError(f"tools: two tools have the same name: {', '.join(tool.name for tool in tools)}")
         self._validators = {tool.name: Draft202012Validator(dict(tool.parameters)) for tool in tools}
 
     def __iter__(self) -> Iterator[Tool]:
         return iter(self._tools.values())
 
     def submit(self, call: Call, *, trajectory: str) -> Future[ToolResult]:
-        """Begin a call. Raises CallError where there is no such tool, or its arguments are not valid."""
+        """Start a call. Raises CallError if the tool does not exist or the arguments are invalid."""
         if call.tool not in self._tools:
             raise CallError(f"there is no tool {call.tool!r}; there is {', '.join(self._tools) or 'none'}")
         faults = [fault.message for fault in self._validators[call.tool].iter_errors(dict(call.arguments))]
@@ -145,20 +145,20 @@ class Toolbox:
         return self._tools[call.tool].submit(call.arguments, trajectory=trajectory)
 
     def cancel(self, tool: str, result: Future[ToolResult]) -> None:
-        """The result of a call of ``tool`` is not wanted any more; a call that could not be made has one."""
+        """Cancel a call of ``tool``; does nothing if it has a result, as invalid calls do."""
         if not result.done():
             self._tools[tool].cancel(result)
 
     def end(self, trajectory: str) -> None:
-        """Every tool forgets what calls of ``trajectory`` left behind."""
+        """Release the state of ``trajectory`` in every tool."""
         for tool in self:
             tool.end(trajectory)
 
     def stats(self) -> dict[str, float]:
-        """Numbers of every tool since the start, by the name of the metric."""
+        """Return the metrics of all tools since the start, by name."""
         return {name: value for tool in self for name, value in tool.stats().items()}
 
     def close(self) -> None:
-        """Release what the tools hold. Idempotent."""
+        """Release the resources of all tools. Idempotent."""
         for tool in self:
             tool.close()

@@ -1,4 +1,4 @@
-"""From the group ``tools`` to a toolbox."""
+"""Builds the toolbox from the config group ``tools``."""
 
 from __future__ import annotations
 
@@ -14,30 +14,30 @@ from src.tools.base import Toolbox
 
 
 def build_tools(cfg: Mapping[str, Mapping[str, Any] | None], sandbox: Sandbox) -> Toolbox:
-    """Return the tools that the group names, each made from its ``_target_`` and its other keys.
+    """Build each tool from its ``_target_`` and its other keys.
 
     Args:
-        cfg: each tool by the key under which it can be overridden; null leaves it out.
-        sandbox: handed to a tool whose constructor has a parameter of that name.
+        cfg: the tools by key; null disables a tool.
+        sandbox: passed to tools whose constructor has a parameter ``sandbox``.
 
     Raises:
-        ConfigError: a tool cannot be made.
+        ConfigError: a tool cannot be built.
     """
     tools = []
-    for key, one in cfg.items():
-        if one is None:
+    for key, options in cfg.items():
+        if options is None:
             continue
-        target = one.get("_target_")
+        target = options.get("_target_")
         try:
             given = (
                 {"sandbox": sandbox} if "sandbox" in inspect.signature(get_class(target)).parameters else {}
             )
-            tools.append(instantiate(dict(one), **given, _convert_="all"))
+            tools.append(instantiate(dict(options), **given, _convert_="all"))
         except Exception as error:
             cause = error.__cause__ or error
             raise ConfigError(
-                f"tools.{key}._target_={show(target)}: it cannot be made: {type(cause).__name__}: {cause}; "
-                "give the dotted path of a class, and its folder in PYTHONPATH"
+                f"tools.{key}._target_={show(target)}: it cannot be built: {type(cause).__name__}: {cause}; "
+                "give the dotted path of a class, and add its folder to PYTHONPATH"
             ) from error
     try:
         return Toolbox(tools)

@@ -13,7 +13,7 @@ class PythonTool:
     """See src.tools.base.Tool.
 
     Args:
-        sandbox: that runs the programs; whoever made it closes it. None: it is described, not called.
+        sandbox: runs the programs; its owner closes it. None: the tool is only described, not called.
     """
 
     name = "python"
@@ -46,7 +46,7 @@ class PythonTool:
         self._sandbox.end(trajectory)
 
     def stats(self) -> dict[str, float]:
-        """See Tool: the sandbox's, as ``sandbox/...``."""
+        """See Tool: the metrics of the sandbox, as ``sandbox/...``."""
         return {f"sandbox/{name}": value for name, value in self._sandbox.stats().items()}
 
     def close(self) -> None:

@@ -1,4 +1,4 @@
-"""The reinforcement learning step: step.py is its order, the other files one idea each; the loss is TRL's."""
+"""The RL training step: step.py defines its order, each other file one part of it; the loss is TRL's."""
 
 from src.trainer.cir_trainer import CIRTrainer
 from src.trainer.step import InfrastructureError, TrainingStep

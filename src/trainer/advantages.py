@@ -1,8 +1,7 @@
-"""Advantages: how much better a trajectory's reward is than that of others. One function each.
+"""Advantage estimators, one function each.
 
-TRL hands over the reward minus the mean of its group (for ``grpo`` divided by the group's deviation, too);
-what a method does beyond that happens here. A new one is a function
-anywhere, named by its dotted path.
+TRL provides the reward minus its group mean (for ``grpo`` also divided by the group's standard deviation);
+the functions here do the rest. Further estimators are functions in any module, named by their dotted path.
 """
 
 from __future__ import annotations
@@ -15,15 +14,15 @@ import torch
 from src.config.dotted import is_dotted, load
 
 Reduce = Callable[[torch.Tensor], torch.Tensor]  # sums over processes
-# centred rewards (B,), policy tokens (B,), trajectories in the group that count (B,), reduce -> (B,)
+# centred rewards (B,), policy tokens (B,), counted trajectories in the group (B,), reduce -> (B,)
 Advantage = Callable[[torch.Tensor, torch.Tensor, torch.Tensor, Reduce], torch.Tensor]
 
 
 def whiten(advantages: torch.Tensor, tokens: torch.Tensor, reduce: Reduce = lambda x: x) -> torch.Tensor:
     """Whiten per-trajectory advantages over the policy tokens of the whole batch.
 
-    Every policy token carries its trajectory's advantage, so mean and variance weigh a trajectory
-    by its number of policy tokens; feedback has no weight. REINFORCE++ (arXiv 2501.03262), section 3.
+    Every policy token has its trajectory's advantage, so mean and variance weight a trajectory by its
+    number of policy tokens; observation tokens have no weight. REINFORCE++ (arXiv 2501.03262), section 3.
 
     Args:
         advantages: reward minus group mean, (B,).
@@ -31,8 +30,8 @@ def whiten(advantages: torch.Tensor, tokens: torch.Tensor, reduce: Reduce = lamb
         reduce: sums a tensor over processes.
 
     Returns:
-        Whitened advantages, (B,); zeros where a trajectory has no policy token, and everywhere if
-        all advantages are equal.
+        Whitened advantages, (B,); zero for trajectories without policy tokens, and all zero if all
+        advantages are equal.
     """
     weights = tokens.to(torch.float64)
     values = advantages.to(torch.float64)
@@ -47,14 +46,14 @@ def whiten(advantages: torch.Tensor, tokens: torch.Tensor, reduce: Reduce = lamb
 def reinforce_plus_plus_baseline(
     centred: torch.Tensor, tokens: torch.Tensor, members: torch.Tensor, reduce: Reduce
 ) -> torch.Tensor:
-    """The paper's: group mean as the baseline, then whitening over the batch; see :func:`whiten`."""
+    """The paper's estimator: group mean as baseline, then whitening over the batch; see :func:`whiten`."""
     return whiten(centred, tokens, reduce)
 
 
 def group_centered(
     centred: torch.Tensor, tokens: torch.Tensor, members: torch.Tensor, reduce: Reduce
 ) -> torch.Tensor:
-    """``grpo`` (arXiv 2402.03300): TRL has divided by the group's deviation. ``dr_grpo``: nothing is divided.
+    """``grpo`` (arXiv 2402.03300), already divided by the standard deviation, and ``dr_grpo``, undivided.
 
     Dr. GRPO is arXiv 2503.20783; its loss is ``trainer.loss_type=dr_grpo``.
     """
@@ -62,7 +61,7 @@ def group_centered(
 
 
 def rloo(centred: torch.Tensor, tokens: torch.Tensor, members: torch.Tensor, reduce: Reduce) -> torch.Tensor:
-    """Reward minus the mean of the others in the group (arXiv 2402.14740, equation 9); 0 for who is alone."""
+    """Reward minus the mean of the rest of the group (arXiv 2402.14740, equation 9); 0 in groups of one."""
     others = (members - 1).clamp(min=1)
     return torch.where(members > 1, centred * members / others, 0.0).to(centred.dtype)
 
@@ -78,7 +77,7 @@ ADVANTAGES: Mapping[str, Advantage] = MappingProxyType(
 
 
 def build_advantage(name: str) -> Advantage:
-    """Return what ``trainer.advantage`` names; a function of one's own by its path. Raises ConfigError."""
+    """Return the estimator that ``trainer.advantage`` names, built in or by path. Raises ConfigError."""
     if is_dotted(name):
         found: Advantage = load("trainer.advantage", name)
         return found
@@ -86,20 +85,20 @@ def build_advantage(name: str) -> Advantage:
 
 
 def scale_rewards(advantage: str) -> str:
-    """Return TRL's ``scale_rewards`` for an advantage."""
+    """Return TRL's ``scale_rewards`` for an estimator."""
     return "group" if advantage == "grpo" else "none"
 
 
 def group_sizes(counts: torch.Tensor, group: int) -> torch.Tensor:
-    """Return, for each trajectory, how many of its group count.
+    """Return, for each trajectory, the number of counted trajectories in its group.
 
     Args:
-        counts: whether a trajectory counts, that is, the infrastructure did not spoil it, (B,).
-        group: trajectories of one problem; they follow one another.
+        counts: whether a trajectory counts, that is, was not lost to an infrastructure failure, (B,).
+        group: trajectories per group; groups are contiguous.
 
     Raises:
-        ValueError: B is no multiple of ``group``.
+        ValueError: B is not a multiple of ``group``.
     """
     if counts.numel() % group:
-        raise ValueError(f"{counts.numel()} trajectories are no whole groups of {group}")
+        raise ValueError(f"{counts.numel()} trajectories are not a multiple of the group size {group}")
     return counts.view(-1, group).sum(dim=1).repeat_interleave(group)

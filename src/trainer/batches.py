@@ -1,4 +1,4 @@
-"""Which problems make a batch, and how much of its padding is computed with."""
+"""The order of problems in batches, and the removal of padding from micro-batches."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from trl.trainer.utils import RepeatSampler
 
 
 class MultiEpochSampler(RepeatSampler):
-    """TRL's RepeatSampler for several epochs as one, each in another order.
+    """TRL's RepeatSampler over several epochs, each shuffled differently, as a single epoch.
 
     Args:
-        epochs: how many.
+        epochs: number of epochs.
         options: see RepeatSampler.
     """
 
@@ -27,19 +27,19 @@ class MultiEpochSampler(RepeatSampler):
             yield from super().__iter__()
 
     def __len__(self) -> int:
-        """Number of indices, repetitions included."""
+        """Return the number of indices, including repetitions."""
         return self._epochs * super().__len__()
 
 
 def trim(inputs: dict[str, Any]) -> dict[str, Any]:
     """Return a micro-batch without the columns that are padding in every row.
 
-    TRL pads to the longest trajectory of the whole rollout; most micro-batches are much shorter.
-    The loss is the same, since padding is masked and rotary positions are relative.
+    TRL pads to the longest trajectory of the whole rollout, but most micro-batches are much shorter.
+    The loss does not change, since padding is masked and rotary positions are relative.
 
     Args:
-        inputs: what TRL's loss takes; prompts are (B, P), padded on the left, and everything about
-            completions is (B, C), padded on the right.
+        inputs: the inputs of TRL's loss; prompt tensors are (B, P), padded on the left, and completion
+            tensors are (B, C), padded on the right.
     """
     prompt = int(inputs["prompt_mask"].sum(dim=1).max())
     width = inputs["completion_mask"].shape[1]

@@ -1,4 +1,4 @@
-"""What the training loop of transformers tells us: that it begins, that a step is over, what was logged."""
+"""Callbacks of the transformers training loop: start of training, end of a step, logged metrics."""
 
 from __future__ import annotations
 
@@ -12,42 +12,42 @@ from src.trainer.grpo_settings import TRL_METRICS
 
 
 class AtStart(TrainerCallback):
-    """Does something once the model is ready to be trained, before its first step.
+    """Calls a function once the model is ready for training, before the first step.
 
     Args:
-        what: to do.
+        action: the function.
     """
 
-    def __init__(self, what: Callable[[], None]) -> None:
-        self._what = what
+    def __init__(self, action: Callable[[], None]) -> None:
+        self._action = action
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """See TrainerCallback."""
-        self._what()
+        self._action()
 
 
 class StopCallback(TrainerCallback):
-    """Ends training once that is asked for: after the rollout step under way, with a checkpoint.
+    """Ends training on request, after the current rollout step and with a checkpoint.
 
     Args:
-        asked: whether it is; of several processes all must say the same.
+        requested: whether a stop is requested; must return the same in all processes.
         minibatches: optimizer steps per rollout step.
     """
 
-    def __init__(self, asked: Callable[[], bool], minibatches: int) -> None:
-        self._asked, self._minibatches = asked, minibatches
+    def __init__(self, requested: Callable[[], bool], minibatches: int) -> None:
+        self._requested, self._minibatches = requested, minibatches
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """See TrainerCallback."""
-        if state.global_step % self._minibatches == 0 and self._asked():
+        if state.global_step % self._minibatches == 0 and self._requested():
             control.should_save = control.should_training_stop = True
 
 
 class FinishStep(TrainerCallback):
-    """Says when a rollout step's optimizer steps are done.
+    """Calls a function when the optimizer steps of a rollout step are done.
 
     Args:
-        finish: called with the rollout step (from 0), TRL's metrics of it, and its seconds.
+        finish: called with the rollout step (from 0), its TRL metrics and its duration in seconds.
         minibatches: optimizer steps per rollout step.
     """
 

@@ -1,8 +1,7 @@
-"""CIRTrainer: a TrainingStep (step.py) hung into TRL's GRPOTrainer. The loss is TRL's own.
+"""CIRTrainer: TRL's GRPOTrainer with the rollout and advantages of a TrainingStep; the loss is TRL's.
 
-Here is only what TRL and transformers must call, each a few lines: rollout and advantages, the order of the
-problems, trimmed micro-batches, and checkpoints that are written aside. docs/design.md lists what is
-overridden, and which test pins it.
+This file contains only the hooks that TRL and transformers call: rollout, advantages, the order of problems,
+trimmed micro-batches and atomic checkpoints. docs/design.md lists the overridden methods and their tests.
 """
 
 from __future__ import annotations
@@ -38,29 +37,29 @@ from src.trainer.callbacks import FinishStep
 from src.trainer.grpo_settings import grpo_config
 from src.trainer.step import TrainingStep
 
-CURRICULUM = "curriculum.json"  # in a checkpoint
+CURRICULUM = "curriculum.json"  # in each checkpoint
 
 
 def _graded(reward: list[float | None], **_: Any) -> list[float | None]:
-    """The reward function that TRL calls: the rollout has graded already."""
+    """TRL's reward function: returns the rewards that the rollout has computed."""
     return reward
 
 
 class CIRTrainer(GRPOTrainer):
-    """GRPO with code-integrated rollouts; :meth:`attach` a step before it trains.
+    """GRPO with code-integrated rollouts; call :meth:`attach` before training.
 
     Args:
         cfg: the whole configuration.
-        run_dir: checkpoints go to its folder ``checkpoints``.
+        run_dir: checkpoints are written to its subfolder ``checkpoints``.
         model: the policy.
         tokenizer: its tokenizer.
-        problems: to train on.
-        kind: of the engine.
-        callbacks: see TRL.
+        problems: the training problems.
+        kind: kind of the engine.
+        callbacks: further callbacks, see TRL.
         ranks: the processes of the run.
 
     Attributes:
-        step: what happens in a step of training.
+        step: the training step.
     """
 
     step: TrainingStep
@@ -82,7 +81,7 @@ class CIRTrainer(GRPOTrainer):
             raise ProblemError(
                 f"{len(problems)} training problems are fewer than the {prompts} of one rollout step "
                 f"(trainer.batch_size={cfg.trainer.batch_size} / trainer.samples_per_prompt="
-                f"{cfg.trainer.samples_per_prompt}); give more, or a smaller trainer.batch_size"
+                f"{cfg.trainer.samples_per_prompt}); give more problems, or a smaller trainer.batch_size"
             )
         os.environ.setdefault("TRL_EXPERIMENTAL_SILENCE", "1")  # rollout_func is an experimental interface
         sampled_in = replace(cfg.model, dtype=cfg.trainer.autocast or cfg.model.dtype)
@@ -92,7 +91,7 @@ class CIRTrainer(GRPOTrainer):
                 model=model,
                 reward_funcs=_graded,
                 args=grpo_config(cfg, run_dir / "checkpoints", kind),
-                # TRL hands this column to rollout_func, and reads it no further: the collector builds prompts
+                # TRL only passes this column to rollout_func; the collector builds the prompts
                 train_dataset=Dataset.from_dict({"prompt": [str(index) for index in range(len(problems))]}),
                 processing_class=tokenizer,
                 rollout_func=self._rollout,
@@ -105,46 +104,46 @@ class CIRTrainer(GRPOTrainer):
         self._refuse_engine(kind)
 
     def attach(self, step: TrainingStep) -> None:
-        """Train by ``step``, which is made after the trainer: its engine may be the trainer's own vLLM."""
+        """Set the training step; it is built later, since its engine may be the trainer's vLLM."""
         self.step = step
         self.add_callback(FinishStep(step.finish, self._cfg.trainer.minibatches))
 
     def _refuse_engine(self, kind: str) -> None:
-        """Raise ConfigError for what would hang or sample from half a model."""
+        """Raise ConfigError if rollouts would hang or sample from incomplete weights."""
         version = self.accelerator.state.fsdp_plugin.fsdp_version if self.is_fsdp_enabled else 2
         if version != 2:
             raise ConfigError(
-                f"fsdp_version: {version} (of the launcher's configuration): only 2 is supported; take "
+                f"fsdp_version: {version} (in the launcher's configuration): only 2 is supported; use "
                 "conf/accelerate/fsdp2.yaml"
             )
         if is_deepspeed_zero3_enabled() and kind == "transformers":
             raise ConfigError(
-                "engine.kind=transformers: under DeepSpeed ZeRO-3 each process holds a part of the weights, "
-                "and rollouts in which processes take other numbers of turns would hang; choose engine=vllm "
+                "engine.kind=transformers: DeepSpeed ZeRO-3 shards the weights, so rollouts would hang if "
+                "processes have different numbers of turns; choose engine=vllm "
                 "or engine=vllm_server, or start with conf/accelerate/fsdp2.yaml"
             )
 
     @property
     def shares_weights(self) -> bool:
-        """Whether each process holds a part of the weights only."""
+        """Whether the weights are sharded over processes."""
         return bool(self.is_fsdp_enabled)
 
     def push_weights(self) -> None:
-        """Let a separate engine sample from the weights as they are now, as TRL does at each rollout."""
+        """Synchronise the current weights to a separate engine, as TRL does before each rollout."""
         if self.use_vllm:
             self.vllm_generation.sync_weights()
 
     def train(self, resume_from_checkpoint: str | None = None, **options: Any) -> Any:
-        """Train, from a checkpoint on if one is given; the curriculum goes on from its state in it."""
+        """Train, optionally from a checkpoint, which also restores the state of the curriculum."""
         if resume_from_checkpoint is not None:
             self.step.curriculum.load(json.loads((Path(resume_from_checkpoint) / CURRICULUM).read_text()))
         return super().train(resume_from_checkpoint=resume_from_checkpoint, **options)
 
     def _get_train_sampler(self, dataset: Any = None) -> Sampler[int]:
-        """TRL's order, epoch after epoch, as one.
+        """Return TRL's order of problems over all epochs, as a single epoch.
 
-        The order of a later epoch depends on those before it, which a resumed run of several would not
-        have seen; of a single epoch it skips what was done, wherever it stopped.
+        The order of an epoch depends on the generator's state after the epochs before it, which a resumed
+        run would not have. Within a single epoch, a resumed run skips the finished batches.
         """
         cfg = self._cfg.trainer
         prompts = cfg.batch_size // cfg.samples_per_prompt
@@ -163,29 +162,29 @@ class CIRTrainer(GRPOTrainer):
         return self.state.global_step // self._cfg.trainer.minibatches
 
     def _run_epoch(self, *arguments: Any, **named: Any) -> None:
-        """Of a run that was stopped after its last step nothing is left; transformers would take one more."""
+        """Do nothing if all steps are done, where transformers would run one more."""
         if self.state.global_step < self.state.max_steps:
             super()._run_epoch(*arguments, **named)
         else:
             self.control.should_training_stop = True
 
     def _rollout(self, prompts: list[str], trainer: GRPOTrainer) -> dict[str, Any]:
-        """TRL's ``rollout_func``; ``prompts`` are already repeated ``num_generations`` times."""
+        """TRL's ``rollout_func``; ``prompts`` are indices, each repeated ``num_generations`` times."""
         return self.step.rollout(self.rollout_step, [int(index) for index in prompts])
 
     def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
-        """TRL rolls out, by :meth:`_rollout`, and centers the rewards; the advantages are ours."""
+        """Let TRL call :meth:`_rollout` and centre the rewards; then compute the advantages."""
         output = super()._generate_and_score_completions(inputs)
         policy_mask = output["completion_mask"] * output["tool_mask"]
         output["advantages"] = self.step.advantages(output["advantages"], policy_mask, self.accelerator)
         return output
 
     def compute_loss(self, model: Any, inputs: dict[str, Any], *arguments: Any, **named: Any) -> torch.Tensor:
-        """TRL's loss of a micro-batch, without columns of padding."""
+        """TRL's loss of a micro-batch, without all-padding columns."""
         return super().compute_loss(model, trim(inputs), *arguments, **named)
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
-        """Write a checkpoint aside and publish it when it is complete."""
+        """Write a checkpoint to a temporary folder and publish it once it is complete."""
         folder = Path(self.args.output_dir)
         partial = folder / ".partial"
         if self._ranks.first:
@@ -200,7 +199,7 @@ class CIRTrainer(GRPOTrainer):
         if self._ranks.first:
             written = partial / f"checkpoint-{self.state.global_step}"
             write_json(written / CURRICULUM, self.step.curriculum.state())
-            model = self._cfg.model  # config.json has the positions of a whole model, and an adapter has none
+            model = self._cfg.model  # an adapter has no config.json to store its positions
             positions = (model.max_positions, model.rope) if model.lora.rank else ()
             write_notes(written, Notes(model.prompt_style, self._cfg.format, *positions))
             checkpoints.publish(written, folder, self.rollout_step, self._cfg.trainer.keep_checkpoints)

@@ -1,7 +1,7 @@
 """Interaction budget as a function of the rollout step (docs/design.md, invariant Curriculum).
 
 The paper raises the budget during training: 2 executions, 3 from rollout step 100, 4 from 200. An adaptive
-curriculum decides by what it has seen; its state is in the checkpoint, so that a resumed run goes on with it.
+curriculum depends on the metrics; its state is saved in checkpoints, so that a resumed run continues from it.
 """
 
 from __future__ import annotations
@@ -17,23 +17,23 @@ from src.config.dotted import is_dotted, load
 
 
 class Curriculum(Protocol):
-    """Says how many executions a trajectory may use."""
+    """The number of executions that a trajectory may use, by rollout step."""
 
     def __call__(self, step: int) -> int:
-        """Return the budget at a rollout step, from 0."""
+        """Return the budget at a rollout step, counted from 0."""
 
     def observe(self, step: int, metrics: Mapping[str, float]) -> None:
-        """Take note of the metrics of a finished rollout step; each step once, in order."""
+        """Record the metrics of a finished rollout step; called once per step, in order."""
 
     def state(self) -> dict[str, Any]:
-        """Return what :meth:`load` needs, as JSON; what a function of the step alone needs is nothing."""
+        """Return the state for :meth:`load`, as JSON; empty if the budget depends only on the step."""
 
     def load(self, state: Mapping[str, Any]) -> None:
-        """Go on from a state."""
+        """Restore a state."""
 
 
 class _Stateless:
-    """A budget that depends on the step alone."""
+    """A budget that depends only on the step."""
 
     def observe(self, step: int, metrics: Mapping[str, float]) -> None:
         """See Curriculum."""
@@ -70,7 +70,7 @@ class Staged(_Stateless):
 
 
 class Linear(_Stateless):
-    """From ``start`` to ``budget``, which holds from step ``until`` on; each value for as many steps."""
+    """Rises linearly from ``start`` to ``budget``, which is reached at step ``until``."""
 
     def __init__(self, start: int, budget: int, until: int) -> None:
         self._start, self._budget, self._until = start, budget, until
@@ -83,17 +83,17 @@ class Linear(_Stateless):
 
 
 class Adaptive:
-    """Raises the budget by one when trajectories exhaust it and the reward has levelled off.
+    """Raises the budget by one when trajectories exhaust it and the reward has plateaued.
 
-    Over the last ``window`` steps since the last rise: the mean ``budget_exhausted_rate`` is at least
-    ``min_exhausted_rate``, and the mean rewards of the older and of the newer half of the window differ by at
-    most ``max_reward_drift``.
+    The condition, over the last ``window`` steps since the last increase: the mean ``budget_exhausted_rate``
+    is at least ``min_exhausted_rate``, and the mean rewards of the two halves of the window differ by at most
+    ``max_reward_drift``.
 
     Args:
         start: budget at step 0.
-        budget: largest one.
-        window: steps.
-        min_exhausted_rate: share of trajectories.
+        budget: largest budget.
+        window: number of steps.
+        min_exhausted_rate: fraction of trajectories.
         max_reward_drift: absolute difference of mean rewards.
     """
 
@@ -106,10 +106,10 @@ class Adaptive:
             min_exhausted_rate,
             max_reward_drift,
         )
-        self._seen: list[tuple[float, float]] = []  # share and reward, since the budget last rose
+        self._seen: list[tuple[float, float]] = []  # exhausted rate and reward, since the last increase
 
     def __call__(self, step: int) -> int:
-        """See Curriculum; of the step that comes next."""
+        """See Curriculum; valid for the next step only."""
         return self._now
 
     def observe(self, step: int, metrics: Mapping[str, float]) -> None:
@@ -135,10 +135,10 @@ class Adaptive:
 
 
 def build_curriculum(cfg: CurriculumConfig) -> Curriculum:
-    """Return the curriculum that ``cfg.kind`` names; a class of one's own is made of ``cfg``.
+    """Return the curriculum that ``cfg.kind`` names; a custom class is called with ``cfg``.
 
     Raises:
-        ConfigError: there is no such class.
+        ConfigError: the class does not exist.
     """
     if is_dotted(cfg.kind):
         made: Curriculum = load("curriculum.kind", cfg.kind)(cfg)

@@ -1,8 +1,9 @@
-"""Dynamic sampling (DAPO, arXiv 2503.14476, section 3.2): groups that teach nothing make room for others.
+"""Dynamic sampling (DAPO, arXiv 2503.14476, section 3.2): replaces groups without a learning signal.
 
-A group whose rewards are all equal has no advantages. For each, another problem is tried, for a bounded
-number of rounds; what is left then stays, so that a batch is never empty. Every process takes part in every
-round, with nothing to ask if need be: engines and gradients wait for all.
+A group whose rewards are all equal has zero advantages. Each such group is replaced by one of another
+problem, for a bounded number of rounds; the groups that remain are kept, so that a batch is never empty.
+Every process takes part in every round, if need be without problems, since engines and gradients wait for
+all processes.
 """
 
 from __future__ import annotations
@@ -14,37 +15,37 @@ from src.problems import Problem
 from src.rollout.collector import Collected
 from src.run.processes import Ranks
 
-Asked = Sequence[tuple[Problem, int]]  # problems with sample indices
+Samples = Sequence[tuple[Problem, int]]  # problems with sample indices
 
 
 def teaches(rewards: Sequence[float | None]) -> bool:
-    """Whether a group's rewards differ; None (lost to the infrastructure) does not count."""
+    """Whether a group's rewards differ; None (an infrastructure failure) does not count."""
     return len({reward for reward in rewards if reward is not None}) > 1
 
 
 def resample_uniform_groups(
     collected: Collected,
-    collect: Callable[[Asked], Collected],
+    collect: Callable[[Samples], Collected],
     problems: Sequence[Problem],
     samples: int,
     rounds: int,
     draw: str,
     ranks: Ranks,
 ) -> tuple[Collected, dict[str, float]]:
-    """Replace groups that teach nothing by groups of problems that this step has not asked yet.
+    """Replace groups with equal rewards by groups of problems that this step has not used yet.
 
     Args:
-        collected: whole groups, one after another.
-        collect: makes further ones.
-        problems: to draw from.
-        samples: trajectories of a group.
+        collected: complete, contiguous groups.
+        collect: samples further groups.
+        problems: the training problems to draw from.
+        samples: trajectories per group.
         rounds: most calls of ``collect``.
-        draw: seed; a step that is done again draws the same.
-        ranks: those who do the same.
+        draw: seed of the draw; a repeated step draws the same problems.
+        ranks: the processes of the run; collective.
 
     Returns:
-        The batch, and its metrics under ``dynamic_sampling/``: the fraction of groups that taught nothing at
-        first (``frac_reward_zero_std``), the fraction that was replaced (``frac_replaced``), and ``rounds``.
+        The batch, and its metrics under ``dynamic_sampling/``: the fraction of groups with equal rewards
+        at first (``frac_reward_zero_std``), the fraction replaced (``frac_replaced``), and ``rounds``.
     """
     trajectories, records = list(collected.trajectories), list(collected.records)
     starts = range(0, len(records), samples)
@@ -54,14 +55,14 @@ def resample_uniform_groups(
         return [start for start in starts if not teaches(rewards[start : start + samples])]
 
     first = idle()
-    asked = {record.problem_id for record in records}
+    used = {record.problem_id for record in records}
     done = 0
     while done < rounds and ranks.any(bool(waiting := idle())):
-        asked = set().union(*ranks.gather(asked))
-        rest = [problem for problem in problems if problem.id not in asked]
+        used = set().union(*ranks.gather(used))
+        rest = [problem for problem in problems if problem.id not in used]
         random.Random(f"{draw}-{done}").shuffle(rest)
         fresh = ranks.shard(rest)[: len(waiting)]
-        asked |= {problem.id for problem in fresh}
+        used |= {problem.id for problem in fresh}
         more = collect([(problem, sample) for problem in fresh for sample in range(samples)])
         found = [
             start

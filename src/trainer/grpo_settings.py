@@ -1,4 +1,4 @@
-"""This project's settings as TRL's GRPOConfig, and the TRL metrics that are reported."""
+"""Translates the configuration into TRL's GRPOConfig, and lists the TRL metrics that are reported."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from src.config import Config
 from src.run.processes import world_size
 from src.trainer.advantages import scale_rewards
 
-# TRL's metrics that are reported, under TRL's names; the others are measured here over whole trajectories.
+# Reported under TRL's names; all other metrics are measured by this project over whole trajectories.
 TRL_METRICS = (
     *("loss", "grad_norm", "learning_rate", "entropy", "kl"),
     *("clip_ratio/low_mean", "clip_ratio/high_mean", "clip_ratio/region_mean"),
     "frac_reward_zero_std",
-    # engines that keep logprobs: the trainer's minus the engine's, of the sampled tokens
+    # only for engines that return logprobs: trainer minus engine, over sampled tokens
     *("sampling/sampling_logp_difference/mean", "sampling/sampling_logp_difference/max"),
     *("sampling/importance_sampling_ratio/mean", "sampling/importance_sampling_ratio/max"),
 )
 
 
 def grpo_config(cfg: Config, folder: Path, kind: str = "transformers") -> GRPOConfig:
-    """Translate our settings, with an engine of ``kind``, into TRL's, which are of each process."""
+    """Return the TRL settings of each process, for an engine of ``kind``."""
     trainer, rollout = cfg.trainer, cfg.rollout
     micro_batches = trainer.batch_size // (trainer.micro_batch_size * world_size())
     return GRPOConfig(
@@ -49,7 +49,7 @@ def grpo_config(cfg: Config, folder: Path, kind: str = "transformers") -> GRPOCo
         epsilon_high=trainer.clip_high,
         delta=trainer.dual_clip,
         beta=trainer.kl_coef,
-        # the reference policy, which TRL loads by name
+        # for the reference policy, which TRL loads by name
         model_init_kwargs={"revision": cfg.model.revision}
         if trainer.kl_coef and cfg.model.revision
         else None,
@@ -76,7 +76,7 @@ def grpo_config(cfg: Config, folder: Path, kind: str = "transformers") -> GRPOCo
 
 
 def _vllm_options(cfg: Config, kind: str) -> dict[str, Any]:
-    """TRL's settings for an engine of vLLM's; none for the others."""
+    """Return TRL's settings for a vLLM engine; empty for other engines."""
     if kind == "transformers":
         return {}
     trainer, engine = cfg.trainer, cfg.engine

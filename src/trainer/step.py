@@ -1,18 +1,18 @@
-"""One step of training, in the order in which it happens. TRL computes loss and gradient; the rest is here.
+"""One training step, in order. TRL computes the loss and the gradient; the rest is here.
 
 ::
 
     budget        how many executions a trajectory may use at this step            curriculum.py
     rollout       problems -> trajectories, executed, graded, recorded             src/rollout/collector.py
-    resampling    groups whose rewards are all equal make room for others          dynamic_sampling.py
-    metrics       of all trajectories; too many lost ones end the run              src/rollout/metrics.py
-    masks         token ids, loss masks and rewards, as TRL takes them             src/rollout/adapter.py
+    resampling    groups whose rewards are all equal are replaced                  dynamic_sampling.py
+    metrics       of all trajectories; too many failed ones end the run            src/rollout/metrics.py
+    masks         token ids, loss masks and rewards for TRL                        src/rollout/adapter.py
     (TRL)         rewards minus their group's mean; padding; logprobs of the old and the reference policy
     advantages    one per trajectory                                               advantages.py
     (TRL)         shuffling; loss, gradient and optimizer step of every minibatch
-    metrics       of the loss, beside those of the rollout; alarms; report         src/run/alarms.py
+    metrics       of the loss, added to those of the rollout; alarms; report       src/run/alarms.py
 
-:class:`TrainingStep` has a method for each stretch between two of TRL's; cir_trainer.py calls them.
+:class:`TrainingStep` has a method for each part between two parts of TRL; cir_trainer.py calls them.
 """
 
 from __future__ import annotations
@@ -35,9 +35,9 @@ from src.run.processes import Ranks
 from src.run.records import Occasion, TrajectoryRecord
 from src.trainer.advantages import build_advantage, group_sizes
 from src.trainer.curriculum import Curriculum
-from src.trainer.dynamic_sampling import Asked, resample_uniform_groups
+from src.trainer.dynamic_sampling import Samples, resample_uniform_groups
 
-# step, its metrics, the alarms that fire at it
+# rollout step, its metrics, the alarms that fired
 Report = Callable[[int, dict[str, float], Sequence[Alarm]], None]
 
 
@@ -46,25 +46,25 @@ class InfrastructureError(RuntimeError):
 
 
 def no_report(step: int, metrics: dict[str, float], fired: Sequence[Alarm]) -> None:
-    """Tell nobody."""
+    """Do nothing."""
 
 
 class TrainingStep:
-    """What this project does in a step of training; one object for all the steps of a run.
+    """This project's part of a training step; one object for all steps of a run.
 
     Args:
         cfg: the whole configuration.
-        problems: to train on.
-        collector: makes graded trajectories.
-        curriculum: step to interaction budget.
-        ranks: the processes of the run; each makes its part of a rollout, metrics are of all.
+        problems: the training problems.
+        collector: collects graded trajectories.
+        curriculum: gives the interaction budget of a step.
+        ranks: the processes of the run; each samples a part of a rollout, metrics are over all of them.
         attempt: how often the run was resumed.
         report: called at the end of a step.
 
     Attributes:
-        curriculum: as given; its state belongs to a checkpoint.
-        collected: what the last rollout trains on.
-        records: of all the trajectories of the last rollout, those that were replaced too.
+        curriculum: the given curriculum, whose state is saved in checkpoints.
+        collected: the trajectories of the last rollout that are trained on.
+        records: records of all trajectories of the last rollout, including replaced ones.
     """
 
     def __init__(
@@ -87,11 +87,11 @@ class TrainingStep:
         self.records: list[TrajectoryRecord] = []
 
     def rollout(self, step: int, problems: Sequence[int]) -> dict[str, Any]:
-        """Make the trajectories of a step; return what TRL's ``rollout_func`` must.
+        """Collect the trajectories of a step in the form that TRL's ``rollout_func`` returns.
 
         Args:
             step: rollout step, from 0.
-            problems: index of each trajectory's problem, (B,); those of a group follow one another.
+            problems: index of each trajectory's problem, (B,); groups are contiguous.
 
         Raises:
             InfrastructureError: more than ``trainer.max_infrastructure_failure_rate`` of them were lost.
@@ -101,8 +101,8 @@ class TrainingStep:
         budget, occasion = self.curriculum(step), Occasion("train", step, self._attempt)
         self.records, seconds = [], Counter[str]()
 
-        def collect(asked: Asked) -> Collected:
-            collected = self._collector.collect(asked, self._cfg.rollout.mode, budget, occasion)
+        def collect(samples: Samples) -> Collected:
+            collected = self._collector.collect(samples, self._cfg.rollout.mode, budget, occasion)
             self.records += collected.records
             seconds.update(self._collector.seconds())
             return collected
@@ -133,13 +133,13 @@ class TrainingStep:
         """Return the advantages of the last rollout's trajectories, (B,).
 
         Args:
-            centered: rewards minus the mean of their group, as TRL has them, (B,).
+            centered: TRL's rewards minus their group mean, (B,).
             policy_mask: 1 where a token counts in the loss, (B, T).
-            accelerator: TRL's; sums over processes.
+            accelerator: TRL's accelerator; sums over processes.
         """
         counts = torch.tensor([reward is not None for reward in self.collected.rewards])
         counts = counts.to(centered.device)
-        # a group may begin in one process and end in the next
+        # a group may span two processes
         sizes = group_sizes(accelerator.gather(counts), self._cfg.trainer.samples_per_prompt)
         return self._advantage(
             centered,
@@ -154,10 +154,10 @@ class TrainingStep:
         Args:
             step: rollout step, from 0.
             of_loss: TRL's metrics.
-            seconds: that the whole step took.
+            seconds: duration of the whole step.
 
         Raises:
-            AlarmError: an alarm fires whose action is to stop the run.
+            AlarmError: an alarm fires whose action stops the run.
         """
         metrics = self._metrics | of_loss
         rollout = sum(metrics[f"seconds/{name}"] for name in ("generation", "execution", "grading"))
@@ -166,22 +166,22 @@ class TrainingStep:
         self._report(step, metrics | self._alarms.metrics(fired), fired)
         stop_if_asked(fired)
 
-    def _samples(self, problems: Sequence[int]) -> Asked:
-        """Return each trajectory's problem and its index in its group, which may span processes."""
+    def _samples(self, problems: Sequence[int]) -> Samples:
+        """Return each trajectory's problem and sample index; a group may span processes."""
         first = self._ranks.rank * len(problems)
         size = self._cfg.trainer.samples_per_prompt
-        return [(self._problems[one], (first + row) % size) for row, one in enumerate(problems)]
+        return [(self._problems[index], (first + row) % size) for row, index in enumerate(problems)]
 
     def _refuse_losses(self, step: int, share: float) -> None:
         allowed = self._cfg.trainer.max_infrastructure_failure_rate
         if share > allowed:
             lost = [r for r in self.records if r.stop_reason == "infrastructure"]
-            said = [e.error for r in lost for e in r.executions if e.status == "infrastructure"]
+            errors = [e.error for r in lost for e in r.executions if e.status == "infrastructure"]
             count = f"{len(lost)} of {len(self.records)} trajectories"
             if self._ranks.world > 1:
                 count = f"{share:.1%} of the trajectories ({count} in process {self._ranks.rank})"
             raise InfrastructureError(
                 f"{count} of rollout step {step} were lost to the infrastructure, more than "
                 f"trainer.max_infrastructure_failure_rate={allowed}; the last error of the sandbox: "
-                f"{next(iter(said), None)}. Fix the sandbox and continue with trainer.resume"
+                f"{next(iter(errors), None)}. Fix the sandbox and continue with trainer.resume"
             )

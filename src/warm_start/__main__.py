@@ -1,7 +1,7 @@
-"""Entry: ``python -m src.warm_start`` makes the mini base policy.
+"""Entry point: ``python -m src.warm_start`` trains the mini base policy.
 
-It learns a tokenizer, trains a small Qwen3 from scratch on generated solutions, by hand and with code,
-mistakes, feedback and repairs included, measures the result on held-out problems, and writes a README.
+It trains a tokenizer, then a small Qwen3 from scratch on generated solutions, in words and with code, which
+include mistakes, feedback and repairs. It evaluates the result on held-out problems and writes a README.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from src.warm_start.config import WarmStartConfig
 
 @entry("warm_start", WarmStartConfig, alone=True)
 def main(cfg: WarmStartConfig, run_dir: Path) -> None:
-    """Run the warm start; the imports are here so that a bad configuration fails in seconds."""
+    """Run the warm start; slow imports are local, so that an invalid configuration fails in seconds."""
     output = Path(cfg.output)
     folder_lock.take(output, "output")
     from src.sandbox import SandboxError

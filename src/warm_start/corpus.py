@@ -1,4 +1,4 @@
-"""What the mini policy is taught: solutions to training problems, as token ids with a loss mask."""
+"""The warm-start corpus: solutions to training problems, as token ids with a loss mask."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from src.problems.prompt_text import build_prompt
 from src.tools.base import Call
 from src.warm_start.config import WarmStartConfig
 
-CHUNK = 16  # batches that are sorted by length together, so that little is padded
+CHUNK = 16  # batches whose examples are sorted by length together, to reduce padding
 HABITS = Habits()
 
 
 @dataclass(frozen=True)
 class Example:
-    """Token ids of a prompt and its solution, and which of them the policy learns to write."""
+    """Token ids of a prompt and its solution, and the loss mask."""
 
     ids: list[int]
     mask: list[int]
@@ -33,24 +33,24 @@ class Example:
 class Batch:
     """Examples padded on the right; all tensors have shape (batch, length).
 
-    A loss summed over a batch is divided by ``usual_tokens``, the mean number of learnt tokens over many
-    batches: dividing by the batch's own would make every token of a short solution weigh more, and the
+    The loss summed over a batch is divided by ``usual_tokens``, the mean number of unmasked tokens over many
+    batches. Dividing by the batch's own number would give tokens of short solutions more weight, and the
     policy would then prefer short solutions.
     """
 
     ids: torch.Tensor
     attention: torch.Tensor
-    labels: torch.Tensor  # -100 where the token is not learnt
+    labels: torch.Tensor  # -100 where the token is masked
     usual_tokens: float
 
     def to(self, device: torch.device) -> Batch:
-        """Return it on ``device``."""
+        """Return the batch on ``device``."""
         tensors = {name: getattr(self, name).to(device) for name in ("ids", "attention", "labels")}
         return replace(self, **tensors)
 
 
 def rendered(segments: list[TextSegment], form: Format) -> list[TextSegment]:
-    """The segments with what the interpreter said rendered as in a rollout."""
+    """Return the segments with the interpreter's output rendered as in a rollout."""
     return [
         segment
         if segment.author == "policy"
@@ -60,7 +60,7 @@ def rendered(segments: list[TextSegment], form: Format) -> list[TextSegment]:
 
 
 def solutions(cfg: WarmStartConfig, form: Format, purpose: str) -> Iterator[tuple[str, list[TextSegment]]]:
-    """Endless prompts with solutions to training problems; never to held-out ones."""
+    """Yield endless prompts with solutions to training problems, never to held-out ones."""
     rng = random.Random(f"{purpose}-{cfg.seed}")
     everything = stream(f"{purpose}-all-{cfg.seed}", "train", SUBJECTS, LEVELS)
     geometry = stream(f"{purpose}-geometry-{cfg.seed}", "train", ("Geometry",), LEVELS)
@@ -87,10 +87,10 @@ def solutions(cfg: WarmStartConfig, form: Format, purpose: str) -> Iterator[tupl
 def encode(
     prompt: str, segments: list[TextSegment], tokenizer: PreTrainedTokenizerFast, *, feedback: bool = False
 ) -> Example:
-    """Tokenize every segment on its own, as a rollout does, and end the last one.
+    """Tokenize each segment separately, as in a rollout, and append end of text.
 
-    With ``feedback`` what the tool says is learnt, too: a model that was pretrained on solutions with code
-    has seen output blocks, and goes on to invent them unless it is stopped.
+    With ``feedback`` the loss includes tool output: a model pretrained on solutions with code has seen output
+    blocks and fabricates them unless sampling is stopped.
     """
     ids = tokenizer.encode(prompt, add_special_tokens=False)
     mask = [0] * len(ids)
@@ -102,7 +102,7 @@ def encode(
 
 
 def batches(cfg: WarmStartConfig, form: Format, tokenizer: PreTrainedTokenizerFast) -> Iterator[Batch]:
-    """Endless batches of like length, in mixed order."""
+    """Yield endless batches of examples of similar length, in random order."""
     source = solutions(cfg, form, "train")
     rng = random.Random(f"order-{cfg.seed}")
     while True:

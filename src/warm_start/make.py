@@ -1,4 +1,4 @@
-"""From a configuration to ``experiments/mini_base``: tokenizer, policy, measurement, summary and README."""
+"""Builds ``experiments/mini_base``: tokenizer, policy, evaluation, summary and README."""
 
 from __future__ import annotations
 
@@ -36,11 +36,11 @@ from src.warm_start.training import train
 
 
 def make_base(cfg: WarmStartConfig, run_dir: Path) -> dict[str, Any]:
-    """Make the mini base policy in ``cfg.output`` and return what is written to its summary.json.
+    """Train the mini base policy, save it in ``cfg.output`` and return the contents of its summary.json.
 
     Args:
         cfg: checked configuration.
-        run_dir: where the trajectories of the measurement go.
+        run_dir: where the trajectories of the evaluation are written.
     """
     start = time.perf_counter()
     if cfg.threads:
@@ -82,7 +82,7 @@ def make_base(cfg: WarmStartConfig, run_dir: Path) -> dict[str, Any]:
 def measure(
     cfg: WarmStartConfig, model: Qwen3ForCausalLM, tokenizer: PreTrainedTokenizerFast, run_dir: Path
 ) -> dict[str, Any]:
-    """Evaluate the policy in every mode as ``src.train`` does before training."""
+    """Evaluate the policy in every mode, as ``src.train`` does before training."""
     settings = Config(model=ModelConfig(prompt_style="mini"), format=cfg.format)
     sampling = settings.evaluate
     problems = load_problems(DataConfig(heldout_size=cfg.heldout_size), "heldout")
@@ -102,7 +102,7 @@ def measure(
 
 
 def readme(summary: dict[str, Any]) -> str:
-    """The README of the base policy: command, seed, time and the measured table."""
+    """Return the README of the base policy: command, seed, training time and the table of results."""
     base, settings = summary["base"], summary["settings"]
     sampling = settings["evaluation"]
     rows = [("all", [base[mode] for mode in base])]

@@ -1,4 +1,4 @@
-"""The mini policy before it has learned anything: its tokenizer and its architecture."""
+"""The tokenizer and the untrained model of the mini policy."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ POSITIONS = 2048
 
 
 def build_tokenizer(cfg: WarmStartConfig, form: Format) -> PreTrainedTokenizerFast:
-    """Learn a byte-level BPE in which digits, signs and the format's markup stand alone.
+    """Train a byte-level BPE tokenizer in which digits, signs and the format's markup are never merged.
 
-    Merges may cross spaces but not lines, so that set phrases cost one token; what has to be copied is
-    the same tokens in the problem, in code and in output.
+    Merges may cross spaces but not lines, so that set phrases are single tokens. Numbers that must be copied
+    have the same tokens in the problem, the code and the output.
     """
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
@@ -48,7 +48,7 @@ def build_tokenizer(cfg: WarmStartConfig, form: Format) -> PreTrainedTokenizerFa
 
 
 def build_model(cfg: WarmStartConfig, tokenizer: PreTrainedTokenizerFast) -> Qwen3ForCausalLM:
-    """A Qwen3 with random weights and tied embeddings."""
+    """Return a Qwen3 with random weights and tied embeddings."""
     return Qwen3ForCausalLM(
         Qwen3Config(
             vocab_size=len(tokenizer),

@@ -1,4 +1,4 @@
-"""The training loop: next-token prediction on the tokens that are learnt."""
+"""The training loop of the warm start: next-token prediction on unmasked tokens."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ LINE_EVERY = 100
 
 
 def rate_factor(cfg: WarmStartConfig, step: int) -> float:
-    """Linear warm-up, then a cosine to zero, as a factor of the learning rate."""
+    """Return the factor of the learning rate: linear warm-up, then cosine decay to zero."""
     if step < cfg.warmup_steps:
         return (step + 1) / cfg.warmup_steps
     progress = (step - cfg.warmup_steps) / max(1, cfg.steps - cfg.warmup_steps)
@@ -29,7 +29,7 @@ def rate_factor(cfg: WarmStartConfig, step: int) -> float:
 
 
 def build_optimizers(cfg: WarmStartConfig, model: Qwen3ForCausalLM) -> list[Optimizer]:
-    """Muon for the matrices of the layers (half the loss of AdamW after 400 steps), AdamW for the rest."""
+    """Return Muon for the layers' matrices (half the loss of AdamW after 400 steps), AdamW for the rest."""
     embedding = model.get_input_embeddings().weight
     matrices = [p for p in model.parameters() if p.dim() == 2 and p is not embedding]
     others = [embedding, *(p for p in model.parameters() if p.dim() != 2)]
@@ -42,7 +42,7 @@ def build_optimizers(cfg: WarmStartConfig, model: Qwen3ForCausalLM) -> list[Opti
 def train(
     cfg: WarmStartConfig, form: Format, model: Qwen3ForCausalLM, tokenizer: PreTrainedTokenizerFast
 ) -> float:
-    """Train in place; returns the mean loss per learnt token over the last steps, in nats."""
+    """Train in place; return the mean loss per unmasked token over the last steps, in nats."""
     optimizers = build_optimizers(cfg, model)
     schedules = [LambdaLR(optimizer, partial(rate_factor, cfg)) for optimizer in optimizers]
     source = batches(cfg, form, tokenizer)
@@ -65,7 +65,7 @@ def train(
                 schedule.step()
             losses.append(loss.item())
             bar.update(task, advance=1, description=f"warm start, loss {_recent(losses):.3f}")
-            if step % LINE_EVERY == 0 or step == cfg.steps:  # a bar leaves no trace in a log file
+            if step % LINE_EVERY == 0 or step == cfg.steps:  # progress bars do not appear in log files
                 console.print(f"step {step:>5}/{cfg.steps}  loss {_recent(losses):.3f}")
     model.eval()
     return _recent(losses)

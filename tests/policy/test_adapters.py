@@ -132,7 +132,7 @@ class TestSynchronisation:
         assert "_iter_named_params" not in vars(mended)
 
     def test_shares_that_deepspeed_holds_are_refused(self) -> None:
-        with pytest.raises(ConfigError, match=r"model\.lora\.rank=4: under DeepSpeed ZeRO-3"):
+        with pytest.raises(ConfigError, match=r"model\.lora\.rank=4: DeepSpeed ZeRO-3"):
             patch_weight_sync(generation(adapted(), "server", zero_stage=3))
 
 

@@ -132,10 +132,7 @@ class TestLongPrompts:
             fit_data(load_data(cfg.data), cfg, mini_prompts(), Ranks())
         trained, held = caught.value.faults
         assert trained.startswith("data.long_prompts=refuse: the prompts of ")
-        assert (
-            f"give rollout.max_prompt_tokens={longest}, or leave them out by data.long_prompts=drop"
-            in trained
-        )
+        assert f"set rollout.max_prompt_tokens={longest}, or drop them with data.long_prompts=drop" in trained
         assert held.startswith("data.heldout.long_prompts=refuse: the prompts of ")
 
     def test_a_run_does_not_go_without_its_held_out_problems_unless_it_is_told_to(self) -> None:
@@ -150,15 +147,15 @@ class TestLongPrompts:
         cfg = long_config(limit, batch_size=256, micro_batch_size=4)  # 64 problems
         cfg.data.heldout.long_prompts = "drop"
         with pytest.raises(
-            ConfigError, match=r"are left, fewer than the 64 of one rollout step; give rollout\."
+            ConfigError, match=r"problems remain, fewer than the 64 of one rollout step; set rollout\."
         ):
             fit_data(load_data(cfg.data), cfg, mini_prompts(), Ranks())
         cfg.rollout.max_prompt_tokens = 3
         with pytest.raises(ConfigError) as caught:
             fit_data(load_data(cfg.data), cfg, mini_prompts(), Ranks())
         trained, held = caught.value.faults
-        assert "; 0 are left, fewer than" in trained
-        assert "; 0 are left, none;" in held
+        assert "; 0 problems remain, fewer than" in trained
+        assert "; no problem remains;" in held
 
     def test_a_mode_of_the_evaluation_counts(self) -> None:
         """What is too long in one mode is left out in all, so that arms have the same problems."""

@@ -108,7 +108,7 @@ def test_trajectories_come_as_they_finish_and_feedback_goes_to_its_own(kind: typ
     assert scheduler.meter.idle > 0.2  # nothing to sample while it ran
 
 
-def test_at_most_max_live_are_under_way_and_tasks_are_taken_when_there_is_room() -> None:
+def test_at_most_max_concurrent_are_under_way_and_tasks_are_taken_when_there_is_room() -> None:
     taken = [0]
 
     def lazily() -> Iterator[Task]:

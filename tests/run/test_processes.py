@@ -109,7 +109,7 @@ def test_launcher_configurations_are_read_by_the_launcher(name: str, kind: Distr
 
 def test_sampling_from_the_parts_of_zero3_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("src.trainer.cir_trainer.is_deepspeed_zero3_enabled", lambda: True)
-    with pytest.raises(ConfigError, match=r"engine.kind=transformers: under DeepSpeed ZeRO-3.*engine=vllm"):
+    with pytest.raises(ConfigError, match=r"engine.kind=transformers: DeepSpeed ZeRO-3.*engine=vllm"):
         tiny.trainer(tiny.config(), tmp_path)
 
 

@@ -86,14 +86,14 @@ def test_tools_are_made_from_their_settings(book: str) -> None:
     [
         (
             {"x": {"_target_": "nowhere.Tool"}},
-            r"tools\.x\._target_=nowhere\.Tool: it cannot be made: .*nowhere",
+            r"tools\.x\._target_=nowhere\.Tool: it cannot be built: .*nowhere",
         ),
-        ({"x": {"path": "y"}}, r"tools\.x\._target_=null: it cannot be made"),
+        ({"x": {"path": "y"}}, r"tools\.x\._target_=null: it cannot be built"),
         (
             {"x": {"_target_": "tests.tools.examples.Lookup"}},
             "missing 1 required positional argument: 'path'",
         ),
-        ({n: {"_target_": "src.tools.PythonTool"} for n in "ab"}, "two have the same name: python, python"),
+        ({n: {"_target_": "src.tools.PythonTool"} for n in "ab"}, "two tools have the same name: python"),
     ],
 )
 def test_settings_that_make_no_tool(cfg: dict[str, Any], says: str) -> None:

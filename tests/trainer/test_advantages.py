@@ -135,5 +135,5 @@ def test_what_reaches_the_loss_is_made_of_the_rewards_alone(
 
 
 def test_broken_groups_are_refused() -> None:
-    with pytest.raises(ValueError, match="6 trajectories are no whole groups of 4"):
+    with pytest.raises(ValueError, match="6 trajectories are not a multiple of the group size 4"):
         group_sizes(torch.ones(6), 4)

@@ -13,7 +13,7 @@ from src.rollout.collector import Collected
 from src.rollout.trajectory import Task, Trajectory
 from src.run.processes import Ranks
 from src.run.records import TrajectoryRecord
-from src.trainer.dynamic_sampling import Asked, resample_uniform_groups, teaches
+from src.trainer.dynamic_sampling import Samples, resample_uniform_groups, teaches
 from tests.fakes import problem
 
 PROBLEMS = [problem(name=f"p{i}") for i in range(12)]
@@ -29,10 +29,10 @@ def record(one: Problem, sample: int, reward: float | None) -> TrajectoryRecord:
     )  # fmt: skip
 
 
-def collector(teaching: set[str], calls: list[Asked]) -> Callable[[Asked], Collected]:
+def collector(teaching: set[str], calls: list[Samples]) -> Callable[[Samples], Collected]:
     """Groups of the problems in ``teaching`` have different rewards, others equal ones."""
 
-    def collect(asked: Asked) -> Collected:
+    def collect(asked: Samples) -> Collected:
         calls.append(asked)
         rewards = [float(sample if one.id in teaching else 0) for one, sample in asked]
         return Collected(
@@ -43,7 +43,7 @@ def collector(teaching: set[str], calls: list[Asked]) -> Callable[[Asked], Colle
     return collect
 
 
-def asked(names: list[int]) -> Asked:
+def asked(names: list[int]) -> Samples:
     return [(PROBLEMS[i], sample) for i in names for sample in range(SAMPLES)]
 
 
@@ -57,7 +57,7 @@ def test_a_group_teaches_if_rewards_that_count_differ() -> None:
 @given(st.sets(st.integers(0, 11)), st.integers(0, 5))
 def test_the_batch_stays_whole_and_only_idle_groups_go(teaching: set[int], rounds: int) -> None:
     names = {f"p{i}" for i in teaching}
-    calls: list[Asked] = []
+    calls: list[Samples] = []
     collect = collector(names, calls)
     first = collect(asked([0, 1, 2, 3]))
     filled, metrics = resample_uniform_groups(first, collect, PROBLEMS, SAMPLES, rounds, "0-0", Ranks())
@@ -85,8 +85,8 @@ def test_the_batch_stays_whole_and_only_idle_groups_go(teaching: set[int], round
 
 
 def test_a_step_that_is_done_again_draws_the_same() -> None:
-    def drawn(draw: str) -> list[Asked]:
-        calls: list[Asked] = []
+    def drawn(draw: str) -> list[Samples]:
+        calls: list[Samples] = []
         collect = collector(set(), calls)
         resample_uniform_groups(collect(asked([0, 1])), collect, PROBLEMS, SAMPLES, 2, draw, Ranks())
         return calls
@@ -96,7 +96,7 @@ def test_a_step_that_is_done_again_draws_the_same() -> None:
 
 
 def test_nothing_left_to_ask_keeps_the_batch() -> None:
-    calls: list[Asked] = []
+    calls: list[Samples] = []
     collect = collector(set(), calls)
     first = collect(asked([0, 1]))
     filled, _ = resample_uniform_groups(first, collect, PROBLEMS[:2], SAMPLES, 3, "0-0", Ranks())
