@@ -256,7 +256,9 @@ def main(cfg: ReportConfig, folder: Path) -> None:
     """Load the parts, render, write."""
     if not cfg.folders:
         raise AnalysisError("folders=[]: no folder is given; give folders=[runs/A,runs/B]")
-    sections = [section for folder_name in cfg.folders for section in sections_of(Path(folder_name).expanduser())]
+    sections = [
+        section for folder_name in cfg.folders for section in sections_of(Path(folder_name).expanduser())
+    ]
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "report.html"
     partial = path.with_suffix(".partial")

@@ -11,7 +11,6 @@ from src.sandbox.api import ExecutionResult, SandboxError
 from src.sandbox.client import WorkerClient
 from src.sandbox.jails import AUTOMATIC, JAILS
 from src.sandbox.lane import LaneFailure, Order
-from src.sandbox.mounts import find_mounts
 
 
 class Seat:

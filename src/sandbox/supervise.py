@@ -66,7 +66,7 @@ class Supervisor:
 
     def watch(
         self, child: Child, code: str, wall: float, meanwhile: Callable[[], None] = lambda: None
-    ) -> Outcome:
+    ) -> ProgramEnd:
         """Run ``code`` in ``child`` for at most ``wall`` seconds, and kill it when it exceeds a limit.
 
         ``meanwhile`` is called once it runs. Raises ConfinementError.
@@ -141,7 +141,7 @@ class Supervisor:
         reason: tuple[str, str] | None,
         started: float,
         used: float,
-    ) -> Outcome:
+    ) -> ProgramEnd:
         """Handle the end of the child, by itself or killed for ``reason``."""
         _pid, code, usage = os.wait4(child.pid, 0)
         child.reaped = True
@@ -153,7 +153,7 @@ class Supervisor:
         if not child.confined and reason is None:
             raise ConfinementError(reported.decode(errors="replace") or f"the child ended with status {code}")
         status, error = reason or self._judge_end(code, usage, reported, used)
-        return Outcome(status, _text(texts[child.output]), error, seconds, alive=False)
+        return ProgramEnd(status, _text(texts[child.output]), error, seconds, alive=False)
 
     def _welcome(self, child: Child, report: bytearray, reason: tuple[str, str] | None) -> None:
         """Remove the byte that marks the child as confined from the report."""

@@ -88,7 +88,7 @@ def things(tmp_path_factory: pytest.TempPathFactory) -> Things:
 
 
 @pytest.fixture(scope="module")
-def pool(each_jail: str, things: Things) -> Iterator[WorkerPool]:
+def mounted(each_jail: str, things: Things) -> Iterator[WorkerPool]:
     """One worker in the jail under attack, with some of the user's files mounted."""
     with build_sandbox(things.config(jail=each_jail)) as sandbox:
         assert isinstance(sandbox, WorkerPool)
@@ -157,16 +157,16 @@ PLACES = {
 
 @pytest.mark.parametrize("place", PLACES)
 @pytest.mark.parametrize("way", WAYS_TO_CHANGE)
-def test_nothing_mounted_is_changed(pool: WorkerPool, things: Things, way: str, place: str) -> None:
+def test_nothing_mounted_is_changed(mounted: WorkerPool, things: Things, way: str, place: str) -> None:
     """By the name it is found under, and by the one that leads to; what one does, another does not see."""
     before = things.state()
     for path in (PLACES[place], f"os.path.realpath({PLACES[place]})"):
         imports = "import importlib.util, mmap, os"
-        result = pool.run(f"{imports}\npath = {path}\nassert os.path.exists(path)\n{WAYS_TO_CHANGE[way]}")
+        result = mounted.run(f"{imports}\npath = {path}\nassert os.path.exists(path)\n{WAYS_TO_CHANGE[way]}")
         assert result.status is Status.ERROR
         assert "AssertionError" not in (result.error or "")
         assert things.state() == before
-        assert pool.run(LOOK).stdout == SEEN
+        assert mounted.run(LOOK).stdout == SEEN
 
 
 WAYS_TO_SWAP = {
@@ -178,11 +178,11 @@ WAYS_TO_SWAP = {
 
 
 @pytest.mark.parametrize("way", WAYS_TO_SWAP)
-def test_a_program_swaps_the_link_for_itself_alone(pool: WorkerPool, things: Things, way: str) -> None:
+def test_a_program_swaps_the_link_for_itself_alone(mounted: WorkerPool, things: Things, way: str) -> None:
     before = things.state()
-    assert pool.run(f"import os\n{WAYS_TO_SWAP[way]}").status is Status.OK
+    assert mounted.run(f"import os\n{WAYS_TO_SWAP[way]}").status is Status.OK
     for _ in range(4):
-        assert pool.run(LOOK).stdout == SEEN
+        assert mounted.run(LOOK).stdout == SEEN
     assert things.state() == before
 
 
@@ -211,12 +211,12 @@ WAYS_OUT = {
 
 
 @pytest.mark.parametrize("way", WAYS_OUT)
-def test_nothing_beside_becomes_visible(pool: WorkerPool, things: Things, way: str) -> None:
+def test_nothing_beside_becomes_visible(mounted: WorkerPool, things: Things, way: str) -> None:
     head = "import importlib.util, os, sys\n"
     head += "package = os.path.dirname(importlib.util.find_spec('mytools').origin)"
     *before, last = WAYS_OUT[way].split("\n")
     code = "\n".join([head, f"host = {str(things.folder)!r}", *before])
-    result = pool.run(f"{code}\n{last if last.startswith('assert') else f'print({last})'}")
+    result = mounted.run(f"{code}\n{last if last.startswith('assert') else f'print({last})'}")
     assert (result.status, result.stdout) == (Status.ERROR, "")
     assert things.secret not in (result.error or "")
 
@@ -241,11 +241,11 @@ def test_the_mounts_alone_are_enough(things: Things, monkeypatch: pytest.MonkeyP
     assert things.state() == before
 
 
-def test_a_module_that_hangs_or_crashes_costs_one_program(pool: WorkerPool) -> None:
-    assert pool.run("import hangs").status is Status.TIMEOUT
-    assert pool.run("import crashes").status is Status.KILLED
-    assert pool.run(LOOK).stdout == SEEN
-    assert pool.stats()["restarts"] == 0
+def test_a_module_that_hangs_or_crashes_costs_one_program(mounted: WorkerPool) -> None:
+    assert mounted.run("import hangs").status is Status.TIMEOUT
+    assert mounted.run("import crashes").status is Status.KILLED
+    assert mounted.run(LOOK).stdout == SEEN
+    assert mounted.stats()["restarts"] == 0
 
 
 @pytest.mark.parametrize("jail", [in_jail("bubblewrap"), in_jail("sandlock"), "unconfined"])
