@@ -11,6 +11,7 @@ from src.sandbox.api import ExecutionResult, SandboxError
 from src.sandbox.client import WorkerClient
 from src.sandbox.jails import AUTOMATIC, JAILS
 from src.sandbox.lane import LaneFailure, Order
+from src.sandbox.mounts import find_mounts
 
 
 class Seat:
@@ -53,6 +54,12 @@ class Seat:
 
     def _start(self) -> tuple[str, list[str]]:
         """Take the first jail that works on this node; ``auto`` never takes ``unconfined``."""
+        try:
+            find_mounts(self._cfg)
+        except SandboxError as error:
+            raise SandboxError(
+                f"node {platform.node()}: {error} (packages and files must exist on every node)"
+            ) from None
         names = AUTOMATIC if self._cfg.jail == "auto" else (self._cfg.jail,)
         reasons = []
         for name in names:

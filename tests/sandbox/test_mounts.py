@@ -276,7 +276,8 @@ def test_without_a_jail_a_careless_program_changes_a_copy_at_most(things: Things
 @pytest.mark.parametrize("jail", [in_jail("bubblewrap"), in_jail("sandlock"), "unconfined"])
 def test_nothing_is_left_behind(things: Things, jail: str) -> None:
     def left() -> set[str]:
-        return {name for folder in ("/dev/shm", "/tmp") for name in os.listdir(folder) if "sandbox-" in name}
+        own = f"sandbox-{os.getpid()}-"
+        return {name for folder in ("/dev/shm", "/tmp") for name in os.listdir(folder) if own in name}
 
     before = left()
     with build_sandbox(things.config(jail=jail)) as sandbox:
