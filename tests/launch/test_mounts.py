@@ -12,9 +12,10 @@ import pytest
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import OmegaConf
 
-from src.config import Config, SandboxConfig
+from src.config import Config, EvaluationConfig, SandboxConfig
 from src.config.mounts import find
 from src.config.paths import ROOT
+from src.config.schema import ConfigError
 from src.launch.checks import check, load
 from tests.compositions import composed
 from tests.launch.test_resumption import made, refused, resumed
@@ -242,6 +243,28 @@ class TestARun:
     def test_by_default_programs_have_none(self) -> None:
         cfg = load(Config, composed("train")).sandbox
         assert (cfg.packages, cfg.files) == ([], None)
+
+
+@pytest.mark.parametrize("setting", ["data.train_path", "data.heldout_path", "benchmark.path"])
+@pytest.mark.parametrize("mounted", ["files", "packages"])
+def test_programs_cannot_have_the_answers(tmp_path: Path, setting: str, mounted: str) -> None:
+    folder = tmp_path / "stuff"
+    folder.mkdir()
+    for name in ("problems.jsonl", "other.jsonl", "__init__.py"):
+        (folder / name).touch()
+    kind = setting.split(".")[0]
+    cfg = composed("evaluate" if kind == "benchmark" else "train")
+    OmegaConf.update(cfg, f"{kind}.kind", "file")
+    if kind == "data":
+        cfg.data.train_path = cfg.data.heldout_path = str(ROOT / "README.md")
+    OmegaConf.update(cfg, setting, str(folder / "problems.jsonl"))
+    OmegaConf.update(cfg, f"sandbox.{mounted}", [str(folder)], force_add=True)
+    schema = EvaluationConfig if kind == "benchmark" else Config
+    with pytest.raises(ConfigError, match=rf"{setting}={folder}/problems.jsonl: programs would see this"):
+        load(schema, cfg)
+    if mounted == "files":
+        OmegaConf.update(cfg, "sandbox.files", [str(folder / "other.jsonl")])
+        load(schema, cfg)
 
 
 @pytest.mark.parametrize(

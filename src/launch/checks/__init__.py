@@ -237,6 +237,7 @@ def _evaluate(cfg: c.EvaluateConfig, at: str) -> list[str]:
 def _evaluation(cfg: c.EvaluationConfig, at: str) -> list[str]:
     faults = _installed(cfg, at) + policy.evaluation(cfg, at) + style_and_format.run(cfg, None, at)
     faults += sampling.evaluation(cfg, at) + sampling.overlong(cfg, at) + extensions.faults(cfg, at)
+    faults += mounts.answers(cfg.sandbox, {"benchmark.path": cfg.benchmark.path}, at)
     if cfg.evaluate.phases != c.EvaluateConfig().phases:
         faults.append(
             f"{at}evaluate.phases={show(cfg.evaluate.phases)}: only training runs have phases; remove it"
@@ -269,6 +270,12 @@ def _run(cfg: c.Config, at: str) -> list[str]:
         faults += _installed(cfg, at)
     faults += sampling.training(cfg, at) + sampling.overlong(cfg, at) + resumption.faults(cfg, at)
     faults += extensions.faults(cfg, at)
+    paths = {
+        "data.train_path": cfg.data.train_path,
+        "data.heldout_path": cfg.data.heldout_path,
+        "data.heldout.benchmark": (cfg.data.heldout.benchmark or "").partition("@")[2] or None,
+    }
+    faults += mounts.answers(cfg.sandbox, paths, at)
     faults += style_and_format.run(cfg, cfg.trainer.resume, at)
     return faults + _colocated(cfg, at) + policy.training(cfg, at)
 
