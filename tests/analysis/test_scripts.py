@@ -151,7 +151,7 @@ def test_an_experiment_has_a_heading_a_question_and_its_verdicts(tmp_path: Path)
     )
     places = [page.index(text) for text in expected]
     assert places == sorted(places)
-    assert page.count("<summary>settings</summary>") == 3
+    assert page.count("<summary>settings of these numbers</summary>") == 3
     assert page.count("<ul") == 1
 
 
