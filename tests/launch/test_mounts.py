@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 from dataclasses import asdict
 from importlib import metadata
@@ -253,7 +254,7 @@ def test_programs_cannot_have_the_answers(tmp_path: Path, setting: str, mounted:
     for name in ("problems.jsonl", "other.jsonl", "__init__.py"):
         (folder / name).touch()
     kind = setting.split(".")[0]
-    cfg = composed("evaluate" if kind == "benchmark" else "train")
+    cfg = copy.deepcopy(composed("evaluate" if kind == "benchmark" else "train"))
     OmegaConf.update(cfg, f"{kind}.kind", "file")
     if kind == "data":
         cfg.data.train_path = cfg.data.heldout_path = str(ROOT / "README.md")

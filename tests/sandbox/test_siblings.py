@@ -74,7 +74,7 @@ def test_children_of_a_worker_share_no_pipe(pool: WorkerPool) -> None:
         folder = Path(f"/proc/{pid}/fd")
         return {link for entry in folder.iterdir() if (link := os.readlink(entry)).startswith("pipe:")}
 
-    running = pool.submit("import time\ntime.sleep(0.5)")
+    running = pool.submit("import time\ntime.sleep(1.4)")
     assert eventually(lambda: len(leaves(pool.pids())) >= 2)
     time.sleep(0.2)  # by then those that wait have closed what is not theirs
     seen = [pipes(pid) for pid in leaves(pool.pids())]
