@@ -408,7 +408,7 @@ def test_a_server_that_is_killed_ends_the_rollout(
         for _, trajectory in itertools.islice(stream, 5):
             finished.append(trajectory)
         os.killpg(server.pid, signal.SIGKILL)
-        with pytest.raises(EngineError, match="is gone"):
+        with pytest.raises(EngineError, match="is unavailable"):
             finished += [trajectory for _, trajectory in stream]
         assert engine.pending == 0
     assert all(trajectory.stop_reason for trajectory in finished)  # whole, those from before

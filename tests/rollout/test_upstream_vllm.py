@@ -22,7 +22,7 @@ from tests.upstream import used_by
 pytestmark = pytest.mark.vllm
 
 ENGINE, COLOCATED = "src/rollout/engines/vllm.py", "src/rollout/engines/colocated.py"
-SERVER, ENVIRONMENT = "src/rollout/engines/vllm_server.py", "src/rollout/engines/environment.py"
+SERVER, ENVIRONMENT = "src/rollout/engines/vllm_server.py", "src/rollout/engines/vllm_variables.py"
 
 CODEC = load_codec(ModelConfig())
 PROMPT = CODEC.encode("Problem: 12 + 30 = ? Think, then write \\boxed{42}. Once more, then: 12 + 30 = ?")
