@@ -268,6 +268,16 @@ def test_programs_cannot_have_the_answers(tmp_path: Path, setting: str, mounted:
         load(schema, cfg)
 
 
+@pytest.mark.parametrize("text", ["{}", "math500@{}"])
+def test_nor_those_of_benchmarks_to_decontaminate_against(tmp_path: Path, text: str) -> None:
+    (tmp_path / "test.jsonl").touch()
+    cfg = copy.deepcopy(composed("train"))
+    cfg.data.clean.against = [text.format(tmp_path / "test.jsonl")]
+    OmegaConf.update(cfg, "sandbox.files", [str(tmp_path)], force_add=True)
+    with pytest.raises(ConfigError, match=r"data\.clean\.against\[0\]=.*: programs would see this file"):
+        load(Config, cfg)
+
+
 @pytest.mark.parametrize(
     ("override", "says"),
     [

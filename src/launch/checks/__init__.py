@@ -218,6 +218,9 @@ def _run(cfg: c.Config, at: str) -> list[str]:
         "data.heldout_path": cfg.data.heldout_path,
         "data.heldout.benchmark": (cfg.data.heldout.benchmark or "").partition("@")[2] or None,
     }
+    # benchmarks to decontaminate against: OPTION@FILE, or a file
+    against = {f"data.clean.against[{i}]": text for i, text in enumerate(cfg.data.clean.against)}
+    paths |= {name: text.partition("@")[2] or text for name, text in against.items()}
     faults += mounts.answers(cfg.sandbox, paths, at)
     faults += style_and_format.run(cfg, cfg.trainer.resume, at)
     return faults + _colocated(cfg, at) + policy.training(cfg, at)
