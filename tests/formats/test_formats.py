@@ -20,7 +20,7 @@ from src.rollout.boundary_rule import build_boundary_rule
 from src.tools import Call, CallError, PythonTool, Toolbox
 from tests import chat_model
 from tests.fakes import BPE, BYTES, FORMATS, a_format
-from tests.tokenizers import coarse, qwen_like
+from tests.small_tokenizers import coarse, qwen_like
 from tests.tools.examples import Calculator, Lookup
 
 NAMES = sorted(FORMATS)

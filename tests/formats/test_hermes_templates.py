@@ -17,7 +17,7 @@ from src.policy.prompt_encoder import PromptEncoder
 from src.problems.prompt_text import build_prompt
 from src.tools import Call, PythonTool
 from tests import chat_model
-from tests.tokenizers import qwen_like
+from tests.small_tokenizers import qwen_like
 from tests.tools.examples import Calculator
 
 FOLDER = Path(trl.__file__).parent / "chat_templates"

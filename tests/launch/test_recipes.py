@@ -36,6 +36,8 @@ SMALL = [
     "trainer.checkpoint_every=0",
     "tracking=none",
 ]
+# The mini policy was warm-started in the fence format.
+WITHOUT_WARM_START = ["model.force_prompt_style=true"]
 
 
 def composed(*overrides: str) -> Config:
@@ -54,8 +56,8 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
 def needed(experiment: str, elsewhere: list[str]) -> list[str]:
     if experiment == "midi":  # its policy is made first
         return ["model.path=experiments/mini_base"]
-    if experiment == "mini_hermes":  # likewise
-        return ["model.force_prompt_style=true"]
+    if experiment == "mini_hermes":
+        return WITHOUT_WARM_START
     return elsewhere if experiment.startswith("cir_") else []
 
 
@@ -167,7 +169,8 @@ def test_every_experiment_runs(experiment: str, tmp_path: Path, monkeypatch: pyt
     from src.experiment.training import run
 
     monkeypatch.chdir(ROOT)
-    cfg = composed(f"+experiment={experiment}", *SMALL)
+    forced = WITHOUT_WARM_START if experiment == "mini_hermes" else []
+    cfg = composed(f"+experiment={experiment}", *SMALL, *forced)
     summary: dict[str, Any] = run(cfg, tmp_path)
     assert summary["steps"] == 2
     assert summary["after"]["free"]["n"] == 2

@@ -29,7 +29,7 @@ from src.sandbox import Status
 from src.tools import Call, CallError, PythonTool, Toolbox
 from tests.fakes import BPE, BYTES, FORMATS, FakeSandbox, ScriptedEngine, printed, problem
 from tests.rollout.test_scheduler import script
-from tests.tokenizers import coarse, qwen_like
+from tests.small_tokenizers import coarse, qwen_like
 from tests.tools.examples import Calculator, Lookup
 
 CODECS: dict[str, Callable[[], TokenCodec]] = {
