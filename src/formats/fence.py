@@ -11,9 +11,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Self
 
 from src.formats.base import Call, Format, Piece, RawCall, Span, Tool, explained, parse_body, write_body
-from src.formats.fence_grammar import OUTPUT, fence_spans, fills_output, opening
+from src.formats.fence_grammar import OUTPUT, fence_spans, fills_output, longest_opening, opening
 
-_LONGEST_LINE = 200  # longer lines never open a block, which bounds memory
 _INDENT = 3  # most spaces before a closing fence
 _TICKS = re.compile(r"`{3,}")
 OPEN, CLOSE = f"```{OUTPUT}\n", "\n```\n"
@@ -90,6 +89,7 @@ class FenceScanner:
     def __init__(self, labels: Mapping[str, str]) -> None:
         self._labels = labels
         self._opening = opening(tuple(labels))
+        self._longest = longest_opening(tuple(labels))
         self._line = bytearray()
         self._fence = 0  # backticks of the open block; 0 outside
         self._tool: str | None = None  # of the open block; None: not a call, such as an output block
@@ -125,30 +125,27 @@ class FenceScanner:
                 if self._tool is not None:
                     return at
                 continue
-            # Lines that are too long open no block, so outside a block the beginning of a line is enough.
-            self._line += data[at:end] if self._fence else data[at : min(end, at + self._room())]
+            # Outside a block one byte more than an opening line has is enough to know that it is none.
+            room = max(0, self._longest + 1 - len(self._line))
+            self._line += data[at:end] if self._fence else data[at : min(end, at + room)]
             if newline >= 0:
                 self._end_line()
             at = end + 1
         return None
 
-    def _room(self) -> int:
-        return max(0, _LONGEST_LINE + 1 - len(self._line))
-
     def _closing(self, piece: bytes) -> int | None:
         """Return the offset in ``piece``, which continues the line, just past the closing fence, or None."""
-        if len(self._line) >= self._fence + _INDENT:
-            return None
-        line = bytes(self._line) + piece[: self._fence + _INDENT]
+        most = self._fence + _INDENT  # a fence that is indented further has no room in it
+        line = (bytes(self._line[:most]) + piece[:most])[:most]
         ticks = line.lstrip(b" ")
-        if len(line) - len(ticks) > _INDENT or not ticks.startswith(b"`" * self._fence):
+        if not ticks.startswith(b"`" * self._fence):
             return None
         return len(line) - len(ticks) + self._fence - len(self._line)
 
     def _end_line(self) -> None:
         if self._fence:
             self._body += self._line + b"\n"
-        elif len(self._line) <= _LONGEST_LINE and b"```" in self._line:
+        elif b"```" in self._line:
             found = self._opening.match(self._line.decode("utf-8", errors="replace"))
             if found:
                 self._fence = len(found["fence"])

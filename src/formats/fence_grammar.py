@@ -17,6 +17,11 @@ OUTPUT = "output"
 PYTHON = ("python", "py")  # a program is never an answer, even if it cannot be run
 
 
+def longest_opening(labels: tuple[str, ...] = PYTHON) -> int:
+    """Return the characters of the longest opening line: longer lines need not be kept."""
+    return 3 + 64 + 8 + max(map(len, {*labels, *PYTHON, OUTPUT})) + 8
+
+
 @cache
 def opening(labels: tuple[str, ...] = PYTHON) -> re.Pattern[str]:
     """Return the pattern of an opening line with one of ``labels``, a Python label or ``output``."""

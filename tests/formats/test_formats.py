@@ -90,6 +90,26 @@ def test_the_scanner_finds_the_first_closed_call(name: str, text: str, cuts: lis
     assert open_ended == [], "a closed call was passed over"
 
 
+@pytest.mark.parametrize("indent", range(6))
+@pytest.mark.parametrize("ticks", [2, 3, 4, 63, 64, 65])
+@pytest.mark.parametrize("blanks", [0, 7, 8, 9])
+@pytest.mark.parametrize("label", ["python", "PY", "calculator", "pythonx"])
+def test_a_fence_opens_and_closes_as_in_the_grammar(indent: int, ticks: int, blanks: int, label: str) -> None:
+    """Exhaustive at the limits of every part of a line, and of where it is cut into pieces."""
+    form = ALL["fence"]
+    fence = "`" * ticks
+    opened = " " * min(indent, 3) + fence + " " * blanks + label + " " * blanks
+    for text in (
+        f"{' ' * indent}{fence}{' ' * blanks}{label}\n1\n{fence}\n",
+        f"{opened}\n1\n{' ' * indent}{fence}x\n",
+        f"{opened}\n1\n{' ' * indent}{fence[1:]}\n",
+        f"{opened}{'x' * blanks}\n1\n{fence}\n",
+    ):
+        closed = [one for one in form.spans(text) if not text[: one.end].endswith("\n")]
+        expected = closed[0].end if closed else None
+        assert {first_call(form, text, [cut]) for cut in range(len(text))} == {expected}, text
+
+
 BODIES = st.text(st.characters(codec="utf-8", exclude_categories=["Cs"]), min_size=1).filter(
     lambda body: "\r" not in body
 )
