@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
+import pickle
+from itertools import pairwise, product
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from src.formats import Format, HermesFormat
-from src.formats.base import CALL
+from src.formats.base import CALL, RawCall
 from src.formats.tags import TagFormat, Tags, TagScanner, neutralise_tags
 from src.policy.codec import TokenCodec
 from src.policy.prompt_encoder import PromptEncoder
@@ -60,18 +61,86 @@ def first_call(form: Format, text: str, cuts: list[int]) -> int | None:
         scan(form, arriving) for arriving in ([data], pieces(data, cuts), [bytes([byte]) for byte in data])
     )
     assert at_once == in_pieces == singly
-    return at_once
+    return at_once[0]
 
 
-def scan(form: Format, arriving: list[bytes]) -> int | None:
+def scan(form: Format, arriving: list[bytes]) -> tuple[int | None, RawCall]:
+    """Offset just past the first call, and the call."""
     scanner, at = form.scanner(), 0
     for piece in arriving:
-        end = scanner.copy().feed(piece)  # a copy is independent ...
+        copied = scanner.copy()  # a copy is independent ...
+        end = copied.feed(piece)
         assert end == scanner.feed(piece)
+        assert copied.call == scanner.call
         if end is not None:
-            return at + end
+            return at + end, scanner.call
         at += len(piece)
-    return None
+    return None, scanner.call
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_short_text_of_the_formats_own_markup(name: str) -> None:
+    """Exhaustive: the first call is the first that the grammar closes, with its own body only."""
+    form = ALL[name]
+    parts = [*form.markup, "x"]
+    if name == "fence":
+        parts = ["```python\n", "```calculator\n", "```output\n", "```", "\n", "x"]
+    for text in map("".join, product(parts, repeat=4)):
+        calls = [span for span in form.spans(text) if span.kind == CALL]
+        closed = [span for span in calls if scan(form, [text[span.start : span.end].encode()])[0]]
+        end, call = scan(form, [text.encode()])
+        assert (end, call) == scan(form, [bytes([byte]) for byte in text.encode()]), text
+        assert end == (closed[0].end if closed else None), text
+        if closed:
+            alone = scan(form, [text[closed[0].start : closed[0].end].encode()])
+            assert call == alone[1], text
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if ALL[name].result_opening])
+def test_a_result_that_the_policy_opens_after_its_call_is_the_boundary(name: str) -> None:
+    form = ALL[name]
+    rule = build_boundary_rule("stop_string", form, BYTES)
+    call, opening = form.write(Call("python", {"code": "1"})), form.result_opening
+    for text, expected in (
+        (f"{call}\n{opening}", True),
+        (f"{call}\n{opening} and more", True),
+        (f"{opening}", False),  # no call yet
+        (f"{call}\n", False),
+    ):
+        found = rule.find(rule.scanner(), BYTES.encode(text))
+        assert (found is not None) == expected, text
+        if found is not None:
+            assert str(form.parse(found.call).arguments["code"]).strip() == "1"
+            assert found.kept == len(f"{call}\n{opening}")
+    inside = form.write(Call("python", {"code": f"1\n{opening}"}))
+    assert rule.find(rule.scanner(), BYTES.encode(f"{call}\n{inside}")) is None, "it is part of a program"
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_token_that_ends_a_call_is_known_however_it_is_cut(name: str) -> None:
+    form = ALL[name]
+    closings = (
+        ["```"]
+        if name == "fence"
+        else [tag for tag in form.markup[1::2] if "res" not in tag and "int" not in tag]
+    )
+    assert closings
+    for closing in closings:
+        for cut in range(len(closing)):
+            for after in ("", "\n", "\n\nso"):
+                assert form.may_close((closing[cut:] + after).encode()), (closing[cut:], after)
+        assert form.may_close(f"1)\n{closing}".encode())
+    assert not form.may_close(b"x>=1")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_outside_of_calls_nothing_is_kept(name: str) -> None:
+    scanner = ALL[name].scanner()
+    scanner.feed(b"x" * 1000)
+    before = len(pickle.dumps(scanner))
+    for _ in range(1000):
+        scanner.feed(b"x" * 100 + b"<`\n" + b"y" * 50)
+    assert len(pickle.dumps(scanner)) < before + 200
 
 
 @settings(max_examples=400, deadline=None)
@@ -91,23 +160,21 @@ def test_the_scanner_finds_the_first_closed_call(name: str, text: str, cuts: lis
 
 
 @pytest.mark.parametrize("indent", range(6))
-@pytest.mark.parametrize("ticks", [2, 3, 4, 63, 64, 65])
-@pytest.mark.parametrize("blanks", [0, 7, 8, 9])
-@pytest.mark.parametrize("label", ["python", "PY", "calculator", "pythonx"])
-def test_a_fence_opens_and_closes_as_in_the_grammar(indent: int, ticks: int, blanks: int, label: str) -> None:
-    """Exhaustive at the limits of every part of a line, and of where it is cut into pieces."""
-    form = ALL["fence"]
-    fence = "`" * ticks
-    opened = " " * min(indent, 3) + fence + " " * blanks + label + " " * blanks
-    for text in (
-        f"{' ' * indent}{fence}{' ' * blanks}{label}\n1\n{fence}\n",
-        f"{opened}\n1\n{' ' * indent}{fence}x\n",
-        f"{opened}\n1\n{' ' * indent}{fence[1:]}\n",
-        f"{opened}{'x' * blanks}\n1\n{fence}\n",
-    ):
-        closed = [one for one in form.spans(text) if not text[: one.end].endswith("\n")]
-        expected = closed[0].end if closed else None
-        assert {first_call(form, text, [cut]) for cut in range(len(text))} == {expected}, text
+@pytest.mark.parametrize("ticks", [2, 3, 4, 64, 65])
+def test_a_fence_opens_and_closes_as_in_the_grammar(indent: int, ticks: int) -> None:
+    """Exhaustive at the limits of every part of a line, however it arrives."""
+    form, fence = ALL["fence"], "`" * ticks
+    for blanks, label in product([0, 8, 9], ["python", "PY", "calculator", "pythonx"]):
+        opened = " " * min(indent, 3) + fence + " " * blanks + label + " " * blanks
+        for text in (
+            f"{' ' * indent}{fence}{' ' * blanks}{label}\n1\n{fence}\n",
+            f"{opened}\n1\n{' ' * indent}{fence}x\n",
+            f"{opened}\n1\n{' ' * indent}{fence[1:]}\n",
+            f"{opened}{'x' * blanks}\n1\n{fence}\n",
+        ):
+            closed = [one.end for one in form.spans(text) if not text[: one.end].endswith("\n")]
+            expected = closed[0] if closed else None
+            assert first_call(form, text, list(range(0, len(text), 3))) == expected, text
 
 
 BODIES = st.text(st.characters(codec="utf-8", exclude_categories=["Cs"]), min_size=1).filter(
@@ -245,6 +312,7 @@ class TestTags:
 
     def test_overlapping_tags_are_neutralised(self) -> None:
         assert neutralise_tags("<<code>code></code>", ["<code>", "</code>"]) == "<< code>code>< /code>"
+        assert neutralise_tags("[[[", ["[[", "]]"]) == "[ [ ["
 
     def test_a_body_of_any_length_is_read_in_linear_time(self) -> None:
         scanner = TagScanner([Tags("<a>", "</a>", CALL, "a")])
@@ -282,6 +350,11 @@ class TestHermesInChat:
         assert (sum(token in codec.eos_ids for token in ids), ids.count(start)) == (2, 2)
         with pytest.raises(ValueError, match=r"rollout\.boundary=stop_string: with this format"):
             build_boundary_rule("stop_string", form, codec)
+
+    def test_a_result_neither_begins_nor_ends_thinking(self) -> None:
+        said = ALL["hermes"].neutralise("<think>x</think>")
+        assert "<think>" not in said
+        assert "</think>" not in said
 
     def test_a_template_that_knows_tools_describes_them(self) -> None:
         tokenizer = chat_model.tokenizer(WITH_TOOLS)
