@@ -201,6 +201,21 @@ def test_what_is_written_is_found_and_read_again(name: str, body: str, chosen: s
 
 
 @pytest.mark.parametrize("name", NAMES)
+def test_a_program_that_contains_markup_is_found_whole_or_refused(name: str) -> None:
+    form = ALL[name]
+    for tag in (*form.markup, "</x>", "````", "~~~"):
+        code = f"a = '{tag}'\n{tag}\nb"
+        try:
+            text = form.write(Call("python", {"code": code}))
+        except ValueError:
+            assert tag in form.markup
+            continue
+        boundary = find_boundary(form.scanner(), BYTES.encode(f"{text} and more"), BYTES)
+        assert boundary is not None
+        assert str(form.parse(boundary.call).arguments["code"]).removesuffix("\n") == code
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_several_tools_and_several_arguments(name: str) -> None:
     form = ALL[name]
     for call in (
