@@ -170,6 +170,8 @@ def test_a_fence_opens_and_closes_as_in_the_grammar(indent: int, ticks: int) -> 
             f"{' ' * indent}{fence}{' ' * blanks}{label}\n1\n{fence}\n",
             f"{opened}\n1\n{' ' * indent}{fence}x\n",
             f"{opened}\n1\n{' ' * indent}{fence[1:]}\n",
+            f"{opened}\n1\n\t{fence}\n",
+            f"{opened}\n1\nx{fence}\n",
             f"{opened}{'x' * blanks}\n1\n{fence}\n",
         ):
             closed = [one.end for one in form.spans(text) if not text[: one.end].endswith("\n")]
@@ -198,6 +200,14 @@ def test_what_is_written_is_found_and_read_again(name: str, body: str, chosen: s
     assert read.tool == "python"
     assert str(read.arguments["code"]).removesuffix("\n") == body.removesuffix("\n")
     assert form.spans(text)[0] == (0, len(text), CALL)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_call_after_a_result_that_the_policy_made_up_is_read_alone(name: str) -> None:
+    form, call = ALL[name], Call("python", {"code": "print(2)"})
+    made_up = "".join(piece.text for piece in form.render("41"))
+    found = [scan(form, [f"{before}{form.write(call)}".encode()])[1] for before in ("", made_up)]
+    assert found[0] == found[1]
 
 
 @pytest.mark.parametrize("name", NAMES)
