@@ -15,6 +15,7 @@ PYTHON ?= $(shell for name in python3.11 python3.12 python3; do \
 	&& echo $$name && break; done)
 
 BIN := $(VENV)/bin
+PYTEST := $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile
 READY := $(VENV)/.ready# written last, so an interrupted set-up does not count
 UNFINISHED := $(VENV)/.unfinished
 VLLM_READY := $(VENV)/.ready-vllm
@@ -59,13 +60,13 @@ reproduce: $(READY) ## the paper in miniature, ten experiments and a report (hou
 	$(BIN)/python -m experiments.reproduce $(ARGS)
 
 test: $(READY) ## the tests, but for the five below, on up to four cores (ARGS=-n0: on one); a jail that is missing is named at the end
-	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile $(ARGS)
+	$(PYTEST) $(ARGS)
 
-test-long: $(READY) ## those that wait or kill for long
-	$(BIN)/python -m pytest -m long --long $(ARGS)
+test-long: $(READY) ## those that compute, wait or kill for long
+	$(PYTEST) -m long --long $(ARGS)
 
 test-sandlock: $(READY) ## the sandbox in sandlock instead of bubblewrap
-	$(BIN)/python -m pytest tests/sandbox --jails sandlock -m sandlock --long $(ARGS)
+	$(PYTEST) tests/sandbox --jails sandlock -m sandlock --long $(ARGS)
 
 test-ray: $(READY) ## the sandbox over a Ray cluster of several nodes on this machine
 	$(BIN)/python -m pytest tests/sandbox/test_ray.py --ray $(ARGS)
@@ -74,7 +75,7 @@ test-vllm: $(VLLM_READY) ## the engines of vLLM, in process and as a server on t
 	$(BIN)/python -m pytest -m vllm --vllm $(ARGS)
 
 test-docker: $(READY) ## the sandbox in Docker; needs root, a daemon and the image of make sandbox-image
-	$(BIN)/python -m pytest tests/sandbox --jails docker -m docker --long $(ARGS)
+	$(PYTEST) tests/sandbox --jails docker -m docker --long $(ARGS)
 
 sandbox-image: ## build the image of sandbox=docker: BASE=python:3.11-slim IMAGE=cir-sandbox BUILD_ARGS=
 	tar -c requirements.txt -C src/sandbox Dockerfile -C jails docker_layout.py \

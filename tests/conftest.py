@@ -31,7 +31,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--require-jails", action="store_true", help="fail at once where bubblewrap or sandlock does not work"
     )
     parser.addoption("--ray", action="store_true", help="run the tests that start a Ray cluster, too")
-    parser.addoption("--long", action="store_true", help="run the tests that wait or kill for long, too")
+    parser.addoption("--long", action="store_true", help="run the tests that compute, wait or kill for long, too")
     parser.addoption("--vllm", action="store_true", help="run the tests that need vLLM, too")
 
 

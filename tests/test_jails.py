@@ -12,6 +12,7 @@ import pytest
 
 from src.config.paths import ROOT
 
+pytestmark = pytest.mark.long
 # three tests: in bubblewrap, in sandlock, in the one that sandbox=auto takes
 TESTS = "tests/sandbox/test_main.py::test_a_program_that_works"
 MISSING = r"the program bwrap is not installed; remedy: apt-get install bubblewrap"

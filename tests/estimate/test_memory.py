@@ -19,6 +19,7 @@ from src.estimate.policy import count
 from tests import tiny
 from tests.estimate.models import ADAPTERS, SMALL, allocated, config, folder, real
 
+pytestmark = pytest.mark.long
 GPU = Machine("GPU", gpu=True, gpus=1, memory=int(80e9), flops=1e15, timed=False)
 CPU = Machine("CPU", gpu=False, gpus=1, memory=int(20e9), flops=1e11, timed=True)
 SHORT = {"rollout__max_tokens": 40, "rollout__max_prompt_tokens": 20, "trainer__micro_batch_size": 2}

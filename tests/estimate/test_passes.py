@@ -14,6 +14,7 @@ from src.estimate.passes import Training
 from src.rollout.engines.cache import build_cache
 from tests.estimate.models import ADAPTERS, SMALL, allocated, real
 
+pytestmark = pytest.mark.long
 WITHIN = 0.15
 PRECISIONS = {"float32": ("float32", False), "bfloat16": ("bfloat16", False), "autocast": ("float32", True)}
 

@@ -251,6 +251,7 @@ class TestOurs:
         assert all(one.evaluate.phases == ["after"] for one in trainings if isinstance(one, Config))
         assert {"evaluate/base-text", "evaluate/base-code", "evaluate/base-free"} <= set(plan.commands)
 
+    @pytest.mark.long
     @pytest.mark.parametrize("suite", sorted(path.stem for path in (ROOT / "conf" / "suite").glob("*.yaml")))
     def test_on_every_suite_the_ten_can_be_run(self, suite: str) -> None:
         base = ["suite.base=experiments/mini_base"] if suite == "midi" else []  # its policy is made first

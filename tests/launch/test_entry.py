@@ -108,6 +108,7 @@ def test_a_sweep_checks_every_job_before_the_first_starts(shop: Shop) -> None:
     assert not (shop.folder / "runs").exists()
 
 
+@pytest.mark.long
 class TestSeveralProcesses:
     """As accelerate launch starts them: all run the same command."""
 

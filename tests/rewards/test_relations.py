@@ -84,6 +84,7 @@ def test_the_lists_are_long_enough_to_tell() -> None:
     assert most <= 4, "an answer that equals many golds is worth a look"
 
 
+@pytest.mark.long
 def test_none_of_the_worst_is_right_for_any_gold_that_it_does_not_equal() -> None:
     golds = GOLDS + [problem.answer for problem in generate(200, 0, "heldout")]
     assert unequal(golds, WORST, workers=2, seconds=10) == []

@@ -41,6 +41,7 @@ def said(output: str) -> Path:
     return Path(match[2])
 
 
+@pytest.mark.long
 def test_a_training_that_cannot_be_online_goes_on_offline(
     unreachable: dict[str, str], tmp_path: Path
 ) -> None:

@@ -49,7 +49,7 @@ def trajectories(folder: Path) -> dict[tuple[str, str, int], list[str]]:
     return {(r["mode"], r["problem_id"], r["sample"]): [s["text"] for s in r["segments"]] for r in rows}
 
 
-@pytest.mark.parametrize("temperature", [0.0, 1.0])
+@pytest.mark.parametrize("temperature", [pytest.param(0.0, marks=pytest.mark.long), 1.0])
 def test_shards_together_are_the_whole(temperature: float, tmp_path: Path) -> None:
     """Each trajectory is what it is in the whole evaluation, sampled or greedy."""
     cfg_of_all = replace(CONFIG, evaluate=replace(CONFIG.evaluate, temperature=temperature))
