@@ -31,7 +31,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--require-jails", action="store_true", help="fail at once where bubblewrap or sandlock does not work"
     )
     parser.addoption("--ray", action="store_true", help="run the tests that start a Ray cluster, too")
-    parser.addoption("--long", action="store_true", help="run the tests that compute, wait or kill for long, too")
+    parser.addoption("--long", action="store_true", help="run the long tests, too")
     parser.addoption("--vllm", action="store_true", help="run the tests that need vLLM, too")
 
 
@@ -40,7 +40,7 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "sandlock: runs in this jail")
     config.addinivalue_line("markers", "docker: needs a Docker daemon; --jails must name it")
     config.addinivalue_line("markers", "ray: starts a Ray cluster; run with --ray")
-    config.addinivalue_line("markers", "long: takes half a minute or more; run with --long")
+    config.addinivalue_line("markers", "long: computes, waits or kills for long; run with --long")
     config.addinivalue_line("markers", "vllm: needs vLLM (make setup-vllm); run with --vllm")
     config.stash[_NOT_RUN] = Counter()
     if config.getoption("--require-jails") and broken_jails(config):
