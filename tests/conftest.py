@@ -8,6 +8,7 @@ from collections import Counter
 from typing import Any
 
 import pytest
+from hypothesis import settings
 
 from tests.jails import JAILS, broken_jails
 
@@ -18,6 +19,10 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 _NOT_RUN = pytest.StashKey[Counter[str]]()
+
+
+settings.register_profile("project", deadline=None)  # nothing depends on how fast the machine is
+settings.load_profile("project")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

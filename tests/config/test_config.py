@@ -173,7 +173,7 @@ class TestTypes:
         kinds = [one for one in get_args(hint) if one is not type(None)] if optional else [hint]
         return tuple(get_origin(one) or one for one in kinds), optional
 
-    @settings(max_examples=5, deadline=None)
+    @settings(max_examples=5)
     @given(data=st.data())
     @pytest.mark.parametrize("path", sorted(LEAVES))
     def test_a_wrong_type_is_refused_by_name(self, path: str, data: st.DataObject) -> None:
@@ -198,7 +198,7 @@ class TestTypes:
         result = getattr(getattr(build(Config, changed(path, value)), group), leaf)
         assert (type(result), result) == (type(typed), typed)
 
-    @settings(max_examples=50, deadline=None)
+    @settings(max_examples=50)
     @given(
         group=st.sampled_from(["", *{path.rpartition(".")[0] for path in LEAVES}]),
         name=st.from_regex(r"[a-z_]+", fullmatch=True),

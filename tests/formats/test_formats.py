@@ -143,7 +143,7 @@ def test_outside_of_calls_nothing_is_kept(name: str) -> None:
     assert len(pickle.dumps(scanner)) < before + 200
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(FORMAT, TEXTS, CUTS)
 def test_the_scanner_finds_the_first_closed_call(name: str, text: str, cuts: list[int]) -> None:
     form = ALL[name]
@@ -184,7 +184,7 @@ BODIES = st.text(st.characters(codec="utf-8", exclude_categories=["Cs"]), min_si
 )
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(FORMAT, BODIES, CODEC)
 def test_what_is_written_is_found_and_read_again(name: str, body: str, chosen: str) -> None:
     form, codec = ALL[name], CODECS[chosen]()
@@ -241,7 +241,7 @@ def test_several_tools_and_several_arguments(name: str) -> None:
         assert (read.tool, arguments) == (call.tool, call.arguments)
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(FORMAT, TEXTS, TEXTS)
 def test_a_result_is_one_result_whatever_a_tool_prints(name: str, printed: str, before: str) -> None:
     """Invariant 5: nothing that is printed opens a call, closes the result, or opens another."""
@@ -256,7 +256,7 @@ def test_a_result_is_one_result_whatever_a_tool_prints(name: str, printed: str, 
     assert extract_answer([text], form.spans) is None
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(FORMAT, TEXTS, CODEC, st.sampled_from(["exact", "stop_string"]))
 def test_an_engine_that_asks_at_its_stops_only_misses_no_boundary(
     name: str, text: str, chosen: str, boundary: str
@@ -276,7 +276,7 @@ def test_an_engine_that_asks_at_its_stops_only_misses_no_boundary(
     assert ids[fired] in stop.stop_ids or any(string in seen for string in stop.stop_strings)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(FORMAT, TEXTS)
 def test_answers_stand_outside_calls_and_results(name: str, text: str) -> None:
     form = ALL[name]

@@ -145,7 +145,7 @@ class TestCombinations:
         config["data"] |= {"train_path": "a.jsonl", "heldout_path": str(tmp_path / "a.jsonl")}
         assert load(Config, config).data.train_path == "a.jsonl"
 
-    @settings(max_examples=200, deadline=None)
+    @settings(max_examples=200)
     @given(
         batch=st.integers(1, 400),
         samples=st.integers(2, 20),

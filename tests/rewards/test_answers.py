@@ -97,14 +97,14 @@ PARTS = st.sampled_from(
 
 
 @given(st.lists(st.lists(PARTS, max_size=20).map("".join), max_size=4))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_any_text_gives_an_answer_from_it_or_none(texts: list[str]) -> None:
     answer = extract_answer(texts)
     assert answer is None or (answer == answer.strip() != "" and any(answer in text for text in texts))
 
 
 @given(st.lists(PARTS, max_size=20).map("".join), st.integers())
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_a_box_in_an_own_segment_wins_and_one_in_a_block_never_does(text: str, number: int) -> None:
     boxed = f"\\boxed{{{number}}}"
     assert extract_answer([text, boxed]) == str(number)

@@ -195,7 +195,7 @@ SPELLINGS = [
 
 
 @given(st.sampled_from(SPELLINGS), st.sampled_from(SPELLINGS), NUMBER, NUMBER, st.integers(1, 99))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_plain_numbers_agree_with_the_full_comparison(
     gold: str, answer: str, first: int, second: int, below: int
 ) -> None:

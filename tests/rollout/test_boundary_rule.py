@@ -23,7 +23,7 @@ CODE = "```python\nprint(6*7)\n```"
 TEXTS = st.lists(FRAGMENTS, min_size=1, max_size=30).map("".join)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(TEXTS, st.lists(st.integers(0, 8), max_size=7), st.sampled_from([BYTES, BPE]),
        st.sampled_from(["exact", "stop_string"]))  # fmt: skip
 def test_watch_fires_where_the_cut_is_and_engines_know_where_it_may(
@@ -44,7 +44,7 @@ def test_watch_fires_where_the_cut_is_and_engines_know_where_it_may(
     assert ids[fired] in stop.stop_ids or any(string in said for string in stop.stop_strings)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(TEXTS, st.sampled_from([BYTES, BPE]), st.integers(0, 3))
 def test_post_hoc_gives_what_fence_gives_up_to_the_first_execution(
     text: str, codec: TokenCodec, budget: int

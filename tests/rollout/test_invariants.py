@@ -109,7 +109,7 @@ def cases(draw: st.DrawFn) -> tuple[Setting, list[tuple[str, list[int]]]]:
     return setting, draw(st.lists(st.tuples(text, undone), min_size=1, max_size=4))
 
 
-@settings(max_examples=600, deadline=None)
+@settings(max_examples=600)
 @given(
     cases(),
     st.sampled_from(["continue", "stop", "notice"]),

@@ -45,7 +45,7 @@ def ours(name: str, rewards: np.ndarray, tokens: np.ndarray, counts: np.ndarray)
     return ADVANTAGES[name](values, torch.from_numpy(tokens), members, lambda x: x).numpy()
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(batches())
 def test_rloo_is_the_reward_minus_the_mean_of_the_others(
     batch: tuple[np.ndarray, np.ndarray, np.ndarray],
@@ -60,7 +60,7 @@ def test_rloo_is_the_reward_minus_the_mean_of_the_others(
     assert ours("rloo", rewards, tokens, counts) == pytest.approx(expected, abs=1e-6)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(batches())
 def test_reinforce_plus_plus_baseline_whitens_token_by_token(
     batch: tuple[np.ndarray, np.ndarray, np.ndarray],

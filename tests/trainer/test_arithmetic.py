@@ -254,7 +254,7 @@ def test_other_feedback_as_target_changes_no_gradient_of_a_parameter(tmp_path: P
 weights = st.one_of(st.just(0.0), st.floats(0, 3))
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(
     cfg=st.builds(
         RewardConfig,
