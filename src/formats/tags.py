@@ -96,12 +96,14 @@ class TagFormat(BlockFormat):
             if isinstance(pair, str) or len(pair) != 2:
                 raise ValueError(f"{key}={pair!r}: give two tags, [opening, closing]")
         self._call, self._names = tuple(call), dict(names or {})
+        self._added: frozenset[str] = frozenset()  # tokens that the tokenizer knows as a whole
         self._use([Tags(result[0], result[1], RESULT)])
 
     def prepare(self, tools: Sequence[Tool], tokenizer: Any, style: str) -> Self:
         """See Format."""
         super().prepare(tools, tokenizer, style)
         self._use([self._tags(tool.name) for tool in tools] + [self._result])
+        self._added = frozenset(tokenizer.get_added_vocab())
         return self
 
     def _tags(self, tool: str) -> Tags:
@@ -142,8 +144,11 @@ class TagFormat(BlockFormat):
 
     def render(self, text: str, *, after_newline: bool = False, opened: bool = False) -> list[Piece]:
         """See Format."""
-        begin = ("" if after_newline else "\n") + ("" if opened else self._result.open)
-        return [Piece(f"{begin}\n{text}\n{self._result.close}\n")]
+        begin, opening, closing = "" if after_newline else "\n", self._result.open, self._result.close
+        if self._added.isdisjoint((opening, closing)):
+            return [Piece(f"{begin}{'' if opened else opening}\n{text}\n{closing}\n")]
+        tags = [Piece(begin), Piece(opening, control=True)] if not opened else [Piece(begin)]
+        return [*tags, Piece(f"\n{text}\n"), Piece(closing, control=True), Piece("\n")]
 
 
 def ends_in(token: bytes, tag: bytes) -> bool:

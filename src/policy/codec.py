@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import copy
+import json
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from src.formats.base import Piece
 
 if TYPE_CHECKING:
+    from tokenizers import Tokenizer
     from transformers import PreTrainedTokenizerBase
 
 
@@ -21,6 +22,17 @@ def _byte_alphabet() -> dict[str, int]:
     own = {char: ord(char) for char in ByteLevel.alphabet() if ord(char) < 256}
     rest = (byte for byte in range(256) if byte not in own.values())
     return own | {chr(256 + index): byte for index, byte in enumerate(rest)}
+
+
+def _reads_as_text(backend: Tokenizer, markup: set[int]) -> Tokenizer:
+    """Return a copy of a tokenizer that encodes the added tokens ``markup`` as plain text."""
+    description = json.loads(backend.to_str())
+    for token in description["added_tokens"]:
+        token["special"] = token["id"] in markup
+    description["padding"] = description["truncation"] = None
+    copied = type(backend).from_str(json.dumps(description))
+    copied.encode_special_tokens = True
+    return copied
 
 
 class TokenCodec:
@@ -54,13 +66,13 @@ class TokenCodec:
                 self._bytes.append(piece.replace("\u2581", " ").encode())
         self._said: list[bytes] = []
         self.with_eos(())
-        # A separate copy, since other users of the tokenizer change its settings.
-        self._plain = copy.deepcopy(tokenizer.backend_tokenizer)
-        self._plain.encode_special_tokens = True
-        self._plain.no_padding()
-        self._plain.no_truncation()
+        # Runs of white space are added to vocabularies for brevity; all other added tokens are markup.
+        self._markup = special | {index for index, text in added.items() if text.strip()}
+        self._plain = _reads_as_text(tokenizer.backend_tokenizer, self._markup)
         self._single = {
-            data: index for index, data in enumerate(self._bytes) if len(data) == 1 and index not in special
+            data: index
+            for index, data in enumerate(self._bytes)
+            if len(data) == 1 and index not in self._markup
         }
 
     def with_eos(self, eos_ids: Iterable[int]) -> TokenCodec:
@@ -91,13 +103,14 @@ class TokenCodec:
     def encode(self, text: str) -> list[int]:
         """Return token ids for exactly the bytes of ``text``, without control tokens.
 
-        A program may print the text of a control token (``<|im_end|>``), which must remain text.
+        A program may print the text of a control token (``<|im_end|>``, ``</think>``), which must remain
+        text, whether the tokenizer calls it special or not.
         """
         data = text.encode("utf-8", errors="replace")  # a lone surrogate, possible in JSON, has no bytes
         ids: list[int] = self._plain.encode(data.decode(), add_special_tokens=False).ids
-        if b"".join([self._bytes[index] for index in ids]) == data:
+        if b"".join([self._bytes[index] for index in ids]) == data and self._markup.isdisjoint(ids):
             return ids
-        # A normaliser changed the text, or the tokenizer added a leading space.
+        # A normaliser changed the text, the tokenizer added a leading space, or it looks up whole words.
         return self._encode_singly(data)
 
     def encode_piece(self, piece: Piece) -> list[int]:
