@@ -47,6 +47,11 @@ class ModelConfig:
     force_prompt_style: bool = option(
         False, "use the policy with a prompt style or format other than the one it was trained with"
     )
+    prompt_template: dict[str, Any] | None = option(
+        None,
+        "own prompts, by mode: a text with {problem}, which is the whole prompt or, in the chat styles, the "
+        "user's turn; or {system: ..., user: ...}; null: those that the policy was trained with, else ours",
+    )
     max_positions: int | None = option(
         None, "replaces max_position_embeddings of the model's config.json; null: that value", at_least=1
     )
@@ -90,6 +95,10 @@ class HubConfig:
     split: str = option("train", "split in the syntax of the library datasets, such as train[:500]")
     revision: str | None = option(None, "branch, tag or commit; null: the default branch")
     fields: FieldsConfig = field(default_factory=FieldsConfig)
+    keep_prompt: bool = option(
+        False,
+        "the field fields.text, a text or a list of chat messages, is the prompt as it stands, in every mode",
+    )
 
 
 @dataclass
@@ -101,7 +110,7 @@ class HeldoutConfig(HubConfig):
     long_prompts: str = option(
         "refuse",
         "what to do with problems whose prompts have more than rollout.max_prompt_tokens tokens",
-        choices=("drop", "refuse"),
+        choices=("drop", "truncate_left", "refuse"),
     )
 
 
@@ -153,7 +162,7 @@ class DataConfig(HubConfig):
     long_prompts: str = option(
         "drop",
         "what to do with training problems whose prompts have more than rollout.max_prompt_tokens tokens",
-        choices=("drop", "refuse"),
+        choices=("drop", "truncate_left", "refuse"),
     )
 
     @property
@@ -176,7 +185,7 @@ class BenchmarkConfig(HubConfig):
     long_prompts: str = option(
         "refuse",
         "what to do with problems whose prompts have more than rollout.max_prompt_tokens tokens",
-        choices=("drop", "refuse"),
+        choices=("drop", "truncate_left", "refuse"),
     )
     split: str = option("test", "split in the syntax of the library datasets")
     path: str | None = option(None, "the file for kind=file; a benchmark of the hub is read from it instead")

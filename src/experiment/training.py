@@ -252,7 +252,7 @@ class TrainingRun:
         summary = {
             "settings": provenance.settings(self._cfg) | {"jail": sandbox.jail, "engine": self._kind},
             "prompt": self._prompt,
-            "left_out": {name: reports[name]["long_prompts"] for name in ("train", "heldout")},
+            "long_prompts": {name: reports[name]["long_prompts"] for name in ("train", "heldout")},
             **self._evaluated,
             "steps": steps,
             "wall_seconds": self._wall_seconds(),

@@ -68,7 +68,12 @@ _OF_A_SHARD = (
     *SANDBOX_MAY_CHANGE,
 )
 # Values of the policy's settings that a run resolves, see src/policy/settle.py.
-_OPEN = {"model.prompt_style": "auto", "model.max_positions": None, "model.rope": None}
+_OPEN = {
+    "model.prompt_style": "auto",
+    "model.prompt_template": None,
+    "model.max_positions": None,
+    "model.rope": None,
+}
 # Checked in src/launch/checks/policy.py and src/launch/checks/style_and_format.py.
 _CHECKED_ELSEWHERE = ("model.lora.rank", "model.lora.alpha", "model.lora.targets", "model.prompt_style")
 

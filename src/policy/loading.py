@@ -78,7 +78,8 @@ def write_merged(cfg: ModelConfig, folder: Path, dtype: torch.dtype | str = "aut
     model = PeftModel.from_pretrained(_load(style_and_format.extended(cfg, known), dtype), cfg.path)
     model.merge_and_unload().save_pretrained(folder)
     _load_tokenizer(cfg.path, None).save_pretrained(folder)
-    write_notes(folder, Notes(asking.trained if asking else known.prompt_style, known.format))
+    style = asking.trained if asking else known.prompt_style
+    write_notes(folder, replace(known, prompt_style=style, max_positions=None, rope=None))
 
 
 def _load(cfg: ModelConfig, dtype: torch.dtype | str) -> PreTrainedModel:

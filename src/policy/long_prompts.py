@@ -1,4 +1,4 @@
-"""Drops or refuses problems whose prompts are longer than ``rollout.max_prompt_tokens``."""
+"""Drops, truncates or refuses problems whose prompts are longer than ``rollout.max_prompt_tokens``."""
 
 from __future__ import annotations
 
@@ -14,22 +14,28 @@ from src.problems.training import digest
 from src.run.console import console
 from src.run.processes import Ranks
 
+_DONE = {"drop": "dropped", "truncate_left": "only their last tokens are kept"}
+
 
 @dataclass(frozen=True)
-class LeftOut:
+class TooLong:
     """Problems whose prompts have more than ``limit`` tokens: prompt tokens by id; ``of`` is the total."""
 
     tokens: dict[str, int]
     of: int
     limit: int
 
-    def json(self) -> dict[str, Any]:
-        """Return the entry for ``data.json`` and ``summary.json``, longest prompts first."""
+    def json(self, choice: str) -> dict[str, Any]:
+        """Return the entry for ``data.json`` and ``summary.json``, longest prompts first.
+
+        ``choice``: ``drop`` or ``truncate_left``, what was done with them.
+        """
         longest = sorted(self.tokens.items(), key=lambda item: -item[1])
         return {
             "count": len(longest),
             "of": self.of,
             "max_prompt_tokens": self.limit,
+            "choice": choice,
             "problems": [{"id": name, "tokens": tokens} for name, tokens in longest],
         }
 
@@ -41,21 +47,26 @@ class LeftOut:
         )
 
 
-def measure(problems: Sequence[Problem], modes: Sequence[str], prompts: PromptEncoder, limit: int) -> LeftOut:
+def measure(problems: Sequence[Problem], modes: Sequence[str], prompts: PromptEncoder, limit: int) -> TooLong:
     """Return the problems whose prompt exceeds ``limit`` tokens in at least one of ``modes``."""
     lengths = list(prompts.lengths(problems, modes)) if modes else []
     pairs = zip(problems, lengths, strict=bool(modes))
     found = {problem.id: length for problem, length in pairs if length > limit}
-    return LeftOut(found, len(problems), limit)
+    return TooLong(found, len(problems), limit)
 
 
-def fitting(problems: Sequence[Problem], found: LeftOut) -> list[Problem]:
-    """Return the problems whose prompts fit, in their order."""
+def fitting(problems: Sequence[Problem], found: TooLong, choice: str) -> list[Problem]:
+    """Return the problems in their order, those that are too long dropped or marked to be truncated."""
+    if choice == "truncate_left":
+        return [
+            replace(problem, max_prompt_tokens=found.limit) if problem.id in found.tokens else problem
+            for problem in problems
+        ]
     return [problem for problem in problems if problem.id not in found.tokens]
 
 
 def fit_data(data: Data, cfg: Config, prompts: PromptEncoder, ranks: Ranks) -> Data:
-    """Return the data without problems whose prompts are too long, the same in all processes.
+    """Return the data with every prompt within the limit, the same in all processes.
 
     Raises:
         ConfigError: there are such problems and ``long_prompts`` is "refuse", or too few problems remain.
@@ -66,7 +77,8 @@ def fit_data(data: Data, cfg: Config, prompts: PromptEncoder, ranks: Ranks) -> D
     found = ranks.broadcast(
         {name: measure(*part, prompts, limit) for name, part in sets.items()} if ranks.first else {}
     )
-    train, heldout = fitting(data.train, found["train"]), fitting(data.heldout, found["heldout"])
+    choices = {"train": cfg.data.long_prompts, "heldout": cfg.data.heldout.long_prompts}
+    train, heldout = (fitting(sets[name][0], found[name], choice) for name, choice in choices.items())
     needed = cfg.trainer.batch_size // cfg.trainer.samples_per_prompt
     _refuse(
         *_faults("data.long_prompts", cfg.data.long_prompts, found["train"], len(train), needed),
@@ -74,38 +86,39 @@ def fit_data(data: Data, cfg: Config, prompts: PromptEncoder, ranks: Ranks) -> D
     )
     report = {name: dict(part) for name, part in data.report.items()}
     for name, kept, purpose in (("train", train, "to train on"), ("heldout", heldout, "held out")):
-        report[name]["long_prompts"] = found[name].json()
+        report[name]["long_prompts"] = found[name].json(choices[name])
         if found[name].tokens:
             report[name] |= {"used": len(kept), "digest": digest(kept)}
-            _say(f"{len(kept)} problems {purpose}: {found[name]}; dropped, see data.json")
+            _say(f"{len(kept)} problems {purpose}: {found[name]}; {_DONE[choices[name]]}, see data.json")
     return replace(data, train=train, heldout=heldout, report=report)
 
 
 def fit_benchmark(
     problems: Sequence[Problem], cfg: EvaluationConfig, prompts: PromptEncoder
-) -> tuple[list[Problem], LeftOut]:
-    """Return the problems of a benchmark whose prompts fit in every mode, and the problems left out.
+) -> tuple[list[Problem], TooLong]:
+    """Return the problems of a benchmark with every prompt within the limit, and those that were longer.
 
     Raises:
         ConfigError: there are such problems and ``benchmark.long_prompts`` is "refuse", or none remains.
     """
     found = measure(problems, cfg.evaluate.modes, prompts, cfg.rollout.max_prompt_tokens)
-    kept = fitting(problems, found)
-    _refuse(*_faults("benchmark.long_prompts", cfg.benchmark.long_prompts, found, len(kept)))
+    choice = cfg.benchmark.long_prompts
+    kept = fitting(problems, found, choice)
+    _refuse(*_faults("benchmark.long_prompts", choice, found, len(kept)))
     if found.tokens:
-        _say(f"{len(kept)} problems are evaluated: {found}; dropped, see summary.json")
+        _say(f"{len(kept)} problems are evaluated: {found}; {_DONE[choice]}, see summary.json")
     return kept, found
 
 
-def _faults(setting: str, choice: str, found: LeftOut, remaining: int, needed: int = 1) -> list[str]:
+def _faults(setting: str, choice: str, found: TooLong, remaining: int, needed: int = 1) -> list[str]:
     """Return an error if the problems that are too long must not or cannot be dropped."""
     if not found.tokens:
         return []
     most = max(found.tokens.values())
     if choice == "refuse":
         return [
-            f"{setting}=refuse: {found}; set rollout.max_prompt_tokens={most}, or drop them with "
-            f"{setting}=drop"
+            f"{setting}=refuse: {found}; set rollout.max_prompt_tokens={most}, or {setting}=drop, or "
+            f"{setting}=truncate_left to keep the last tokens"
         ]
     if remaining >= needed:
         return []

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,16 +21,30 @@ class PromptEncoder:
         tokenizer: the policy's tokenizer, with its chat template.
         style: ``model.prompt_style``, after it is resolved.
         form: format of tool calls and results; provides the instructions for the tools.
+        template: ``model.prompt_template``; None: our prompts.
     """
 
     tokenizer: Any
     style: str
     form: Format
+    template: Mapping[str, Any] | None = None
 
     def ids(self, problems: Sequence[Problem], mode: str) -> list[list[int]]:
-        """Return the prompt ids of problems in ``mode``, in order; batching does not change them."""
+        """Return the prompt ids of problems in ``mode``, in order; batching does not change them.
+
+        Of a problem with ``max_prompt_tokens``, at most the last that many.
+        """
+        whole = self._whole(problems, mode)
+        return [
+            ids if problem.max_prompt_tokens is None else ids[-problem.max_prompt_tokens :]
+            for problem, ids in zip(problems, whole, strict=True)
+        ]
+
+    def _whole(self, problems: Sequence[Problem], mode: str) -> list[list[int]]:
         instructions = self.form.instructions(mode)
-        prompts = [build_prompt(problem, mode, self.style, instructions) for problem in problems]
+        prompts = [
+            build_prompt(problem, mode, self.style, instructions, self.template) for problem in problems
+        ]
         if all(isinstance(prompt, str) for prompt in prompts):
             return [list(ids) for ids in self.tokenizer(prompts)["input_ids"]]
         options: dict[str, Any] = {"enable_thinking": False} if self.style == "chat_without_thinking" else {}

@@ -13,7 +13,7 @@ from transformers.utils import cached_file
 
 from src.config import Config, EvaluationConfig, ModelConfig
 from src.config.schema import ConfigError
-from src.launch.checks import style_and_format
+from src.launch.checks import prompts, style_and_format
 from src.launch.checks.model_files import NOTES, Notes, has_mini_tokens, read_notes
 from src.launch.checks.policy import weights_of
 from src.policy.codec import TokenCodec
@@ -40,9 +40,11 @@ def settle(cfg: C) -> tuple[C, TokenCodec]:
     asking = style_and_format.known_asking(known, resume, mini=mini, template=template)
     faults = style_and_format.faults(cfg.model, asking, "model.")
     faults += style_and_format.format_faults(cfg, known, "")
+    style = style_and_format.style(cfg.model, asking)
+    faults += prompts.of_training(cfg, known, style, "")
     if faults:
         raise ConfigError(*faults)
-    model = replace(cfg.model, prompt_style=style_and_format.style(cfg.model, asking))
+    model = replace(cfg.model, prompt_style=style)
     model = style_and_format.extended(model, known)
     refuse_too_long(model, cfg.rollout)
     return replace(cfg, model=model, format=style_and_format.format_of(cfg.format, known)), codec

@@ -28,8 +28,8 @@ def load_benchmark(
     if cfg.kind == "mini":
         return generate(cfg.size or 400, cfg.seed, "heldout", cfg.subjects, cfg.levels)
     if cfg.path:
-        problems = read_problems(cfg.path, cfg.fields, "benchmark", taken)
+        problems = read_problems(cfg.path, cfg.fields, "benchmark", taken, cfg.keep_prompt)
     else:
         rows = hub_rows(cfg, f"benchmark {cfg.name}", remedy)
-        problems = read_rows(rows, cfg.fields, cfg.name, cfg.name, "benchmark", taken)
+        problems = read_rows(rows, cfg.fields, cfg.name, cfg.name, "benchmark", taken, cfg.keep_prompt)
     return [replace(problem, source=cfg.name) for problem in problems[: cfg.size]]

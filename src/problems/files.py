@@ -19,7 +19,11 @@ _LEVEL = re.compile(r"(?:level\s*)?(\d+)", re.IGNORECASE)
 
 
 def read_problems(
-    path: str | Path, fields: FieldsConfig, group: str = "data", taken: Counter[str] | None = None
+    path: str | Path,
+    fields: FieldsConfig,
+    group: str = "data",
+    taken: Counter[str] | None = None,
+    keep_prompt: bool = False,
 ) -> list[Problem]:
     """Read every problem of a ``.jsonl`` or ``.parquet`` file.
 
@@ -42,7 +46,7 @@ def read_problems(
         rows = _parquet(path)
     else:
         raise ProblemError(f"{path}: unknown type of problem file; use .jsonl or .parquet")
-    return read_rows(rows, fields, path.stem, path.name, group, taken)
+    return read_rows(rows, fields, path.stem, path.name, group, taken, keep_prompt)
 
 
 def read_rows(
@@ -52,6 +56,7 @@ def read_rows(
     source: str,
     group: str = "data",
     taken: Counter[str] | None = None,
+    keep_prompt: bool = False,
 ) -> list[Problem]:
     """Turn rows into problems; see :func:`read_problems`.
 
@@ -62,6 +67,7 @@ def read_rows(
         source: of the problems.
         group: group of the configuration, for errors.
         taken: counts the answers extracted from longer texts, by the form in which they were found.
+        keep_prompt: whether the text, as the row has it, is also the prompt.
 
     Raises:
         ProblemError: a row is malformed, there are no rows, ``fields.after`` or ``before`` occurs in none, or
@@ -75,6 +81,8 @@ def read_rows(
     marks = {role: getattr(fields, role) for role in ("after", "before") if getattr(fields, role)}
     for number, (place, row) in enumerate(rows):
         problem = _problem(row, fields, place, f"{stem}-{number}", source, group, taken)
+        if keep_prompt:
+            problem = replace(problem, prompt=_own_prompt(_lookup(row, fields.text), place))
         if fields.after or fields.before:
             marks = {role: mark for role, mark in marks.items() if mark not in problem.text}
             problem = replace(problem, text=_inside(problem.text, fields, place, group))
@@ -219,6 +227,23 @@ def _last_user_message(messages: list[Any]) -> Any:
     return contents[-1] if contents else messages
 
 
+def _own_prompt(value: Any, place: str) -> str | list[dict[str, str]]:
+    """Return a row's prompt as it stands. Raises ProblemError if it is neither a text nor chat messages."""
+    if isinstance(value, str):
+        return value
+    messages = [
+        {"role": one["role"], "content": one["content"]}
+        for one in value
+        if isinstance(one, dict) and all(isinstance(one.get(key), str) for key in ("role", "content"))
+    ]
+    if len(messages) == len(value) and messages[-1]["role"] == "user":
+        return messages
+    raise ProblemError(
+        f"{place}: its prompt is {json.dumps(value, default=str)[:300]}; with keep_prompt it must be a text, "
+        "or a list of messages with role and content, the last one the user's"
+    )
+
+
 def _level(value: Any, name: str, place: str, group: str) -> int | None:
     if value is None or (isinstance(value, int) and not isinstance(value, bool)):
         return value
@@ -245,6 +270,8 @@ def write_problems(
     with partial.open("w", encoding="utf-8") as file:
         for problem, extra in zip(problems, more or repeat({}), strict=more is not None):
             row = {"problem": problem.text, **asdict(problem), **extra}
-            del row["text"]
+            del row["text"], row["max_prompt_tokens"]
+            if problem.prompt is None:
+                del row["prompt"]
             file.write(json.dumps(row, ensure_ascii=False) + "\n")
     partial.replace(path)

@@ -115,10 +115,11 @@ def _files_or_hub(
     cfg: HubConfig, path: str | None, name: str, group: str, taken: Counter[str] | None
 ) -> list[Problem]:
     if path is not None:
-        return read_problems(path, cfg.fields, group, taken)
+        return read_problems(path, cfg.fields, group, taken, cfg.keep_prompt)
     if cfg.dataset is None:
         raise ProblemError(
             f"data.{name}=null: no problems are given; give a .jsonl or .parquet file, or {group}.dataset=ID"
         )
     rows = hub_rows(cfg, group, f"data.{name}=FILE")
-    return read_rows(rows, cfg.fields, cfg.dataset.rpartition("/")[2], cfg.dataset, group, taken)
+    name = cfg.dataset.rpartition("/")[2]
+    return read_rows(rows, cfg.fields, name, cfg.dataset, group, taken, cfg.keep_prompt)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -34,6 +34,7 @@ class Environment:
         rollout: limits and options of a trajectory.
         grader: compares answers, in parallel with sampling.
         reward: reward terms.
+        prompt_template: ``model.prompt_template``; None: our prompts.
     """
 
     codec: TokenCodec
@@ -44,11 +45,12 @@ class Environment:
     rollout: RolloutConfig
     grader: Grader
     reward: RewardConfig
+    prompt_template: Mapping[str, Any] | None = None
 
     @cached_property
     def prompts(self) -> PromptEncoder:
         """Encodes problems as prompts."""
-        return PromptEncoder(self.codec.tokenizer, self.prompt_style, self.form)
+        return PromptEncoder(self.codec.tokenizer, self.prompt_style, self.form, self.prompt_template)
 
     def show_prompt(self, problem: Problem, modes: Sequence[str]) -> dict[str, Any] | None:
         """Print the prompt of a problem in the first mode, exactly as the policy reads it, and return it."""
@@ -87,4 +89,14 @@ def open_environment(cfg: Config | EvaluationConfig, codec: TokenCodec) -> Itera
         form = build_format(cfg.format, list(tools), codec.tokenizer, style)
         with Grader(cfg.reward.grade_workers, cfg.reward.grade_seconds) as grader:
             console.print(f"sandbox: {sandbox.jail}, {sandbox.workers} workers")
-            yield Environment(codec, style, sandbox, tools, form, cfg.rollout, grader, cfg.reward)
+            yield Environment(
+                codec=codec,
+                prompt_style=style,
+                prompt_template=cfg.model.prompt_template,
+                sandbox=sandbox,
+                tools=tools,
+                form=form,
+                rollout=cfg.rollout,
+                grader=grader,
+                reward=cfg.reward,
+            )

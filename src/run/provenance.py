@@ -41,6 +41,8 @@ def settings(cfg: Config | EvaluationConfig) -> dict[str, Any]:
         "config_hash": config_hash(cfg),
         "model": cfg.model.path,
         "prompt_style": cfg.model.prompt_style,
+        "prompt_template": cfg.model.prompt_template,
+        "keep_prompt": cfg.data.keep_prompt if isinstance(cfg, Config) else cfg.benchmark.keep_prompt,
         "format": cfg.format,
         "benchmark": benchmark,
         **(_origin(cfg) if isinstance(cfg, EvaluationConfig) else {}),

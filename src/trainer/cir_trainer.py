@@ -199,9 +199,20 @@ class CIRTrainer(GRPOTrainer):
         if self._ranks.first:
             written = partial / f"checkpoint-{self.state.global_step}"
             write_json(written / CURRICULUM, self.step.curriculum.state())
-            model = self._cfg.model  # an adapter has no config.json to store its positions
-            positions = (model.max_positions, model.rope) if model.lora.rank else ()
-            write_notes(written, Notes(model.prompt_style, self._cfg.format, *positions))
+            write_notes(written, self._notes())
             checkpoints.publish(written, folder, self.rollout_step, self._cfg.trainer.keep_checkpoints)
             shutil.rmtree(partial)
         self.accelerator.wait_for_everyone()
+
+    def _notes(self) -> Notes:
+        """Return what a checkpoint must say of its training."""
+        cfg, model = self._cfg, self._cfg.model
+        adapter = model.lora.rank > 0  # which has no config.json to store its positions
+        return Notes(
+            prompt_style=model.prompt_style,
+            format=cfg.format,
+            max_positions=model.max_positions if adapter else None,
+            rope=model.rope if adapter else None,
+            prompt_template=model.prompt_template,
+            kept_prompts=cfg.data.keep_prompt or None,
+        )

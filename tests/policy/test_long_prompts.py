@@ -94,7 +94,7 @@ class TestLongPrompts:
         data = load_data(cfg.data)
         fitted = fit_data(data, cfg, mini_prompts(), Ranks())
         assert (fitted.train, fitted.heldout, fitted.line) == (data.train, data.heldout, data.line)
-        nothing = {"count": 0, "of": 64, "max_prompt_tokens": PLENTY, "problems": []}
+        nothing = {"count": 0, "of": 64, "max_prompt_tokens": PLENTY, "choice": "drop", "problems": []}
         assert fitted.report["train"] == data.report["train"] | {"long_prompts": nothing}
         assert printed.export_text() == ""
 
@@ -132,7 +132,7 @@ class TestLongPrompts:
             fit_data(load_data(cfg.data), cfg, mini_prompts(), Ranks())
         trained, held = caught.value.faults
         assert trained.startswith("data.long_prompts=refuse: the prompts of ")
-        assert f"set rollout.max_prompt_tokens={longest}, or drop them with data.long_prompts=drop" in trained
+        assert f"set rollout.max_prompt_tokens={longest}, or data.long_prompts=drop, or " in trained
         assert held.startswith("data.heldout.long_prompts=refuse: the prompts of ")
 
     def test_a_run_does_not_go_without_its_held_out_problems_unless_it_is_told_to(self) -> None:
@@ -200,10 +200,10 @@ def test_an_evaluation_says_what_it_leaves_out_in_every_shard(
         shard = replace(cfg, evaluate=replace(cfg.evaluate, shard=part))
         summaries.append(benchmark_run.run(shard, tmp_path / part[0]))
     merged = merge([tmp_path / "0", tmp_path / "1"], tmp_path / "merged")
-    left_out = merged["left_out"]
+    left_out = merged["long_prompts"]
     assert 0 < left_out["count"] < left_out["of"] == 9
     assert merged["results"]["code"]["n"] == 9 - left_out["count"]
-    assert [one["left_out"] for one in summaries] == [left_out] * 2
+    assert [one["long_prompts"] for one in summaries] == [left_out] * 2
     assert f"the prompts of {left_out['count']} of 9 problems have more than" in printed.export_text()
 
 

@@ -113,7 +113,7 @@ class BenchmarkRun:
             "settings": provenance.settings(self._cfg)
             | {"jail": self._environment.sandbox.jail, "engine": self._kind},
             "prompt": self._prompt,
-            "left_out": self._left_out.json(),
+            "long_prompts": self._too_long.json(self._cfg.benchmark.long_prompts),
             "results": self._results,
             "wall_seconds": time.perf_counter() - self._start,
         }
@@ -132,7 +132,7 @@ class BenchmarkRun:
         if cfg.benchmark.kind != "mini":
             refuse_unreadable(problems, cfg.benchmark.fields, "benchmark", cfg.reward.grade_seconds)
         # all problems, in every shard, so that all shards leave out the same ones or all refuse
-        problems, self._left_out = fit_benchmark(problems, cfg, self._environment.prompts)
+        problems, self._too_long = fit_benchmark(problems, cfg, self._environment.prompts)
         self._prompt = self._environment.show_prompt(problems[0], cfg.evaluate.modes)
         return shard(problems, cfg.evaluate.shard)
 

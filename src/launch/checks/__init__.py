@@ -24,6 +24,7 @@ from src.launch.checks import (
     policy,
     positions,
     problems,
+    prompts,
     sampling,
     style_and_format,
     trainer,
@@ -179,7 +180,12 @@ def _evaluate(cfg: c.EvaluateConfig, at: str) -> list[str]:
 
 def _evaluation(cfg: c.EvaluationConfig, at: str) -> list[str]:
     faults = _installed(cfg, at) + policy.evaluation(cfg, at) + style_and_format.run(cfg, None, at)
-    faults += sampling.evaluation(cfg, at) + sampling.overlong(cfg, at) + extensions.faults(cfg, at)
+    faults += (
+        prompts.evaluation(cfg, at)
+        + sampling.evaluation(cfg, at)
+        + sampling.overlong(cfg, at)
+        + extensions.faults(cfg, at)
+    )
     faults += mounts.answers(cfg.sandbox, {"benchmark.path": cfg.benchmark.path}, at)
     if cfg.evaluate.phases != c.EvaluateConfig().phases:
         faults.append(
@@ -190,10 +196,10 @@ def _evaluation(cfg: c.EvaluationConfig, at: str) -> list[str]:
 
 def _run(cfg: c.Config, at: str) -> list[str]:
     faults = []
-    prompts = cfg.trainer.batch_size // cfg.trainer.samples_per_prompt
-    if cfg.data.kind == "mini" and prompts > cfg.data.train_size:
+    needed = cfg.trainer.batch_size // cfg.trainer.samples_per_prompt
+    if cfg.data.kind == "mini" and needed > cfg.data.train_size:
         faults.append(
-            f"{at}data.train_size={cfg.data.train_size}: one rollout step takes {prompts} problems "
+            f"{at}data.train_size={cfg.data.train_size}: one rollout step takes {needed} problems "
             f"({at}trainer.batch_size={cfg.trainer.batch_size} / {at}trainer.samples_per_prompt="
             f"{cfg.trainer.samples_per_prompt}); give at least as many"
         )
@@ -211,7 +217,12 @@ def _run(cfg: c.Config, at: str) -> list[str]:
         )
     if not cfg.estimate:
         faults += _installed(cfg, at)
-    faults += sampling.training(cfg, at) + sampling.overlong(cfg, at) + resumption.faults(cfg, at)
+    faults += (
+        prompts.training(cfg, at)
+        + sampling.training(cfg, at)
+        + sampling.overlong(cfg, at)
+        + resumption.faults(cfg, at)
+    )
     faults += extensions.faults(cfg, at)
     paths = {
         "data.train_path": cfg.data.train_path,

@@ -32,12 +32,16 @@ class Notes:
         format: group ``format`` of its training.
         max_positions: for an adapter, ``model.max_positions`` of its base.
         rope: for an adapter, ``model.rope`` of its base.
+        prompt_template: ``model.prompt_template`` of its training; None: our prompts.
+        kept_prompts: whether it was trained on the prompts of its data file (``data.keep_prompt``).
     """
 
     prompt_style: str | None = None
     format: dict[str, Any] | None = None
     max_positions: int | None = None
     rope: dict[str, Any] | None = None
+    prompt_template: dict[str, Any] | None = None
+    kept_prompts: bool | None = None
 
 
 def write_notes(folder: Path, notes: Notes) -> None:

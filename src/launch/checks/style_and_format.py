@@ -8,6 +8,7 @@ from typing import Any
 
 from src import config as c
 from src.config.schema import show
+from src.launch.checks import prompts
 from src.launch.checks.model_files import CONFIG as MODEL_CONFIG
 from src.launch.checks.model_files import NOTES, Notes, find, has_template, is_mini, notes_of, resumed_config
 from src.launch.checks.policy import base_of, weights_of
@@ -44,6 +45,8 @@ def notes(cfg: c.ModelConfig, resume: str | None = None) -> Notes:
             form if form.get(_TARGET) != AUTO else None,
             model.get("max_positions"),
             model.get("rope"),
+            model.get("prompt_template"),
+            earlier["data"].get("keep_prompt") or None,
         )
     own, base = notes_of(cfg.path, cfg.revision), base_of(cfg.path)
     return own if base is None else completed(own, notes_of(base.path, base.revision))
@@ -55,13 +58,17 @@ def completed(own: Notes, base: Notes) -> Notes:
         own,
         prompt_style=base.prompt_style if own.prompt_style is None else own.prompt_style,
         format=base.format if own.format is None else own.format,
+        # an adapter with a style was trained here, and its notes are complete
+        prompt_template=base.prompt_template if own.prompt_style is None else own.prompt_template,
+        kept_prompts=base.kept_prompts if own.prompt_style is None else own.kept_prompts,
     )
 
 
 def extended(cfg: c.ModelConfig, known: Notes) -> c.ModelConfig:
-    """Return ``cfg`` with unset ``max_positions`` and ``rope`` taken from the notes."""
+    """Return ``cfg`` with unset ``prompt_template``, ``max_positions`` and ``rope`` taken from the notes."""
     return replace(
         cfg,
+        prompt_template=known.prompt_template if cfg.prompt_template is None else cfg.prompt_template,
         max_positions=known.max_positions if cfg.max_positions is None else cfg.max_positions,
         rope=known.rope if cfg.rope is None else cfg.rope,
     )
@@ -147,5 +154,8 @@ def faults(cfg: c.ModelConfig, known: PromptInfo | None, at: str) -> list[str]:
 def run(cfg: c.Config | c.EvaluationConfig, resume: str | None, at: str) -> list[str]:
     """Return the faults of a run or an evaluation given the policy's files on this machine."""
     known = notes(cfg.model, resume)
-    found = faults(cfg.model, asking(cfg.model, known, resume), f"{at}model.")
+    info = asking(cfg.model, known, resume)
+    found = faults(cfg.model, info, f"{at}model.")
+    if info is not None:
+        found += prompts.of_training(cfg, known, style(cfg.model, info), at)
     return found + format_faults(cfg, known, at) + positions_faults(cfg, extended(cfg.model, known), at)

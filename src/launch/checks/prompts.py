@@ -1,0 +1,112 @@
+"""Checks of the user's own prompts: ``model.prompt_template`` and ``keep_prompt``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from src import config as c
+from src.config.schema import show
+from src.launch.checks.model_files import NOTES, Notes
+
+_MODES = ("free", "text", "code")
+_PLACE = "{problem}"
+
+
+def training(cfg: c.Config, at: str) -> list[str]:
+    """Return the faults of the prompts of a run."""
+    modes = list(dict.fromkeys([cfg.rollout.mode, *cfg.evaluate.modes]))
+    faults = _template(cfg.model, modes, at)
+    faults += _kept(cfg.data, f"{at}data.", [cfg.rollout.mode])
+    faults += _kept(cfg.data.heldout, f"{at}data.heldout.", cfg.evaluate.modes)
+    if cfg.data.keep_prompt and not cfg.data.heldout.keep_prompt and cfg.model.prompt_template is None:
+        faults.append(
+            f"{at}data.keep_prompt=true: the held-out problems would get our prompts, which the policy never "
+            f"sees in training; set {at}data.heldout.keep_prompt=true if their file has such prompts, or "
+            f"{at}model.prompt_template"
+        )
+    return faults
+
+
+def evaluation(cfg: c.EvaluationConfig, at: str) -> list[str]:
+    """Return the faults of the prompts of an evaluation."""
+    faults = _template(cfg.model, cfg.evaluate.modes, at)
+    return faults + _kept(cfg.benchmark, f"{at}benchmark.", cfg.evaluate.modes)
+
+
+def of_training(cfg: c.Config | c.EvaluationConfig, known: Notes, chosen: str, at: str) -> list[str]:
+    """Return why the prompts do not fit the style ``chosen``, or those of the policy's training."""
+    model, name = cfg.model, f"{at}model.prompt_template"
+    template = model.prompt_template
+    if not chosen.startswith("chat"):
+        found = [
+            f"{name}.{mode}={show(text)}: system and user are turns of a chat, but model.prompt_style is "
+            f"{chosen}; give one text, or {at}model.prompt_style=chat"
+            for mode, text in (template or {}).items()
+            if isinstance(text, dict)
+        ]
+        if found:
+            return found
+    if model.force_prompt_style or (isinstance(cfg, c.Config) and cfg.trainer.resume is not None):
+        return []
+    force = f"override this with {at}model.force_prompt_style=true"
+    trained = f"{at}model.path={model.path} was trained"
+    if template is not None and known.prompt_style is not None and template != known.prompt_template:
+        with_what = "our prompts" if known.prompt_template is None else show(known.prompt_template)
+        return [
+            f"{name}={show(template)}: {trained} with {with_what} ({NOTES}), and has never seen such "
+            f"prompts; leave {name}=null, or {force}"
+        ]
+    group = "data" if isinstance(cfg, c.Config) else "benchmark"
+    kept = cfg.data.keep_prompt if isinstance(cfg, c.Config) else cfg.benchmark.keep_prompt
+    if known.kept_prompts and template is None and known.prompt_template is None and not kept:
+        return [
+            f"{at}{group}.keep_prompt=false: {trained} on the prompts of its data file ({NOTES}), and has "
+            f"never seen ours; write them as {name}, read such prompts with {at}{group}.keep_prompt=true, "
+            f"or {force}"
+        ]
+    return []
+
+
+def _kept(cfg: c.HubConfig, at: str, modes: Sequence[str]) -> list[str]:
+    if not cfg.keep_prompt:
+        return []
+    faults = []
+    if getattr(cfg, "kind", "file") == "mini":
+        faults.append(f"{at}keep_prompt=true: the mini family has no prompts of its own; leave it false")
+    if len(modes) > 1:
+        faults.append(
+            f"{at}keep_prompt=true: prompts would be the same in the modes {show(list(modes))}; give one mode"
+        )
+    return faults
+
+
+def _template(cfg: c.ModelConfig, modes: Sequence[str], at: str) -> list[str]:
+    """Return unknown and missing modes of a template, and texts without a place for the problem."""
+    template, name = cfg.prompt_template, f"{at}model.prompt_template"
+    if template is None:
+        return []
+    faults = [
+        f"{name}.{mode}: there is no such mode; the modes are {', '.join(_MODES)}"
+        for mode in template
+        if mode not in _MODES
+    ]
+    faults += [
+        f"{name}={show(template)}: it has no prompt for the mode {mode}; add {name}.{mode}"
+        for mode in modes
+        if mode not in template
+    ]
+    for mode, value in template.items():
+        faults += _text(value, f"{name}.{mode}")
+    return faults
+
+
+def _text(value: Any, name: str) -> list[str]:
+    user = value
+    if isinstance(value, Mapping):
+        if set(value) != {"system", "user"} or not isinstance(value["system"], str):
+            return [f"{name}={show(value)}: give one text, or {{system: TEXT, user: TEXT}}"]
+        user = value["user"]
+    if not isinstance(user, str) or user.count(_PLACE) != 1:
+        return [f"{name}={show(value)}: {_PLACE} must occur once, where the problem goes"]
+    return []
