@@ -36,8 +36,9 @@ class ModelConfig:
     revision: str | None = option(None, "branch, tag or commit on the hub; null: the default branch")
     dtype: str = option(
         "float32",
-        "dtype of the weights; the dtype of forward and backward passes is trainer.autocast",
-        choices=("float32", "bfloat16", "float16"),
+        "dtype of the weights; the dtype of forward and backward passes is trainer.autocast. auto, for "
+        "evaluation: the one in which the policy was sampled in its training, else that of its config.json",
+        choices=("auto", "float32", "bfloat16", "float16"),
     )
     prompt_style: str = option(
         "auto",

@@ -20,7 +20,7 @@ from transformers import (
 
 from src.config import ModelConfig
 from src.launch.checks import style_and_format
-from src.launch.checks.model_files import Notes, write_notes
+from src.launch.checks.model_files import write_notes
 from src.launch.checks.policy import base_of, weights_of
 from src.policy.adapters import add_adapter
 from src.policy.codec import TokenCodec

@@ -18,7 +18,7 @@ from src.launch.checks.model_files import NOTES, Notes, has_mini_tokens, read_no
 from src.launch.checks.policy import weights_of
 from src.policy.codec import TokenCodec
 from src.policy.loading import load_codec
-from src.policy.positions import refuse_too_long
+from src.policy.positions import read_config, refuse_too_long
 
 C = TypeVar("C", Config, EvaluationConfig)
 
@@ -47,7 +47,17 @@ def settle(cfg: C) -> tuple[C, TokenCodec]:
     model = replace(cfg.model, prompt_style=style)
     model = style_and_format.extended(model, known)
     refuse_too_long(model, cfg.rollout)
+    if model.dtype == "auto":
+        model = replace(model, dtype=_dtype(model, known))
     return replace(cfg, model=model, format=style_and_format.format_of(cfg.format, known)), codec
+
+
+def _dtype(cfg: ModelConfig, known: Notes) -> str:
+    """Return the dtype of the engine in training, else that of config.json, else float32."""
+    if known.dtype is not None:
+        return known.dtype
+    stored = getattr(read_config(cfg).get_text_config(), "dtype", None)
+    return "float32" if stored is None else str(stored).removeprefix("torch.")
 
 
 def _notes(cfg: ModelConfig, resume: str | None) -> Notes:

@@ -215,4 +215,5 @@ class CIRTrainer(GRPOTrainer):
             rope=model.rope if adapter else None,
             prompt_template=model.prompt_template,
             kept_prompts=cfg.data.keep_prompt or None,
+            dtype=cfg.trainer.autocast or model.dtype,
         )

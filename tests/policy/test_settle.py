@@ -240,6 +240,9 @@ class TestFormat:
         assert all("the resumed run has" in fault for fault in faults)
 
 
+OWN = {"free": {"system": "Think hard.", "user": "Q: {problem} {x}"}}
+
+
 def small(model: ModelConfig) -> Config:
     """A run of one step of eight trajectories, evaluated before and after on six problems."""
     return Config(
@@ -254,9 +257,9 @@ def small(model: ModelConfig) -> Config:
     )
 
 
-@pytest.mark.parametrize("rank", [0, 4])
+@pytest.mark.parametrize(("rank", "template"), [(0, None), (4, None), (0, OWN), (4, OWN)])
 def test_a_checkpoint_alone_is_asked_as_in_its_training(
-    rank: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    rank: int, template: dict[str, Any] | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A chat model of 512 positions, trained with 600; whole weights, and an adapter, merged, too."""
     asked: list[tuple[str, str, list[int]]] = []
@@ -268,28 +271,31 @@ def test_a_checkpoint_alone_is_asked_as_in_its_training(
 
     monkeypatch.setattr(Collector, "prompt_ids", prompt_ids)
     base = chat_model.write(tmp_path / "base", max_position_embeddings=512)
-    cfg = small(ModelConfig(base, max_positions=600, lora=LoRAConfig(rank=rank)))
+    cfg = small(ModelConfig(base, max_positions=600, lora=LoRAConfig(rank=rank), prompt_template=template))
+    cfg.trainer.autocast = "bfloat16"
     cfg.tracking.mode = "none"
     summary = train(cfg, tmp_path / "run")
     heldout = {problem.id for problem in load_data(cfg.data).heldout}
     in_training = sorted(one for one in asked if one[0] in heldout)
     assert len(in_training) == 6
     assert summary["settings"]["prompt_style"] == "chat"
-    assert summary["prompt"]["text"].startswith("<|im_start|>system\nSolve the problem step by step")
+    begins = "Think hard." if template else "Solve the problem step by step"
+    assert summary["prompt"]["text"].startswith(f"<|im_start|>system\n{begins}")
     assert summary["prompt"]["text"].endswith("<|im_end|>\n<|im_start|>assistant\n")
     assert json.loads((tmp_path / "run" / "config.json").read_text())["model"]["prompt_style"] == "chat"
     assert {one.prompt_style for one in iter_records(tmp_path / "run" / "trajectories.jsonl")} == {"chat"}
 
     paths = [tmp_path / "run" / "checkpoints" / "step-1"]
-    assert notes_of(str(paths[0]), None) == (Notes("chat", FENCE, 600) if rank else Notes("chat", FENCE))
+    known = Notes("chat", FENCE, prompt_template=template, dtype="bfloat16")
+    assert notes_of(str(paths[0]), None) == (replace(known, max_positions=600) if rank else known)
     if rank:
         paths.append(tmp_path / "merged")
         merge_adapter(paths[0], paths[1])
-        assert notes_of(str(paths[1]), None) == Notes("chat", FENCE)
+        assert notes_of(str(paths[1]), None) == known
     for path in paths:
         asked.clear()
         again = EvaluationConfig(
-            model=ModelConfig(path=str(path)),
+            model=ModelConfig(path=str(path), dtype="auto"),
             benchmark=BenchmarkConfig(size=6),
             engine=EngineConfig(kind="transformers"),
             rollout=cfg.rollout,
@@ -300,6 +306,21 @@ def test_a_checkpoint_alone_is_asked_as_in_its_training(
         summary = benchmark_run.run(again, tmp_path / f"evaluation-{path.name}")
         assert sorted(asked) == in_training
         assert summary["settings"]["prompt_style"] == "chat"
+        folder = tmp_path / f"evaluation-{path.name}"
+        assert json.loads((folder / "config.json").read_text())["model"]["dtype"] == "bfloat16"
+
+
+def test_a_model_from_elsewhere_is_evaluated_in_its_own_dtype(tmp_path: Path) -> None:
+    path = chat_model.write(tmp_path)
+    assert settle(evaluation(path, dtype="auto"))[0].model.dtype == "float32"
+    config = json.loads((tmp_path / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps(config | {"dtype": "bfloat16"}))
+    assert settle(evaluation(path, dtype="auto"))[0].model.dtype == "bfloat16"
+    assert settle(evaluation(path, dtype="float16"))[0].model.dtype == "float16"
+    assert any(
+        "model.dtype=auto: only for evaluation" in fault
+        for fault in check(Config(model=ModelConfig(dtype="auto")))
+    )
 
 
 def test_the_tests_tokenizer_is_not_taken_for_the_mini_familys(tmp_path: Path) -> None:

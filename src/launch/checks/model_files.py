@@ -34,6 +34,7 @@ class Notes:
         rope: for an adapter, ``model.rope`` of its base.
         prompt_template: ``model.prompt_template`` of its training; None: our prompts.
         kept_prompts: whether it was trained on the prompts of its data file (``data.keep_prompt``).
+        dtype: that of the engine in its training.
     """
 
     prompt_style: str | None = None
@@ -42,6 +43,7 @@ class Notes:
     rope: dict[str, Any] | None = None
     prompt_template: dict[str, Any] | None = None
     kept_prompts: bool | None = None
+    dtype: str | None = None
 
 
 def write_notes(folder: Path, notes: Notes) -> None:

@@ -114,6 +114,10 @@ def training(cfg: c.Config, at: str) -> list[str]:
 
 def _precision(cfg: c.Config, at: str) -> list[str]:
     dtype, rate = cfg.model.dtype, cfg.trainer.learning_rate
+    if dtype == "auto":
+        return [
+            f"{at}model.dtype=auto: only for evaluation; training needs float32, or bfloat16 with adapters"
+        ]
     if dtype == "float32" or cfg.model.lora.rank or rate >= _VISIBLE:
         return []
     return [

@@ -46,7 +46,7 @@ def notes(cfg: c.ModelConfig, resume: str | None = None) -> Notes:
             model.get("max_positions"),
             model.get("rope"),
             model.get("prompt_template"),
-            earlier["data"].get("keep_prompt") or None,
+            (earlier.get("data") or {}).get("keep_prompt") or None,
         )
     own, base = notes_of(cfg.path, cfg.revision), base_of(cfg.path)
     return own if base is None else completed(own, notes_of(base.path, base.revision))
@@ -61,6 +61,7 @@ def completed(own: Notes, base: Notes) -> Notes:
         # an adapter with a style was trained here, and its notes are complete
         prompt_template=base.prompt_template if own.prompt_style is None else own.prompt_template,
         kept_prompts=base.kept_prompts if own.prompt_style is None else own.kept_prompts,
+        dtype=base.dtype if own.dtype is None else own.dtype,
     )
 
 
