@@ -29,18 +29,26 @@ def _prctl(option: int, value: int) -> None:
         raise OSError(number, f"prctl {option}: {os.strerror(number)}")
 
 
-def protect_worker() -> None:
-    """Make orphaned descendants children of the worker, and drop its privileges."""
+def protect() -> None:
+    """Make orphaned descendants children of the worker, which calls this, and drop its privileges."""
     _prctl(_SET_CHILD_SUBREAPER, 1)
     _prctl(_SET_DUMPABLE, 0)  # closes its /proc entries to its children
     if _libc.capset(struct.pack("=Ii", 0x20080522, 0), bytes(24)):  # version 3, this process: none
         raise OSError(ctypes.get_errno(), "capset")
 
 
-class Confinement:
-    """Limits, Landlock domain and seccomp filter, prepared by the worker, entered by each child.
+def tie_to(parent: int) -> None:
+    """Have the calling process killed when its parent, the process ``parent``, ends."""
+    _prctl(_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:
+        os._exit(1)  # it ended before the line above
 
-    ``strict`` False (no jail) continues without what the kernel lacks; :attr:`missing` names it.
+
+class Confinement:
+    """Limits, Landlock domain and seccomp filter, prepared by the zygote, entered by each child.
+
+    ``strict`` False (no jail) continues without what the kernel lacks; :attr:`missing` names it. ``no_filter``
+    is why there must be no filter.
     """
 
     def __init__(self, settings: dict[str, Any]) -> None:
@@ -75,11 +83,15 @@ class Confinement:
                 "use sandbox.state=replay here"
             )
         self._filter: Filter | None = None
-        self._strict = settings["strict"]
+        if "no_filter" in settings:
+            self.missing.append(f"seccomp ({settings['no_filter']})")
+            return
         try:
             self._filter = Filter(threads=limits["processes"] > 1)
         except OSError as error:
-            self.forgo_filter(str(error))
+            if settings["strict"]:
+                raise
+            self.missing.append(f"seccomp ({error})")
 
     @property
     def one_process(self) -> bool:
@@ -90,13 +102,11 @@ class Confinement:
         """Return the domain of a program with the working directory ``folder``. Raises OSError."""
         return Domain(self._readable, self._listable, folder) if self.separates else None
 
-    def enter(self, worker: int, domain: Domain | None) -> None:
+    def enter(self, zygote: int, domain: Domain | None) -> None:
         """Confine the calling child permanently. Raises OSError if a required step is refused."""
         os.setsid()
         _prctl(_SET_DUMPABLE, 1)  # the worker must see its threads, also where /proc hides what is another's
-        _prctl(_SET_PDEATHSIG, signal.SIGKILL)
-        if os.getppid() != worker:
-            os._exit(1)  # the worker died before the line above
+        tie_to(zygote)
         for kind, values in self._limits:
             resource.setrlimit(kind, values)
         _prctl(_SET_NO_NEW_PRIVS, 1)
@@ -105,18 +115,11 @@ class Confinement:
         if self._filter is not None:
             self._filter.install()
 
-    def forgo_filter(self, reason: str) -> None:
-        """Continue without seccomp. Raises OSError if the jail relies on it."""
-        if self._strict:
-            raise OSError(reason)
-        self._filter = None
-        self.missing.append(f"seccomp ({reason})")
-
 
 def _mapped_bytes() -> int:
-    """Return the address space of the warm worker, on top of which a program gets its own.
+    """Return the address space of the warm zygote, on top of which a program gets its own.
 
-    Found by trying limits, since not every jail shows the worker /proc.
+    Found by trying limits, since not every jail shows it /proc.
     """
     soft, hard = resource.getrlimit(resource.RLIMIT_AS)
     low, high = 0, 2**40

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
-import resource
 import select
 import signal
 import time
@@ -16,13 +16,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from src.sandbox.children import CONFINED, Child
+from src.sandbox.children import Child
 from src.sandbox.folders import FILES_OF_FULL_SIZE, MOST_ENTRIES, MOST_LEVELS, holds_too_much
 from src.sandbox.program import order
+from src.sandbox.zygote import CONFINED, Usage, Zygote
 
 TICK = 0.02  # seconds between checks of threads, CPU time and disk
 _CHUNK = 1 << 16
 _REPORT_BYTES = 1 << 16
+_DYING = 0.2  # seconds to wait for the end of a program that was killed
 _FLOOD = 1024  # output beyond this many times the cap ends the program
 
 
@@ -48,7 +50,7 @@ class Supervisor:
         limits: as in SandboxConfig.
         requests: the descriptor of the pool's messages.
         interrupted: called when the pool sends a message; returns whether the program must end.
-        known: process ids of the worker's other children; None: programs cannot create processes.
+        zygote: that of the children.
     """
 
     def __init__(
@@ -56,13 +58,12 @@ class Supervisor:
         limits: dict[str, Any],
         requests: int,
         interrupted: Callable[[], bool],
-        known: Callable[[], set[int]] | None,
+        zygote: Zygote,
     ) -> None:
         self._limits, self._requests = limits, requests
-        self._interrupted, self._known = interrupted, known
+        self._interrupted, self._zygote = interrupted, zygote
         self._most_output = limits["output_kb"] * 1024
         self._most_disk = int(limits["file_mb"] * FILES_OF_FULL_SIZE * 2**20)
-        self._resident = _resident_of_a_child()
 
     def watch(
         self, child: Child, code: str, wall: float, meanwhile: Callable[[], None] = lambda: None
@@ -91,9 +92,12 @@ class Supervisor:
         meanwhile()
         deadline, look, swallowed = started + wall, started + TICK, 0
         reason: tuple[str, str] | None = None
+        let_go = math.inf
         ended = reported = reads_output = False
         while not ended and not reported:
             now = time.monotonic()
+            if now >= let_go:
+                break
             if reason is None and now >= deadline:
                 reason = "timeout", f"timed out after {wall:g} s"
             elif reason is None and now >= look:
@@ -106,7 +110,8 @@ class Supervisor:
                 reason = "killed", f"printed more than {_FLOOD * self._limits['output_kb'] // 1024} MB"
             if reason is not None:
                 child.signal(signal.SIGKILL)
-            wait = 1.0 if reason else max(min(deadline, look) - now, 0)
+                let_go = min(let_go, now + _DYING)
+            wait = max(min(let_go if reason else deadline, look if not reason else math.inf) - now, 0)
             for fd, _event in poll.poll(wait * 1000):
                 if fd == child.ended:
                     ended = True
@@ -126,8 +131,9 @@ class Supervisor:
                         poll.unregister(fd)
             self._welcome(child, texts[child.report], reason)
             reported = reason is None and texts[child.report].endswith(b"\n")
-        if ended:
-            return self._ended(child, texts, caps, reason, started, used)
+        if not reported:
+            usage = child.reap() if ended else None  # else it was killed, and is too large to be gone already
+            return self._ended(child, usage, texts, caps, reason, started, used)
         self._drain(child, texts, caps)
         seconds = time.monotonic() - started
         status, error = self._judge_report(bytes(texts[child.report]))
@@ -136,23 +142,27 @@ class Supervisor:
     def _ended(
         self,
         child: Child,
+        usage: Usage | None,
         texts: dict[int, bytearray],
         caps: dict[int, int],
         reason: tuple[str, str] | None,
         started: float,
         used: float,
     ) -> ProgramEnd:
-        """Handle the end of the child, by itself or killed for ``reason``."""
-        _pid, code, usage = os.wait4(child.pid, 0)
-        child.reaped = True
-        if self._known is not None:
-            self._sweep(self._known())
+        """Handle the end of the child, by itself or killed for ``reason``; ``usage`` None: still dying."""
+        if not self._zygote.one_process:
+            self._sweep()
         self._drain(child, texts, caps)
         seconds = time.monotonic() - started
         reported = bytes(texts[child.report])
-        if not child.confined and reason is None:
-            raise ConfinementError(reported.decode(errors="replace") or f"the child ended with status {code}")
-        status, error = reason or self._judge_end(code, usage, reported, used)
+        if usage is not None and reason is None:
+            if not child.confined:
+                said = reported.decode(errors="replace")
+                raise ConfinementError(said or f"the child ended with status {usage.status}")
+            status, error = self._judge_end(usage, reported, used)
+        else:
+            assert reason is not None
+            status, error = reason
         return ProgramEnd(status, _text(texts[child.output]), error, seconds, alive=False)
 
     def _welcome(self, child: Child, report: bytearray, reason: tuple[str, str] | None) -> None:
@@ -173,7 +183,7 @@ class Supervisor:
             spent = _cpu_seconds(child) - used
             threads = os.stat(f"/proc/{child.pid}/task").st_nlink - 2
         except OSError as error:
-            if os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
+            if not child.has_ended():
                 raise ConfinementError(f"the program cannot be watched: {error}") from error
             return None  # just gone
         if spent > limits["cpu_seconds"]:
@@ -187,16 +197,14 @@ class Supervisor:
             )
         return None
 
-    def _judge_end(
-        self, code: int, usage: resource.struct_rusage, reported: bytes, used: float
-    ) -> tuple[str, str | None]:
+    def _judge_end(self, usage: Usage, reported: bytes, used: float) -> tuple[str, str | None]:
         """Return status and error of a child that ended itself; ``used``: CPU seconds of earlier programs."""
-        limits = self._limits
+        limits, code = self._limits, usage.status
         if os.WIFSIGNALED(code):
             number = os.WTERMSIG(code)
-            if usage.ru_utime + usage.ru_stime - used >= limits["cpu_seconds"]:
+            if usage.cpu_seconds - used >= limits["cpu_seconds"]:
                 return "timeout", f"CPU limit of {limits['cpu_seconds']:g} s exceeded"
-            grown = usage.ru_maxrss * 1024 - self._resident
+            grown = usage.resident - self._zygote.resident
             if grown > 0.9 * limits["memory_mb"] * 2**20:
                 return "memory", f"memory limit of {limits['memory_mb']} MB exceeded"
             return "killed", f"killed by signal {number} ({_signal_name(number)})"
@@ -225,12 +233,12 @@ class Supervisor:
                 if not _read(fd, texts[fd], caps[fd]):
                     break
 
-    def _sweep(self, known: set[int]) -> None:
+    def _sweep(self) -> None:
         """Kill and reap descendants that outlived the child; the worker is their subreaper."""
         me = os.getpid()
         while True:
             with open(f"/proc/{me}/task/{me}/children") as file:
-                found = {int(pid) for pid in file.read().split()} - known
+                found = {int(pid) for pid in file.read().split()} - {self._zygote.pid}
             if not found:
                 return
             for pid in found:
@@ -239,14 +247,6 @@ class Supervisor:
                 with contextlib.suppress(ChildProcessError):
                     os.waitpid(pid, os.WNOHANG)
             time.sleep(0.001)
-
-
-def _resident_of_a_child() -> int:
-    """Return the bytes of memory of a child before it runs anything."""
-    pid = os.fork()
-    if pid == 0:
-        os._exit(0)
-    return os.wait4(pid, 0)[2].ru_maxrss * 1024
 
 
 def _cpu_seconds(child: Child) -> float:

@@ -1,54 +1,27 @@
-"""The worker: a warm interpreter inside the jail, whose forked children run the programs.
+"""The worker: has the zygote fork a child for each program, and supervises that.
 
-Runs inside the jail with the standard library and the packages that it warms. Descriptors 0 and 1 carry the
-frames only until they are moved out of the children's reach; a child gets /dev/null and pipes.
+Runs inside the jail, with the standard library only. Descriptors 0 and 1 carry the frames only until they are
+moved out of the children's reach; a child gets files of its own and pipes.
 """
 
 from __future__ import annotations
 
-import builtins
 import contextlib
-import gc
-import importlib
-import importlib.machinery
-import importlib.util
 import os
-import random
 import select
 import signal
-import sys
 from collections import OrderedDict
-from collections.abc import Sequence
-from types import ModuleType
 from typing import Any, NoReturn
 
 from src.sandbox.children import Child, Children
-from src.sandbox.confine import Confinement, protect_worker
+from src.sandbox.confine import protect
 from src.sandbox.folders import empty
 from src.sandbox.protocol import receive, send
-from src.sandbox.snapshot import take_snapshot
 from src.sandbox.supervise import ConfinementError, Supervisor
+from src.sandbox.zygote import Zygote
 
 # long enough to be supervised: failures should show before the first program
 _REHEARSAL = "import time; time.sleep(0.05)"
-
-
-class PackageFinder:
-    """Finds the packages that the jail exposes, and no others of site-packages."""
-
-    def __init__(self, packages: dict[str, str]) -> None:
-        self._packages = packages
-
-    def find_spec(
-        self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
-    ) -> importlib.machinery.ModuleSpec | None:
-        """Return a spec for an exposed top-level package, None for anything else."""
-        folder = self._packages.get(name)
-        if folder is None:
-            return None
-        return importlib.util.spec_from_file_location(
-            name, os.path.join(folder, "__init__.py"), submodule_search_locations=[folder]
-        )
 
 
 class Worker:
@@ -68,21 +41,19 @@ class Worker:
         self._trajectory: str | None = None  # its trajectory, until that has ended
         self._closed = False
         self._replay_wall = 2 * settings["limits"]["wall_seconds"]
-        confinement = Confinement(settings)
-        self.missing = confinement.missing
         try:
-            self._prepare(settings, confinement)
+            self._prepare(settings)
         except ConfinementError as error:
-            self._children.end()
-            confinement.forgo_filter(str(error))
-            self._prepare(settings, confinement)
+            if settings["strict"]:
+                raise
+            self._zygote.end()
+            self._prepare(settings | {"no_filter": str(error)})
+        self.missing = self._zygote.missing
 
     def serve(self) -> None:
-        """Serve until the pool closes the connection."""
-        idle = select.poll()
-        idle.register(self._requests, select.POLLIN)
+        """Serve until the pool closes the connection. Raises ZygoteError when no program can be started."""
         while not self._closed:
-            if self._children.busy and not idle.poll(0):
+            if not self._asked(wait=not self._children.busy):
                 self._children.improve()
                 continue
             message = receive(self._requests)
@@ -98,19 +69,26 @@ class Worker:
         for child, _count in self._sessions.values():
             self._children.retire(child)
         self._children.end()
+        self._zygote.end()
 
-    def _prepare(self, settings: dict[str, Any], confinement: Confinement) -> None:
-        """Create children and supervisor, and test them. Raises ConfinementError."""
+    def _asked(self, wait: bool) -> bool:
+        """Whether the pool has sent something; ``wait`` for that, or for the end of a killed child."""
+        poll = select.poll()
+        for fd in (self._requests, *self._children.ending()):
+            poll.register(fd, select.POLLIN)
+        return any(fd == self._requests for fd, _event in poll.poll(None if wait else 0))
+
+    def _prepare(self, settings: dict[str, Any]) -> None:
+        """Start the zygote, create children and supervisor, and test them. Raises ConfinementError."""
+        self._zygote = Zygote(settings)
         self._children = Children(
-            confinement,
+            self._zygote,
             settings["scratch"],
             waiting=settings["waiting"],
             most=max(self._most_sessions, 1),
-            keep=self._stateful,
             data=settings["mounts"].get("files"),
         )
-        known = None if confinement.one_process else self._known
-        self._supervisor = Supervisor(settings["limits"], self._requests, self._interrupted, known)
+        self._supervisor = Supervisor(settings["limits"], self._requests, self._interrupted, self._zygote)
         self._done: Child | None = self._children.take()
         self._supervisor.watch(self._done, _REHEARSAL, wall=10.0)
         self._clear_up()
@@ -175,51 +153,19 @@ class Worker:
                 self._children.retire(child)
         return bool(message.get("cancel") == self._current)
 
-    def _known(self) -> set[int]:
-        """Return the children that do not belong to the program that just ended."""
-        return self._children.known() | {child.pid for child, _count in self._sessions.values()}
-
-
-def _warm(packages: dict[str, str], statements: list[str]) -> None:
-    """Import and exercise packages, so that programs need not fill caches or import lazily."""
-    sys.meta_path.append(PackageFinder(packages))
-    namespace: dict[str, Any] = {}
-    for statement in statements:
-        exec(statement, namespace)
-    site = importlib.import_module("_sitebuiltins")  # absent without the site module
-    for name in ("exit", "quit"):
-        setattr(builtins, name, site.Quitter(name, "Ctrl-D (i.e. EOF)"))
-    # every program then draws the same random numbers, in any worker and when it is replayed
-    random.seed(0)
-    if "numpy" in sys.modules:
-        sys.modules["numpy"].random.seed(0)
-
-
-def _forget_ourselves() -> None:
-    """Hide the worker's modules and environment from programs."""
-    for name in [name for name in sys.modules if name.startswith("src.")]:
-        del sys.modules[name]
-    os.environ.clear()
-
 
 def main(settings: dict[str, Any]) -> NoReturn:
-    """Warm up, report ready, serve until the pool closes the connection; called once by the bootstrap."""
+    """Start the zygote, report ready, and serve to the end of the connection; called by the bootstrap."""
     requests, answers = os.dup(0), os.dup(1)
     null = os.open(os.devnull, os.O_RDWR)
     os.dup2(null, 0)
     os.dup2(null, 1)
     os.close(null)
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP):  # a shell may have had them ignored
+        signal.signal(number, signal.SIG_DFL)
     os.umask(0o077)
     os.chdir(settings["scratch"])
-    _warm(settings["packages"], settings["warm"])
-    if "modules" in settings["mounts"]:
-        sys.path.append(settings["mounts"]["modules"])  # looked into when a program imports, not before
-    protect_worker()
-    _forget_ourselves()
-    gc.collect()
-    gc.freeze()
-    take_snapshot()
+    protect()
     worker = Worker(settings, requests, answers)
     send(answers, {"ready": True, "missing": worker.missing})
     worker.serve()

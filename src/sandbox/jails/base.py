@@ -60,6 +60,7 @@ _MODULES = (  # in import order
     "snapshot",
     "confine",
     "program",
+    "zygote",
     "children",
     "supervise",
     "worker",

@@ -35,8 +35,8 @@ def become_worker(task: dict[str, Any], launcher: int) -> None:
     if os.getppid() != launcher:
         os._exit(1)  # it died before the line above
     os.chdir(task["scratch"])
-    # its own map of memory, for src/sandbox/snapshot.py; programs do not get to see it
-    readable = [*task["readable"], f"/proc/{os.getpid()}"]
+    # for src/sandbox/snapshot.py and for watching programs, which do not get to see it
+    readable = [*task["readable"], "/proc"]
     confine(Sandbox(fs_readable=readable, fs_writable=[task["scratch"], "/dev/null"]))
     os.execve(task["command"][0], task["command"], task["environment"])
 
