@@ -83,7 +83,7 @@ class SandboxConfig:
     wall_seconds: float = option(5.0, "of one execution, by the clock", above=0)
     cpu_seconds: float = option(5.0, "of one execution, of all its threads", above=0)
     trajectory_seconds: float = option(
-        60.0, "state other than fresh: of all programs of a trajectory", above=0
+        60.0, "state other than fresh: of all programs of a trajectory, replays included", above=0
     )
     memory_mb: int = option(512, "of one execution, beside the warm interpreter", at_least=64)
     processes: int = option(16, "threads of the one process that a program is; 1: no threads", at_least=1)
@@ -91,7 +91,7 @@ class SandboxConfig:
     output_kb: int = option(64, "what is beyond is cut off", at_least=1)
     queue: int = option(100_000, "programs that may wait; beyond, submitting waits", at_least=1)
     deadline_seconds: float = option(
-        600.0, "of one execution with its time in the queue; then it is infrastructure", above=0
+        600.0, "queued programs are infrastructure failures after this time without any being served", above=0
     )
     start_seconds: float = option(60.0, "a worker that is not warm by then has failed", above=0)
     docker: DockerConfig = field(default_factory=DockerConfig)

@@ -27,13 +27,15 @@ class ExecutionResult:
 
     ``stdout`` is what the program printed, utf-8 with undecodable bytes replaced, cut at ``output_kb``.
     ``error`` is None when OK; for ERROR the exception's last traceback line; otherwise a short reason.
-    ``seconds`` is the wall time of the execution, without queueing.
+    ``seconds`` is the wall time of the execution, without queueing; ``replay_seconds`` that of running
+    earlier programs of the trajectory again before it.
     """
 
     status: Status
     stdout: str
     error: str | None
     seconds: float
+    replay_seconds: float = 0.0
 
     @property
     def output(self) -> str:
@@ -41,6 +43,14 @@ class ExecutionResult:
         if self.status is Status.OK:
             return self.stdout.strip() or "no output"
         return (self.error or str(self.status)).strip()
+
+
+def printable(text: str) -> str:
+    """Return ``text`` for logs and terminals: control characters but line breaks and tabs are written out."""
+    return "".join(
+        char if char in "\n\t" or char.isprintable() else char.encode("unicode_escape").decode()
+        for char in text
+    )
 
 
 class QueueFull(Exception):
@@ -71,8 +81,8 @@ class Sandbox(ABC):
         Args:
             code: the program.
             trajectory: id of the trajectory; None: of its own.
-            within: seconds from now, queueing included, after which the result is ``INFRASTRUCTURE``;
-                None: ``sandbox.deadline_seconds``.
+            within: seconds from now after which a program that has not begun is ``INFRASTRUCTURE``; None: it
+                waits for as long as others are served (see ``sandbox.deadline_seconds``).
             block: wait while the queue is full; otherwise raise :class:`QueueFull`.
 
         Cancelling the future removes the program from the queue; see also :meth:`cancel`. Raises SandboxError

@@ -22,8 +22,8 @@ from src.sandbox.zygote import Usage, Zygote, folder_name, work_folder
 class Slot:
     """A working directory, the only place where its programs can write.
 
-    ``number``: what the zygote calls it. ``folder``: where it is now. While its program runs that is ``work``,
-    the same for all; otherwise it is closed, under a name of its own: Landlock would let other programs look
+    ``number``: what the zygote calls it. ``folder``: where it is now: while its program runs ``work``, the
+    same for all; otherwise it is closed, under a name of its own: Landlock would let other programs look
     for names, and read links.
     """
 

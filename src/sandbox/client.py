@@ -12,7 +12,7 @@ from src.config import SandboxConfig
 from src.sandbox import protocol
 from src.sandbox.api import ExecutionResult, Status
 from src.sandbox.jails.base import Jail, worker_modules
-from src.sandbox.lane import Lane, LaneFailure, LaneGone, Order
+from src.sandbox.lane import Lane, LaneFailure, LaneGone, Order, ProgramLost
 from src.sandbox.probe import prove, prove_mounts
 from src.sandbox.warm_up import statements
 
@@ -68,16 +68,17 @@ class WorkerClient(Lane):
             "code": order.code,
             "wall": order.wall_seconds,
             "trajectory": order.trajectory,
-            "history": order.history,
+            "history": [(one.code, one.wall_seconds) for one in order.history],
         }
-        # replaying takes as long as the programs took at first, within twice the limit of each
-        replay = len(order.history) * 2 * self._cfg.wall_seconds
-        deadline = time.monotonic() + order.wall_seconds + replay + GRACE
+        deadline = time.monotonic() + order.longest_seconds + GRACE
         self._send(request, deadline)
         self._running = order
         if self._cancelled is order:  # before the worker had received it
             self._tell({"cancel": self._requests})
-        return self._result(self._receive(deadline))
+        try:
+            return self._result(self._receive(deadline))
+        except LaneFailure as error:
+            raise ProgramLost(str(error)) from error
 
     def cancel(self, order: Order) -> None:
         """See Lane.cancel."""
@@ -105,15 +106,14 @@ class WorkerClient(Lane):
         try:
             if answer["id"] != self._requests:
                 raise ValueError(f"answer to request {answer['id']} instead of {self._requests}")
-            if "lost" in answer:  # an earlier program of the trajectory did not replay: a matter of luck
-                raise LaneFailure(f"an earlier program of the trajectory did not run again: {answer['lost']}")
             status = Status(answer["status"])
             if status not in _FROM_WORKER:
                 raise ValueError(f"status {status}")
             error = answer["error"]
             if not isinstance(answer["stdout"], str) or not isinstance(error, str | None):
                 raise ValueError("stdout or error of a wrong type")
-            return ExecutionResult(status, answer["stdout"], error, float(answer["seconds"]))
+            seconds, replayed = float(answer["seconds"]), float(answer["replay_seconds"])
+            return ExecutionResult(status, answer["stdout"], error, seconds, replayed)
         except (KeyError, TypeError, ValueError) as error:
             raise LaneFailure(f"nonsense: {error}") from error
 

@@ -47,8 +47,8 @@ def tie_to(parent: int) -> None:
 class Confinement:
     """Limits, Landlock domain and seccomp filter, prepared by the zygote, entered by each child.
 
-    ``strict`` False (no jail) continues without what the kernel lacks; :attr:`missing` names it. ``no_filter``
-    is why there must be no filter.
+    ``strict`` False (no jail) continues without what the kernel lacks; :attr:`missing` names it.
+    ``no_filter`` is why there must be no filter.
     """
 
     def __init__(self, settings: dict[str, Any]) -> None:

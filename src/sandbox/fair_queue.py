@@ -26,7 +26,8 @@ class ProgramTask:
     future: Future[ExecutionResult] = field(default_factory=Future)
     submitted: float = field(default_factory=time.monotonic)
     queued: bool = False
-    tries: int = 0  # that failed
+    tries: int = 0  # that failed before it began
+    lost: int = 0  # that failed while it ran
 
     def __post_init__(self) -> None:
         self.key: str | int = next(_anonymous) if self.trajectory is None else self.trajectory
@@ -127,14 +128,17 @@ class FairQueue:
         with self._changed:
             self._homes.pop(trajectory, None)
 
-    def expire(self) -> list[ProgramTask]:
-        """Remove and return tasks whose deadline has passed; their futures are running."""
+    def expire(self, submitted_before: float = -math.inf) -> list[ProgramTask]:
+        """Remove and return tasks whose deadline has passed; their futures are running.
+
+        With them, those that were submitted before a time.
+        """
         now = time.monotonic()
-        if now < self._earliest:
+        if now < self._earliest and submitted_before == -math.inf:
             return []
         with self._changed:
             waiting = [task for tasks in self._waiting.values() for task in tasks if task.queued]
-            late = [task for task in waiting if task.deadline <= now]
+            late = [task for task in waiting if task.deadline <= now or task.submitted < submitted_before]
             self._earliest = min((task.deadline for task in waiting if task.deadline > now), default=math.inf)
             for task in late:
                 self._leave(task)

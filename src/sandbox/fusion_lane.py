@@ -3,8 +3,9 @@
 Guaranteed: a program has the same semantics as in the local jails (see src/sandbox/fusion_program.py), its
 wall time counts from its own start, its output is cut at the same length. Requests to a busy, unreachable or
 failing service are retried at growing intervals with jitter; then the pool tries once more; then the result
-is ``infrastructure``, never the program's fault. The service is tested when the pool starts; after a failure
-a lane serves again only once the service has run a program for it.
+is ``infrastructure``, not the program's fault. The service is tested when the pool starts; after a failure a
+lane serves again only once the service has run a program for it. A program to which the service then twice
+gives no answer in time, or one without end, is ``killed``.
 
 Not guaranteed: isolation, which is the responsibility of the service: access to files, the network or other
 programs is neither prevented nor tested. Limits of wall time, memory and output are enforced; those of CPU
@@ -20,6 +21,7 @@ import contextlib
 import json
 import random
 import threading
+import time
 from concurrent.futures import Future, InvalidStateError
 from typing import Any, Self
 
@@ -30,7 +32,7 @@ from src.config import SandboxConfig
 from src.run.processes import cores
 from src.sandbox.api import ExecutionResult, SandboxError, Status
 from src.sandbox.fusion_program import Question
-from src.sandbox.lane import Lane, LaneFailure, Order
+from src.sandbox.lane import Lane, LaneFailure, Order, ProgramLost
 from src.sandbox.pool import WorkerPool
 from src.sandbox.probe import prove
 
@@ -39,6 +41,7 @@ _CONNECT = 5.0  # seconds
 _ANSWER = 5.0  # seconds to wait for the answer beyond the service's limit of the execution
 _LONGEST = 10.0  # maximum seconds between attempts, even if the service asks for more
 _CANCELLED = ExecutionResult(Status.KILLED, "", "cancelled by the caller", 0.0)
+_CHUNK, _LONGEST_ANSWER = 1 << 16, 16 << 20  # bytes; of an answer with the longest output, and all escaped
 _BUSY = (429, 500, 502, 503, 504)
 
 
@@ -158,6 +161,21 @@ class _Retry(urllib3.Retry):
         return super().increment(method, url, response, error, _pool, _stacktrace)
 
 
+def _read(reply: urllib3.BaseHTTPResponse, deadline: float) -> bytes:
+    """Return the body of an answer, as it was sent. Raises LaneFailure or HTTPError."""
+    if (encoding := reply.headers.get("Content-Encoding", "identity")) != "identity":
+        raise LaneFailure(f"its answer is compressed ({encoding}), which was not asked for")
+    parts, total = [], 0
+    while part := reply.read1(_CHUNK, decode_content=False):
+        parts.append(part)
+        total += len(part)
+        if total > _LONGEST_ANSWER:
+            raise ProgramLost(f"its answer is longer than {_LONGEST_ANSWER >> 20} MB")
+        if time.monotonic() > deadline:
+            raise ProgramLost("its answer did not end in time")
+    return b"".join(parts)
+
+
 class _Service:
     """The connections to the service, kept open and shared by the lanes."""
 
@@ -178,13 +196,27 @@ class _Service:
         """Return the answer to ``body``, within ``seconds`` and the retries. Raises LaneFailure."""
         limits = urllib3.Timeout(connect=_CONNECT, read=seconds + _ANSWER)
         try:
-            reply = self._http.request("POST", self.address, json=body, timeout=limits, retries=self._retry)
+            reply = self._http.request(
+                "POST",
+                self.address,
+                json=body,
+                headers={"Accept-Encoding": "identity"},
+                timeout=limits,
+                retries=self._retry,
+                preload_content=False,
+            )
+            try:
+                data = _read(reply, time.monotonic() + seconds + _ANSWER)
+            finally:
+                reply.close()
+        except ReadTimeoutError as error:
+            raise ProgramLost(f"no answer from {self.address} in time: {error}") from error
         except HTTPError as error:
             raise LaneFailure(f"no answer from {self.address}: {error}") from error
         if reply.status != 200:
-            raise LaneFailure(f"{self.address} answered {reply.status}: {reply.data[:200]!r}")
+            raise LaneFailure(f"{self.address} answered {reply.status}: {data[:200]!r}")
         try:
-            return json.loads(reply.data)
+            return json.loads(data)
         except (ValueError, RecursionError) as error:
             raise LaneFailure(f"nonsense: {error}") from error
 

@@ -25,6 +25,7 @@ _START_SECONDS = 5.0  # to start an interpreter, beyond the limits of the progra
 _START_MB = 256  # address space of an interpreter with numpy and sympy, beyond the limit of its program
 _SHELL = 128  # a shell reports the death of a command by signal N as 128 + N
 _BEGIN = "__import__('sys').modules.pop('src.sandbox.begin').begin()"  # run like a program, leaves no name
+_NOT_REPLAYED = "an earlier program of this trajectory, run again for its state, failed"
 _UNREADABLE = "[DecodeError]"  # how the service represents output that is not utf-8
 
 # It restarts itself for a fixed hash seed, and because the service may give threads enormous stacks.
@@ -43,6 +44,23 @@ os.dup2(1, 101)
 null = os.open(os.devnull, os.O_RDWR)
 for descriptor in (0, 1, 2):
     os.dup2(null, descriptor)
+def drain(pipe, most):
+    # services read the output only at the end, and a pipe holds little: what is beyond the limit is dropped
+    os.dup2(pipe, 102)
+    os.closerange(0, 101)
+    os.closerange(103, 1 << 10)
+    while part := os.read(102, 1 << 16):
+        kept, most = part[:most], most - len(part[:most])
+        while kept:
+            kept = kept[os.write(101, kept):]
+    os._exit(0)
+ours, theirs = os.pipe()
+if os.fork() == 0:
+    os.close(theirs)
+    drain(ours, {most!r})
+os.close(ours)
+os.dup2(theirs, 101)
+os.close(theirs)
 def begin():
     import os, signal, time
     os.dup2(101, 1)
@@ -65,6 +83,10 @@ module.serve(module.open_streams(), orders, 100, True)
 """
 
 
+class _NotReplayed(Exception):
+    """An earlier program of the trajectory did not end as it had at first."""
+
+
 @cache
 def _modules() -> str:
     sources = worker_modules()
@@ -82,8 +104,7 @@ class Question:
     @property
     def seconds(self) -> float:
         """Return the service's time limit: the program has a timer, but may switch it off."""
-        replay = len(self.order.history) * 2 * self.cfg.wall_seconds
-        return self.order.wall_seconds + replay + _START_SECONDS
+        return self.order.longest_seconds + _START_SECONDS
 
     def request(self) -> dict[str, Any]:
         """Return the body of the request, in ASCII, independent of how the service decodes text."""
@@ -91,8 +112,9 @@ class Question:
             environment=json.dumps(ENVIRONMENT),
             mark=self.mark,
             wall=self.order.wall_seconds,
+            most=self.cfg.output_kb * 1024,
             modules=_modules(),
-            programs=json.dumps([*self.order.history, _BEGIN, self.order.code]),
+            programs=json.dumps([*(one.code for one in self.order.history), _BEGIN, self.order.code]),
         )
         return {
             "language": "python",
@@ -103,6 +125,12 @@ class Question:
 
     def result(self, answer: Any) -> ExecutionResult:
         """Return the result in the service's answer. Raises LaneFailure if there is none."""
+        try:
+            return self._result(answer)
+        except _NotReplayed:
+            return ExecutionResult(Status.ERROR, "", _NOT_REPLAYED, 0.0)
+
+    def _result(self, answer: Any) -> ExecutionResult:
         try:
             if answer["status"] not in ("Success", "Failed"):
                 raise LaneFailure(f"the service says {answer['status']}: {str(answer.get('message'))[:500]}")
@@ -129,11 +157,13 @@ class Question:
             return 0.0, None
         lines = stderr.splitlines()
         marked = [index for index, line in enumerate(lines) if line.startswith(self.mark)]
+        if not marked and self.order.history:
+            raise _NotReplayed
         if not marked:
             raise LaneFailure(f"the program was not begun: {(lines or ['without a reason'])[-1][:500]}")
         before = [json.loads(line)["status"] for line in lines[: marked[0]]]
         if before != ["ok"] * len(self.order.history):
-            raise LaneFailure("an earlier program of the trajectory did not run again")
+            raise _NotReplayed
         return float(lines[marked[0]].split()[1]), lines[marked[0] + 2 :]
 
     def _judge(self, code: int | None, reports: list[str] | None) -> tuple[Status, str | None]:

@@ -16,6 +16,18 @@ class LaneGone(LaneFailure):
     """The lane was found dead before it received the program, which does not count as an attempt."""
 
 
+class ProgramLost(LaneFailure):
+    """The lane failed while it ran the program, which may be the program's doing."""
+
+
+@dataclass(frozen=True)
+class Earlier:
+    """An earlier successful program of a trajectory, and the most seconds that running it again may take."""
+
+    code: str
+    wall_seconds: float
+
+
 @dataclass(frozen=True, eq=False)
 class Order:
     """One execution.
@@ -27,7 +39,12 @@ class Order:
     code: str
     wall_seconds: float
     trajectory: str | None = None
-    history: tuple[str, ...] = ()
+    history: tuple[Earlier, ...] = ()
+
+    @property
+    def longest_seconds(self) -> float:
+        """The most seconds that it may take on a lane: running the history again, then the program."""
+        return self.wall_seconds + sum(one.wall_seconds for one in self.history)
 
 
 class Lane(ABC):

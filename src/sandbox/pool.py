@@ -1,16 +1,18 @@
 """The pool: lanes, one thread each, behind one queue.
 
-A lane that dies, hangs or sends invalid answers is closed and replaced, and its execution is retried once, by
-the first free lane; after that the result is ``infrastructure``. So is the result of programs still queued at
-their deadline or when the pool closes. A lane that cannot be replaced is retried after a pause. While no lane
-is left, every program ends immediately as ``infrastructure``, with the reason, so that a caller who counts
-such failures can stop early.
+A lane that dies, hangs or sends invalid answers is closed and replaced, and its execution is retried, by the
+first free lane. A program under which two lanes failed, each of which had passed its tests, is at fault
+itself: ``killed``. What failed twice before the program began is ``infrastructure``, and so is the result of
+programs that are still queued at their deadline, when nothing is served any more, or when the pool closes.
+A lane that cannot be replaced is retried after a pause. While no lane is left, every program ends immediately
+as ``infrastructure``, with the reason, so that a caller who counts such failures can stop early.
 """
 
 from __future__ import annotations
 
 import atexit
 import logging
+import math
 import queue
 import threading
 import time
@@ -19,23 +21,25 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 
 from src.config import SandboxConfig
-from src.sandbox.api import ExecutionResult, Sandbox, SandboxError, Status
+from src.sandbox.api import ExecutionResult, Sandbox, SandboxError, Status, printable
 from src.sandbox.fair_queue import FairQueue, ProgramTask
-from src.sandbox.lane import Lane, LaneFailure, LaneGone, Order
+from src.sandbox.lane import Earlier, Lane, LaneFailure, LaneGone, Order, ProgramLost
 from src.sandbox.statistics import Statistics
 
 _log = logging.getLogger(__name__)
 _START_PAUSES = (0.0, 0.5, 2.0)  # seconds before each attempt at starting a lane
 _OUTAGE = 5.0  # seconds before the next attempts, once all of those failed
 _TRIES = 2
+_LOST = "it ended the interpreter that ran it, twice"
+_REPLAY_FACTOR, _REPLAY_SECONDS = 2.0, 1.0  # a program that is run again may take longer than at first
 _TICK = 0.1  # seconds between checks of the deadlines
 
 
 @dataclass
 class _History:
-    """The history of a trajectory, with ``sandbox.state`` other than fresh."""
+    """The history of a trajectory, with ``sandbox.state`` other than fresh; ``seconds`` include replays."""
 
-    programs: list[str] = field(default_factory=list)
+    programs: list[Earlier] = field(default_factory=list)
     seconds: float = 0.0
 
 
@@ -59,6 +63,7 @@ class WorkerPool(Sandbox):
         self._running: dict[Future[ExecutionResult], tuple[Lane, Order]] = {}
         self._histories: dict[str, _History] = {}
         self._outage = (0.0, "")  # until when no lane is started, and why
+        self._served = time.monotonic()  # when a program last began or ended
         started: queue.SimpleQueue[str | None] = queue.SimpleQueue()
         # A lane is started by the thread that uses it: a worker would die with the thread that started it.
         self._threads = [
@@ -78,8 +83,8 @@ class WorkerPool(Sandbox):
         self, code: str, *, trajectory: str | None = None, within: float | None = None, block: bool = True
     ) -> Future[ExecutionResult]:
         """See Sandbox.submit."""
-        seconds = self._cfg.deadline_seconds if within is None else within
-        task = ProgramTask(code, trajectory, time.monotonic() + seconds)
+        deadline = math.inf if within is None else time.monotonic() + within
+        task = ProgramTask(code, trajectory, deadline)
         if not self._queue.put(task, block):
             raise SandboxError("the sandbox is closed")
         return task.future
@@ -130,7 +135,12 @@ class WorkerPool(Sandbox):
         """Main loop of the thread that watches the deadlines of queued programs."""
         while not self._closed.wait(_TICK):
             for task in self._queue.expire():
-                self._settle(task, _infrastructure(_too_late(task, "still queued")))
+                late = f"not begun {task.deadline - task.submitted:g} s after it was submitted"
+                self._settle(task, _infrastructure(late))
+            now, longest = time.monotonic(), self._cfg.deadline_seconds
+            if now - self._served > longest:
+                for task in self._queue.expire(submitted_before=now - longest):
+                    self._settle(task, _infrastructure(f"no program has been served for {longest:g} s"))
 
     def _serve(self, index: int, started: queue.SimpleQueue[str | None]) -> None:
         """Main loop of a lane's thread: keep a lane running, take tasks."""
@@ -145,9 +155,10 @@ class WorkerPool(Sandbox):
             task = self._queue.take(index)
             if task is None:
                 break
-            began = time.monotonic()
+            began = self._served = time.monotonic()
             try:
                 result = self._execute(index, task)
+                self._served = time.monotonic()
                 if result is None and self._queue.put_back(task):
                     continue
                 result = result or _infrastructure("the sandbox was closed")
@@ -171,6 +182,7 @@ class WorkerPool(Sandbox):
 
     def _execute(self, index: int, task: ProgramTask) -> ExecutionResult | None:
         """Make one attempt; return None if it failed and should be repeated."""
+        began = time.monotonic()
         with self._lock:
             lane = self._lanes.get(index)
             problem = self._outage[1]
@@ -180,11 +192,14 @@ class WorkerPool(Sandbox):
             return self._execute_on(lane, task)
         except LaneFailure as error:
             self._drop(index)
-            task.tries += not isinstance(error, LaneGone)
+            task.lost += isinstance(error, ProgramLost)
+            task.tries += not isinstance(error, LaneGone | ProgramLost)
             if not self._closed.is_set():
-                _log.warning("sandbox worker %d failed: %s", index, error)
+                _log.warning("sandbox worker %d failed: %s", index, printable(str(error)))
+            if task.lost >= _TRIES and not self._closed.is_set():
+                return ExecutionResult(Status.KILLED, "", _LOST, time.monotonic() - began)
             if task.tries >= _TRIES:
-                return _infrastructure(str(error))
+                return _infrastructure(printable(str(error)))
             self._closed.wait(_TICK)  # what killed this lane may be about to be seen on another
             return None
 
@@ -198,20 +213,14 @@ class WorkerPool(Sandbox):
         if wall <= 0:
             used_up = f"the {self._cfg.trajectory_seconds:g} s of its trajectory are used up"
             return ExecutionResult(Status.TIMEOUT, "", used_up, 0.0)
-        left = task.deadline - time.monotonic()
-        if left <= 0:
-            return _infrastructure(_too_late(task, "not begun"))
-        order = Order(task.code, min(wall, left), task.trajectory, tuple(history.programs))
+        order = Order(task.code, wall, task.trajectory, tuple(history.programs))
         with self._lock:
             self._running[task.future] = lane, order
         try:
-            result = lane.execute(order)
+            return lane.execute(order)
         finally:
             with self._lock:
                 del self._running[task.future]
-        if result.status is Status.TIMEOUT and left < wall:
-            return _infrastructure(_too_late(task, "running"))
-        return result
 
     def _remember(self, task: ProgramTask, result: ExecutionResult) -> None:
         """Record a program on whose state later programs of the trajectory build."""
@@ -220,9 +229,10 @@ class WorkerPool(Sandbox):
         with self._lock:
             history = self._histories.get(task.trajectory)
             if history is not None:
-                history.seconds += result.seconds
+                history.seconds += result.seconds + result.replay_seconds
                 if result.status is Status.OK:
-                    history.programs.append(task.code)
+                    longest = _REPLAY_FACTOR * result.seconds + _REPLAY_SECONDS
+                    history.programs.append(Earlier(task.code, longest))
 
     def _replace(self, index: int) -> None:
         """Start a lane, trying a few times. Raises LaneFailure."""
@@ -271,7 +281,3 @@ class WorkerPool(Sandbox):
 
 def _infrastructure(problem: str) -> ExecutionResult:
     return ExecutionResult(Status.INFRASTRUCTURE, "", problem, 0.0)
-
-
-def _too_late(task: ProgramTask, where: str) -> str:
-    return f"{where} at its deadline, {task.deadline - task.submitted:g} s after it was submitted"

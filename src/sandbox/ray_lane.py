@@ -29,7 +29,7 @@ from src.config import SandboxConfig
 from src.run.processes import world_size
 from src.sandbox.api import ExecutionResult, SandboxError
 from src.sandbox.client import GRACE
-from src.sandbox.lane import Lane, LaneFailure, Order
+from src.sandbox.lane import Lane, LaneFailure, Order, ProgramLost
 from src.sandbox.pool import WorkerPool
 from src.sandbox.ray_actor import Seat
 
@@ -153,7 +153,7 @@ class RayLane(Lane):
         """See Lane.execute."""
         self._number += 1
         # the actor's own limit, and a little more
-        seconds = order.wall_seconds + len(order.history) * 2 * self._cfg.wall_seconds + 2 * GRACE
+        seconds = order.longest_seconds + 2 * GRACE
         answer = self._actor.execute.remote(self._number, order)
         self._running = order, self._number
         if self._cancelled is order:
@@ -217,7 +217,8 @@ class RayLane(Lane):
         except RayTaskError as error:  # raised in the actor
             if isinstance(error.cause, SandboxError):
                 raise SandboxError(str(error.cause)) from None
-            raise LaneFailure(str(error.cause)) from None
+            lost = isinstance(error.cause, ProgramLost)  # its worker failed, not its node
+            raise (ProgramLost if lost else LaneFailure)(str(error.cause)) from None
         except GetTimeoutError:
             self._cluster.lost(self._node)
             raise LaneFailure(f"its actor on node {self._node} did not answer in time") from None

@@ -40,7 +40,6 @@ class Worker:
         self._current = -1  # id of the request in progress
         self._trajectory: str | None = None  # its trajectory, until that has ended
         self._closed = False
-        self._replay_wall = 2 * settings["limits"]["wall_seconds"]
         try:
             self._prepare(settings)
         except ConfinementError as error:
@@ -107,10 +106,19 @@ class Worker:
         else:
             self._children.open(child)
         self._done = child  # until it is known to be kept
-        for code in history[begun:]:
-            outcome = self._supervisor.watch(child, code, self._replay_wall)
+        replayed = 0.0
+        for number, (code, wall) in enumerate(history[begun:], start=begun + 1):
+            outcome = self._supervisor.watch(child, code, wall)
+            replayed += outcome.seconds
             if outcome.status != "ok" or not outcome.alive:
-                return {"lost": f"{outcome.status}: {outcome.error}"}
+                why = outcome.error or "it ended its process"
+                return {
+                    "status": "error",
+                    "stdout": "",
+                    "error": f"program {number} of this trajectory, run again for its state, failed: {why}",
+                    "seconds": 0.0,
+                    "replay_seconds": replayed,
+                }
         outcome = self._supervisor.watch(child, request["code"], request["wall"], self._prepare_next)
         status, error = outcome.status, outcome.error
         if self._stateful and status == "ok" and not outcome.alive:
@@ -120,7 +128,13 @@ class Worker:
             self._children.shut(child)
             self._sessions[self._trajectory] = child, len(history) + 1
             self._done = None
-        return {"status": status, "stdout": outcome.stdout, "error": error, "seconds": outcome.seconds}
+        return {
+            "status": status,
+            "stdout": outcome.stdout,
+            "error": error,
+            "seconds": outcome.seconds,
+            "replay_seconds": replayed,
+        }
 
     def _prepare_next(self) -> None:
         """Use the time while a program runs, but not for work that may not be needed."""

@@ -130,17 +130,16 @@ class TestReplay:
             assert (result.status, result.stdout, result.seconds) == (Status.TIMEOUT, "x\n", 0.5)
             assert 1.1 < time.monotonic() - began < 2.5
 
-    def test_a_program_that_does_not_run_again_is_nobodys_fault(
-        self, server: FusionServer, tmp_path: Any, monkeypatch: pytest.MonkeyPatch
+    def test_a_program_that_does_not_run_again_is_its_trajectorys_fault(
+        self, server: FusionServer, tmp_path: Any
     ) -> None:
-        monkeypatch.setattr("src.sandbox.pool._START_PAUSES", (0.0,))
         with build_sandbox(config(server.url, state="replay")) as sandbox:
             assert (
                 sandbox.run(f"open({str(tmp_path / 'once')!r}, 'x')\n0", trajectory="a").status is Status.OK
             )
             result = sandbox.run("print(1)", trajectory="a")
-            assert (result.status, result.stdout) == (Status.INFRASTRUCTURE, "")
-            assert result.error == "an earlier program of the trajectory did not run again"
+            assert (result.status, result.stdout) == (Status.ERROR, "")
+            assert result.error == "an earlier program of this trajectory, run again for its state, failed"
 
 
 class TestStatuses:
