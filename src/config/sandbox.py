@@ -80,6 +80,9 @@ class SandboxConfig:
         "state=session: the most that live at once, per worker; others are replayed when needed",
         at_least=1,
     )
+    sessions_mb: int = option(
+        2048, "state=session: memory of all that live at once, per worker; the oldest end first", at_least=64
+    )
     wall_seconds: float = option(5.0, "of one execution, by the clock", above=0)
     cpu_seconds: float = option(5.0, "of one execution, of all its threads", above=0)
     trajectory_seconds: float = option(

@@ -47,6 +47,8 @@ class Child:
     report: int
     ended: int = field(init=False)
     confined: bool = False  # its first byte has been read
+    resident: int = 0  # bytes that it has beside the zygote's, when its last program ended
+    held: tuple[int, int] = (0, 0)  # bytes and number of the files that its programs have left
     reaped: bool = False
 
     def __post_init__(self) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 from src.config import SandboxConfig
 from src.sandbox import protocol
-from src.sandbox.api import ExecutionResult, Status
+from src.sandbox.api import ExecutionResult, Status, printable
 from src.sandbox.jails.base import Jail, worker_modules
 from src.sandbox.lane import Lane, LaneFailure, LaneGone, Order, ProgramLost
 from src.sandbox.probe import prove, prove_mounts
@@ -47,6 +47,7 @@ class WorkerClient(Lane):
             "state": self._cfg.state,
             "waiting": self._cfg.waiting,
             "sessions": self._cfg.sessions,
+            "sessions_mb": self._cfg.sessions_mb,
             "warm": statements(self._cfg.warm),
             "modules": worker_modules(),
         }
@@ -172,5 +173,5 @@ class WorkerClient(Lane):
             raise LaneGone(f"it {reason}{self._last_words()}")
 
     def _last_words(self) -> str:
-        words = self._launched.last_words()
+        words = printable(self._launched.last_words())
         return f"; its last output: {words}" if words else ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import math
 import mmap
@@ -15,7 +16,7 @@ from src.sandbox.landlock import Domain, abi
 from src.sandbox.seccomp import Filter
 
 _SET_PDEATHSIG, _SET_DUMPABLE, _SET_NO_NEW_PRIVS, _SET_CHILD_SUBREAPER = 1, 4, 38, 36
-_OPEN_FILES = 64
+OPEN_FILES, _PENDING_SIGNALS = 64, 64
 
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -57,9 +58,10 @@ class Confinement:
         wanted = {
             resource.RLIMIT_AS: _mapped_bytes() + limits["memory_mb"] * 2**20,
             resource.RLIMIT_FSIZE: int(limits["file_mb"] * 2**20),
-            resource.RLIMIT_CORE: 0,
-            resource.RLIMIT_NOFILE: _OPEN_FILES,
+            resource.RLIMIT_CORE: 1,  # the kernel then starts no crash handler either, as it would with 0
+            resource.RLIMIT_NOFILE: OPEN_FILES,
             resource.RLIMIT_MEMLOCK: 0,
+            resource.RLIMIT_SIGPENDING: _PENDING_SIGNALS,  # the user has one queue for all processes
         }
         if settings["state"] == "fresh":  # a backstop of one program's; the worker watches the exact limit
             wanted[resource.RLIMIT_CPU] = math.ceil(limits["cpu_seconds"]) + 1
@@ -107,6 +109,8 @@ class Confinement:
         os.setsid()
         _prctl(_SET_DUMPABLE, 1)  # the worker must see its threads, also where /proc hides what is another's
         tie_to(zygote)
+        with contextlib.suppress(OSError), open("/proc/self/oom_score_adj", "w") as file:
+            file.write("1000")  # when memory is short, the program goes before its worker
         for kind, values in self._limits:
             resource.setrlimit(kind, values)
         _prctl(_SET_NO_NEW_PRIVS, 1)

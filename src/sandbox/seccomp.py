@@ -4,7 +4,10 @@ An allow list, so that unknown system calls are refused. Deliberately absent: ev
 call, ptrace and process_vm_*, mounts, namespaces, keyrings, bpf, perf, userfaultfd, io_uring, execve,
 System V and POSIX queues, priorities of others, pidfds, and chmod and utime, which Landlock does not see.
 Creating a process is refused, which stops fork bombs for root and non-root alike (RLIMIT_NPROC does not
-bind root); creating a thread is allowed. A process may send signals to itself only.
+bind root); creating a thread that shares everything with its process is allowed. A process may send signals
+to itself only, and not the one that would let it go on when it is stopped between two programs: so POSIX
+timers are refused, too. Files without a name (memfd_create, O_TMPFILE) are refused, since their memory is
+nobody's. Locks on files pretend to succeed: on those that all can read they would be a channel.
 Numbers: Linux 6.x, asm/unistd_64.h (x86-64) and asm-generic/unistd.h (arm64).
 """
 
@@ -19,7 +22,7 @@ import struct
 # name:x86-64:arm64, "-" where the architecture has no such call
 _ALLOWED = """
 read:0:63 write:1:64 readv:19:65 writev:20:66 pread64:17:67 pwrite64:18:68 preadv:295:69 pwritev:296:70
-preadv2:327:286 pwritev2:328:287 open:2:- openat:257:56 openat2:437:437 creat:85:- close:3:57
+preadv2:327:286 pwritev2:328:287 creat:85:- close:3:57
 close_range:436:436 lseek:8:62 dup:32:23 dup2:33:- dup3:292:24 pipe:22:- pipe2:293:59 poll:7:- ppoll:271:73
 select:23:- pselect6:270:72 epoll_create:213:- epoll_create1:291:20 epoll_ctl:233:21 epoll_wait:232:-
 epoll_pwait:281:22 epoll_pwait2:441:441 eventfd:284:- eventfd2:290:19 signalfd:282:- signalfd4:289:74
@@ -28,12 +31,12 @@ newfstatat:262:79 statx:332:291 statfs:137:43 fstatfs:138:44 access:21:- faccess
 readlink:89:- readlinkat:267:78 getdents:78:- getdents64:217:61 getcwd:79:17 chdir:80:49 fchdir:81:50
 mkdir:83:- mkdirat:258:34 rmdir:84:- unlink:87:- unlinkat:263:35 rename:82:- renameat:264:38 renameat2:316:276
 link:86:- linkat:265:37 symlink:88:- symlinkat:266:36 umask:95:166 truncate:76:45 ftruncate:77:46
-fallocate:285:47 fadvise64:221:223 fsync:74:82 fdatasync:75:83 flock:73:32 sendfile:40:71
-copy_file_range:326:285 memfd_create:319:279 mmap:9:222 munmap:11:215 mremap:25:216 mprotect:10:226
+fallocate:285:47 fadvise64:221:223 fsync:74:82 fdatasync:75:83 sendfile:40:71
+copy_file_range:326:285 mmap:9:222 munmap:11:215 mremap:25:216 mprotect:10:226
 madvise:28:233 msync:26:227 brk:12:214 rt_sigaction:13:134 rt_sigprocmask:14:135 rt_sigreturn:15:139
 rt_sigpending:127:136 rt_sigsuspend:130:133 rt_sigtimedwait:128:137 sigaltstack:131:132
 restart_syscall:219:128 pause:34:- alarm:37:- getitimer:36:102 setitimer:38:103
-timer_settime:223:110 timer_gettime:224:108 timer_getoverrun:225:109 timer_delete:226:111 nanosleep:35:101
+nanosleep:35:101
 gettimeofday:96:169 time:201:-
 times:100:153 futex:202:98 futex_waitv:449:449 set_robust_list:273:99 set_tid_address:218:96 rseq:334:293
 membarrier:324:283 sched_yield:24:124
@@ -48,24 +51,28 @@ _SPECIAL = """
 clone:56:220 clone3:435:435 kill:62:129 tgkill:234:131 prctl:157:167 ioctl:16:29 fcntl:72:25 prlimit64:302:261
 getpgid:121:155 getsid:124:156 getpriority:140:141 sched_getaffinity:204:123 sched_getparam:143:121
 sched_getscheduler:145:120 clock_gettime:228:113 clock_getres:229:114 clock_nanosleep:230:115
-timer_create:222:107
+open:2:- openat:257:56 flock:73:32
 """
 _ARCHITECTURES = {"x86_64": (0, 0xC000003E), "aarch64": (1, 0xC00000B7)}  # column, AUDIT_ARCH
 _NEWEST = 451  # beyond: "no such call", so that libraries fall back
 
 _KILL, _ALLOW, _ERRNO = 0x80000000, 0x7FFF0000, 0x00050000
 _LOAD, _AND, _RETURN, _EQUAL, _AT_LEAST = 0x20, 0x54, 0x06, 0x15, 0x35
-_NUMBER, _ARCH, _ARGUMENT = 0, 4, (16, 24)  # offsets in struct seccomp_data; low halves of arguments 0 and 1
+_NUMBER, _ARCH, _ARGUMENT = 0, 4, (16, 24, 32)  # offsets in struct seccomp_data; arguments' low halves
 _OWN_PID = 0xFFFFFFF0  # stands for the caller's pid until it is known
 
-_CLONE_THREAD, _CLONE_NAMESPACES = 0x00010000, 0x7E020000
+_CLONE_THREAD = 0x00010F00  # CLONE_VM, FS, FILES, SIGHAND and THREAD
+_CLONE_NAMESPACES = 0x7E020000
+_GO_ON = (18,)  # SIGCONT
+_TMPFILE = 0x00400000  # of O_TMPFILE, without O_DIRECTORY
 _PRCTL = (15, 16, 3, 0x53564D41)  # PR_SET_NAME, PR_GET_NAME, PR_GET_DUMPABLE, PR_SET_VMA (malloc)
 _IOCTL = (0x5401, 0x5413, 0x541B, 0x5421, 0x5450, 0x5451)  # TCGETS, TIOCGWINSZ, FIONREAD, FIONBIO, FIO(N)CLEX
-# no F_SETOWN, F_SETOWN_EX, F_SETSIG: they can send a signal to another process; no F_SETPIPE_SZ
-_FCNTL = (0, 1, 2, 3, 4, 5, 6, 7, 36, 37, 38, 1030, 1032, 1033, 1034)
+# no F_SETOWN, F_SETOWN_EX, F_SETSIG: they can send a signal to another process; no F_SETPIPE_SZ, F_SETLEASE
+_FCNTL = (0, 1, 2, 3, 4, 1030, 1032, 1033, 1034)
+_FCNTL_LOCK = (6, 7, 37, 38)  # F_SETLK and F_SETLKW, of processes and of open files
 
 _OF_A_PROCESS = ("getpgid", "getsid", "sched_getaffinity", "sched_getparam", "sched_getscheduler")
-_OF_A_CLOCK = ("clock_gettime", "clock_getres", "clock_nanosleep", "timer_create")
+_OF_A_CLOCK = ("clock_gettime", "clock_getres", "clock_nanosleep")
 _CLOCK_OF_A_PROCESS = 0x80000000  # negative clock ids name a process or thread, not necessarily one's own
 
 _Instruction = tuple[int, int, int, int]  # code, jump if true, jump if false, constant
@@ -75,14 +82,27 @@ def _give(action: int) -> list[_Instruction]:
     return [(_RETURN, 0, 0, action)]
 
 
-def _only(offset: int, values: tuple[int, ...], mask: int | None = None) -> list[_Instruction]:
-    """Allow when the argument at ``offset`` (masked) is one of ``values``; otherwise EPERM."""
+def _when(
+    offset: int,
+    values: tuple[int, ...],
+    then: list[_Instruction],
+    otherwise: list[_Instruction],
+    mask: int | None = None,
+) -> list[_Instruction]:
+    """``then`` when the argument at ``offset`` (masked) is one of ``values``; both parts end in a return."""
     program: list[_Instruction] = [(_LOAD, 0, 0, offset)]
     if mask is not None:
         program.append((_AND, 0, 0, mask))
-    for index, value in enumerate(values):
-        program.append((_EQUAL, len(values) - index, 0, value))  # to the last instruction
-    return [*program, *_give(_ERRNO | errno.EPERM), *_give(_ALLOW)]
+    for left, value in zip(reversed(range(len(values))), values, strict=True):
+        program.append((_EQUAL, left + len(otherwise), 0, value))
+    return [*program, *otherwise, *then]
+
+
+def _only(
+    offset: int, values: tuple[int, ...], mask: int | None = None, error: int = errno.EPERM
+) -> list[_Instruction]:
+    """Allow when the argument at ``offset`` (masked) is one of ``values``; otherwise ``error``."""
+    return _when(offset, values, _give(_ALLOW), _give(_ERRNO | error), mask)
 
 
 def _search(blocks: list[tuple[int, list[_Instruction]]]) -> list[_Instruction]:
@@ -114,24 +134,28 @@ class Filter:
         column, arch = _ARCHITECTURES[machine]
         special = _numbers(_SPECIAL, column)
         wanted = (_CLONE_THREAD,) if threads else ()
+        refused, unknown, succeed = (_give(_ERRNO | error) for error in (errno.EPERM, errno.ENOSYS, 0))
         programs = {
             special["clone"]: _only(_ARGUMENT[0], wanted, _CLONE_THREAD | _CLONE_NAMESPACES),
             # its flags lie behind a pointer, which a filter cannot follow; libc falls back to clone
             special["clone3"]: _give(_ERRNO | errno.ENOSYS),
-            special["kill"]: _only(_ARGUMENT[0], (_OWN_PID,)),
-            special["tgkill"]: _only(_ARGUMENT[0], (_OWN_PID,)),
+            special["kill"]: _when(_ARGUMENT[1], _GO_ON, refused, _only(_ARGUMENT[0], (_OWN_PID,))),
+            special["tgkill"]: _when(_ARGUMENT[2], _GO_ON, refused, _only(_ARGUMENT[0], (_OWN_PID,))),
+            special["openat"]: _only(_ARGUMENT[2], (0,), _TMPFILE, errno.EOPNOTSUPP),
+            special["flock"]: succeed,
             special["prctl"]: _only(_ARGUMENT[0], _PRCTL),
             special["ioctl"]: _only(_ARGUMENT[1], _IOCTL),
-            special["fcntl"]: _only(_ARGUMENT[1], _FCNTL),
+            special["fcntl"]: _when(_ARGUMENT[1], _FCNTL_LOCK, succeed, _only(_ARGUMENT[1], _FCNTL)),
             special["prlimit64"]: _only(_ARGUMENT[0], (0, _OWN_PID)),
             special["getpriority"]: _only(_ARGUMENT[1], (0, _OWN_PID)),
         }
+        if "open" in special:
+            programs[special["open"]] = _only(_ARGUMENT[1], (0,), _TMPFILE, errno.EOPNOTSUPP)
         for name in _OF_A_PROCESS:
             programs[special[name]] = _only(_ARGUMENT[0], (0, _OWN_PID))
         for name in _OF_A_CLOCK:
             programs[special[name]] = _only(_ARGUMENT[0], (0,), _CLOCK_OF_A_PROCESS)
         programs |= {number: _give(_ALLOW) for number in _numbers(_ALLOWED, column).values()}
-        refused, unknown = _give(_ERRNO | errno.EPERM), _give(_ERRNO | errno.ENOSYS)
         blocks: list[tuple[int, list[_Instruction]]] = []
         for number in range(_NEWEST + 1):
             program = programs.get(number, refused)

@@ -17,11 +17,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from src.sandbox.children import Child
-from src.sandbox.folders import FILES_OF_FULL_SIZE, MOST_ENTRIES, MOST_LEVELS, holds_too_much
+from src.sandbox.folders import MOST_ENTRIES, MOST_LEVELS
+from src.sandbox.holdings import Holdings
 from src.sandbox.program import order
 from src.sandbox.zygote import CONFINED, Usage, Zygote
 
-TICK = 0.02  # seconds between checks of threads, CPU time and disk
+_FIRST_TICK, TICK = 0.004, 0.02  # seconds between checks of threads, CPU time and disk
 _CHUNK = 1 << 16
 _REPORT_BYTES = 1 << 16
 _DYING = 0.2  # seconds to wait for the end of a program that was killed
@@ -51,6 +52,7 @@ class Supervisor:
         requests: the descriptor of the pool's messages.
         interrupted: called when the pool sends a message; returns whether the program must end.
         zygote: that of the children.
+        holdings: measures their files.
     """
 
     def __init__(
@@ -59,11 +61,14 @@ class Supervisor:
         requests: int,
         interrupted: Callable[[], bool],
         zygote: Zygote,
+        holdings: Holdings,
     ) -> None:
         self._limits, self._requests = limits, requests
         self._interrupted, self._zygote = interrupted, zygote
         self._most_output = limits["output_kb"] * 1024
-        self._most_disk = int(limits["file_mb"] * FILES_OF_FULL_SIZE * 2**20)
+        self._holdings = holdings
+        most = f"{MOST_ENTRIES} files, {MOST_LEVELS} levels or {holdings.most_bytes >> 20} MB"
+        self.too_many_files = "killed", f"wrote more than {most}"
 
     def watch(
         self, child: Child, code: str, wall: float, meanwhile: Callable[[], None] = lambda: None
@@ -82,6 +87,7 @@ class Supervisor:
         poll = select.poll()
         for fd in (child.report, child.ended, self._requests):
             poll.register(fd, select.POLLIN)
+        self._holdings.begin(child)
         started = time.monotonic()
         code_left = memoryview(order(code))
         code_left = code_left[_write(child.orders, code_left) :]
@@ -90,7 +96,8 @@ class Supervisor:
         if lives_on:
             child.signal(signal.SIGCONT)
         meanwhile()
-        deadline, look, swallowed = started + wall, started + TICK, 0
+        pause = _FIRST_TICK  # the first looks are sooner: threads and files are made fast
+        deadline, look, swallowed = started + wall, started + pause, 0
         reason: tuple[str, str] | None = None
         let_go = math.inf
         ended = reported = reads_output = False
@@ -101,7 +108,8 @@ class Supervisor:
             if reason is None and now >= deadline:
                 reason = "timeout", f"timed out after {wall:g} s"
             elif reason is None and now >= look:
-                reason, look = self._look(child, used), time.monotonic() + TICK
+                pause = min(2 * pause, TICK)
+                reason, look = self._look(child, used), time.monotonic() + pause
                 # only now: for a short program the pipe is enough, and each line would wake us
                 if not reads_output:
                     poll.register(child.output, select.POLLIN)
@@ -137,6 +145,7 @@ class Supervisor:
         self._drain(child, texts, caps)
         seconds = time.monotonic() - started
         status, error = self._judge_report(bytes(texts[child.report]))
+        self._holdings.end(child)
         return ProgramEnd(status, _text(texts[child.output]), error, seconds, alive=True)
 
     def _ended(
@@ -182,6 +191,7 @@ class Supervisor:
         try:
             spent = _cpu_seconds(child) - used
             threads = os.stat(f"/proc/{child.pid}/task").st_nlink - 2
+            holds_too_much = self._holdings.too_much(child)
         except OSError as error:
             if not child.has_ended():
                 raise ConfinementError(f"the program cannot be watched: {error}") from error
@@ -190,11 +200,8 @@ class Supervisor:
             return "timeout", f"CPU limit of {limits['cpu_seconds']:g} s exceeded"
         if threads > limits["processes"]:
             return "killed", f"more than {limits['processes']} threads"
-        if holds_too_much(child.slot.folder, self._most_disk):
-            return (
-                "killed",
-                f"wrote more than {MOST_ENTRIES} files, {MOST_LEVELS} levels or {self._most_disk >> 20} MB",
-            )
+        if holds_too_much:
+            return self.too_many_files
         return None
 
     def _judge_end(self, usage: Usage, reported: bytes, used: float) -> tuple[str, str | None]:

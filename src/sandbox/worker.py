@@ -14,8 +14,9 @@ from collections import OrderedDict
 from typing import Any, NoReturn
 
 from src.sandbox.children import Child, Children
-from src.sandbox.confine import protect
+from src.sandbox.confine import OPEN_FILES, protect
 from src.sandbox.folders import empty
+from src.sandbox.holdings import Holdings
 from src.sandbox.protocol import receive, send
 from src.sandbox.supervise import ConfinementError, Supervisor
 from src.sandbox.zygote import Zygote
@@ -36,6 +37,7 @@ class Worker:
         self._requests, self._answers = requests, answers
         self._stateful = settings["state"] != "fresh"
         self._most_sessions = settings["sessions"] if settings["state"] == "session" else 0
+        self._most_resident = settings["sessions_mb"] * 2**20
         self._sessions: OrderedDict[str, tuple[Child, int]] = OrderedDict()  # with programs run, oldest first
         self._current = -1  # id of the request in progress
         self._trajectory: str | None = None  # its trajectory, until that has ended
@@ -87,7 +89,9 @@ class Worker:
             most=max(self._most_sessions, 1),
             data=settings["mounts"].get("files"),
         )
-        self._supervisor = Supervisor(settings["limits"], self._requests, self._interrupted, self._zygote)
+        limits = settings["limits"]
+        self._holdings = Holdings(settings["scratch"], settings["private"], limits["file_mb"], OPEN_FILES)
+        self._supervisor = Supervisor(limits, self._requests, self._interrupted, self._zygote, self._holdings)
         self._done: Child | None = self._children.take()
         self._supervisor.watch(self._done, _REHEARSAL, wall=10.0)
         self._clear_up()
@@ -123,7 +127,10 @@ class Worker:
         status, error = outcome.status, outcome.error
         if self._stateful and status == "ok" and not outcome.alive:
             status, error = "error", "exited with code 0: what it had defined is gone"
+        elif self._most_sessions and status == "ok" and self._holdings.too_much(child):
+            status, error = self._supervisor.too_many_files
         elif self._most_sessions and status == "ok" and self._trajectory is not None:
+            child.resident = self._holdings.resident(child)
             child.signal(signal.SIGSTOP)
             self._children.shut(child)
             self._sessions[self._trajectory] = child, len(history) + 1
@@ -146,8 +153,11 @@ class Worker:
         if self._done is not None:
             self._children.retire(self._done)
             self._done = None
-        while len(self._sessions) > self._most_sessions:
-            self._children.retire(self._sessions.popitem(last=False)[1][0])
+        total = sum(child.resident for child, _count in self._sessions.values())
+        while len(self._sessions) > self._most_sessions or total > self._most_resident:
+            oldest, _count = self._sessions.popitem(last=False)[1]
+            total -= oldest.resident
+            self._children.retire(oldest)
 
     def _interrupted(self) -> bool:
         """Handle a message of the pool while a program runs; return whether the program must end."""

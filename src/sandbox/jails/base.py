@@ -62,6 +62,7 @@ _MODULES = (  # in import order
     "program",
     "zygote",
     "children",
+    "holdings",
     "supervise",
     "worker",
 )
@@ -237,6 +238,9 @@ class LaunchedProcess(Launched):
         return os.pread(log, _LOG_BYTES, start).decode(errors="replace").strip()
 
 
+_EXPENDABLE = '{ echo 500 > /proc/self/oom_score_adj; } 2>/dev/null; exec "$@"'
+
+
 class Jail(ABC):
     """One kind of isolation. The module of each says what it guarantees and what it does not.
 
@@ -259,11 +263,14 @@ class Jail(ABC):
 
 
 def spawn(command: list[str], environment: dict[str, str]) -> tuple[subprocess.Popen[bytes], IO[bytes]]:
-    """Start ``command`` with pipes on 0 and 1, its stderr in a nameless file, in a session of its own."""
+    """Start ``command`` with pipes on 0 and 1, its stderr in a nameless file, in a session of its own.
+
+    When memory is short, the kernel ends it before it ends the caller.
+    """
     log = tempfile.TemporaryFile()  # noqa: SIM115 - handed on
     try:
         process = subprocess.Popen(
-            command,
+            ["/bin/sh", "-c", _EXPENDABLE, "sh", *command],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=log,

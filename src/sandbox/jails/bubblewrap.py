@@ -90,6 +90,7 @@ class Bubblewrap(Jail):
             "packages": packages,
             "mounts": mounts.folders(self.mounts, mounts.ROOT),
             "scratch": "/tmp",
+            "private": True,
             "readable": [*shown.values(), mounts.ROOT, *DEVICES],
             "listable": [],
             "landlock": "optional",

@@ -202,6 +202,7 @@ def _description(client: docker.APIClient, cfg: SandboxConfig, mounted: Mounts) 
         memswap_limit=memory * 2**20,
         mounts=[_mount(path, place) for path, place in mounts.places(mounted, mounts.ROOT)],
         network_mode="none",
+        oom_score_adj=500,  # when memory is short, it goes before the caller
         pids_limit=_THREADS + (programs + cfg.waiting) * cfg.processes,
         read_only=True,
         runtime=cfg.docker.runtime,
@@ -246,6 +247,7 @@ def _settings(client: docker.APIClient, container: str, mounted: Mounts) -> dict
         "packages": layout["packages"],
         "mounts": mounts.folders(mounted, mounts.ROOT),
         "scratch": "/tmp",
+        "private": True,
         "readable": [*layout["readable"], mounts.ROOT, *DEVICES],
         "listable": layout["listable"],
         "landlock": "optional",

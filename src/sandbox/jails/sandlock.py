@@ -88,6 +88,7 @@ class Sandlock(Jail):
             "packages": files.packages,
             "mounts": mounts.folders(self.mounts, links),
             "scratch": scratch,
+            "private": False,
             "readable": [*libraries, *inside, *files.packages.values(), *own, links, *DEVICES],
             "listable": [files.stdlib],
             "landlock": "required",

@@ -68,6 +68,7 @@ class Unconfined(Jail):
             "mounts": mounts.folders(self.mounts, copies),
             "copies": copies,
             "scratch": scratch,
+            "private": False,
             "readable": [],
             "listable": [],
             "landlock": "",
