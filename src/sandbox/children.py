@@ -15,7 +15,7 @@ import signal
 from dataclasses import dataclass, field
 
 from src.sandbox.folders import SPARE_FOLDERS, clear_beside, restore
-from src.sandbox.zygote import Usage, Zygote, folder_name, work_folder
+from src.sandbox.zygote import Usage, Zygote
 
 
 @dataclass(eq=False)
@@ -23,8 +23,8 @@ class Slot:
     """A working directory, the only place where its programs can write.
 
     ``number``: what the zygote calls it. ``folder``: where it is now: while its program runs ``work``, the
-    same for all; otherwise it is closed, under a name of its own: Landlock would let other programs look
-    for names, and read links.
+    same for all; otherwise it is closed, under a name that nobody can guess: Landlock lets programs ask for
+    names.
     """
 
     number: int
@@ -65,13 +65,13 @@ class Child:
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 send(self.pid, number)
 
-    def has_ended(self) -> bool:
-        """Whether it has ended."""
+    def has_ended(self, within: float = 0.0) -> bool:
+        """Whether it has ended, or does ``within`` seconds."""
         if self.reaped:
             return True
         poll = select.poll()
         poll.register(self.ended, select.POLLIN)
-        return bool(poll.poll(0))
+        return bool(poll.poll(within * 1000))
 
     def reap(self) -> Usage:
         """Wait for its end. Raises ZygoteError."""
@@ -98,7 +98,7 @@ class Children:
         self._separates = zygote.separates
         self._waiting = waiting if self._separates else 0
         self._most = self._waiting + most + SPARE_FOLDERS if self._separates else 1
-        self._work = work_folder(scratch)
+        self._work = os.path.join(scratch, "work")
         self._free: list[Slot] = []
         self._slots = 0
         self._ready: collections.deque[Child] = collections.deque()
@@ -137,8 +137,9 @@ class Children:
         orders_end, orders = os.pipe()
         output, output_end = os.pipe()
         report, report_end = os.pipe()
-        pid = self._zygote.fork(slot.number, orders_end, output_end, report_end)
-        for fd in (orders_end, output_end, report_end):
+        ends = os.open(slot.folder, os.O_PATH | os.O_DIRECTORY), orders_end, output_end, report_end
+        pid = self._zygote.fork(slot.number, *ends)
+        for fd in ends:
             os.close(fd)
         if self._separates:
             os.chmod(slot.folder, 0)
@@ -192,7 +193,7 @@ class Children:
         if self._free:
             return self._free.pop()
         number = self._slots
-        folder = folder_name(self._scratch, number) if self._separates else self._work
+        folder = os.path.join(self._scratch, os.urandom(16).hex()) if self._separates else self._work
         os.makedirs(folder, exist_ok=True)
         self._slots += 1
         return Slot(number, folder)

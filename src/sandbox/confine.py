@@ -100,8 +100,8 @@ class Confinement:
         """Whether programs cannot create processes."""
         return self._filter is not None
 
-    def domain(self, folder: str) -> Domain | None:
-        """Return the domain of a program with the working directory ``folder``. Raises OSError."""
+    def domain(self, folder: int) -> Domain | None:
+        """Return the domain of a program with a working directory, by its descriptor. Raises OSError."""
         return Domain(self._readable, self._listable, folder) if self.separates else None
 
     def enter(self, zygote: int, domain: Domain | None) -> None:

@@ -27,12 +27,12 @@ def abi() -> int:
 
 
 class Domain:
-    """Return a domain that may read ``readable`` trees, list ``listable`` ones, and modify ``writable``.
+    """Return a domain that may read ``readable`` trees, list ``listable`` ones, and modify one folder.
 
-    Missing paths are ignored. Raises OSError when the kernel refuses.
+    ``writable`` is that folder's descriptor. Missing paths are ignored. Raises OSError if the kernel refuses.
     """
 
-    def __init__(self, readable: list[str], listable: list[str], writable: str) -> None:
+    def __init__(self, readable: list[str], listable: list[str], writable: int) -> None:
         self._libc = ctypes.CDLL(None, use_errno=True)
         version = abi()
         self._handled = _FILES.get(version, _ALL_FILES)
@@ -45,7 +45,7 @@ class Domain:
         for path in listable:
             self._add(path, _READ_DIR)
         self._add("/dev/null", _READ_FILE | _WRITE_FILE)
-        self._add(writable, _READ_FILE | _READ_DIR | _EDIT)
+        self._allow(writable, _READ_FILE | _READ_DIR | _EDIT)
 
     def _add(self, path: str, access: int) -> None:
         try:
@@ -53,12 +53,12 @@ class Domain:
         except (FileNotFoundError, PermissionError):
             return
         try:
-            if not os.path.isdir(path):
-                access &= _FILE_ONLY
-            rule = struct.pack("=Qi", access & self._handled, target)
-            self._call(_ADD, self._fd, 1, rule, 0)
+            self._allow(target, access if os.path.isdir(path) else access & _FILE_ONLY)
         finally:
             os.close(target)
+
+    def _allow(self, target: int, access: int) -> None:
+        self._call(_ADD, self._fd, 1, struct.pack("=Qi", access & self._handled, target), 0)
 
     def enter(self) -> None:
         """Confine the calling process permanently; needs no_new_privs. Raises OSError if refused."""

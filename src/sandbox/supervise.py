@@ -68,6 +68,7 @@ class Supervisor:
         self._most_output = limits["output_kb"] * 1024
         self._holdings = holdings
         most = f"{MOST_ENTRIES} files, {MOST_LEVELS} levels or {holdings.most_bytes >> 20} MB"
+        self.proved = False  # whether a program could be watched
         self.too_many_files = "killed", f"wrote more than {most}"
 
     def watch(
@@ -193,9 +194,9 @@ class Supervisor:
             threads = os.stat(f"/proc/{child.pid}/task").st_nlink - 2
             holds_too_much = self._holdings.too_much(child)
         except OSError as error:
-            if not child.has_ended():
+            if not (self.proved or child.has_ended(_DYING)):
                 raise ConfinementError(f"the program cannot be watched: {error}") from error
-            return None  # just gone
+            return None  # just gone, or about to be
         if spent > limits["cpu_seconds"]:
             return "timeout", f"CPU limit of {limits['cpu_seconds']:g} s exceeded"
         if threads > limits["processes"]:

@@ -94,6 +94,7 @@ class Worker:
         self._supervisor = Supervisor(limits, self._requests, self._interrupted, self._zygote, self._holdings)
         self._done: Child | None = self._children.take()
         self._supervisor.watch(self._done, _REHEARSAL, wall=10.0)
+        self._supervisor.proved = True
         self._clear_up()
 
     def _execute(self, request: dict[str, Any]) -> dict[str, Any]:

@@ -79,11 +79,12 @@ class Zygote:
         self.one_process: bool = known["one_process"]
         self.resident: int = known["resident"]
 
-    def fork(self, folder: int, orders: int, output: int, report: int) -> int:
+    def fork(self, number: int, folder: int, orders: int, output: int, report: int) -> int:
         """Fork a child that waits for its first program, and return its process id.
 
         Args:
-            folder: the number of its working directory, see :func:`folder_name`.
+            number: of its working directory, always the same.
+            folder: descriptor of that, whose name the zygote does not know.
             orders: descriptor from which it reads programs.
             output: that of its standard output.
             report: that of its reports.
@@ -92,7 +93,7 @@ class Zygote:
             ZygoteError: too many processes, too little memory, or the zygote has ended.
         """
         try:
-            socket.send_fds(self._line, [_ORDER.pack(_FORK, folder)], [orders, output, report])
+            socket.send_fds(self._line, [_ORDER.pack(_FORK, number)], [folder, orders, output, report])
             (pid,) = _FORKED.unpack(self._line.recv(_FORKED.size))
         except (OSError, struct.error) as error:
             raise ZygoteError("it has ended") from error
@@ -114,16 +115,6 @@ class Zygote:
         with contextlib.suppress(ProcessLookupError):
             os.kill(self.pid, signal.SIGKILL)
         os.waitpid(self.pid, 0)
-
-
-def folder_name(scratch: str, number: int) -> str:
-    """Return the working directory ``number`` of a worker whose folder is ``scratch``."""
-    return os.path.join(scratch, f"other{number}")
-
-
-def work_folder(scratch: str) -> str:
-    """Return where the working directory of the program that runs is."""
-    return os.path.join(scratch, "work")
 
 
 class PackageFinder:
@@ -166,7 +157,7 @@ class _Nursery:
         }
         self._line.send(json.dumps(ready).encode())
         while True:
-            message, ends, _flags, _address = socket.recv_fds(self._line, _ORDER.size, 3)
+            message, ends, _flags, _address = socket.recv_fds(self._line, _ORDER.size, 4)
             if not message:
                 os._exit(0)
             what, number = _ORDER.unpack(message)
@@ -179,14 +170,14 @@ class _Nursery:
 
     def _child(self, number: int, ends: list[int]) -> int:
         """Fork; return the process id, or -1."""
-        separates, zygote = self._confinement.separates, os.getpid()
-        folder = folder_name(self._scratch, number) if separates else work_folder(self._scratch)
+        folder, *pipes = ends
+        zygote = os.getpid()
         if number not in self._domains:
             self._domains[number] = self._confinement.domain(folder)
-        os.chdir(folder)  # for the child: the worker closes the folder once it has our answer
+        os.fchdir(folder)  # for the child: the worker closes the folder once it has our answer
         pid = self._fork()
         if pid == 0:
-            self._become(self._domains[number], zygote, *ends)
+            self._become(self._domains[number], zygote, *pipes)
         os.chdir(self._scratch)
         for fd in ends:
             os.close(fd)

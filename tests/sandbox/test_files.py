@@ -302,7 +302,7 @@ except OSError:
 print(total >> 20)
 """
     )
-    assert (result.status, int(result.stdout) < 64) == (Status.OK, True)
+    assert result.status is Status.KILLED or int(result.stdout) < 64
 
 
 def test_data_in_a_folder_closed_to_the_worker_is_stopped(attack: Attack) -> None:

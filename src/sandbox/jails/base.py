@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import importlib.util
 import os
-import shutil
 import subprocess
 import sys
 import sysconfig
@@ -129,24 +127,6 @@ def writable_mb(cfg: SandboxConfig) -> int:
     """Size of a worker's file system: no program finds it full of what others keep or have just left."""
     living = cfg.sessions if cfg.state == "session" else 1
     return int(cfg.file_mb * FILES_OF_FULL_SIZE * (living + SPARE_FOLDERS) + 1)
-
-
-def make_scratch() -> str:
-    """A folder of the host for a worker's programs, in memory where possible: removing is then fast.
-
-    Its name begins with ``sandbox-PID-``, the process that made it.
-    """
-    memory = "/dev/shm" if os.access("/dev/shm", os.W_OK | os.X_OK) else None
-    return tempfile.mkdtemp(prefix=f"sandbox-{os.getpid()}-", dir=memory)
-
-
-def remove_scratch(folder: str) -> None:
-    """Remove a scratch folder once its worker is gone; whatever is left of it does no harm."""
-    with contextlib.suppress(OSError), os.scandir(folder) as entries:
-        for entry in entries:
-            if entry.is_dir(follow_symlinks=False):
-                os.chmod(entry.path, 0o700)  # closed folders: only root could look into them
-    shutil.rmtree(folder, ignore_errors=True)
 
 
 class Channel(ABC):

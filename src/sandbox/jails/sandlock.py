@@ -33,10 +33,9 @@ from src.sandbox.jails.base import (
     LaunchedProcess,
     find_python,
     interpreter,
-    make_scratch,
-    remove_scratch,
     spawn,
 )
+from src.sandbox.jails.scratch import Scratch
 from src.sandbox.landlock import abi
 
 _LANDLOCK = 6
@@ -58,7 +57,7 @@ class Sandlock(Jail):
     def launch(self, limits: dict[str, Any]) -> Launched:
         """Start a worker under sandlock, by way of the launcher."""
         files = find_python()
-        scratch = make_scratch()
+        scratch = Scratch()
         libraries = [*files.libraries, *files.python_libraries, *files.package_libraries]
         own = [path for path, _ in mounts.places(self.mounts, "")]
         shown = [files.stdlib, *libraries, *files.packages.values(), *own]
@@ -68,17 +67,17 @@ class Sandlock(Jail):
         task = {
             "command": interpreter(files.executable),
             "readable": [*shown, files.executable, *DEVICES],
-            "scratch": scratch,
+            "scratch": scratch.folder,
             "environment": environment,
         }
         launcher = str(Path(__file__).with_name("sandlock_launcher.py"))
-        links = os.path.join(scratch, "mounts")  # beside the folders that programs may write in
+        links = os.path.join(scratch.folder, "mounts")  # beside the folders that programs may write in
         try:
             mounts.link(self.mounts, links)
             # the launcher alone has the caller's environment: it finds sandlock where the caller does
             process, log = spawn([sys.executable, "-P", launcher, json.dumps(task)], dict(os.environ))
         except BaseException:
-            remove_scratch(scratch)
+            scratch.remove()
             raise
         hidden = ("site-packages", "dist-packages")  # what else is installed is nobody's business
         inside = sorted(
@@ -87,7 +86,7 @@ class Sandlock(Jail):
         settings = {
             "packages": files.packages,
             "mounts": mounts.folders(self.mounts, links),
-            "scratch": scratch,
+            "scratch": scratch.folder,
             "private": False,
             "readable": [*libraries, *inside, *files.packages.values(), *own, links, *DEVICES],
             "listable": [files.stdlib],
@@ -95,4 +94,4 @@ class Sandlock(Jail):
             "own_process_count": False,
             "strict": True,
         }
-        return LaunchedProcess(process, log, settings, lambda: remove_scratch(scratch))
+        return LaunchedProcess(process, log, settings, scratch.remove)

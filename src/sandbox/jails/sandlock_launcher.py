@@ -77,7 +77,7 @@ def main() -> None:
     with contextlib.suppress(OSError), os.scandir(task["scratch"]) as entries:
         for entry in entries:
             if entry.is_dir(follow_symlinks=False):
-                os.chmod(entry.path, 0o700)  # see remove_scratch in base.py, which a script cannot import
+                os.chmod(entry.path, 0o700)  # see scratch.py, which a script cannot import
     shutil.rmtree(task["scratch"], ignore_errors=True)
 
 

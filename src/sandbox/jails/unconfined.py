@@ -25,10 +25,9 @@ from src.sandbox.jails.base import (
     LaunchedProcess,
     find_python,
     interpreter,
-    make_scratch,
-    remove_scratch,
     spawn,
 )
+from src.sandbox.jails.scratch import Scratch
 
 _log = logging.getLogger(__name__)
 
@@ -50,11 +49,11 @@ class Unconfined(Jail):
             "change all of their files; use sandbox=auto on any machine that matters"
         )
         files = find_python()
-        scratch = make_scratch()
+        scratch = Scratch()
         copies = tempfile.mkdtemp(prefix=f"sandbox-{os.getpid()}-")  # may be too large for memory
 
         def remove() -> None:
-            remove_scratch(scratch)
+            scratch.remove()
             mounts.remove(copies)
 
         try:
@@ -67,7 +66,7 @@ class Unconfined(Jail):
             "packages": files.packages,
             "mounts": mounts.folders(self.mounts, copies),
             "copies": copies,
-            "scratch": scratch,
+            "scratch": scratch.folder,
             "private": False,
             "readable": [],
             "listable": [],
