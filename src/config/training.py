@@ -174,6 +174,12 @@ class EvaluateConfig:
     top_p: float = option(1.0, "nucleus sampling", above=0, at_most=1)
     budget: int = option(4, "maximum executions per trajectory", at_least=0)
     seed: int = seed_option(1234, "sampling seed")
+    max_infrastructure_failure_rate: float = option(
+        0.05,
+        "an evaluation that lost more than this fraction of its trajectories to the sandbox is refused",
+        at_least=0,
+        at_most=1,
+    )
     shard: str | None = option(
         None, "I/N: every N-th problem, starting with the I-th, 0 <= I < N; null: all problems"
     )

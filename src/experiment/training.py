@@ -194,6 +194,8 @@ class TrainingRun:
             merged = Results()
             for part in self._ranks.gather(results):
                 merged.merge(part)
+            most, label = cfg.evaluate.max_infrastructure_failure_rate, f"{phase} training, mode {mode}"
+            merged.refuse_losses(most, label, "resume the run")
             self._evaluated[phase][mode] = merged.summary()
             self._writer.share()
 

@@ -54,6 +54,7 @@ SANDBOX_MAY_CHANGE = (
 _MAY_CHANGE = (
     *("trainer.checkpoint_every", "trainer.keep_checkpoints", "trainer.rank_timeout"),
     *("trainer.max_infrastructure_failure_rate", "evaluate.phases", "evaluate.resume", "evaluate.shard"),
+    "evaluate.max_infrastructure_failure_rate",
     *("tracking.", "alarm.", "hardware.", "reward.grade_workers"),
     *(
         "engine.server.",
@@ -65,7 +66,14 @@ _MAY_CHANGE = (
 )
 # Settings in which the shards of one evaluation may differ.
 _OF_A_SHARD = (
-    *("evaluate.shard", "evaluate.resume", "engine.", "reward.grade_", "sandbox.backend"),
+    *(
+        "evaluate.shard",
+        "evaluate.resume",
+        "evaluate.max_infrastructure_failure_rate",
+        "engine.",
+        "reward.grade_",
+        "sandbox.backend",
+    ),
     *SANDBOX_MAY_CHANGE,
 )
 # Values of the policy's settings that a run resolves, see src/policy/settle.py.

@@ -24,7 +24,7 @@ from rich.text import Text
 # Counts in an evaluation's results, and their effect on its accuracy.
 _ENDED_EARLY = {
     "stragglers": "trajectories, the longest, were ended by rollout.max_seconds and graded as they were",
-    "infrastructure": "trajectories were lost to the infrastructure and are left out",
+    "infrastructure": "trajectories were lost to the infrastructure and are left out (n without them)",
 }
 
 # Wide enough for the step lines when the output goes to a file.

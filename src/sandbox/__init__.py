@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
-from src.sandbox.api import ExecutionResult, QueueFull, Sandbox, SandboxError, Status
+from src.sandbox.api import ExecutionResult, InfrastructureError, QueueFull, Sandbox, SandboxError, Status
 from src.sandbox.build import build_sandbox
 
-__all__ = ["ExecutionResult", "QueueFull", "Sandbox", "SandboxError", "Status", "build_sandbox"]
+__all__ = [
+    "ExecutionResult",
+    "InfrastructureError",
+    "QueueFull",
+    "Sandbox",
+    "SandboxError",
+    "Status",
+    "build_sandbox",
+]

@@ -61,6 +61,10 @@ class SandboxError(RuntimeError):
     """The sandbox cannot start or continue; the message names the remedy."""
 
 
+class InfrastructureError(SandboxError):
+    """Too many trajectories of a step or an evaluation were lost to the infrastructure."""
+
+
 class Sandbox(ABC):
     """Runs programs, each confined. Use from any thread or event loop; close it, or use ``with``.
 

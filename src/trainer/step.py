@@ -33,16 +33,13 @@ from src.rollout.trajectory import StopReason
 from src.run.alarms import Alarm, build_alarms, stop_if_asked
 from src.run.processes import Ranks
 from src.run.records import Occasion, TrajectoryRecord
+from src.sandbox import InfrastructureError
 from src.trainer.advantages import build_advantage, group_sizes
 from src.trainer.curriculum import Curriculum
 from src.trainer.dynamic_sampling import Samples, resample_uniform_groups
 
 # rollout step, its metrics, the alarms that fired
 Report = Callable[[int, dict[str, float], Sequence[Alarm]], None]
-
-
-class InfrastructureError(RuntimeError):
-    """Too many trajectories of one step were lost to the infrastructure."""
 
 
 def no_report(step: int, metrics: dict[str, float], fired: Sequence[Alarm]) -> None:

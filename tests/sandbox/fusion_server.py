@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import resource
@@ -21,7 +22,7 @@ from typing import Any
 _CAPTURED = 1 << 20  # bytes of output that the service keeps
 
 
-def run_python(request: dict[str, Any]) -> dict[str, Any]:
+def run_python(request: dict[str, Any], reads_late: bool = False) -> dict[str, Any]:
     """The answer to a request: the code in a file of a new folder, run by a shell."""
     limit = request["memory_limit_MB"] * 2**20
 
@@ -43,6 +44,8 @@ def run_python(request: dict[str, Any]) -> dict[str, Any]:
             preexec_fn=limits,
         )
         try:
+            if reads_late:
+                process.wait(timeout=request["run_timeout"])
             output = process.communicate(timeout=request["run_timeout"])
         except subprocess.TimeoutExpired:
             os.killpg(process.pid, signal.SIGKILL)
@@ -86,6 +89,7 @@ class FusionServer:
         self.script: list[Callable[[Handler], None]] = []
         self.requests: list[dict[str, Any]] = []
         self.connections = 0
+        self.reads_late = False  # the output, once the program has ended
         self.released = threading.Event()  # lets a hanging request go
         fusion = self
 
@@ -129,7 +133,7 @@ class Handler(BaseHTTPRequestHandler):
         elif act is not None:
             act(self)
         else:
-            self.reply(200, json.dumps(run_python(request)).encode())
+            self.reply(200, json.dumps(run_python(request, self.fusion.reads_late)).encode())
 
     def reply(self, status: int, body: bytes, headers: dict[str, str] | None = None) -> None:
         self.send_response(status)
@@ -151,6 +155,17 @@ def replies(status: int, body: Any = b"{}", **headers: str) -> Callable[[Handler
 def hangs(handler: Handler) -> None:
     handler.fusion.released.wait(60)
     handler.close_connection = True
+
+
+def drips(handler: Handler) -> None:
+    """An answer that begins and never ends, a byte at a time."""
+    handler.send_response(200)
+    handler.send_header("Content-Length", "1000000")
+    handler.end_headers()
+    handler.close_connection = True
+    with contextlib.suppress(OSError):
+        while not handler.fusion.released.wait(0.02):
+            handler.wfile.write(b" ")
 
 
 def resets(handler: Handler) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import itertools
 import json
 import re
@@ -16,7 +17,7 @@ import pytest
 
 from src.config import SandboxConfig, SandboxFusionConfig
 from src.sandbox import ExecutionResult, Sandbox, SandboxError, Status, build_sandbox
-from tests.sandbox.fusion_server import FusionServer, answer, hangs, replies, resets
+from tests.sandbox.fusion_server import FusionServer, answer, drips, hangs, replies, resets
 from tests.sandbox.helpers import eventually
 
 RETRIES = 2
@@ -273,6 +274,46 @@ class TestTransport:
             assert sandbox.run("print(1)").status is Status.INFRASTRUCTURE
             assert time.monotonic() - began < 5
             assert len(server.requests) == 2  # no retry of the client's
+
+    @pytest.mark.parametrize(
+        "endless",
+        [drips, replies(200, b" " * (17 << 20))],
+        ids=["drips", "longer than any answer"],
+    )
+    def test_an_answer_without_end_is_the_programs_once_the_service_is_proved(
+        self, server: FusionServer, endless: Any, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Twice, with a lane between that the service served."""
+        monkeypatch.setattr("src.sandbox.pool._START_PAUSES", (0.0,))
+        monkeypatch.setattr("src.sandbox.fusion_program._START_SECONDS", 0.3)
+        monkeypatch.setattr("src.sandbox.fusion_lane._ANSWER", 0.3)
+        with build_sandbox(config(server.url, wall_seconds=2.0)) as sandbox:
+            act = server.scripted
+
+            def scripted(request: dict[str, Any]) -> Any:
+                return endless if "print(61)" in json.dumps(request) else act(request)
+
+            monkeypatch.setattr(server, "scripted", scripted)
+            began = time.monotonic()
+            result = sandbox.run("print(61)")
+            assert result.status is Status.KILLED
+            assert time.monotonic() - began < 20
+            assert sandbox.run("print(1)").stdout == "1\n"
+
+    def test_a_service_that_reads_the_output_at_the_end_does_not_hold_the_program_up(
+        self, sandbox: Sandbox, server: FusionServer
+    ) -> None:
+        """A pipe holds 64 KB."""
+        server.reads_late = True
+        result = sandbox.run("print('x' * 150_000)\nprint('end')")
+        assert (result.status, result.stdout) == (Status.OK, "x" * 65536)
+
+    def test_a_compressed_answer_is_not_unpacked(self, sandbox: Sandbox, server: FusionServer) -> None:
+        bomb = gzip.compress(bytes(64 << 20))
+        server.script = [replies(200, bomb, **{"Content-Encoding": "gzip"})] * 2
+        result = sandbox.run("print(1)")
+        assert result.status is Status.INFRASTRUCTURE
+        assert "compressed (gzip)" in (result.error or "")
 
     def test_cancelling_and_closing_do_not_wait_for_the_service(
         self, sandbox: Sandbox, server: FusionServer

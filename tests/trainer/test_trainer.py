@@ -116,9 +116,9 @@ def test_a_prompt_is_built_once_a_step(tmp_path: Path, monkeypatch: pytest.Monke
     """For each of its problems, though it has several trajectories; and none before the first rollout."""
     built: list[str] = []
 
-    def build(problem: Problem, mode: str, style: str, instructions: str) -> str | Messages:
+    def build(problem: Problem, *arguments: Any) -> str | Messages:
         built.append(problem.id)
-        return build_prompt(problem, mode, style, instructions)
+        return build_prompt(problem, *arguments)
 
     monkeypatch.setattr("src.policy.prompt_encoder.build_prompt", build)
     trainer = tiny.trainer(tiny.config(steps=1), tmp_path)

@@ -32,7 +32,14 @@ from src.run.records import CONFIG, RECORDS, SUMMARY, Occasion, RecordWriter, it
 
 PHASE = "evaluate"
 _MAY_CHANGE = (
-    *("engine.", "evaluate.resume", "reward.grade_", "rollout.max_concurrent", "sandbox.backend"),
+    *(
+        "engine.",
+        "evaluate.resume",
+        "evaluate.max_infrastructure_failure_rate",
+        "reward.grade_",
+        "rollout.max_concurrent",
+        "sandbox.backend",
+    ),
     *SANDBOX_MAY_CHANGE,
 )
 
@@ -49,7 +56,8 @@ def run(cfg: EvaluationConfig, run_dir: Path) -> dict[str, Any]:
         ConfigError: it contains trajectories and ``evaluate.resume`` is off, or they were sampled with other
             settings; see also src/policy/settle.py.
         EngineError, SandboxError, ProblemError, PromptError: the engine, sandbox or problems are unavailable,
-            or a prompt is too long; finished trajectories are recorded.
+            too many trajectories were lost to the sandbox, or a prompt is too long; finished trajectories are
+            recorded.
     """
     with BenchmarkRun(cfg, run_dir) as evaluation:
         evaluation.prepare()
@@ -104,6 +112,8 @@ class BenchmarkRun:
                 done=self._earlier.done[mode],
                 results=self._earlier.results[mode],
             )
+            remedy = f"evaluate those again with evaluate.resume=true hydra.run.dir={self._run_dir}"
+            results.refuse_losses(cfg.evaluate.max_infrastructure_failure_rate, f"mode {mode}", remedy)
             self._results[mode] = results.summary() | {"rollout": metrics}
 
     def summarise(self) -> dict[str, Any]:
@@ -170,8 +180,9 @@ class Earlier:
                     "unfinished trajectories with other random numbers and favour those that end early; "
                     "evaluate again in another folder (hydra.run.dir)"
                 )
-            self.done[record.mode].add((record.problem_id, record.sample))
-            self.results[record.mode].add(record)
+            if record.stop_reason != "infrastructure":  # those are sampled again
+                self.done[record.mode].add((record.problem_id, record.sample))
+                self.results[record.mode].add(record)
 
 
 def shard(problems: Sequence[Problem], part: str | None) -> list[Problem]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -10,6 +11,7 @@ import numpy as np
 from src.rollout.metrics import Tally
 from src.run.intervals import SHARE, mean_limits, widened, wilson
 from src.run.records import TrajectoryRecord
+from src.sandbox import InfrastructureError
 
 
 def accuracy_interval(outcomes: Sequence[Sequence[bool]], seed: int = 0) -> tuple[float, float]:
@@ -43,7 +45,8 @@ class Results:
     def __init__(self, records: Iterable[TrajectoryRecord] = ()) -> None:
         self._tally = Tally()
         self._outcomes: dict[str, dict[str, list[bool]]] = {}  # by subject and problem
-        self._stragglers = self._spoilt = 0
+        self._lost: dict[str, Counter[str]] = {}  # trajectories lost to the infrastructure, likewise
+        self._stragglers = 0
         for record in records:
             self.add(record)
 
@@ -51,16 +54,19 @@ class Results:
         """Add a record."""
         self._tally.add(record)
         self._stragglers += bool(record.straggler)
-        self._spoilt += record.stop_reason == "infrastructure"
-        outcomes = self._outcomes.setdefault(record.subject or "none", {})
-        if record.stop_reason != "infrastructure":
+        subject = record.subject or "none"
+        outcomes = self._outcomes.setdefault(subject, {})
+        if record.stop_reason == "infrastructure":
+            self._lost.setdefault(subject, Counter())[record.problem_id] += 1
+        else:
             outcomes.setdefault(record.problem_id, []).append(record.correct)
 
     def merge(self, other: Results) -> None:
         """Add the records of ``other``."""
         self._tally.merge(other._tally)
         self._stragglers += other._stragglers
-        self._spoilt += other._spoilt
+        for subject, lost in other._lost.items():
+            self._lost.setdefault(subject, Counter()).update(lost)
         for subject, problems in other._outcomes.items():
             ours = self._outcomes.setdefault(subject, {})
             for name, values in problems.items():
@@ -70,24 +76,58 @@ class Results:
         """Return the accuracy, overall and by subject, and every metric of the rollouts.
 
         ``stragglers`` counts the trajectories that ``rollout.max_seconds`` ended; they are graded as is.
-        ``infrastructure`` counts those lost to infrastructure failures; the accuracy excludes them. Long
-        trajectories are affected more often than short ones, so the accuracy is biased if either is above 0.
+        ``infrastructure`` counts those lost to infrastructure failures; the accuracy excludes them, and
+        ``lost_as_wrong`` counts them as wrong. Long trajectories are affected more often than short ones, so
+        the accuracy is biased if either is above 0.
         """
         metrics = self._tally.metrics()
         everywhere = [values for problems in self._outcomes.values() for values in problems.values()]
         summary = {
             **_accuracy(everywhere),
             "stragglers": self._stragglers,
-            "infrastructure": self._spoilt,
+            "infrastructure": self.lost,
             "by_subject": {
                 subject: _accuracy(list(problems.values()))
                 for subject, problems in sorted(self._outcomes.items())
             },
             "metrics": {name: value for name, value in metrics.items() if not _is_accuracy(name)},
         }
+        if self.lost:
+            summary["lost_as_wrong"] = _accuracy(self._with_lost())
         if "accuracy_lenient" in metrics:
             summary["accuracy_lenient"] = metrics["accuracy_lenient"]
         return summary
+
+    @property
+    def lost(self) -> int:
+        """Number of trajectories lost to the infrastructure."""
+        return sum(lost.total() for lost in self._lost.values())
+
+    def refuse_losses(self, most: float, label: str, remedy: str) -> None:
+        """Raise InfrastructureError if more than the fraction ``most`` of the trajectories were lost.
+
+        Args:
+            most: ``evaluate.max_infrastructure_failure_rate``.
+            label: what was evaluated, for the message.
+            remedy: how to go on.
+        """
+        everyone = self.lost + sum(
+            len(values) for problems in self._outcomes.values() for values in problems.values()
+        )
+        if self.lost > most * everyone:
+            raise InfrastructureError(
+                f"{self.lost} of {everyone} trajectories ({label}) were lost to the infrastructure, more "
+                f"than evaluate.max_infrastructure_failure_rate={most:g}, so that the accuracy of the others "
+                f"says little; mend the sandbox, then {remedy}"
+            )
+
+    def _with_lost(self) -> list[list[bool]]:
+        """Return the outcomes by problem, lost trajectories as wrong ones."""
+        found = []
+        for subject, problems in self._outcomes.items():
+            lost = self._lost.get(subject, Counter())
+            found += [problems.get(name, []) + [False] * lost[name] for name in {*problems, *lost}]
+        return found
 
 
 def _is_accuracy(metric: str) -> bool:
