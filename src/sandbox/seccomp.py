@@ -8,8 +8,9 @@ bind root); creating a thread that shares everything with its process is allowed
 to itself only, and not the one that would let it go on when it is stopped between two programs: so POSIX
 timers are refused, too. Refused is memory that no limit counts: files without a name (memfd_create,
 O_TMPFILE), what is shared with nobody (MAP_SHARED | MAP_ANONYMOUS stays whole until its last page is
-unmapped), and descriptor tables of a thread's own. Locks on files pretend to succeed, which is right for a program that is
-alone in its folder: on files that all can read they would be a channel, and each takes the kernel's memory.
+unmapped), and descriptor tables of a thread's own. Locks on files pretend to succeed, which is right for a
+program that is alone in its folder: on files that all can read they would be a channel, and each takes the
+kernel's memory.
 Numbers: Linux 6.x, asm/unistd_64.h (x86-64) and asm-generic/unistd.h (arm64).
 """
 
