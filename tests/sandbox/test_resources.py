@@ -107,30 +107,23 @@ class Sampler:
 
 ATTACKS = {
     "objects": "while True: kept.append(bytes(10**6))",
-    "anonymous files": "while True:\n    f = os.memfd_create('')\n    os.write(f, bytes(10**6))\n"
-    "    kept.append(mmap.mmap(f, 4096))\n    os.close(f)",
+    "anonymous files": "while True:\n    f = os.memfd_create(''); os.write(f, bytes(10**6)); page(f)",
     "shared memory": "while True:\n    m = mmap.mmap(-1, 10**7)\n    m.write(bytes(10**7))\n"
     "    m.resize(4096)\n    kept.append(m)",
-    "shared memory, unmapped but for a page": "libc.mmap.restype = ctypes.c_void_p\n"
-    "libc.mmap.argtypes = ctypes.c_void_p, ctypes.c_size_t, *[ctypes.c_int] * 3, ctypes.c_long\n"
-    "libc.munmap.argtypes = ctypes.c_void_p, ctypes.c_size_t\nwhile True:\n"
-    "    m = libc.mmap(None, 10**7, 3, 0x8021, -1, 0)\n    m + 1 and libc.munmap(m + 4096, 10**7 - 4096)",
-    "zeros, unmapped but for a page": "libc.mmap.restype = ctypes.c_void_p\n"
-    "libc.mmap.argtypes = ctypes.c_void_p, ctypes.c_size_t, *[ctypes.c_int] * 3, ctypes.c_long\n"
-    "libc.munmap.argtypes = ctypes.c_void_p, ctypes.c_size_t\nf = os.open('/dev/zero', 0)\nwhile True:\n"
-    "    m = libc.mmap(None, 10**7, 1, 0x8001, f, 0)\n    m + 1 and libc.munmap(m + 4096, 10**7 - 4096)",
+    "shared memory, unmapped but for a page": "while True: page(-1, 10**7, flags=0x8021)",
+    "zeros, unmapped but for a page": "f = os.open('/dev/zero', 0)\nwhile True: page(f, 10**7, flags=0x8001)",
     "files": "for i in range(10**6): open(str(i), 'wb').write(bytes(10**6))",
     "small files": "for i in range(10**6): os.close(os.open(str(i), os.O_CREAT))",
     "unlinked files": "while True:\n    f = file(); os.write(f, bytes(10**6)); kept.append(f)",
-    "mapped files": "while True:\n    f = file(); os.write(f, bytes(10**6))\n"
-    "    kept.append(mmap.mmap(f, 4096)); os.close(f)",
+    "mapped files": "while True:\n    f = file(); os.write(f, bytes(10**6)); page(f)",
     "descriptor tables": "def hold():\n    libc.unshare(0x400)\n    libc.close_range(70, 80, 2)\n"
     "    for _ in range(50): os.write(file(), bytes(10**6))\n    time.sleep(60)\n"
     "for _ in range(8): threading.Thread(target=hold).start()",
     "files on the move": "os.makedirs('a/d'); os.mkdir('b')\nfolder = os.open('a/d', 0)\ndef swap():\n"
     "    while True: os.rename('a/d', 'b/d'); os.rename('b/d', 'a/d')\n"
     "threading.Thread(target=swap).start()\n"
-    "for i in range(40000):\\n    f = os.open(str(i), 66, dir_fd=folder); os.write(f, bytes(4096)); os.close(f)",
+    "for i in range(40000):\n"
+    "    f = os.open(str(i), 66, dir_fd=folder); os.write(f, bytes(4096)); os.close(f)",
     "threads": "threading.stack_size(32768)\nwhile True: _thread.start_new_thread(time.sleep, (60,))",
     "busy threads": "def spin():\n    while True: sum(range(1000))\n"
     "for _ in range(12): threading.Thread(target=spin).start()",
@@ -145,6 +138,18 @@ BEGIN = """
 import _thread, ctypes, fcntl, mmap, os, signal, threading, time
 kept, libc = [], ctypes.CDLL(None)
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+libc.mmap.restype = ctypes.c_void_p
+libc.mmap.argtypes = ctypes.c_void_p, ctypes.c_size_t, *[ctypes.c_int] * 3, ctypes.c_long
+libc.munmap.argtypes = ctypes.c_void_p, ctypes.c_size_t
+def page(f, length=4096, flags=1):
+    # map what `f` has, and keep a page of that alone
+    place = libc.mmap(None, length, 1 if f >= 0 else 3, flags, f, 0)
+    if place + 1 == 2**64:
+        raise MemoryError
+    if length > 4096:
+        libc.munmap(place + 4096, length - 4096)
+    if f >= 0 and length == 4096:
+        os.close(f)
 def file():
     f = os.open("f", os.O_CREAT | os.O_RDWR)
     os.unlink("f")
