@@ -35,9 +35,10 @@ WAYS_TO_GO_ON = {
     "signal of a thread": "again(signal.pthread_kill, threading.main_thread().ident, signal.SIGCONT)",
     "signal to the group": "again(os.killpg, 0, signal.SIGCONT)",
     "queued signal": "again(libc.sigqueue, os.getpid(), signal.SIGCONT, None)",
-    "timer with that signal": "event = struct.pack('Qii48x', 0, signal.SIGCONT, 0)\n"
+    "timer with that signal": "signal.signal(18, lambda *_: None)\n"
+    "event, when = struct.pack('Qii48x', 0, 18, 0), struct.pack('4q', 0, 10**7, 0, 2 * 10**8)\n"
     "t = ctypes.c_void_p()\nlibc.timer_create(1, event, ctypes.byref(t)) == 0 and libc.timer_settime("
-    "t, 0, struct.pack('4q', 0, 10**6, 0, 10**6), None)",
+    "t, 0, when, None)",
     "timer": "signal.signal(14, lambda *_: None)\nsignal.setitimer(0, 1e-3, 1e-3)",
     "timer of processor time": "signal.signal(27, lambda *_: None)\nsignal.setitimer(2, 1e-3, 1e-3)",
     "alarm": "signal.signal(14, lambda *_: None)\nsignal.alarm(1)",
@@ -52,7 +53,6 @@ WAYS_TO_GO_ON = {
     "handler": "signal.signal(18, lambda *_: spin())\nsignal.signal(14, lambda *_: spin())\nsignal.alarm(1)",
     "signals blocked": "signal.pthread_sigmask(0, range(1, 65))",
     "pages of zeros": "f = os.open('/dev/urandom', 0)\nb = bytearray(1 << 24)\nagain(os.readv, f, [b] * 60)",
-    "waiting for a child": "start(lambda: libc.syscall(56, 0x14F00, 0, 0, 0, 0))",
     "death of the parent": "libc.prctl(1, signal.SIGCONT, 0, 0, 0)",
 }
 
