@@ -47,8 +47,9 @@ class Child:
     report: int
     ended: int = field(init=False)
     confined: bool = False  # its first byte has been read
-    resident: int = 0  # bytes that it has beside the zygote's, when its last program ended
+    resident: int = 0  # bytes that only it has, when its last program ended
     held: tuple[int, int] = (0, 0)  # bytes and number of the files that its programs have left
+    untouched: int | None = None  # date of its folder while nothing was made there, then -1
     reaped: bool = False
 
     def __post_init__(self) -> None:

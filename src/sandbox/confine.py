@@ -16,7 +16,7 @@ from src.sandbox.landlock import Domain, abi
 from src.sandbox.seccomp import Filter
 
 _SET_PDEATHSIG, _SET_DUMPABLE, _SET_NO_NEW_PRIVS, _SET_CHILD_SUBREAPER = 1, 4, 38, 36
-OPEN_FILES, _PENDING_SIGNALS = 64, 64
+_OPEN_FILES, _PENDING_SIGNALS = 64, 64
 
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -59,7 +59,7 @@ class Confinement:
             resource.RLIMIT_AS: _mapped_bytes() + limits["memory_mb"] * 2**20,
             resource.RLIMIT_FSIZE: int(limits["file_mb"] * 2**20),
             resource.RLIMIT_CORE: 1,  # the kernel then starts no crash handler either, as it would with 0
-            resource.RLIMIT_NOFILE: OPEN_FILES,
+            resource.RLIMIT_NOFILE: _OPEN_FILES,
             resource.RLIMIT_MEMLOCK: 0,
             resource.RLIMIT_SIGPENDING: _PENDING_SIGNALS,  # the user has one queue for all processes
         }

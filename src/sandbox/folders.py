@@ -7,11 +7,9 @@ from __future__ import annotations
 
 import os
 import time
-from enum import Enum
 
 MOST_ENTRIES = 1000  # files a program may keep
 MOST_LEVELS = 32
-_FEW = 32  # files: beyond, it is worth a closer look
 FILES_OF_FULL_SIZE = 16
 SPARE_FOLDERS = 4  # of finished programs, not cleaned up yet
 
@@ -41,36 +39,27 @@ def empty(folder: str) -> None:
             os.rmdir(entry.path)
 
 
-class Fit(Enum):
-    """Whether the content of a folder is within the limits; unsure where the program may hide some of it."""
-
-    FITS = 0
-    EXCEEDS = 1
-    UNSURE = 2
-
-
-def walk(folder: str, most_bytes: int) -> Fit:
-    """Return whether ``folder`` has at most the files, bytes and levels that a program may keep."""
+def holds_too_much(folder: str, most_bytes: int) -> bool:
+    """Whether ``folder`` has more files, bytes or levels than a program may keep."""
     total, count, waiting = 0, 0, [(folder, 0)]
-    moving = False
     while waiting:
         path, depth = waiting.pop()
         if depth > MOST_LEVELS:  # Landlock looks at every level: a deep path takes the worker seconds
-            return Fit.EXCEEDS
+            return True
         try:
             with os.scandir(path) as entries:
                 for entry in entries:
                     count += 1
                     total += entry.stat(follow_symlinks=False).st_blocks * 512
                     if count > MOST_ENTRIES or total > most_bytes:
-                        return Fit.EXCEEDS
+                        return True
                     if entry.is_dir(follow_symlinks=False):
                         waiting.append((entry.path, depth + 1))
         except FileNotFoundError:
-            moving = True  # the program is still at work
+            continue  # the program is still at work
         except OSError:
-            return Fit.EXCEEDS  # not readable by the worker: an honest program does not do this
-    return Fit.UNSURE if moving or count > _FEW else Fit.FITS
+            return True  # not readable by the worker: an honest program does not do this
+    return False
 
 
 def restore(folder: str) -> None:

@@ -1,8 +1,8 @@
 """What a program holds beside its address space: files with and without names. Standard library only.
 
-A private file system tells exactly how much it holds, named or not, wherever it was moved to. On one that is
-shared with the host, the program's folder is walked, with the program stopped if it may be moving things out
-of sight, and its files without a name are counted: each is as large as a file may be at most.
+A file system of the worker's own tells exactly how much has been taken of it, named or not, wherever it was
+moved to. On one that is shared with the host this is what the program's folder, descriptors and mappings show
+while the program is stopped, so that it can move nothing out of sight.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ import time
 from collections.abc import Iterator
 
 from src.sandbox.children import Child
-from src.sandbox.folders import FILES_OF_FULL_SIZE, MOST_ENTRIES, Fit, walk
+from src.sandbox.folders import FILES_OF_FULL_SIZE, MOST_ENTRIES, holds_too_much
 
-_NAMELESS = " (deleted)"  # after the path of a mapped file that is gone
-_OURS = "/memfd:"  # of the zygote's snapshot; programs cannot make such files
 _STOPPING = 0.02  # seconds for a program to stop, in which all its threads must come to rest
+_CLOCK_TICK = 20_000_000  # nanoseconds; what is made within one of the kernel's may leave a folder's date
+_OWN_ENTRIES = 4  # what the worker may make beside a program: the folder of the next one, and its link
 
 
 class Holdings:
@@ -29,16 +29,19 @@ class Holdings:
         scratch: the worker's folder.
         private: whether that is a file system of its own.
         file_mb: limit of a file, in MB.
-        open_files: limit of a program's open files.
     """
 
-    def __init__(self, scratch: str, private: bool, file_mb: float, open_files: int) -> None:
-        self._scratch, self._private, self._open_files = scratch, private, open_files
-        self.most_bytes = int(file_mb * FILES_OF_FULL_SIZE * 2**20)
+    def __init__(self, scratch: str, private: bool, file_mb: float) -> None:
+        self._scratch, self._private = os.fsencode(scratch), private
+        self._most_file = int(file_mb * 2**20)
+        self.most_bytes = self._most_file * FILES_OF_FULL_SIZE
         self._before = (0, 0)
 
     def begin(self, child: Child) -> None:
         """Note what there is before the next program of ``child``."""
+        if child.untouched is None:
+            date = os.stat(child.slot.folder).st_mtime_ns
+            child.untouched = date if time.time_ns() - date > _CLOCK_TICK else -1
         if self._private:
             size, count = self._used()
             self._before = size - child.held[0], count - child.held[1]
@@ -46,26 +49,29 @@ class Holdings:
     def end(self, child: Child) -> None:
         """Note what ``child``, which lives on, keeps."""
         if self._private:
-            child.held = self._grown()
+            size, count = self._grown()
+            child.held = max(size, 0), max(count, 0)
 
     def too_much(self, child: Child) -> bool:
         """Whether the program holds more than it may. Raises OSError if it cannot be looked at."""
         if self._private:
             size, count = self._grown()
-            if size > self.most_bytes or count > MOST_ENTRIES:
+            if size > self.most_bytes or count > MOST_ENTRIES + _OWN_ENTRIES:
                 return True
-            return walk(child.slot.folder, self.most_bytes) is Fit.EXCEEDS
-        fit = walk(child.slot.folder, self.most_bytes)
-        if fit is Fit.UNSURE:
-            with _stopped(child):
-                fit = walk(child.slot.folder, self.most_bytes)
-        return fit is Fit.EXCEEDS or self._nameless(child.pid) > FILES_OF_FULL_SIZE
+        if child.untouched == os.stat(child.slot.folder).st_mtime_ns:
+            return False  # each file had a name at first, and making one changes the date
+        child.untouched = -1
+        if self._private:
+            return holds_too_much(child.slot.folder, self.most_bytes)
+        with _stopped(child):
+            nameless = self._nameless(child.pid)
+            return nameless > self.most_bytes or holds_too_much(child.slot.folder, self.most_bytes - nameless)
 
     def resident(self, child: Child) -> int:
-        """Return the bytes of memory that ``child`` has beside what it shares with the zygote."""
-        with open(f"/proc/{child.pid}/statm") as file:
-            pages = int(file.read().split()[1])
-        return max(pages * os.sysconf("SC_PAGE_SIZE") - child.zygote.resident, 0)
+        """Return the bytes of memory that only ``child`` has. Raises OSError if it cannot be looked at."""
+        with open(f"/proc/{child.pid}/smaps_rollup", "rb") as file:
+            parts = (line.split() for line in file if line.startswith((b"Private_", b"Swap:")))
+            return 1024 * sum(int(part[1]) for part in parts)
 
     def _used(self) -> tuple[int, int]:
         found = os.statvfs(self._scratch)
@@ -76,33 +82,43 @@ class Holdings:
         return size - self._before[0], count - self._before[1]
 
     def _nameless(self, pid: int) -> int:
-        """Return how many files without a name a process has mapped or open."""
-        found: set[tuple[int, int]] = set()
-        with open(f"/proc/{pid}/maps") as file:
-            for line in file:
-                if line.endswith(_NAMELESS + "\n"):
-                    _addresses, _rights, _offset, device, inode, path = line.split(maxsplit=5)
-                    if not path.startswith(_OURS):
-                        major, minor = (int(part, 16) for part in device.split(":"))
-                        found.add((os.makedev(major, minor), int(inode)))
-        for number in range(self._open_files):
-            with contextlib.suppress(FileNotFoundError):
-                status = os.stat(f"/proc/{pid}/fd/{number}")
-                if stat.S_ISREG(status.st_mode) and not status.st_nlink:
-                    found.add((status.st_dev, status.st_ino))
-        return len(found)
+        """Return the bytes in unlinked files of ``pid``; one that is only mapped is taken for a full one."""
+        found: dict[int, int] = {}
+        folder = f"/proc/{pid}/fd"
+        for name in os.listdir(folder):
+            with contextlib.suppress(FileNotFoundError):  # it would not stop
+                file = os.stat(f"{folder}/{name}")
+                if stat.S_ISREG(file.st_mode) and not file.st_nlink:
+                    found[file.st_ino] = file.st_blocks * 512
+        with open(f"/proc/{pid}/maps", "rb") as maps:
+            for line in maps:
+                if line.endswith(b" (deleted)\n"):
+                    _addresses, _rights, _offset, _device, inode, path = line.split(None, 5)
+                    if path.startswith(self._scratch):
+                        found.setdefault(int(inode), self._most_file)
+        return sum(found.values())
 
 
 @contextlib.contextmanager
 def _stopped(child: Child) -> Iterator[None]:
-    """Stop a program for the length of a ``with`` block, unless it does not stop."""
+    """Stop a program for the length of a ``with`` block, unless it does not stop, or has done so itself."""
+    if _rests(child.pid):
+        yield
+        return
     child.signal(signal.SIGSTOP)
     try:
         until = time.monotonic() + _STOPPING
-        while time.monotonic() < until:
-            with open(f"/proc/{child.pid}/stat") as file:
-                if file.read().rpartition(")")[2].split()[0] in "TZX":
-                    break
+        while not _rests(child.pid) and time.monotonic() < until:
+            time.sleep(0.0001)
         yield
     finally:
         child.signal(signal.SIGCONT)
+
+
+def _rests(pid: int) -> bool:
+    """Whether no thread of ``pid`` runs: each is stopped or has ended."""
+    for thread in os.listdir(f"/proc/{pid}/task"):
+        with contextlib.suppress(FileNotFoundError), open(f"/proc/{pid}/task/{thread}/stat", "rb") as file:
+            if file.read().rpartition(b")")[2].split()[0] not in b"TtZX":
+                return False
+    return True

@@ -6,8 +6,11 @@ System V and POSIX queues, priorities of others, pidfds, and chmod and utime, wh
 Creating a process is refused, which stops fork bombs for root and non-root alike (RLIMIT_NPROC does not
 bind root); creating a thread that shares everything with its process is allowed. A process may send signals
 to itself only, and not the one that would let it go on when it is stopped between two programs: so POSIX
-timers are refused, too. Files without a name (memfd_create, O_TMPFILE) are refused, since their memory is
-nobody's. Locks on files pretend to succeed: on those that all can read they would be a channel.
+timers are refused, too. Refused is memory that no limit counts: files without a name (memfd_create,
+O_TMPFILE), what is shared with nobody (MAP_SHARED | MAP_ANONYMOUS stays whole until its last page is
+unmapped), and descriptor tables of a thread's own. Locks on files pretend to succeed, which is right for a
+program that is alone in its folder: on files that all can read they would be a channel, and each takes the
+kernel's memory.
 Numbers: Linux 6.x, asm/unistd_64.h (x86-64) and asm-generic/unistd.h (arm64).
 """
 
@@ -23,7 +26,7 @@ import struct
 _ALLOWED = """
 read:0:63 write:1:64 readv:19:65 writev:20:66 pread64:17:67 pwrite64:18:68 preadv:295:69 pwritev:296:70
 preadv2:327:286 pwritev2:328:287 creat:85:- close:3:57
-close_range:436:436 lseek:8:62 dup:32:23 dup2:33:- dup3:292:24 pipe:22:- pipe2:293:59 poll:7:- ppoll:271:73
+lseek:8:62 dup:32:23 dup2:33:- dup3:292:24 pipe:22:- pipe2:293:59 poll:7:- ppoll:271:73
 select:23:- pselect6:270:72 epoll_create:213:- epoll_create1:291:20 epoll_ctl:233:21 epoll_wait:232:-
 epoll_pwait:281:22 epoll_pwait2:441:441 eventfd:284:- eventfd2:290:19 signalfd:282:- signalfd4:289:74
 timerfd_create:283:85 timerfd_settime:286:86 timerfd_gettime:287:87 stat:4:- fstat:5:80 lstat:6:-
@@ -32,7 +35,7 @@ readlink:89:- readlinkat:267:78 getdents:78:- getdents64:217:61 getcwd:79:17 chd
 mkdir:83:- mkdirat:258:34 rmdir:84:- unlink:87:- unlinkat:263:35 rename:82:- renameat:264:38 renameat2:316:276
 link:86:- linkat:265:37 symlink:88:- symlinkat:266:36 umask:95:166 truncate:76:45 ftruncate:77:46
 fallocate:285:47 fadvise64:221:223 fsync:74:82 fdatasync:75:83 sendfile:40:71
-copy_file_range:326:285 mmap:9:222 munmap:11:215 mremap:25:216 mprotect:10:226
+copy_file_range:326:285 munmap:11:215 mremap:25:216 mprotect:10:226
 madvise:28:233 msync:26:227 brk:12:214 rt_sigaction:13:134 rt_sigprocmask:14:135 rt_sigreturn:15:139
 rt_sigpending:127:136 rt_sigsuspend:130:133 rt_sigtimedwait:128:137 sigaltstack:131:132
 restart_syscall:219:128 pause:34:- alarm:37:- getitimer:36:102 setitimer:38:103
@@ -51,24 +54,26 @@ _SPECIAL = """
 clone:56:220 clone3:435:435 kill:62:129 tgkill:234:131 prctl:157:167 ioctl:16:29 fcntl:72:25 prlimit64:302:261
 getpgid:121:155 getsid:124:156 getpriority:140:141 sched_getaffinity:204:123 sched_getparam:143:121
 sched_getscheduler:145:120 clock_gettime:228:113 clock_getres:229:114 clock_nanosleep:230:115
-open:2:- openat:257:56 flock:73:32
+open:2:- openat:257:56 openat2:437:437 close_range:436:436 flock:73:32 mmap:9:222
 """
 _ARCHITECTURES = {"x86_64": (0, 0xC000003E), "aarch64": (1, 0xC00000B7)}  # column, AUDIT_ARCH
 _NEWEST = 451  # beyond: "no such call", so that libraries fall back
 
 _KILL, _ALLOW, _ERRNO = 0x80000000, 0x7FFF0000, 0x00050000
 _LOAD, _AND, _RETURN, _EQUAL, _AT_LEAST = 0x20, 0x54, 0x06, 0x15, 0x35
-_NUMBER, _ARCH, _ARGUMENT = 0, 4, (16, 24, 32)  # offsets in struct seccomp_data; arguments' low halves
+_NUMBER, _ARCH, _ARGUMENT = 0, 4, (16, 24, 32, 40)  # offsets in struct seccomp_data; arguments' low halves
 _OWN_PID = 0xFFFFFFF0  # stands for the caller's pid until it is known
 
 _CLONE_THREAD = 0x00010F00  # CLONE_VM, FS, FILES, SIGHAND and THREAD
 _CLONE_NAMESPACES = 0x7E020000
 _GO_ON = (18,)  # SIGCONT
 _TMPFILE = 0x00400000  # of O_TMPFILE, without O_DIRECTORY
+_UNSHARE = 2  # CLOSE_RANGE_UNSHARE
+_SHARED, _ANONYMOUS = 0x01, 0x20  # MAP_SHARED, MAP_ANONYMOUS
 _PRCTL = (15, 16, 3, 0x53564D41)  # PR_SET_NAME, PR_GET_NAME, PR_GET_DUMPABLE, PR_SET_VMA (malloc)
 _IOCTL = (0x5401, 0x5413, 0x541B, 0x5421, 0x5450, 0x5451)  # TCGETS, TIOCGWINSZ, FIONREAD, FIONBIO, FIO(N)CLEX
 # no F_SETOWN, F_SETOWN_EX, F_SETSIG: they can send a signal to another process; no F_SETPIPE_SZ, F_SETLEASE
-_FCNTL = (0, 1, 2, 3, 4, 1030, 1032, 1033, 1034)
+_FCNTL = (0, 1, 2, 3, 4, 5, 36, 1030, 1032, 1033, 1034)
 _FCNTL_LOCK = (6, 7, 37, 38)  # F_SETLK and F_SETLKW, of processes and of open files
 
 _OF_A_PROCESS = ("getpgid", "getsid", "sched_getaffinity", "sched_getparam", "sched_getscheduler")
@@ -142,6 +147,9 @@ class Filter:
             special["kill"]: _when(_ARGUMENT[1], _GO_ON, refused, _only(_ARGUMENT[0], (_OWN_PID,))),
             special["tgkill"]: _when(_ARGUMENT[2], _GO_ON, refused, _only(_ARGUMENT[0], (_OWN_PID,))),
             special["openat"]: _only(_ARGUMENT[2], (0,), _TMPFILE, errno.EOPNOTSUPP),
+            special["openat2"]: unknown,  # its flags lie behind a pointer, too; nothing relies on it
+            special["close_range"]: _only(_ARGUMENT[2], (0,), _UNSHARE),
+            special["mmap"]: _only(_ARGUMENT[3], (0, _SHARED, _ANONYMOUS), _SHARED | _ANONYMOUS),
             special["flock"]: succeed,
             special["prctl"]: _only(_ARGUMENT[0], _PRCTL),
             special["ioctl"]: _only(_ARGUMENT[1], _IOCTL),

@@ -69,7 +69,7 @@ class Supervisor:
         self._holdings = holdings
         most = f"{MOST_ENTRIES} files, {MOST_LEVELS} levels or {holdings.most_bytes >> 20} MB"
         self.proved = False  # whether a program could be watched
-        self.too_many_files = "killed", f"wrote more than {most}"
+        self._too_many_files = "killed", f"wrote more than {most}"
 
     def watch(
         self, child: Child, code: str, wall: float, meanwhile: Callable[[], None] = lambda: None
@@ -110,7 +110,7 @@ class Supervisor:
                 reason = "timeout", f"timed out after {wall:g} s"
             elif reason is None and now >= look:
                 pause = min(2 * pause, TICK)
-                reason, look = self._look(child, used), time.monotonic() + pause
+                reason, look = self.look(child, used), time.monotonic() + pause
                 # only now: for a short program the pipe is enough, and each line would wake us
                 if not reads_output:
                     poll.register(child.output, select.POLLIN)
@@ -186,8 +186,12 @@ class Supervisor:
         child.confined = True
         del report[:1]
 
-    def _look(self, child: Child, used: float) -> tuple[str, str] | None:
-        """Return an exceeded limit found by polling, or None; ``used``: CPU seconds of earlier programs."""
+    def look(self, child: Child, used: float = math.inf) -> tuple[str, str] | None:
+        """Return an exceeded limit found by polling, or None.
+
+        ``used``: CPU seconds of earlier programs; without it that limit is not looked at. Raises
+        ConfinementError.
+        """
         limits = self._limits
         try:
             spent = _cpu_seconds(child) - used
@@ -202,7 +206,7 @@ class Supervisor:
         if threads > limits["processes"]:
             return "killed", f"more than {limits['processes']} threads"
         if holds_too_much:
-            return self.too_many_files
+            return self._too_many_files
         return None
 
     def _judge_end(self, usage: Usage, reported: bytes, used: float) -> tuple[str, str | None]:

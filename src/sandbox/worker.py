@@ -14,7 +14,7 @@ from collections import OrderedDict
 from typing import Any, NoReturn
 
 from src.sandbox.children import Child, Children
-from src.sandbox.confine import OPEN_FILES, protect
+from src.sandbox.confine import protect
 from src.sandbox.folders import empty
 from src.sandbox.holdings import Holdings
 from src.sandbox.protocol import receive, send
@@ -90,7 +90,7 @@ class Worker:
             data=settings["mounts"].get("files"),
         )
         limits = settings["limits"]
-        self._holdings = Holdings(settings["scratch"], settings["private"], limits["file_mb"], OPEN_FILES)
+        self._holdings = Holdings(settings["scratch"], settings["private"], limits["file_mb"])
         self._supervisor = Supervisor(limits, self._requests, self._interrupted, self._zygote, self._holdings)
         self._done: Child | None = self._children.take()
         self._supervisor.watch(self._done, _REHEARSAL, wall=10.0)
@@ -128,11 +128,12 @@ class Worker:
         status, error = outcome.status, outcome.error
         if self._stateful and status == "ok" and not outcome.alive:
             status, error = "error", "exited with code 0: what it had defined is gone"
-        elif self._most_sessions and status == "ok" and self._holdings.too_much(child):
-            status, error = self._supervisor.too_many_files
+        elif self._most_sessions and status == "ok" and (exceeded := self._supervisor.look(child)):
+            status, error = exceeded  # it may have been too short for a look
         elif self._most_sessions and status == "ok" and self._trajectory is not None:
-            child.resident = self._holdings.resident(child)
             child.signal(signal.SIGSTOP)
+            with contextlib.suppress(OSError):  # it has just ended, which its next program will find
+                child.resident = self._holdings.resident(child)
             self._children.shut(child)
             self._sessions[self._trajectory] = child, len(history) + 1
             self._done = None

@@ -118,7 +118,10 @@ SYSTEM_CALLS = {  # name: (x86-64, arm64)
     "msgget": (68, 186),
     "mq_open": (240, 180),
     "vmsplice": (278, 75),
+    "memfd_create": (319, 279),
     "memfd_secret": (447, 447),
+    "timer_create": (222, 107),
+    "timer_settime": (223, 110),
     "setuid": (105, 146),
     "setgid": (106, 144),
     "setreuid": (113, 145),
@@ -290,7 +293,7 @@ def test_the_32_bit_entry_is_closed(attack: Attack, machine: str) -> None:
     result = attack(
         """
 import ctypes, mmap
-code = mmap.mmap(-1, 4096, prot=7)
+code = mmap.mmap(-1, 4096, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS, prot=7)
 code.write(bytes.fromhex("b802000000cd80c3"))
 entry = ctypes.addressof(ctypes.c_char.from_buffer(code))
 print(ctypes.CFUNCTYPE(ctypes.c_int)(entry)())

@@ -21,7 +21,7 @@ from src.sandbox.folders import FILES_OF_FULL_SIZE, SPARE_FOLDERS
 from src.sandbox.mounts import find_mounts
 
 _LOG_BYTES = 2000
-DEVICES = ("/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom")
+DEVICES = ("/dev/null", "/dev/full", "/dev/random", "/dev/urandom")  # no zero: mapped, it is memory
 
 # fixed for every worker: hash order, and one thread per numpy call, are part of reproducible output
 ENVIRONMENT = {

@@ -20,12 +20,13 @@ _NEW = 10.0  # seconds in which it may not be locked yet
 
 
 class Scratch:
-    """A new folder, locked by this process. Raises OSError."""
+    """A new folder, locked by this process; ``in_memory`` where possible. Raises OSError."""
 
-    def __init__(self) -> None:
-        memory = "/dev/shm" if os.access("/dev/shm", os.W_OK | os.X_OK) else tempfile.gettempdir()
-        sweep(memory)
-        self.folder = tempfile.mkdtemp(prefix=f"sandbox-{os.getpid()}-", dir=memory)
+    def __init__(self, in_memory: bool = True) -> None:
+        memory = in_memory and os.access("/dev/shm", os.W_OK | os.X_OK)
+        place = "/dev/shm" if memory else tempfile.gettempdir()
+        sweep(place)
+        self.folder = tempfile.mkdtemp(prefix=f"sandbox-{os.getpid()}-", dir=place)
         self._lock = os.open(self.folder, os.O_RDONLY | os.O_DIRECTORY)
         fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
 

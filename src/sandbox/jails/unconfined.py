@@ -13,8 +13,6 @@ it can also use the network, start processes and signal those of the user; a sec
 from __future__ import annotations
 
 import logging
-import os
-import tempfile
 from typing import Any
 
 from src.sandbox import mounts
@@ -50,22 +48,23 @@ class Unconfined(Jail):
         )
         files = find_python()
         scratch = Scratch()
-        copies = tempfile.mkdtemp(prefix=f"sandbox-{os.getpid()}-")  # may be too large for memory
+        copies = Scratch(in_memory=False)
 
         def remove() -> None:
             scratch.remove()
-            mounts.remove(copies)
+            mounts.remove(copies.folder)
+            copies.remove()
 
         try:
-            mounts.copy(self.mounts, copies)
+            mounts.copy(self.mounts, copies.folder)
             process, log = spawn(interpreter(files.executable), dict(ENVIRONMENT))
         except BaseException:
             remove()
             raise
         settings = {
             "packages": files.packages,
-            "mounts": mounts.folders(self.mounts, copies),
-            "copies": copies,
+            "mounts": mounts.folders(self.mounts, copies.folder),
+            "copies": copies.folder,
             "scratch": scratch.folder,
             "private": False,
             "readable": [],
