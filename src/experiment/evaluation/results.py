@@ -43,6 +43,7 @@ class Results:
     def __init__(self, records: Iterable[TrajectoryRecord] = ()) -> None:
         self._tally = Tally()
         self._outcomes: dict[str, dict[str, list[bool]]] = {}  # by subject and problem
+        self._lenient: dict[str, dict[str, list[bool]]] = {}  # leniently graded
         self._stragglers = self._spoilt = 0
         for record in records:
             self.add(record)
@@ -55,16 +56,20 @@ class Results:
         outcomes = self._outcomes.setdefault(record.subject or "none", {})
         if record.stop_reason != "infrastructure":
             outcomes.setdefault(record.problem_id, []).append(record.correct)
+            if record.correct_lenient is not None:
+                lenient = self._lenient.setdefault(record.subject or "none", {})
+                lenient.setdefault(record.problem_id, []).append(record.correct_lenient)
 
     def merge(self, other: Results) -> None:
         """Add the records of ``other``."""
         self._tally.merge(other._tally)
         self._stragglers += other._stragglers
         self._spoilt += other._spoilt
-        for subject, problems in other._outcomes.items():
-            ours = self._outcomes.setdefault(subject, {})
-            for name, values in problems.items():
-                ours.setdefault(name, []).extend(values)
+        for mine, theirs in ((self._outcomes, other._outcomes), (self._lenient, other._lenient)):
+            for subject, problems in theirs.items():
+                ours = mine.setdefault(subject, {})
+                for name, values in problems.items():
+                    ours.setdefault(name, []).extend(values)
 
     def summary(self) -> dict[str, Any]:
         """Return the accuracy, overall and by subject, and every metric of the rollouts.
@@ -72,22 +77,31 @@ class Results:
         ``stragglers`` counts the trajectories that ``rollout.max_seconds`` ended; they are graded as is.
         ``infrastructure`` counts those lost to infrastructure failures; the accuracy excludes them. Long
         trajectories are affected more often than short ones, so the accuracy is biased if either is above 0.
+        ``accuracy_lenient`` and ``interval_lenient`` are present if all trajectories were also graded
+        leniently (``reward.lenient``).
         """
         metrics = self._tally.metrics()
-        everywhere = [values for problems in self._outcomes.values() for values in problems.values()]
-        summary = {
-            **_accuracy(everywhere),
+        return {
+            **self._accuracies(list(self._outcomes)),
             "stragglers": self._stragglers,
             "infrastructure": self._spoilt,
-            "by_subject": {
-                subject: _accuracy(list(problems.values()))
-                for subject, problems in sorted(self._outcomes.items())
-            },
+            "by_subject": {subject: self._accuracies([subject]) for subject in sorted(self._outcomes)},
             "metrics": {name: value for name, value in metrics.items() if not _is_accuracy(name)},
         }
-        if "accuracy_lenient" in metrics:
-            summary["accuracy_lenient"] = metrics["accuracy_lenient"]
-        return summary
+
+    def _accuracies(self, subjects: Sequence[str]) -> dict[str, Any]:
+        """Return the accuracy over all problems of ``subjects``, and the lenient one beside it."""
+        strict, lenient = (
+            _accuracy([values for subject in subjects for values in outcomes.get(subject, {}).values()])
+            for outcomes in (self._outcomes, self._lenient)
+        )
+        if lenient["n"] == 0 or lenient["n"] < strict["n"]:
+            return strict
+        return {
+            **strict,
+            "accuracy_lenient": lenient["accuracy"],
+            "interval_lenient": lenient["interval"],
+        }
 
 
 def _is_accuracy(metric: str) -> bool:
