@@ -147,7 +147,13 @@ def _same_relation(gold: Any, answer: Any) -> bool:
         return True
     if all(isinstance(part, Eq) for part in golds + answers):
         return False
+    if _unknowns(gold) != _unknowns(answer):
+        return False
     return _same_set(_solution_set(gold), _solution_set(answer))
+
+
+def _unknowns(relation: Any) -> set[str]:
+    return {symbol.name for symbol in relation.free_symbols}
 
 
 def _solution_set(relation: Any) -> Any | None:
