@@ -16,7 +16,7 @@ import polars as pl
 from analysis.config import AnalysisConfig
 from analysis.data import AnalysisError, load_arms, settings
 from analysis.output import Output, interval, percent_axis, show, subplots, where_any
-from analysis.pairs import STRAGGLERS, sampled, side_by_side
+from analysis.pairs import LENIENT, STRAGGLERS, sampled, side_by_side
 from analysis.stats import Estimate, Mean, paired_interval
 from src.launch.entry import entry
 
@@ -35,7 +35,7 @@ def compare(table: pl.DataFrame, first: str, second: str, cfg: CompareConfig) ->
     A problem counts once, however many trajectories it has in either arm.
     """
     problems = table.group_by("arm", "problem_id").agg(
-        pl.len().alias("n"), pl.col("correct").mean().alias("accuracy"), STRAGGLERS
+        pl.len().alias("n"), pl.col("correct").mean().alias("accuracy"), LENIENT, STRAGGLERS
     )
     both = side_by_side(problems.sort("arm", "problem_id"), first, second)
     gain = (both["accuracy_other"] - both["accuracy"]).to_numpy()
@@ -50,6 +50,8 @@ def compare(table: pl.DataFrame, first: str, second: str, cfg: CompareConfig) ->
         "first": first, "second": second, "k": sampled(both),
         "first_accuracy": float(both["accuracy"].mean()),  # type: ignore[arg-type]
         "second_accuracy": float(both["accuracy_other"].mean()),  # type: ignore[arg-type]
+        "first_accuracy_lenient": _lenient(both["accuracy_lenient"]),
+        "second_accuracy_lenient": _lenient(both["accuracy_lenient_other"]),
         "first_stragglers": int(both["stragglers"].sum()),
         "second_stragglers": int(both["stragglers_other"].sum()),
         "difference": asdict(found), "better": better, "worse": worse, "equal": gain.size - better - worse,
@@ -135,16 +137,17 @@ def main(cfg: CompareConfig, folder: Path) -> None:
     output.json(NAME, found)
     output.figure(NAME, draw(found, cfg))
     late = [f"{row['first_stragglers']} and {row['second_stragglers']}" for row in found.values()]
+    graded, beside = where_any("lenient", [_both(row) for row in found.values()])
     heading, cells = where_any("stragglers", [counts if counts != "0 and 0" else "" for counts in late])
     show(
         f"{second} minus {first}, paired by problem; n: problems x trajectories",
-        ["mode", "n", first, second, "difference", "better", "worse", "p", "", *heading],
+        ["mode", "n", first, second, *graded, "difference", "better", "worse", "p", "", *heading],
         [
             [mode, f"{row['difference']['n']} x {row['k']}",
-             f"{row['first_accuracy']:.3f}", f"{row['second_accuracy']:.3f}",
+             f"{row['first_accuracy']:.3f}", f"{row['second_accuracy']:.3f}", *lenient,
              Estimate.of(row["difference"]), row["better"], row["worse"], _p(row, cfg), row["verdict"],
              *cell]
-            for (mode, row), cell in zip(found.items(), cells, strict=True)
+            for (mode, row), lenient, cell in zip(found.items(), beside, cells, strict=True)
         ],
     )  # fmt: skip
     for mode, row in found.items():
@@ -153,6 +156,18 @@ def main(cfg: CompareConfig, folder: Path) -> None:
             more = f" and {len(names) - _NAMED} more, in left_out.csv" if len(names) > _NAMED else ""
             show(f"{mode}: left out, {out}: {', '.join(names[:_NAMED])}{more}", [], [])
     output.done()
+
+
+def _lenient(column: pl.Series) -> float | None:
+    """Return the mean lenient accuracy; None if a problem has trajectories without that verdict."""
+    return None if column.null_count() else float(column.mean())  # type: ignore[arg-type]
+
+
+def _both(row: dict[str, Any]) -> str:
+    """Return the lenient accuracies of both arms; empty if neither was graded so."""
+    values = [row[f"{arm}_accuracy_lenient"] for arm in ("first", "second")]
+    cells = ["-" if value is None else f"{value:.3f}" for value in values]
+    return " and ".join(cells) if cells != ["-", "-"] else ""
 
 
 def _p(row: dict[str, Any], cfg: CompareConfig) -> str:

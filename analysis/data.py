@@ -48,12 +48,13 @@ _SCHEMA = pl.Schema(
         "dropped_tokens": pl.Int64,
         "answer": pl.String,
         "correct": pl.Boolean,
+        "correct_lenient": pl.Boolean,
         "seed": pl.Int64,
         "straggler": pl.Boolean,
         "rewards": pl.Struct({"total": pl.Float64}),
     }
 )
-_OPTIONAL = ("subject", "level", "answer", "seed", "straggler", "rewards")
+_OPTIONAL = ("subject", "level", "answer", "seed", "straggler", "rewards", "correct_lenient")
 
 
 class AnalysisError(ConfigError):
@@ -279,7 +280,7 @@ def derive(table: pl.DataFrame) -> pl.DataFrame:
         pl.col("executions").list.eval(execution.field("error")).alias("errors"),
         pl.col("executions").list.eval(execution.field("seconds")).alias("seconds"),
         recorded.alias("code"),
-        "stop_reason", "answer", "correct", "seed", "straggler",
+        "stop_reason", "answer", "correct", "correct_lenient", "seed", "straggler",
         pl.col("rewards").struct.field("total").alias("reward"),
     )  # fmt: skip
 

@@ -64,6 +64,12 @@ def sampled(problems: pl.DataFrame) -> str:
 
 # Number of trajectories ended by rollout.max_seconds; records without the field count as 0.
 STRAGGLERS = pl.col("straggler").sum().cast(pl.Int64).alias("stragglers")
+# Mean of the lenient verdicts; null if not every trajectory has one.
+LENIENT = (
+    pl.when(pl.col("correct_lenient").null_count() == 0)
+    .then(pl.col("correct_lenient").mean())
+    .alias("accuracy_lenient")
+)
 
 
 def size_of(problems: pl.DataFrame) -> str:

@@ -15,7 +15,7 @@ import polars as pl
 from analysis.config import AnalysisConfig
 from analysis.data import load_arms, settings
 from analysis.output import Output, band, interval, legend_below, look, percent_axis, show, subplots
-from analysis.pairs import STRAGGLERS, pairs_of, sampled, side_by_side
+from analysis.pairs import LENIENT, STRAGGLERS, pairs_of, sampled, side_by_side
 from analysis.stats import Estimate, mean_interval
 from analysis.verdicts import difference
 from src.config.schema import option
@@ -43,6 +43,7 @@ def per_problem(table: pl.DataFrame) -> pl.DataFrame:
             pl.len().alias("n"),
             STRAGGLERS,
             pl.col("correct").mean().alias("accuracy"),
+            LENIENT,
             (pl.col("executions") > 0).mean().alias("tool_use"),
         )
         .with_columns(pl.col("subject").fill_null("none"))
@@ -59,6 +60,12 @@ def groups(problems: pl.DataFrame) -> list[tuple[str, Any, pl.Expr]]:
     return found
 
 
+def measures(problems: pl.DataFrame) -> list[str]:
+    """Return the measures to table: the lenient accuracy if every trajectory was also graded leniently."""
+    lenient = ["accuracy_lenient"] * (problems["accuracy_lenient"].null_count() == 0)
+    return ["accuracy", *lenient, "tool_use"]
+
+
 def accuracies(problems: pl.DataFrame, cfg: SubjectsConfig) -> list[dict[str, Any]]:
     """Return accuracy and tool-use rate of every arm in every group."""
     rows = []
@@ -67,7 +74,7 @@ def accuracies(problems: pl.DataFrame, cfg: SubjectsConfig) -> list[dict[str, An
             group = mine.filter(chosen)
             if group.is_empty():
                 continue
-            for measure in ("accuracy", "tool_use"):
+            for measure in measures(problems):
                 estimate = mean_interval(
                     group[measure].to_numpy(), SHARE, cfg.resamples, cfg.confidence, cfg.seed
                 )
@@ -173,7 +180,7 @@ def main(cfg: SubjectsConfig, folder: Path) -> None:
     )
     output.figure(NAME, draw(rows, gains, cfg))
     names = list(dict.fromkeys((row["kind"], row["name"]) for row in rows))
-    for measure in ("accuracy", "tool_use"):
+    for measure in measures(problems):
         found = {(r["arm"], r["kind"], r["name"]): r for r in rows if r["measure"] == measure}
         arms = list(dict.fromkeys(row["arm"] for row in rows))
         late = [found[arm, ALL, ALL]["stragglers"] for arm in arms]

@@ -61,7 +61,19 @@ class RewardConfig:
         "null: a fifth of rollout.max_tokens, as in DAPO (4,096 of 20,480; arXiv 2503.14476)",
         at_least=1,
     )
-    grade_seconds: float = option(5.0, "time limit of grading; beyond it the answer counts as wrong", above=0)
+    grader: str = option(
+        "exact",
+        "comparison with the gold answer; exact: equivalence, without approximations and guesses "
+        "(src/rewards/equivalence.py); math_verify: the verdict of math-verify itself, as in the paper's "
+        "released training",
+        choices=("exact", "math_verify"),
+    )
+    grade_seconds: float = option(
+        5.0,
+        "time limit of grading; an answer that takes longer counts as wrong, and is tried again when it "
+        "occurs again, at most three times",
+        above=0,
+    )
     grade_workers: int = option(2, "number of grading processes", at_least=1)
     terms: dict[str, Any] = option(
         {},
@@ -70,7 +82,9 @@ class RewardConfig:
         "brevity(outcome, weight=0.1)",
     )
     lenient: bool = option(
-        False, "also report accuracy under the paper's rule, which accepts the last integer of the last line"
+        True,
+        "also report the lenient accuracy: the last number or formula of the text may be the answer, boxed "
+        "or not; it changes no reward (the paper's released evaluation accepts the last integer)",
     )
 
 

@@ -55,7 +55,7 @@ _MAY_CHANGE = (
     *("trainer.checkpoint_every", "trainer.keep_checkpoints", "trainer.rank_timeout"),
     *("trainer.max_infrastructure_failure_rate", "evaluate.phases", "evaluate.resume", "evaluate.shard"),
     "evaluate.max_infrastructure_failure_rate",
-    *("tracking.", "alarm.", "hardware.", "reward.grade_workers"),
+    *("tracking.", "alarm.", "hardware.", "reward.grade_workers", "reward.lenient"),
     *(
         "engine.server.",
         "engine.vllm.gpu_memory_utilization",

@@ -14,9 +14,16 @@ from src.formats.fence_grammar import fence_spans
 from src.problems.boxes import last_box
 from src.rewards.grader import Grade, Grader, GraderError
 
-__all__ = ["Grade", "Grader", "GraderError", "extract_answer", "last_integer"]
+__all__ = ["Grade", "Grader", "GraderError", "extract_answer", "last_expression"]
 
-_INTEGER = re.compile(r"(?<![\w.])-?\d+(?:,\d{3})*(?![\w]|\.\d)")
+_LAST_CHARACTERS = 2000  # of a text, in which the last expression is looked for
+_NUMBER = r"(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?|\.\d+"
+_EXPRESSION = re.compile(
+    r"\$\$?([^$]+)\$\$?|\\\((.+?)\\\)|\\\[(.+?)\\\]"
+    r"|((?<!\w)[-+]?(?:\\[dt]?frac\{[^{}]*\}\{[^{}]*\}|\d*\\sqrt\{[^{}]*\}|(?:\d+\s+)?\d+\s*/\s*\d+(?!\w))"
+    rf"|(?<![\w^/])(?<!\d[.,])[-+]?(?:{_NUMBER})(?:\^\{{?-?\d+\}}?)?(?!\w)(?:\s*\\?%)?)",
+    re.DOTALL,
+)
 
 
 def extract_answer(
@@ -42,14 +49,28 @@ def extract_answer(
     return None
 
 
-def last_integer(policy_texts: Sequence[str]) -> str | None:
-    """Return the last integer of the last line that the policy wrote, or None.
+def last_expression(
+    policy_texts: Sequence[str], spans: Callable[[str], Sequence[Span]] = fence_spans
+) -> str | None:
+    r"""Return the last box, formula or number that the policy wrote outside calls and results, or None.
 
-    The paper's released evaluation also accepts this as the answer.
+    For lenient grading: of whichever ends last. The paper's released evaluation also accepts the last integer
+    as the answer. Looks at the last 2,000 characters of the last text that has any outside of blocks.
+
+    Args:
+        policy_texts: texts of the policy's segments, in order; each starts outside any block.
+        spans: returns the blocks of a text in the policy's format.
     """
-    lines = "".join(policy_texts[-1:]).strip().splitlines()
-    numbers = _INTEGER.findall(lines[-1]) if lines else []
-    return numbers[-1].replace(",", "") if numbers else None
+    for text in reversed(policy_texts):
+        for piece in reversed(list(_outside_blocks(text, spans))):
+            tail = piece[-_LAST_CHARACTERS:]
+            found = [match for match in _EXPRESSION.finditer(tail) if match[match.lastindex or 0].strip()]
+            boxed, answer = last_box(tail) if "box" in tail else (False, "")
+            if boxed and answer and (not found or found[-1].start() <= tail.rfind(answer) + len(answer)):
+                return answer
+            if found:
+                return found[-1][found[-1].lastindex or 0].strip().rstrip(".,;: ") or None
+    return None
 
 
 def _outside_blocks(text: str, spans: Callable[[str], Sequence[Span]]) -> Iterator[str]:

@@ -10,6 +10,9 @@ Differences from plain ``math_verify.verify(parse(gold), parse(answer))``:
 - Units are dropped only if they are typeset as text or are words after a number; math-verify would also turn
   ``3t`` into ``3``.
 - Text answers are compared as text; math-verify multiplies their letters.
+- Lists keep their repetitions, sets are no tuples, and names of points (``ABC``) are no products.
+- ``\sin 30^\circ`` is a half, odd roots of negative numbers are real, and ``i`` is the imaginary unit in
+  numbers and exponents.
 - Relations are compared as relations (``src.rewards.relations``); math-verify treats any two that it cannot
   solve as equal.
 - Python's ``**`` and ``pi``, Unicode signs, repeating decimals, percentages and numerals in a base are
@@ -26,10 +29,12 @@ from latex2sympy2_extended.logic import And
 from latex2sympy2_extended.sets import FiniteSet
 from math_verify.grader import should_treat_as_complex
 from math_verify.parser import get_last_eq
-from sympy import Basic, Expr, Float, Interval, MatrixBase, Rational, Tuple, Union
+from sympy import Basic, Expr, Float, I, Interval, MatrixBase, Pow, Rational, Tuple, Union, exp
 from sympy.core.relational import Relational
 
+from src.rewards.angles import in_radians
 from src.rewards.relations import same
+from src.rewards.shapes import kind, names, same_collection
 from src.rewards.values import evaluated
 
 _NORMALIZATION = NormalizationConfig(
@@ -71,6 +76,7 @@ _REWRITES: list[tuple[re.Pattern[str], Any]] = [
     (re.compile(r"\\!\s*|(?<=\d)\\,\s*(?=\d{3}(?!\d))"), ""),  # 10,\!080 and 10\,080
     (re.compile(r"\\[,;:]|\\q?quad(?![A-Za-z])|~"), " "),
     (re.compile(r"\\[dtc]frac(?![A-Za-z])"), r"\\frac"),
+    (re.compile(r"(?<![\w.,/^}])(\d+)\s+(\d+)/(\d+)(?![\d/])"), r"\1\\frac{\2}{\3}"),  # 1 1/2
     (re.compile(r"\^\s*(?:\{\s*\\circ\s*\}|\\circ(?![A-Za-z]))|\\degree(?![A-Za-z])"), ""),
     (re.compile(r"\\varnothing(?![A-Za-z])"), r"\\emptyset"),
     (re.compile(r"\*\*\s*(?:\(([^()]*)\)|(-?\w+))"), lambda match: f"^{{{match[1] or match[2]}}}"),
@@ -83,6 +89,12 @@ _TEXT = r"\\(?:text(?:rm|bf|it|normal|sf)?|mathrm|mathbf|mathit|mbox)\s*"
 _WRAPPED = re.compile(rf"{_TEXT}\{{([^{{}}]*)\}}")
 _PERCENT = re.compile(rf"\\?%|{_TEXT}\{{\s*percent\s*\}}|\s+percent$")
 _UNIT = re.compile(rf"(?<=\S)\s*{_TEXT}\{{[^{{}}]*\}}(?:\s*\^\s*\{{?\d\}}?)?$")
+# Text after a number that is more than its unit: further numbers, relations, and words that change the value.
+_NO_UNIT = re.compile(
+    r"(?<![A-Za-z^{])\d|[=<>+?]|\b(?:and|but|by|divided|half|hundreds?|if|less|minus|more|no|not|of|or|over|plus|"
+    r"than|thousands?|times|to|unless|when|[a-z]illions?|[inxyz])\b",
+    re.IGNORECASE,
+)
 _UNIT_WORDS = re.compile(
     r"(.*[\d}])(?:\s+(?:[A-Za-z]{3,}|[ckm]m|ft|in|k?g|mg|lb|mi|hr|ml|sq)\.?(?:\^\{?\d\}?)?)+"
 )
@@ -120,12 +132,14 @@ def readable(gold: str) -> bool:
         return False
     if _WRAPPED.search(gold) or "\\" not in gold:  # compared as text
         return bool(_words(gold))
-    return _parse(_PERCENT.sub("", _UNIT.sub("", gold)).strip()) is not None
+    return _parse(_PERCENT.sub("", _without_unit(gold)).strip()) is not None
 
 
 def _tidy(text: str) -> str:
     """Normalise spacing, size commands and alternative spellings of signs."""
     text = text.translate(_SIGNS)
+    if "circ" in text or "degree" in text:
+        text = in_radians(re.sub(r"\\left(?![A-Za-z])|\\right(?![A-Za-z])", "", text))
     for pattern, replacement in _REWRITES:
         text = pattern.sub(replacement, text)
     return text.strip().strip("$").removesuffix(".").strip()
@@ -149,13 +163,12 @@ def _same_quantity(gold: str, answer: str) -> bool:
     halves = _HALF_DAY.search(gold), _HALF_DAY.search(answer)
     if halves[0] and halves[1] and halves[0][1].lower() != halves[1][1].lower():
         return False
-    gold, answer = _UNIT.sub("", gold), _UNIT.sub("", answer)
-    if worded := _UNIT_WORDS.fullmatch(gold):
-        gold = worded[1]
-    if not re.search(r"[A-Za-z]", re.sub(r"\\[A-Za-z]+", "", gold)) and (
-        worded := _UNIT_WORDS.fullmatch(answer)
-    ):
-        answer = worded[1]
+    if points := names(gold, answer):
+        return points[0] == points[1]
+    gold, answer = _without_unit(gold), _without_unit(answer)
+    gold = _without_unit_words(gold)
+    if not re.search(r"[A-Za-z]", re.sub(r"\\[A-Za-z]+", "", gold)):
+        answer = _without_unit_words(answer)
     bare_gold, bare_answer = _PERCENT.sub("", gold).strip(), _PERCENT.sub("", answer).strip()
     if _same_value(bare_gold, bare_answer):
         return True  # 50 and 50 % are accepted for each other, as in math-verify
@@ -166,6 +179,16 @@ def _same_quantity(gold: str, answer: str) -> bool:
     return False
 
 
+def _without_unit(text: str) -> str:
+    unit = _UNIT.search(text)
+    return text if unit is None or _NO_UNIT.search(_unwrap(unit[0])) else text[: unit.start()]
+
+
+def _without_unit_words(text: str) -> str:
+    words = _UNIT_WORDS.fullmatch(text)
+    return text if words is None or _NO_UNIT.search(text[words.end(1) :]) else words[1]
+
+
 def _same_value(gold: str, answer: str) -> bool:
     if _compact(gold) == _compact(answer):
         return True
@@ -173,7 +196,9 @@ def _same_value(gold: str, answer: str) -> bool:
     right = _parse(answer) if left is not None else None
     if left is None or right is None:
         return False
-    return same(_exact(left), _exact(right))
+    left, right = _exact(left), _exact(right)
+    collections = same_collection(left, right, (kind(gold), kind(answer)), same)
+    return same(left, right) if collections is None else collections
 
 
 def _parse(latex: str) -> Any:
@@ -207,10 +232,37 @@ def _exact(value: Any) -> Any:
     if isinstance(value, Union):
         return Union(*map(_exact, value.args), evaluate=False)
     if isinstance(value, Relational):  # not evaluated: 2 + 3 = 5 would become 5 = 5
-        sides = (_rational(side) if isinstance(side, Expr) else _exact(side) for side in value.args)
+        sides = (_plain(side) if isinstance(side, Expr) else _exact(side) for side in value.args)
         return value.func(*sides, evaluate=False)
-    return evaluated(_rational(value)) if isinstance(value, Expr) else value
+    return evaluated(_imaginary(_plain(value))) if isinstance(value, Expr) else value
 
 
-def _rational(value: Expr) -> Expr:
-    return value.xreplace({decimal: Rational(str(decimal)) for decimal in value.atoms(Float)})
+def _plain(value: Expr) -> Expr:
+    """Return ``value`` with exact decimals, real odd roots and the imaginary unit."""
+    value = value.xreplace({decimal: Rational(str(decimal)) for decimal in value.atoms(Float)})
+    if not value.is_Symbol:
+        value = _imaginary(value)
+    return value if value.has(I) else value.replace(_is_odd_root, _real_root)
+
+
+def _imaginary(value: Expr) -> Expr:
+    """Read ``i`` as the imaginary unit, unless it is one of several variables."""
+    units = {symbol for symbol in value.free_symbols if symbol.name == "i"}
+    if not units:
+        return value
+    exponents = (power.exp for power in value.atoms(exp, Pow))
+    if value.free_symbols - units and not any(units & exponent.free_symbols for exponent in exponents):
+        return value
+    return value.xreplace(dict.fromkeys(units, I))
+
+
+def _is_odd_root(part: Any) -> bool:
+    if not isinstance(part, Pow) or not part.base.is_number or not part.exp.is_number:
+        return False
+    power = part.exp.doit()
+    return bool(power.is_Rational and power.q % 2 == 1 and power.q > 1 and part.base.is_negative)
+
+
+def _real_root(part: Any) -> Any:
+    power = part.exp.doit()
+    return (-1) ** int(power.p % 2) * Pow(-part.base, power)

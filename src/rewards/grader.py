@@ -32,6 +32,8 @@ _START_SECONDS = 60.0
 _ALARM_MARGIN = 2.0  # seconds beyond the limit after which a child kills itself, in case its parent is gone
 _LONGEST = 4000  # characters; a longer answer is correct only if it is the gold answer itself
 _CACHED = 1 << 16
+_MOST_TIMEOUTS = 3  # a pair that reached the time limit so often is not tried again
+GRADERS = ("exact", "math_verify")
 
 
 class GraderError(RuntimeError):
@@ -63,13 +65,13 @@ class _Stopped(Exception):
 class _Child:
     """One grading process, used by one thread at a time."""
 
-    def __init__(self, memory_mb: int, alarm_seconds: float) -> None:
+    def __init__(self, memory_mb: int, alarm_seconds: float, mode: str) -> None:
         self._resources = ExitStack()
         self._errors = self._resources.enter_context(tempfile.TemporaryFile())  # noqa: SIM115
         environment = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
         # The order of sympy's terms, and thereby a result, may depend on the hash seed.
         environment["PYTHONHASHSEED"] = "0"
-        arguments = [str(os.getpid()), str(memory_mb), str(alarm_seconds)]
+        arguments = [str(os.getpid()), str(memory_mb), str(alarm_seconds), mode]
         self._process = self._resources.enter_context(
             subprocess.Popen(
                 [sys.executable, "-m", "src.rewards.grading_child", *arguments],
@@ -137,19 +139,24 @@ class _Child:
 class Grader:
     """A pool of grading processes, to be used as a context manager, from any thread.
 
-    The processes start at once and load their libraries in the background.
+    The processes start at once and load their libraries in the background. A pair that reached the time limit
+    is tried again when it is asked for again, three times at most: the machine may have been busy.
 
     Args:
         workers: number of processes.
         seconds: wall-clock limit per pair; a grading that takes longer is killed.
+        mode: ``exact`` (src/rewards/equivalence.py) or ``math_verify`` (src/rewards/released.py).
         memory_mb: address space of a process.
     """
 
-    def __init__(self, workers: int, seconds: float, *, memory_mb: int = 1024) -> None:
-        self._seconds, self._memory_mb = seconds, memory_mb
+    def __init__(self, workers: int, seconds: float, *, mode: str = "exact", memory_mb: int = 1024) -> None:
+        if mode not in GRADERS:
+            raise ValueError(f"mode={mode!r}: choose one of {', '.join(GRADERS)}")
+        self._seconds, self._memory_mb, self._mode = seconds, memory_mb, mode
         self._lock = threading.Lock()
         self._closed = False
         self._cache: OrderedDict[tuple[str, str], Grade] = OrderedDict()
+        self._timeouts: Counter[tuple[str, str]] = Counter()
         self._counts: Counter[str] = Counter()
         self._children: set[_Child] = set()
         self._idle: queue.SimpleQueue[_Child] = queue.SimpleQueue()
@@ -210,7 +217,7 @@ class Grader:
         with self._lock:
             if self._closed:
                 raise GraderError("the grader is closed")
-            child = _Child(self._memory_mb, self._seconds + _ALARM_MARGIN)
+            child = _Child(self._memory_mb, self._seconds + _ALARM_MARGIN, self._mode)
             self._children.add(child)
         self._idle.put(child)
 
@@ -225,11 +232,12 @@ class Grader:
         """Return the grade if it is cached or needs no computer algebra; otherwise None."""
         if answer is None or not answer.strip():
             return Grade(False)
-        if answer.strip() == gold.strip():
-            return Grade(True)
-        numbers = plain_number(gold), plain_number(answer)
-        if numbers[0] is not None and numbers[1] is not None:
-            return Grade(numbers[0] == numbers[1])
+        if self._mode == "exact":  # math-verify's verdicts on these differ: it rounds, and may not parse
+            if answer.strip() == gold.strip():
+                return Grade(True)
+            numbers = plain_number(gold), plain_number(answer)
+            if numbers[0] is not None and numbers[1] is not None:
+                return Grade(numbers[0] == numbers[1])
         if len(answer) > _LONGEST:
             return Grade(False)
         with self._lock:
@@ -247,10 +255,22 @@ class Grader:
             self._counts["compared"] += 1
             if grade.failure:
                 self._counts[grade.failure] += 1
+            if grade.failure == "timeout" and not self._is_final_timeout(pair):
+                return grade
             self._cache[pair] = grade
             if len(self._cache) > _CACHED:
                 self._cache.popitem(last=False)
         return grade
+
+    def _is_final_timeout(self, pair: tuple[str, str]) -> bool:
+        """Count a timeout; return whether the pair has now had its last try."""
+        self._timeouts[pair] += 1
+        if self._timeouts[pair] >= _MOST_TIMEOUTS:
+            del self._timeouts[pair]
+            return True
+        if len(self._timeouts) > _CACHED:
+            del self._timeouts[next(iter(self._timeouts))]
+        return False
 
     def _compare(self, gold: str, answer: str | None) -> Grade:
         tries = 0

@@ -10,7 +10,6 @@ An equation is equivalent to its right-hand side (``x = 5`` to ``5``) if its lef
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -21,6 +20,7 @@ from sympy.core.function import AppliedUndef
 from sympy.core.relational import Relational
 from sympy.sets.sets import FiniteSet
 
+from src.rewards.shapes import matched
 from src.rewards.solutions import real_set, same_inequality, same_zeros
 from src.rewards.values import evaluated, items, same_value
 
@@ -72,18 +72,8 @@ def _same_items(gold: Any, answer: Any) -> bool:
     if golds is None or answers is None or len(golds) != len(answers):
         return False
     if isinstance(gold, FiniteSet) and isinstance(answer, FiniteSet):
-        return _matched(golds, answers, same)
+        return matched(golds, answers, same)
     return all(map(same, golds, answers))
-
-
-def _matched(golds: Sequence[Any], answers: Sequence[Any], equal: Callable[[Any, Any], bool]) -> bool:
-    """Whether ``golds`` and ``answers``, of the same length, can be matched one to one."""
-    if not golds:
-        return True
-    return any(
-        equal(golds[0], answer) and _matched(golds[1:], [*answers[:place], *answers[place + 1 :]], equal)
-        for place, answer in enumerate(answers)
-    )
 
 
 # What an equation states
@@ -153,11 +143,17 @@ def _conjuncts(relation: Any) -> list[Any]:
 
 def _same_relation(gold: Any, answer: Any) -> bool:
     golds, answers = (_conjuncts(_evaluated(_shortened(relation))) for relation in (gold, answer))
-    if len(golds) == len(answers) and _matched(golds, answers, _same_single):
+    if len(golds) == len(answers) and matched(golds, answers, _same_single):
         return True
     if all(isinstance(part, Eq) for part in golds + answers):
         return False
+    if _unknowns(gold) != _unknowns(answer):
+        return False
     return _same_set(_solution_set(gold), _solution_set(answer))
+
+
+def _unknowns(relation: Any) -> set[str]:
+    return {symbol.name for symbol in relation.free_symbols}
 
 
 def _solution_set(relation: Any) -> Any | None:

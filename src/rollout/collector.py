@@ -9,7 +9,7 @@ from concurrent.futures import CancelledError, Future
 from dataclasses import dataclass, replace
 
 from src.problems import Problem
-from src.rewards import Grade, GraderError, Outcome, compose, extract_answer, last_integer
+from src.rewards import Grade, GraderError, Outcome, compose, extract_answer, last_expression
 from src.rewards.compose import own_terms
 from src.rollout.engines import Engine
 from src.rollout.environment import Environment
@@ -148,7 +148,7 @@ class Collector:
 
         def settle() -> Iterator[Graded]:
             """Yield, in order, those whose grade has arrived, and queue their records."""
-            while waiting and waiting[0].grade.done():
+            while waiting and waiting[0].done():
                 ready.append(self._graded(waiting.popleft(), occasion))
                 yield ready[-1]
 
@@ -161,34 +161,45 @@ class Collector:
         try:
             for index, trajectory in self._scheduler.stream(tasks):
                 answer = extract_answer(trajectory.policy_texts, self._environment.form.spans)
-                grade = self._environment.grader.submit(trajectory.task.problem.answer, answer)
-                waiting.append(_Answered(index, trajectory, answer, grade))
+                waiting.append(self._submitted(index, trajectory, answer))
                 yield from settle()
                 if time.monotonic() - written > _WRITE_SECONDS:
                     write()
                     written = time.monotonic()
             start = time.perf_counter()
             while waiting:
-                waiting[0].grade.result()
+                waiting[0].wait()
                 yield from settle()
             self._grading = time.perf_counter() - start
         finally:
-            ready += [self._graded(answered, occasion) for answered in waiting if _succeeds(answered.grade)]
+            ready += [self._graded(answered, occasion) for answered in waiting if _succeeds(answered)]
             write()
+
+    def _submitted(self, index: int, trajectory: Trajectory, answer: str | None) -> _Answered:
+        """Have the answer graded, and the last expression if that is another one and wanted."""
+        environment, gold = self._environment, trajectory.task.problem.answer
+        grade = environment.grader.submit(gold, answer)
+        lenient = None
+        if environment.reward.lenient:
+            last = last_expression(trajectory.policy_texts, environment.form.spans)
+            lenient = grade if last in (None, answer) else environment.grader.submit(gold, last)
+        return _Answered(index, trajectory, answer, grade, lenient)
 
     def _graded(self, answered: _Answered, occasion: Occasion) -> Graded:
         trajectory, answer = answered.trajectory, answered.answer
         environment = self._environment
-        correct = answered.grade.result().correct
+        grade = answered.grade.result()
+        correct, lenient = grade.correct, answered.lenient
         rewards = None
         if trajectory.stop_reason is not StopReason.INFRASTRUCTURE:
             outcome = _outcome(trajectory, answer, correct, environment.rollout.max_tokens)
             reward = compose(outcome, environment.reward, self._own_terms)
             rewards = {**reward.terms, "total": reward.total}
-        record = _record(trajectory, answer, correct, rewards, occasion, environment.prompt_style)
-        if environment.reward.lenient:
-            gold = trajectory.task.problem.answer.replace(",", "")
-            record = replace(record, lenient=correct or last_integer(trajectory.policy_texts) == gold)
+        record = replace(
+            _record(trajectory, answer, correct, rewards, occasion, environment.prompt_style),
+            correct_lenient=None if lenient is None else (correct or lenient.result().correct),
+            grading_failure=grade.failure,
+        )
         return Graded(answered.index, trajectory, record)
 
 
@@ -200,12 +211,23 @@ class _Answered:
     trajectory: Trajectory
     answer: str | None
     grade: Future[Grade]
+    lenient: Future[Grade] | None
+
+    def done(self) -> bool:
+        """Whether all grades have arrived."""
+        return self.grade.done() and (self.lenient is None or self.lenient.done())
+
+    def wait(self) -> None:
+        """Wait for the grades. Raises: GraderError."""
+        self.grade.result()
+        if self.lenient is not None:
+            self.lenient.result()
 
 
-def _succeeds(grade: Future[Grade]) -> bool:
-    """Wait for a grade; return whether grading succeeded."""
+def _succeeds(answered: _Answered) -> bool:
+    """Wait for the grades; return whether grading succeeded."""
     try:
-        grade.result()
+        answered.wait()
     except (GraderError, CancelledError):
         return False
     return True

@@ -87,7 +87,7 @@ def open_environment(cfg: Config | EvaluationConfig, codec: TokenCodec) -> Itera
     style = cfg.model.prompt_style
     with build_sandbox(cfg.sandbox) as sandbox, closing(build_tools(cfg.tools, sandbox)) as tools:
         form = build_format(cfg.format, list(tools), codec.tokenizer, style)
-        with Grader(cfg.reward.grade_workers, cfg.reward.grade_seconds) as grader:
+        with Grader(cfg.reward.grade_workers, cfg.reward.grade_seconds, mode=cfg.reward.grader) as grader:
             console.print(f"sandbox: {sandbox.jail}, {sandbox.workers} workers")
             yield Environment(
                 codec=codec,

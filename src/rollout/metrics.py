@@ -42,8 +42,9 @@ class Tally:
             self._mean("reward", record.rewards["total"])
         self._mean("accuracy", record.correct)
         self._mean("correct_without_text", record.correct and not _wrote(record))
-        if record.lenient is not None:
-            self._mean("accuracy_lenient", record.lenient)
+        self._mean("grading_failure_rate", record.grading_failure is not None)
+        if record.correct_lenient is not None:
+            self._mean("accuracy_lenient", record.correct_lenient)
         if record.fabricated_output is not None:
             self._mean("fabricated_output_rate", record.fabricated_output)
         self._mean("executions_per_trajectory", len(executions))

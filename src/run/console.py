@@ -72,12 +72,17 @@ def step_line(step: int, steps: int, metrics: dict[str, float]) -> str:
     return "  ".join(parts)
 
 
-def percent(result: dict[str, Any] | None) -> str:
-    """Return an accuracy with its interval, such as ``43.2 % [38.4, 48.1]``."""
-    if result is None or result["accuracy"] is None:
+def percent(result: dict[str, Any] | None, kind: str = "") -> str:
+    """Return an accuracy with its interval, such as ``43.2 % [38.4, 48.1]``.
+
+    Args:
+        result: of an evaluation.
+        kind: ``_lenient`` for the accuracy of lenient grading.
+    """
+    if result is None or result.get(f"accuracy{kind}") is None or f"interval{kind}" not in result:
         return "-"
-    low, high = result["interval"]
-    return f"{100 * result['accuracy']:.1f} % [{100 * low:.1f}, {100 * high:.1f}]"
+    low, high = result[f"interval{kind}"]
+    return f"{100 * result[f'accuracy{kind}']:.1f} % [{100 * low:.1f}, {100 * high:.1f}]"
 
 
 def _left_out(evaluations: dict[str, dict[str, Any]]) -> list[str]:
@@ -116,6 +121,8 @@ def comparison(evaluations: dict[str, dict[str, Any]]) -> Table:
     for mode, results in last.items():
         found = [evaluation.get(mode) for evaluation in evaluations.values()]
         table.add_row(mode, "all", _size(results), *map(percent, found), style="bold")
+        if any("interval_lenient" in (result or {}) for result in found):
+            table.add_row("", "all, lenient", "", *(percent(result, "_lenient") for result in found))
         for subject, result in results["by_subject"].items():
             cells = [percent(whole["by_subject"].get(subject) if whole else None) for whole in found]
             table.add_row("", subject, _size(result), *cells)

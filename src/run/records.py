@@ -76,7 +76,10 @@ class TrajectoryRecord:
             ``answered`` with ``answer`` None instead.
         correct: the answer is equivalent to the gold answer; never inferred from the reward (docs/design.md,
             invariant Correctness).
-        lenient: it is, or the last integer of the last line is the gold answer; None: reward.lenient is off.
+        correct_lenient: it is, or the last number or formula of the text is equivalent to it; None:
+            reward.lenient is off. Older records have it under the name ``lenient``, for the last integer.
+        grading_failure: ``timeout``, ``crash`` or ``error``: why the answer could not be compared, and counts
+            as wrong; None: it was compared, or the record is older than the field.
         fabricated_output: the policy itself sampled the content of an output block, even if that was thrown
             away; None: the record is older than the field.
         prompt_style: of the prompt (``model.prompt_style``); None: the record is older than the field.
@@ -105,11 +108,12 @@ class TrajectoryRecord:
     answer: str | None
     correct: bool
     rewards: dict[str, float] | None
-    lenient: bool | None = None
+    correct_lenient: bool | None = None
     fabricated_output: bool | None = None
     seed: int | None = None
     straggler: bool | None = None
     prompt_style: str | None = None
+    grading_failure: str | None = None
     version: int = field(default=SCHEMA_VERSION)
 
     def tokens(self, author: str) -> int:

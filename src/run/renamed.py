@@ -31,7 +31,7 @@ METRICS = {
     "sampling/importance_mean": "sampling/importance_sampling_ratio/mean",
     "sampling/importance_max": "sampling/importance_sampling_ratio/max",
 }
-RECORD_FIELDS = {"invented": "fabricated_output"}
+RECORD_FIELDS = {"invented": "fabricated_output", "lenient": "correct_lenient"}
 
 
 def metric(name: str) -> str:

@@ -126,6 +126,7 @@ class TestSettings:
             "sandbox.workers=7",
             "hardware.gpus=8",
             "reward.grade_workers=1",
+            "reward.lenient=false",
             "trainer.checkpoint_every=1",
         )
         assert cfg.sandbox.workers == 7
@@ -140,6 +141,7 @@ class TestRefused:
             ("rollout.max_tokens=99", "or override this with trainer.resume_force=true"),
             ("data.seed=7", "data.seed=7: the resumed run"),
             ("evaluate.k=7", "evaluate.k=7: the resumed run"),
+            ("reward.grader=math_verify", "reward.grader=math_verify: the resumed run has exact"),
             ("engine=vllm", "trainer.learning_rate=1e-06: the resumed run"),  # an option: as at a start
             ("+experiment=mini", "trainer.batch_size="),
             ("trainer.steps=20", "step-20 is at step 20; give more steps"),

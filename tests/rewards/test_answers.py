@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from src.rewards.answers import extract_answer, last_integer
+from src.rewards.answers import extract_answer, last_expression
 
 
 @pytest.mark.parametrize(
@@ -149,18 +149,48 @@ def test_deeply_nested_boxes_take_linear_time() -> None:
 @pytest.mark.parametrize(
     ("texts", "found"),
     [
+        # a number
         (["the answer is 42."], "42"),
-        (["so 1,234 it is"], "1234"),
+        (["so 1,234 it is"], "1,234"),
+        (["1,234,567.25 in all"], "1,234,567.25"),
         (["it is -7"], "-7"),
         (["12\nor 13\n\n"], "13"),
-        (["first 5", "then 6"], "6"),
-        (["it is 5\nI think"], None),
-        (["pi is 3.14"], None),
-        (["x2 and 2x"], None),
+        (["pi is 3.14"], "3.14"),
+        (["it is 5\nI think"], "5"),
+        (["a share of 50%"], "50%"),
+        (["about 3/4 of it"], "3/4"),
+        (["x = 2^{10}"], "2^{10}"),
+        (["take \\frac{3}{4} of it"], "\\frac{3}{4}"),
+        (["it is 2\\sqrt{3} long"], "2\\sqrt{3}"),
+        # a formula
+        (["so $x = 5$ holds"], "x = 5"),
+        (["so \\( x+1 \\)."], "x+1"),
+        (["\\[ \\frac12. \\]"], "\\frac12"),
+        (["$1$, then 2"], "2"),
+        (["it costs $5 or $6"], "6"),
+        # a box
         (["\\boxed{17}"], "17"),
+        (["$\\boxed{x^2+1}$."], "x^2+1"),
+        (["\\boxed{3}, or rather 4"], "4"),
+        (["\\boxed{\\frac{1}{2}}"], "\\frac{1}{2}"),
+        (["\\boxed{\\text{even}}"], "\\text{even}"),
+        (["for 12 of them, \\boxed{\\text{even}}"], "\\text{even}"),
+        # not in a block, nor in words
+        (["first 5", "then 6"], "6"),
+        (["first 5", "```python\nprint(7)\n```\n"], "5"),
+        (["it is 5\n```python\nprint(7)\n```\n"], "5"),
+        (["x2 and 2x"], None),
         ([], None),
         ([""], None),
+        (["$ $"], None),
     ],
 )
-def test_the_last_integer_of_the_last_line(texts: list[str], found: str | None) -> None:
-    assert last_integer(texts) == found
+def test_the_last_expression(texts: list[str], found: str | None) -> None:
+    assert last_expression(texts) == found
+
+
+@pytest.mark.parametrize("unit", ["$", "\\(", "\\[", "1", "1,", "1/", "\\frac{", "\\sqrt{", " -", "\\boxed{"])
+def test_the_last_expression_of_a_megabyte_takes_no_time(unit: str) -> None:
+    start = time.perf_counter()
+    last_expression([unit * (1_000_000 // len(unit))])
+    assert time.perf_counter() - start < 20

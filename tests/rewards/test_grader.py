@@ -167,6 +167,25 @@ def test_an_endless_comparison_is_killed_and_counted() -> None:
         assert len(children() - others) == 2
 
 
+def test_a_timeout_is_tried_again_but_not_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on a machine that is too busy for the first two tries."""
+    tries: list[str | None] = []
+
+    def compare(_: Grader, gold: str, answer: str | None) -> Grade:
+        tries.append(answer)
+        return Grade(False, "timeout") if answer == "never" or len(tries) <= 2 else Grade(True)
+
+    monkeypatch.setattr(Grader, "_compare", compare)
+    with Grader(1, 20.0) as grader:
+        grades = [grader.grade([("x", "late")])[0] for _ in range(4)]
+        assert grades == [Grade(False, "timeout")] * 2 + [Grade(True)] * 2
+        assert tries == ["late"] * 3
+        grades = [grader.grade([("x", "never")])[0] for _ in range(5)]
+        assert grades == [Grade(False, "timeout")] * 5
+        assert tries.count("never") == 3
+        assert grader.stats()["timeout"] == 5
+
+
 def test_a_pair_that_kills_two_children_is_a_crash() -> None:
     others = children()
     with Grader(1, 60.0) as grader, ThreadPoolExecutor(1) as thread:
@@ -180,6 +199,21 @@ def test_a_pair_that_kills_two_children_is_a_crash() -> None:
             wait_for(lambda gone=child: gone not in children())
         assert grade.result(60) == [Grade(False, "crash")]
         assert grader.stats()["crash"] == 1
+
+
+def test_math_verify_has_the_same_limits() -> None:
+    """Its own alarms do not disturb those of the process; the verdicts are math-verify's."""
+    others = children()
+    with Grader(2, 4.0, mode="math_verify") as grader:
+        pairs = [("x^2", "x x"), (r"\frac{1}{3}", "0.3333333"), ("5", "x=5"), ("5", "6"), ("7", "7"), ENDLESS]
+        assert [grade.correct for grade in grader.grade(pairs)] == [True, True, True, False, True, False]
+        assert grader.grade([("y^2", "y y")]) == [Grade(True)]
+        assert grader.readable(["x^2", ""]) == [True, False]
+        assert len(children() - others) == 2
+    with Grader(1, 20.0) as exact:
+        assert exact.grade([(r"\frac{1}{3}", "0.3333333")]) == [Grade(False)]
+    with pytest.raises(ValueError, match="choose one of exact, math_verify"):
+        Grader(1, 1.0, mode="other")
 
 
 def test_memory_is_limited() -> None:

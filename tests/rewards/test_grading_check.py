@@ -1,4 +1,4 @@
-"""The measurement of experiments/grading, on a small benchmark."""
+"""The measurements of experiments/grading, on a small benchmark."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from experiments.grading.parity import ALTERATIONS, altered, by_math_verify, differences
 from src.config.paths import ROOT
 
 ANSWERS = [
@@ -39,3 +40,12 @@ def test_status_says_whether_targets_are_met(tmp_path: Path, shift: int, status:
     assert done.returncode == status, done.stderr
     right = f"{0 if shift else 6} of     6 equivalent"
     assert right in done.stdout.splitlines()[0]
+
+
+def test_math_verify_mode_gives_the_verdicts_of_math_verify() -> None:
+    golds = [*ANSWERS, "12", "x=3", "(1,2)", r"\{1,2\}", "0.5", "x>2", "1,000", r"30^\circ"]
+    pairs = [(gold, gold) for gold in golds] + altered(golds, 4 * len(ALTERATIONS))
+    verdicts = [by_math_verify(*pair) for pair in pairs]
+    assert len(pairs) == len(set(pairs)) == len(golds) + 4 * len(ALTERATIONS)
+    assert 10 < sum(verdicts) < len(pairs) - 10
+    assert differences(pairs, workers=2) == []

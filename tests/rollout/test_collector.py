@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import itertools
 import json
+import re
 import threading
 import time
 from concurrent.futures import Future
@@ -11,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.console import Console
 
 from src.config import RewardConfig, RolloutConfig
 from src.experiment.evaluation.results import Results
@@ -18,6 +21,7 @@ from src.problems import Problem
 from src.rewards import Grade, GraderError
 from src.rollout.collector import Collector, PromptError
 from src.rollout.engines import EngineError
+from src.run.console import comparison
 from src.run.records import Occasion, RecordWriter
 from src.sandbox import ExecutionResult, SandboxError, Status
 from tests.fakes import BPE, FakeSandbox, ScriptedEngine, environment, problem
@@ -158,15 +162,34 @@ def test_infrastructure_has_no_reward() -> None:
     assert collected.rewards == [None] * 20
 
 
-def test_the_lenient_rule_is_counted_beside_the_strict_one_when_asked_for() -> None:
-    """Nothing is boxed; the last line ends with the program's output, which is right for five of them."""
+def test_the_lenient_accuracy_stands_beside_the_strict_one() -> None:
+    """Nothing is boxed; the text ends with the program's output, which is right for five of them."""
     texts = [f"```python\nprint({i})\n```\nso it is {i}<|end|>" for i in range(20)]
-    strict = collect(collector(None, engine=ScriptedEngine([script(t, BPE, []) for t in texts], EOS)))
-    assert [r.lenient for r in strict.records] == [None] * 20
     sampler = ScriptedEngine([script(t, BPE, []) for t in texts], EOS)
-    both = collect(collector(None, engine=sampler, reward=RewardConfig(lenient=True)))
+    strict = collect(collector(None, engine=sampler, reward=RewardConfig(lenient=False)))
+    assert [r.correct_lenient for r in strict.records] == [None] * 20
+    sampler = ScriptedEngine([script(t, BPE, []) for t in texts], EOS)
+    both = collect(collector(None, engine=sampler))
     assert [r.correct for r in both.records] == [False] * 20
-    assert [r.lenient for r in both.records] == [i < 5 for i in range(20)]
+    assert [r.correct_lenient for r in both.records] == [i < 5 for i in range(20)]
     summary = Results(both.records).summary()
     assert (summary["accuracy"], summary["accuracy_lenient"]) == (0.0, 0.25)
+    assert summary["by_subject"]["none"]["accuracy_lenient"] == 0.25
+    assert summary["interval_lenient"][0] < 0.25 < summary["interval_lenient"][1]
+    shown = Console(width=120, record=True, file=io.StringIO())
+    shown.print(comparison({"after": {"free": summary}}))
+    assert re.search(r"all, lenient +25\.0 %", shown.export_text())
     assert "accuracy_lenient" not in Results(strict.records).summary()
+
+
+def test_what_could_not_be_graded_is_recorded(tmp_path: Path) -> None:
+    class Slow(SlowGrader):
+        def submit(self, gold: str, answer: str | None) -> Future[Grade]:
+            future: Future[Grade] = Future()
+            future.set_result(Grade(correct=False, failure="timeout" if answer == "7" else None))
+            return future
+
+    path = tmp_path / "t.jsonl"
+    collected = collect(collector(path, grader=Slow()))
+    assert [row["problem_id"] for row in recorded(path) if row["grading_failure"] == "timeout"] == ["p7"]
+    assert Results(collected.records).summary()["metrics"]["grading_failure_rate"] == 0.05

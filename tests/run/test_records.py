@@ -123,10 +123,17 @@ def test_records_older_than_a_field_are_read(tmp_path: Path) -> None:
     path = tmp_path / "r.jsonl"
     write(path, replace(RECORD, fabricated_output=True))
     row = json.loads(path.read_text())
-    del row["fabricated_output"], row["lenient"]
+    del row["fabricated_output"], row["correct_lenient"], row["grading_failure"]
     with path.open("a") as file:
         file.write(json.dumps(row) + "\n")
     assert [record.fabricated_output for record in read_records(path)] == [True, None]
+
+
+def test_the_lenient_verdict_of_older_records_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "r.jsonl"
+    write(path, replace(RECORD, correct_lenient=True))
+    path.write_text(path.read_text().replace('"correct_lenient"', '"lenient"'))
+    assert [record.correct_lenient for record in read_records(path)] == [True]
 
 
 def test_records_are_plain_json(tmp_path: Path) -> None:

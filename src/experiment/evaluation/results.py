@@ -46,6 +46,7 @@ class Results:
         self._tally = Tally()
         self._outcomes: dict[str, dict[str, list[bool]]] = {}  # by subject and problem
         self._lost: dict[str, Counter[str]] = {}  # trajectories lost to the infrastructure, likewise
+        self._lenient: dict[str, dict[str, list[bool]]] = {}  # leniently graded
         self._stragglers = 0
         for record in records:
             self.add(record)
@@ -60,6 +61,9 @@ class Results:
             self._lost.setdefault(subject, Counter())[record.problem_id] += 1
         else:
             outcomes.setdefault(record.problem_id, []).append(record.correct)
+            if record.correct_lenient is not None:
+                lenient = self._lenient.setdefault(subject, {})
+                lenient.setdefault(record.problem_id, []).append(record.correct_lenient)
 
     def merge(self, other: Results) -> None:
         """Add the records of ``other``."""
@@ -67,10 +71,11 @@ class Results:
         self._stragglers += other._stragglers
         for subject, lost in other._lost.items():
             self._lost.setdefault(subject, Counter()).update(lost)
-        for subject, problems in other._outcomes.items():
-            ours = self._outcomes.setdefault(subject, {})
-            for name, values in problems.items():
-                ours.setdefault(name, []).extend(values)
+        for mine, theirs in ((self._outcomes, other._outcomes), (self._lenient, other._lenient)):
+            for subject, problems in theirs.items():
+                ours = mine.setdefault(subject, {})
+                for name, values in problems.items():
+                    ours.setdefault(name, []).extend(values)
 
     def summary(self) -> dict[str, Any]:
         """Return the accuracy, overall and by subject, and every metric of the rollouts.
@@ -78,25 +83,32 @@ class Results:
         ``stragglers`` counts the trajectories that ``rollout.max_seconds`` ended; they are graded as is.
         ``infrastructure`` counts those lost to infrastructure failures; the accuracy excludes them, and
         ``lost_as_wrong`` counts them as wrong. Long trajectories are affected more often than short ones, so
-        the accuracy is biased if either is above 0.
+        the accuracy is biased if either is above 0. ``accuracy_lenient`` and ``interval_lenient`` are present
+        if all trajectories were also graded leniently (``reward.lenient``).
         """
         metrics = self._tally.metrics()
-        everywhere = [values for problems in self._outcomes.values() for values in problems.values()]
-        summary = {
-            **_accuracy(everywhere),
+        return {
+            **self._accuracies(list(self._outcomes)),
             "stragglers": self._stragglers,
             "infrastructure": self.lost,
-            "by_subject": {
-                subject: _accuracy(list(problems.values()))
-                for subject, problems in sorted(self._outcomes.items())
-            },
+            **({"lost_as_wrong": _accuracy(self._with_lost())} if self.lost else {}),
+            "by_subject": {subject: self._accuracies([subject]) for subject in sorted(self._outcomes)},
             "metrics": {name: value for name, value in metrics.items() if not _is_accuracy(name)},
         }
-        if self.lost:
-            summary["lost_as_wrong"] = _accuracy(self._with_lost())
-        if "accuracy_lenient" in metrics:
-            summary["accuracy_lenient"] = metrics["accuracy_lenient"]
-        return summary
+
+    def _accuracies(self, subjects: Sequence[str]) -> dict[str, Any]:
+        """Return the accuracy over all problems of ``subjects``, and the lenient one beside it."""
+        strict, lenient = (
+            _accuracy([values for subject in subjects for values in outcomes.get(subject, {}).values()])
+            for outcomes in (self._outcomes, self._lenient)
+        )
+        if lenient["n"] == 0 or lenient["n"] < strict["n"]:
+            return strict
+        return {
+            **strict,
+            "accuracy_lenient": lenient["accuracy"],
+            "interval_lenient": lenient["interval"],
+        }
 
     @property
     def lost(self) -> int:
