@@ -50,9 +50,21 @@ def publish(partial: Path, folder: Path, step: int, keep: int) -> Path:
 
 
 def complete(folder: Path) -> list[Path]:
-    """Return the complete checkpoints in ``folder`` by ascending step."""
-    found = [path for path in folder.glob(f"{PREFIX}*") if (path / MARK).is_file()]
+    """Return the complete checkpoints in ``folder`` by ascending step, without damaged ones."""
+    found = [path for path in folder.glob(f"{PREFIX}*") if (path / MARK).is_file() and not damage(path)]
     return sorted(found, key=lambda path: int(path.name.removeprefix(PREFIX)))
+
+
+def damage(path: Path) -> str | None:
+    """Return which file of a complete checkpoint is missing or damaged, None if none is."""
+    try:
+        files = _mark(path)["files"]
+    except CheckpointError:
+        return MARK
+    for name, size in files.items():
+        if not (path / name).is_file() or (path / name).stat().st_size != size:
+            return str(name)
+    return None
 
 
 def resolve(path: Path) -> Path:
@@ -77,11 +89,11 @@ def resolve(path: Path) -> Path:
             f"trainer.resume={path}: incomplete, it has no {MARK} (its writer was killed, or it is not a "
             "checkpoint); use an earlier one"
         )
-    for name, size in _mark(path)["files"].items():
-        if not (path / name).is_file() or (path / name).stat().st_size != size:
-            raise CheckpointError(
-                f"trainer.resume={path}: {name} is missing or damaged; use an earlier checkpoint"
-            )
+    _mark(path)
+    if name := damage(path):
+        raise CheckpointError(
+            f"trainer.resume={path}: {name} is missing or damaged; use an earlier checkpoint"
+        )
     return path
 
 

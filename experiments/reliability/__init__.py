@@ -1,0 +1,1 @@
+"""Whole runs under random faults; see README.md."""

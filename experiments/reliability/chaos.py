@@ -1,0 +1,240 @@
+"""``python -m experiments.reliability.chaos``: whole runs of mini_debug sizes under random faults.
+
+Every run of a campaign is disturbed by one to four faults at random moments, is resumed by one command where
+it has ended, and must then be what the calm run is (checks.py). One line per run goes to ``campaign.jsonl``
+in the campaign's folder; a killed campaign goes on where it was with the same command. ``--seed`` repeats
+one. Exits with code 1 if anything does not hold, and prints how to repeat that run alone.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import json
+import os
+import random
+import shutil
+import sys
+import tempfile
+import time
+from collections import Counter
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from experiments.reliability.checks import violations
+from experiments.reliability.faults import FAULTS
+from experiments.reliability.runs import SUBJECTS, Run, Subject, mount, unmount
+from src.config.paths import ROOT
+from src.run.console import console, progress
+
+RESULTS = "campaign.jsonl"
+_MOST_FAULTS = 4
+_EARLIEST = 1.0  # seconds after the start of a process
+_LONGEST = 900.0  # seconds of one process of a run
+_SHARES = {"transformers": 5, "sandlock": 2, "two": 2, "vllm": 1}
+_NEEDS_MOUNT = ("full disk", "read-only folder")
+
+
+@dataclass(frozen=True)
+class Planned:
+    """One run: its faults, and when each comes, as a share of the calm run's time."""
+
+    number: int
+    subject: str
+    faults: tuple[str, ...]
+    moments: tuple[float, ...]
+
+
+def plan(seed: int, faults: int, subjects: list[str], kinds: list[str]) -> list[Planned]:
+    """Return the runs of a campaign with at least ``faults`` faults; the same for the same arguments."""
+    rng = random.Random(seed)
+    runs: list[Planned] = []
+    shares = [_SHARES[name] for name in subjects]
+    deck: list[str] = []  # every kind comes before one comes again
+    while sum(len(run.faults) for run in runs) < faults:
+        subject = subjects[len(runs)] if len(runs) < len(subjects) else rng.choices(subjects, shares)[0]
+        chosen = []
+        for _ in range(rng.randint(1, _MOST_FAULTS)):
+            if not deck:
+                deck = rng.sample(kinds, len(kinds))
+            chosen.append(deck.pop())
+        moments = tuple(round(rng.random(), 4) for _ in chosen)
+        runs.append(Planned(len(runs), subject, tuple(chosen), moments))
+    return runs
+
+
+def disturb(planned: Planned, base: Path, calm: Path, seconds: float, seed: int) -> dict[str, Any]:
+    """Make one run; return its faults with their outcomes, and what does not hold.
+
+    Outcomes: ``went on`` by itself, ``resumed`` by one command, ``violation``, or ``not reached``, if the run
+    had ended or had nothing to apply the fault to.
+    """
+    began, rng = time.monotonic(), random.Random(f"{seed} {planned.number}")
+    run = Run(SUBJECTS[planned.subject], base, _port(planned.number))
+    outcomes: list[str] = []
+    found: list[str] = []
+    try:
+        run.start()
+        code: int | None = None
+        disturbed = False  # since it was started
+        for name, moment in zip(planned.faults, planned.moments, strict=True):
+            code = run.wait(_EARLIEST + moment * seconds)
+            if code is not None or not FAULTS[name].apply(run, rng):
+                outcomes.append("not reached")
+            else:
+                # what is meant to end it ends it soon; other faults may, too
+                code = run.wait(120.0 if FAULTS[name].ends else 1.0)
+                outcomes.append("went on" if code in (None, 0) else "resumed")
+                disturbed = True
+            if code:
+                if not disturbed:
+                    break
+                run.start()
+                code, disturbed = None, False
+        if code is None and (code := run.wait(_LONGEST)) is None:
+            found.append(f"it did not end within {_LONGEST:.0f} s")
+            run.kill()
+        elif code and not disturbed:
+            found.append(f"it ended with code {code} where nothing disturbed it: {_tail(run.log)}")
+        elif code:  # a fault whose effect came later
+            outcomes = ["resumed" if one == "went on" else one for one in outcomes]
+            run.start()
+            if (code := run.wait(_LONGEST)) != 0:
+                found.append(f"resumed, it ended with code {code}: {_tail(run.log)}")
+        found += [] if found else violations(run, calm)
+    finally:
+        if found:
+            shutil.copy(run.log, base.parent / f"failed-{planned.number}.log")
+        run.close()
+    if found:
+        outcomes = ["violation" if one != "not reached" else one for one in outcomes]
+    return {
+        **asdict(planned),
+        "outcomes": outcomes,
+        "violations": found,
+        "seconds": round(time.monotonic() - began, 1),
+        "calm_seconds": round(seconds, 1),
+    }
+
+
+def calm_run(subject: Subject, folder: Path) -> tuple[Path, float]:
+    """Return the folder of an undisturbed run of ``subject``, made if there is none, and its seconds."""
+    time_file = folder / "seconds"
+    if not time_file.exists():
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        run = Run(subject, folder, _port(0))
+        began = time.monotonic()
+        run.start()
+        code = run.wait(_LONGEST)
+        seconds = time.monotonic() - began
+        if code != 0:
+            sys.exit(f"error: the calm run of {subject.name} ended with code {code}: {_tail(run.log)}")
+        shutil.copytree(run.folder, folder / "kept")
+        run._watching.set()
+        if run.mounted:
+            unmount(run.base / "disk")
+        time_file.write_text(str(seconds))
+    return folder / "kept", float(time_file.read_text())
+
+
+def _port(number: int) -> int:
+    return 29500 + number % 400
+
+
+def _tail(log: Path) -> str:
+    return log.read_text(errors="replace")[-1500:]
+
+
+def possible(subjects: list[str]) -> tuple[list[str], list[str]]:
+    """Return the subjects and the kinds of fault that can be had here; say which cannot."""
+    if "vllm" in subjects and importlib.util.find_spec("vllm") is None:
+        console.print("NOT RUN: vllm, which is not installed (make setup-vllm)", style="yellow")
+        subjects = [one for one in subjects if one != "vllm"]
+    kinds = list(FAULTS)
+    with tempfile.TemporaryDirectory() as folder:
+        if mount(Path(folder)):
+            unmount(Path(folder))
+        else:
+            missing = ", ".join(_NEEDS_MOUNT)
+            console.print(f"NOT RUN: {missing}, which need root to mount a file system", style="yellow")
+            kinds = [one for one in kinds if one not in _NEEDS_MOUNT]
+    return subjects, kinds
+
+
+def main() -> None:
+    """Run the campaign, or what is left of it."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--faults", type=int, default=200, help="at least so many in all runs")
+    parser.add_argument("--subjects", default="transformers,sandlock,two", help=f"of {', '.join(SUBJECTS)}")
+    parser.add_argument("--folder", type=Path, help="of the campaign; runs/chaos/SEED")
+    parser.add_argument("--only", type=int, help="the number of one run")
+    asked = parser.parse_args()
+    unknown = set(asked.subjects.split(",")) - SUBJECTS.keys()
+    if unknown:
+        sys.exit(f"error: --subjects: {', '.join(sorted(unknown))}; choose from {', '.join(SUBJECTS)}")
+    subjects, kinds = possible(asked.subjects.split(","))
+    runs = plan(asked.seed, asked.faults, subjects, kinds)
+    folder = (asked.folder or ROOT / "runs" / "chaos" / str(asked.seed)).resolve()
+    folder.mkdir(parents=True, exist_ok=True)
+    results = folder / RESULTS
+    known = {} if asked.only is not None else read(results)
+    stale = [number for number, one in known.items() if tuple(one["faults"]) != runs[number].faults]
+    if stale:
+        sys.exit(f"error: {results} is of another campaign; give another --folder, or remove it")
+    with progress() as bar:
+        task = bar.add_task("runs under faults", total=len(runs), completed=len(known))
+        for planned in runs if asked.only is None else [runs[asked.only]]:
+            if planned.number in known:
+                continue
+            calm, seconds = calm_run(SUBJECTS[planned.subject], folder / f"calm-{planned.subject}")
+            base = folder / f"run-{planned.number}"
+            unmount(base / "disk")  # of a campaign that was killed
+            shutil.rmtree(base, ignore_errors=True)
+            base.mkdir()
+            known[planned.number] = one = disturb(planned, base, calm, seconds, asked.seed)
+            with results.open("a") as file:
+                file.write(json.dumps(one) + "\n")
+                file.flush()
+                os.fsync(file.fileno())
+            bar.advance(task)
+            for text in one["violations"]:
+                console.print(
+                    f"run {planned.number} ({planned.subject}: {', '.join(planned.faults)}): {text}\n"
+                    f"repeat it with --seed {asked.seed} --faults {asked.faults} "
+                    f"--subjects {','.join(subjects)} --only {planned.number}",
+                    style="red",
+                    markup=False,
+                )
+    report(list(known.values()))
+    sys.exit(int(any(one["violations"] for one in known.values())))
+
+
+def read(results: Path) -> dict[int, dict[str, Any]]:
+    """Return the finished runs of a campaign by number; a torn last line is left out."""
+    known: dict[int, dict[str, Any]] = {}
+    if results.exists():
+        for line in results.read_text().splitlines():
+            try:
+                one = json.loads(line)
+            except ValueError:
+                continue
+            known[one["number"]] = one
+    return known
+
+
+def report(runs: list[dict[str, Any]]) -> None:
+    """Print how many faults had which outcome."""
+    outcomes = Counter(outcome for one in runs for outcome in one["outcomes"])
+    faults = sum(count for outcome, count in outcomes.items() if outcome != "not reached")
+    console.print(
+        f"{len(runs)} runs, {faults} faults: " + ", ".join(f"{n} {name}" for name, n in outcomes.items())
+    )
+
+
+if __name__ == "__main__":
+    main()

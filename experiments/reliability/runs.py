@@ -1,0 +1,243 @@
+"""A training run that is being disturbed: its commands, its processes, and what it must leave."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from src.config.paths import ROOT
+from src.run import checkpoints
+
+Process = tuple[int, str]  # process id, and its start time: ids are used again
+HOOKS = Path(__file__).parent / "hooks"
+_MOUNT_MB = 128
+_LOOK = 0.1  # seconds between looks for new processes
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A way to run mini_debug. ``exact``: the same seed gives the same weights, bit for bit."""
+
+    name: str
+    overrides: tuple[str, ...] = ()
+    processes: int = 1
+    exact: bool = True
+
+    def command(self, folder: Path, port: int) -> list[str]:
+        """Return the command that starts the run, or goes on with it where it has a checkpoint."""
+        python = [sys.executable, "-m"]
+        if self.processes > 1:
+            launch = ["--cpu", "--num_processes", str(self.processes), "--main_process_port", str(port), "-m"]
+            python = [sys.executable, "-m", "accelerate.commands.launch", *launch]
+        if checkpoints.complete(folder / "checkpoints"):
+            return [*python, "src.train", f"trainer.resume={folder}"]
+        return [*python, "src.train", "+experiment=mini_debug", *self.given(folder)]
+
+    def given(self, folder: Path) -> list[str]:
+        """Return the overrides of a new run."""
+        return [f"hydra.run.dir={folder}", "tracking=none", *self.overrides]
+
+
+SUBJECTS = {
+    one.name: one
+    for one in (
+        Subject("transformers"),
+        Subject("sandlock", ("sandbox=sandlock",)),  # whose workers have a launcher
+        Subject("two", processes=2, exact=False),
+        Subject("vllm", ("engine=vllm",), exact=False),
+    )
+}
+
+
+@dataclass
+class Run:
+    """A run in a folder of its own. ``mounted``: that is a small file system, so that it can be full."""
+
+    subject: Subject
+    base: Path
+    port: int
+    mounted: bool = False
+    process: subprocess.Popen[bytes] | None = None
+    seen: set[Process] = field(default_factory=set)
+    roots: list[int] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.folder, self.hooks, self.log = (
+            self.base / "disk" / "run",
+            self.base / "hooks",
+            self.base / "log.txt",
+        )
+        self.hooks.mkdir(parents=True, exist_ok=True)
+        (self.base / "disk").mkdir(exist_ok=True)
+        self.mounted = mount(self.base / "disk")
+        self._watching = threading.Event()
+        self._watcher = threading.Thread(target=self._watch, daemon=True)
+        self._watcher.start()
+
+    def start(self) -> None:
+        """Start it, or go on with it."""
+        command = self.subject.command(self.folder, self.port)
+        paths = os.pathsep.join(filter(None, [str(HOOKS), os.environ.get("PYTHONPATH", "")]))
+        environment = os.environ | {
+            "PYTHONPATH": paths,
+            "CHAOS_HOOKS": str(self.hooks),
+            "OMP_NUM_THREADS": "1",
+        }
+        with self.log.open("ab") as log:
+            log.write(f"\n$ {' '.join(command)}\n".encode())
+            log.flush()
+            self.process = subprocess.Popen(
+                command, cwd=ROOT, stdout=log, stderr=log, env=environment, start_new_session=True
+            )
+        self.roots.append(self.process.pid)
+
+    def wait(self, seconds: float) -> int | None:
+        """Return its exit code, None if it has not ended within ``seconds``."""
+        assert self.process is not None
+        try:
+            return self.process.wait(timeout=max(seconds, 0.0))
+        except subprocess.TimeoutExpired:
+            return None
+
+    def kill(self) -> None:
+        """Kill it and all that it started."""
+        for pid, _started in self.alive():
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.kill(pid, signal.SIGKILL)
+
+    def trainers(self) -> list[int]:
+        """Process ids of its trainers, without a launcher of several."""
+        assert self.process is not None
+        if self.subject.processes == 1:
+            return [self.process.pid]
+        return [pid for pid in children(self.process.pid) if "src.train" in command_line(pid)]
+
+    def workers(self) -> list[int]:
+        """Process ids of the outermost processes of its sandboxes' workers."""
+        marks = ("bwrap", "sandlock_launcher")
+        return [pid for pid in self._below() if any(mark in command_line(pid) for mark in marks)]
+
+    def inside(self) -> list[int]:
+        """Process ids inside the sandboxes: workers, zygotes and programs."""
+        return sorted({pid for worker in self.workers() for pid in descendants(worker)} - set(self.workers()))
+
+    def graders(self) -> list[int]:
+        """Process ids of its grading processes."""
+        return [pid for pid in self._below() if "src.rewards.grading_child" in command_line(pid)]
+
+    def alive(self) -> list[Process]:
+        """Return those of all the processes that were ever seen which still are."""
+        return [one for one in self.seen if started(one[0]) == one[1] and not is_zombie(one[0])]
+
+    def close(self) -> None:
+        """Remove its folder; kill what is left."""
+        self._watching.set()
+        self._watcher.join()
+        self.kill()
+        if self.mounted:
+            unmount(self.base / "disk")
+        shutil.rmtree(self.base, ignore_errors=True)
+
+    def _below(self) -> list[int]:
+        return [] if self.process is None else sorted(descendants(self.process.pid))
+
+    def _watch(self) -> None:
+        while not self._watching.wait(_LOOK):
+            for root in self.roots:
+                for pid in (root, *descendants(root)):
+                    if when := started(pid):
+                        self.seen.add((pid, when))
+
+
+def mount(folder: Path) -> bool:
+    """Put a small file system in memory on ``folder``; False where that is not allowed."""
+    options = f"size={_MOUNT_MB}m".encode()
+    return ctypes.CDLL(None).mount(b"chaos", os.fsencode(folder), b"tmpfs", 0, options) == 0
+
+
+def remount(folder: Path, read_only: bool) -> None:
+    """Make a mounted folder read-only, or writable again. Raises OSError."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    flags = 32 | int(read_only)  # MS_REMOUNT, MS_RDONLY
+    if libc.mount(b"chaos", os.fsencode(folder), b"tmpfs", flags, f"size={_MOUNT_MB}m".encode()):
+        raise OSError(ctypes.get_errno(), f"remounting {folder}")
+
+
+def unmount(folder: Path) -> None:
+    """Undo :func:`mount`, even if something still uses the folder."""
+    ctypes.CDLL(None).umount2(os.fsencode(folder), 2)  # MNT_DETACH
+
+
+def _stat(pid: int) -> list[str]:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return []
+
+
+def started(pid: int) -> str:
+    """When a process started; empty if there is none."""
+    found = _stat(pid)
+    return found[19] if found else ""
+
+
+def is_zombie(pid: int) -> bool:
+    """Whether a process has ended and only waits for its parent."""
+    return _stat(pid)[:1] == ["Z"]
+
+
+def command_line(pid: int) -> str:
+    """Its arguments, joined by blanks; empty if it has ended."""
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+    except OSError:
+        return ""
+
+
+def children(pid: int) -> list[int]:
+    """Process ids of its children."""
+    try:
+        return [int(one) for one in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    except OSError:
+        return []
+
+
+def descendants(pid: int) -> set[int]:
+    """Process ids of its children, theirs, and so on."""
+    found: set[int] = set()
+    waiting = [pid]
+    while waiting:
+        below = [one for one in _of_all_threads(waiting.pop()) if one not in found]
+        found.update(below)
+        waiting += below
+    return found
+
+
+def _of_all_threads(pid: int) -> list[int]:
+    found = []
+    with contextlib.suppress(OSError):
+        for thread in os.listdir(f"/proc/{pid}/task"):
+            with contextlib.suppress(OSError):
+                text = Path(f"/proc/{pid}/task/{thread}/children").read_text()
+                found += [int(one) for one in text.split()]
+    return found
+
+
+def wait_until(condition: object, seconds: float) -> bool:
+    """Wait until ``condition()`` is true, at most ``seconds``."""
+    assert callable(condition)
+    deadline = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.05)
+    return True
