@@ -98,6 +98,9 @@ _NO_UNIT = re.compile(
 _UNIT_WORDS = re.compile(
     r"(.*[\d}])(?:\s+(?:[A-Za-z]{3,}|[ckm]m|ft|in|k?g|mg|lb|mi|hr|ml|sq)\.?(?:\^\{?\d\}?)?)+"
 )
+_SET_BUILDER = re.compile(
+    r"\\\{\s*[A-Za-z]\s*(?::|\||\\mid(?![A-Za-z]))\s*([^{}]*)\\\}"
+)  # stands for its condition
 _HALF_DAY = re.compile(r"(?<![A-Za-z])([ap])\.?\s?m\W*$", re.IGNORECASE)
 _NUMERAL = re.compile(r"(-?[0-9A-F.]*[0-9][0-9A-F.]*)_\{?(\d+)\}?")
 
@@ -142,7 +145,8 @@ def _tidy(text: str) -> str:
         text = in_radians(re.sub(r"\\left(?![A-Za-z])|\\right(?![A-Za-z])", "", text))
     for pattern, replacement in _REWRITES:
         text = pattern.sub(replacement, text)
-    return text.strip().strip("$").removesuffix(".").strip()
+    text = text.strip().strip("$").removesuffix(".").strip()
+    return built[1] if (built := _SET_BUILDER.fullmatch(text)) else text
 
 
 def _compact(text: str) -> str:

@@ -26,6 +26,7 @@ def test_counts() -> None:
     expected = {
         "reward": 1 / 3,
         "accuracy": 2 / 3,
+        "grading_failure_rate": 0,
         "accuracy/Algebra": 1 / 2,
         "accuracy/Geometry": 1.0,
         "executions_per_trajectory": 4 / 3,
