@@ -18,7 +18,9 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +40,7 @@ _NEEDS_MOUNT = ("full disk", "read-only folder")
 
 @dataclass(frozen=True)
 class Planned:
-    """One run: its faults, and when each comes, as a share of the calm run's time."""
+    """One run: its faults, and when each comes after the one before, as shares of the calm run's time."""
 
     number: int
     subject: str
@@ -46,22 +48,20 @@ class Planned:
     moments: tuple[float, ...]
 
 
-def plan(seed: int, faults: int, subjects: list[str], kinds: list[str]) -> list[Planned]:
-    """Return the runs of a campaign with at least ``faults`` faults; the same for the same arguments."""
+def plan(seed: int, subjects: list[str], kinds: list[str]) -> Iterator[Planned]:
+    """Yield the runs of a campaign, without end; the same for the same arguments."""
     rng = random.Random(seed)
-    runs: list[Planned] = []
     shares = [_SHARES[name] for name in subjects]
     deck: list[str] = []  # every kind comes before one comes again
-    while sum(len(run.faults) for run in runs) < faults:
-        subject = subjects[len(runs)] if len(runs) < len(subjects) else rng.choices(subjects, shares)[0]
+    for number in count():
+        subject = subjects[number] if number < len(subjects) else rng.choices(subjects, shares)[0]
         chosen = []
         for _ in range(rng.randint(1, _MOST_FAULTS)):
             if not deck:
                 deck = rng.sample(kinds, len(kinds))
             chosen.append(deck.pop())
-        moments = tuple(round(rng.random(), 4) for _ in chosen)
-        runs.append(Planned(len(runs), subject, tuple(chosen), moments))
-    return runs
+        moments = tuple(round(rng.uniform(0.0, 0.7), 4) for _ in chosen)
+        yield Planned(number, subject, tuple(chosen), moments)
 
 
 def disturb(planned: Planned, base: Path, calm: Path, seconds: float, seed: int) -> dict[str, Any]:
@@ -169,7 +169,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--faults", type=int, default=200, help="at least so many in all runs")
+    parser.add_argument("--faults", type=int, default=200, help="that meet a run, at least so many")
     parser.add_argument("--subjects", default="transformers,sandlock,two", help=f"of {', '.join(SUBJECTS)}")
     parser.add_argument("--folder", type=Path, help="of the campaign; runs/chaos/SEED")
     parser.add_argument("--only", type=int, help="the number of one run")
@@ -178,19 +178,19 @@ def main() -> None:
     if unknown:
         sys.exit(f"error: --subjects: {', '.join(sorted(unknown))}; choose from {', '.join(SUBJECTS)}")
     subjects, kinds = possible(asked.subjects.split(","))
-    runs = plan(asked.seed, asked.faults, subjects, kinds)
     folder = (asked.folder or ROOT / "runs" / "chaos" / str(asked.seed)).resolve()
     folder.mkdir(parents=True, exist_ok=True)
     results = folder / RESULTS
     known = {} if asked.only is not None else read(results)
-    stale = [number for number, one in known.items() if tuple(one["faults"]) != runs[number].faults]
-    if stale:
-        sys.exit(f"error: {results} is of another campaign; give another --folder, or remove it")
     with progress() as bar:
-        task = bar.add_task("runs under faults", total=len(runs), completed=len(known))
-        for planned in runs if asked.only is None else [runs[asked.only]]:
-            if planned.number in known:
+        task = bar.add_task("faults", total=asked.faults, completed=applied(known.values()))
+        for planned in plan(asked.seed, subjects, kinds):
+            if planned.number in known and tuple(known[planned.number]["faults"]) != planned.faults:
+                sys.exit(f"error: {results} is of another campaign; give another --folder, or remove it")
+            if planned.number in known or asked.only not in (None, planned.number):
                 continue
+            if applied(known.values()) >= asked.faults or (asked.only is not None and known):
+                break
             calm, seconds = calm_run(SUBJECTS[planned.subject], folder / f"calm-{planned.subject}")
             base = folder / f"run-{planned.number}"
             unmount(base / "disk")  # of a campaign that was killed
@@ -201,7 +201,7 @@ def main() -> None:
                 file.write(json.dumps(one) + "\n")
                 file.flush()
                 os.fsync(file.fileno())
-            bar.advance(task)
+            bar.update(task, completed=applied(known.values()))
             for text in one["violations"]:
                 console.print(
                     f"run {planned.number} ({planned.subject}: {', '.join(planned.faults)}): {text}\n"
@@ -227,13 +227,16 @@ def read(results: Path) -> dict[int, dict[str, Any]]:
     return known
 
 
+def applied(runs: Iterable[dict[str, Any]]) -> int:
+    """Return how many faults met a run."""
+    return sum(outcome != "not reached" for one in runs for outcome in one["outcomes"])
+
+
 def report(runs: list[dict[str, Any]]) -> None:
     """Print how many faults had which outcome."""
     outcomes = Counter(outcome for one in runs for outcome in one["outcomes"])
-    faults = sum(count for outcome, count in outcomes.items() if outcome != "not reached")
-    console.print(
-        f"{len(runs)} runs, {faults} faults: " + ", ".join(f"{n} {name}" for name, n in outcomes.items())
-    )
+    said = ", ".join(f"{number} {outcome}" for outcome, number in outcomes.most_common())
+    console.print(f"{len(runs)} runs, {applied(runs)} faults: {said}")
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ class ProgramLost(LaneFailure):
 
 
 @dataclass(frozen=True)
-class Earlier:
+class PastProgram:
     """An earlier successful program of a trajectory, and the most seconds that running it again may take."""
 
     code: str
@@ -39,7 +39,7 @@ class Order:
     code: str
     wall_seconds: float
     trajectory: str | None = None
-    history: tuple[Earlier, ...] = ()
+    history: tuple[PastProgram, ...] = ()
 
     @property
     def longest_seconds(self) -> float:

@@ -23,7 +23,7 @@ from dataclasses import dataclass, field
 from src.config import SandboxConfig
 from src.sandbox.api import ExecutionResult, Sandbox, SandboxError, Status, printable
 from src.sandbox.fair_queue import FairQueue, ProgramTask
-from src.sandbox.lane import Earlier, Lane, LaneFailure, LaneGone, Order, ProgramLost
+from src.sandbox.lane import Lane, LaneFailure, LaneGone, Order, PastProgram, ProgramLost
 from src.sandbox.statistics import Statistics
 
 _log = logging.getLogger(__name__)
@@ -39,7 +39,7 @@ _TICK = 0.1  # seconds between checks of the deadlines
 class _History:
     """The history of a trajectory, with ``sandbox.state`` other than fresh; ``seconds`` include replays."""
 
-    programs: list[Earlier] = field(default_factory=list)
+    programs: list[PastProgram] = field(default_factory=list)
     seconds: float = 0.0
 
 
@@ -232,7 +232,7 @@ class WorkerPool(Sandbox):
                 history.seconds += result.seconds + result.replay_seconds
                 if result.status is Status.OK:
                     longest = _REPLAY_FACTOR * result.seconds + _REPLAY_SECONDS
-                    history.programs.append(Earlier(task.code, longest))
+                    history.programs.append(PastProgram(task.code, longest))
 
     def _replace(self, index: int) -> None:
         """Start a lane, trying a few times. Raises LaneFailure."""
