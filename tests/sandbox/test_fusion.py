@@ -190,7 +190,7 @@ class TestStatuses:
     def test_an_answer_that_says_nothing_of_the_program_is_infrastructure(
         self, sandbox: Sandbox, server: FusionServer, said: Any, reason: str
     ) -> None:
-        server.script = [replies(200, said)] * 2  # for the program, then for the new lane
+        server.script = [replies(200, said)] * 3  # for the program, then for the new lane
         result = sandbox.run("print(1)")
         assert result.status is Status.INFRASTRUCTURE
         assert re.search(reason, result.error or ""), result.error
@@ -231,7 +231,7 @@ class TestTransport:
     def test_what_is_wrong_with_the_request_is_not_repeated(
         self, sandbox: Sandbox, server: FusionServer
     ) -> None:
-        server.script = [replies(422, {"detail": "no such field"})] * 2
+        server.script = [replies(422, {"detail": "no such field"})] * 3
         result = sandbox.run("print(1)")
         assert result.status is Status.INFRASTRUCTURE
         assert "422" in (result.error or "")
@@ -310,7 +310,7 @@ class TestTransport:
 
     def test_a_compressed_answer_is_not_unpacked(self, sandbox: Sandbox, server: FusionServer) -> None:
         bomb = gzip.compress(bytes(64 << 20))
-        server.script = [replies(200, bomb, **{"Content-Encoding": "gzip"})] * 2
+        server.script = [replies(200, bomb, **{"Content-Encoding": "gzip"})] * 3
         result = sandbox.run("print(1)")
         assert result.status is Status.INFRASTRUCTURE
         assert "compressed (gzip)" in (result.error or "")
