@@ -124,9 +124,9 @@ class Sandbox(ABC):
     def stats(self) -> dict[str, float]:
         """Statistics since the start, by name.
 
-        ``executions``, the count of each status, ``restarts``, ``queue`` (current length); ``p50_seconds``,
-        ``p95_seconds``, ``p99_seconds`` of executions, and ``queued_p50_seconds`` etc. of their waiting
-        times.
+        ``executions``, the count of each status, ``restarts``, ``queue`` (current length);
+        ``replay_seconds``, spent in all on running earlier programs again; ``p50_seconds``, ``p95_seconds``,
+        ``p99_seconds`` of executions, and ``queued_p50_seconds`` etc. of their waiting times.
         """
 
     @abstractmethod

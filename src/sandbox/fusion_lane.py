@@ -4,8 +4,9 @@ Guaranteed: a program has the same semantics as in the local jails (see src/sand
 wall time counts from its own start, its output is cut at the same length. Requests to a busy, unreachable or
 failing service are retried at growing intervals with jitter; then the pool tries once more; then the result
 is ``infrastructure``, not the program's fault. The service is tested when the pool starts; after a failure a
-lane serves again only once the service has run a program for it. A program to which the service then twice
-gives no answer in time, or one without end, is ``killed``.
+lane serves again only once the service has run a program for it. A program that the service has twice taken
+and then failed (a reset, an error, no answer in time, one without end) is ``killed`` if the service then
+still runs others.
 
 Not guaranteed: isolation, which is the responsibility of the service: access to files, the network or other
 programs is neither prevented nor tested. Limits of wall time, memory and output are enforced; those of CPU
@@ -26,7 +27,13 @@ from concurrent.futures import Future, InvalidStateError
 from typing import Any, Self
 
 import urllib3
-from urllib3.exceptions import HTTPError, ReadTimeoutError
+from urllib3.exceptions import (
+    ConnectTimeoutError,
+    HTTPError,
+    MaxRetryError,
+    NewConnectionError,
+    ReadTimeoutError,
+)
 
 from src.config import SandboxConfig
 from src.run.processes import cores
@@ -42,7 +49,8 @@ _ANSWER = 5.0  # seconds to wait for the answer beyond the service's limit of th
 _LONGEST = 10.0  # maximum seconds between attempts, even if the service asks for more
 _CANCELLED = ExecutionResult(Status.KILLED, "", "cancelled by the caller", 0.0)
 _CHUNK, _LONGEST_ANSWER = 1 << 16, 16 << 20  # bytes; of an answer with the longest output, and all escaped
-_BUSY = (429, 500, 502, 503, 504)
+_FAILING = (429, 500, 502, 503, 504)
+_BUSY = (429, 503)  # it has not taken the program
 
 
 def fusion_pool(cfg: SandboxConfig) -> WorkerPool:
@@ -106,7 +114,10 @@ class FusionLane(Lane):
         threading.Thread(
             target=self._ask, args=(question, outcome), name="fusion-request", daemon=True
         ).start()
-        return outcome.result()
+        try:
+            return outcome.result(timeout=self._service.longest(question.seconds))
+        except TimeoutError as error:
+            raise ProgramLost("its answer did not end in time") from error
 
     def cancel(self, order: Order) -> None:
         """See Lane.cancel."""
@@ -139,7 +150,7 @@ class FusionLane(Lane):
 
 
 class _Retry(urllib3.Retry):
-    """Jitter from the first pause on; a request that timed out is not retried."""
+    """Jitter from the first pause on; no retry of a request that timed out, no reading of failures."""
 
     def get_backoff_time(self) -> float:
         """Return the seconds before the next attempt."""
@@ -158,13 +169,16 @@ class _Retry(urllib3.Retry):
         """See urllib3.Retry."""
         if isinstance(error, ReadTimeoutError):
             raise error
-        return super().increment(method, url, response, error, _pool, _stacktrace)
+        again = super().increment(method, url, response, error, _pool, _stacktrace)
+        if response is not None:
+            response.close()  # it would be read to its end, which may be far
+        return again
 
 
 def _read(reply: urllib3.BaseHTTPResponse, deadline: float) -> bytes:
-    """Return the body of an answer, as it was sent. Raises LaneFailure or HTTPError."""
+    """Return the body of an answer, as it was sent. Raises ProgramLost or HTTPError."""
     if (encoding := reply.headers.get("Content-Encoding", "identity")) != "identity":
-        raise LaneFailure(f"its answer is compressed ({encoding}), which was not asked for")
+        raise ProgramLost(f"its answer is compressed ({encoding}), which was not asked for")
     parts, total = [], 0
     while part := reply.read1(_CHUNK, decode_content=False):
         parts.append(part)
@@ -181,19 +195,29 @@ class _Service:
 
     def __init__(self, cfg: SandboxConfig) -> None:
         self.address = f"{(cfg.sandbox_fusion.url or '').rstrip('/')}/run_code"
+        self._retries = cfg.sandbox_fusion.retries
         workers = cfg.workers or cores()
         self._http = urllib3.PoolManager(num_pools=1, maxsize=workers)
         self._retry = _Retry(
-            cfg.sandbox_fusion.retries,
+            self._retries,
             redirect=False,
             allowed_methods=None,  # POST, too: running a program twice is harmless
-            status_forcelist=_BUSY,
+            status_forcelist=_FAILING,
+            raise_on_status=False,
             backoff_factor=cfg.sandbox_fusion.pause_seconds,
             retry_after_max=int(_LONGEST),
         )
 
+    def longest(self, seconds: float) -> float:
+        """Return the most seconds that :meth:`post` may take, with all retries."""
+        once = _CONNECT + 2 * (seconds + _ANSWER)  # the first byte, then the rest
+        return once + self._retries * (once + _LONGEST)
+
     def post(self, body: dict[str, Any], seconds: float) -> Any:
-        """Return the answer to ``body``, within ``seconds`` and the retries. Raises LaneFailure."""
+        """Return the answer to ``body``, within ``seconds`` and the retries.
+
+        Raises LaneFailure if the service did not take it, ProgramLost if it took it and failed.
+        """
         limits = urllib3.Timeout(connect=_CONNECT, read=seconds + _ANSWER)
         try:
             reply = self._http.request(
@@ -212,13 +236,17 @@ class _Service:
         except ReadTimeoutError as error:
             raise ProgramLost(f"no answer from {self.address} in time: {error}") from error
         except HTTPError as error:
-            raise LaneFailure(f"no answer from {self.address}: {error}") from error
+            cause = error.reason if isinstance(error, MaxRetryError) else error
+            taken = not isinstance(cause, ConnectTimeoutError | NewConnectionError)
+            kind = ProgramLost if taken else LaneFailure
+            raise kind(f"no answer from {self.address}: {error}") from error
         if reply.status != 200:
-            raise LaneFailure(f"{self.address} answered {reply.status}: {data[:200]!r}")
+            kind = LaneFailure if reply.status in _BUSY else ProgramLost
+            raise kind(f"{self.address} answered {reply.status}: {data[:200]!r}")
         try:
             return json.loads(data)
         except (ValueError, RecursionError) as error:
-            raise LaneFailure(f"nonsense: {error}") from error
+            raise ProgramLost(f"nonsense: {error}") from error
 
     def close(self) -> None:
         """Close the connections."""

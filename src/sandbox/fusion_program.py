@@ -19,7 +19,7 @@ from typing import Any
 from src.config import SandboxConfig
 from src.sandbox.api import ExecutionResult, Status
 from src.sandbox.jails.base import ENVIRONMENT, worker_modules
-from src.sandbox.lane import LaneFailure, Order
+from src.sandbox.lane import LaneFailure, Order, ProgramLost
 
 _START_SECONDS = 5.0  # to start an interpreter, beyond the limits of the programs
 _START_MB = 256  # address space of an interpreter with numpy and sympy, beyond the limit of its program
@@ -124,7 +124,10 @@ class Question:
         }
 
     def result(self, answer: Any) -> ExecutionResult:
-        """Return the result in the service's answer. Raises LaneFailure if there is none."""
+        """Return the result in the service's answer.
+
+        Raises LaneFailure if the program was not begun, ProgramLost if the answer does not say.
+        """
         try:
             return self._result(answer)
         except _NotReplayed:
@@ -133,18 +136,18 @@ class Question:
     def _result(self, answer: Any) -> ExecutionResult:
         try:
             if answer["status"] not in ("Success", "Failed"):
-                raise LaneFailure(f"the service says {answer['status']}: {str(answer.get('message'))[:500]}")
+                raise ProgramLost(f"the service says {answer['status']}: {str(answer.get('message'))[:500]}")
             run = answer["run_result"]
             status, stdout, stderr = run["status"], run["stdout"], run["stderr"]
             if status not in ("Finished", "TimeLimitExceeded") or not isinstance(stdout, str):
-                raise LaneFailure(f"nonsense: {str(run)[:500]}")
+                raise ProgramLost(f"nonsense: {str(run)[:500]}")
             code = int(run["return_code"]) if status == "Finished" else None
             began, reports = self._reports(stderr)
             seconds = float(run["execution_time"]) - began
             if not math.isfinite(seconds):
                 raise ValueError(f"{seconds} seconds")
         except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
-            raise LaneFailure(f"nonsense: {type(error).__name__}: {error}") from error
+            raise ProgramLost(f"nonsense: {type(error).__name__}: {error}") from error
         outcome, text = self._judge(code, reports)
         seconds = self.order.wall_seconds if outcome is Status.TIMEOUT else max(seconds, 0.0)
         most = self.cfg.output_kb * 1024
@@ -161,10 +164,14 @@ class Question:
             raise _NotReplayed
         if not marked:
             raise LaneFailure(f"the program was not begun: {(lines or ['without a reason'])[-1][:500]}")
-        before = [json.loads(line)["status"] for line in lines[: marked[0]]]
-        if before != ["ok"] * len(self.order.history):
+        try:  # earlier programs may have written there, and even have found the mark
+            before = [json.loads(line)["status"] for line in lines[: marked[0]]]
+            began = float(lines[marked[0]].split()[1])
+        except (IndexError, KeyError, RecursionError, TypeError, ValueError) as error:
+            raise _NotReplayed from error
+        if before != ["ok"] * len(self.order.history) or not math.isfinite(began):
             raise _NotReplayed
-        return float(lines[marked[0]].split()[1]), lines[marked[0] + 2 :]
+        return began, lines[marked[0] + 2 :]
 
     def _judge(self, code: int | None, reports: list[str] | None) -> tuple[Status, str | None]:
         """Return status and error of a program that had begun."""

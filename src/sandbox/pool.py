@@ -2,8 +2,9 @@
 
 A lane that dies, hangs or sends invalid answers is closed and replaced, and its execution is retried, by the
 first free lane. A program under which two lanes failed, each of which had passed its tests, is at fault
-itself: ``killed``. What failed twice before the program began is ``infrastructure``, and so is the result of
-programs that are still queued at their deadline, when nothing is served any more, or when the pool closes.
+itself if another lane passes them afterwards: ``killed``. What failed twice before the program began is
+``infrastructure``, and so is the result of programs that have not begun at their deadline, that are queued
+when nothing is served any more, or when the pool closes.
 A lane that cannot be replaced is retried after a pause. While no lane is left, every program ends immediately
 as ``infrastructure``, with the reason, so that a caller who counts such failures can stop early.
 """
@@ -138,7 +139,9 @@ class WorkerPool(Sandbox):
                 late = f"not begun {task.deadline - task.submitted:g} s after it was submitted"
                 self._settle(task, _infrastructure(late))
             now, longest = time.monotonic(), self._cfg.deadline_seconds
-            if now - self._served > longest:
+            if self._running:  # for a time that its lane limits
+                self._served = now
+            elif now - self._served > longest:
                 for task in self._queue.expire(submitted_before=now - longest):
                     self._settle(task, _infrastructure(f"no program has been served for {longest:g} s"))
 
@@ -197,11 +200,21 @@ class WorkerPool(Sandbox):
             if not self._closed.is_set():
                 _log.warning("sandbox worker %d failed: %s", index, printable(str(error)))
             if task.lost >= _TRIES and not self._closed.is_set():
-                return ExecutionResult(Status.KILLED, "", _LOST, time.monotonic() - began)
+                return self._blame(index, time.monotonic() - began)
             if task.tries >= _TRIES:
                 return _infrastructure(printable(str(error)))
+            if task.lost:
+                task.deadline = math.inf  # it has begun
             self._closed.wait(_TICK)  # what killed this lane may be about to be seen on another
             return None
+
+    def _blame(self, index: int, seconds: float) -> ExecutionResult:
+        """Return the result of a program that two lanes were lost with: its own fault if another is sound."""
+        try:
+            self._replace(index)
+        except LaneFailure as error:
+            return _infrastructure(printable(str(error)))
+        return ExecutionResult(Status.KILLED, "", _LOST, seconds)
 
     def _execute_on(self, lane: Lane, task: ProgramTask) -> ExecutionResult:
         """Execute within the remaining time of every limit. Raises LaneFailure."""

@@ -29,7 +29,7 @@ from src.config import SandboxConfig
 from src.run.processes import world_size
 from src.sandbox.api import ExecutionResult, SandboxError
 from src.sandbox.client import GRACE
-from src.sandbox.lane import Lane, LaneFailure, Order, ProgramLost
+from src.sandbox.lane import Lane, LaneFailure, LaneGone, Order, ProgramLost
 from src.sandbox.pool import WorkerPool
 from src.sandbox.ray_actor import Seat
 
@@ -158,7 +158,12 @@ class RayLane(Lane):
         self._running = order, self._number
         if self._cancelled is order:
             self._tell("cancel", self._number)
-        result: ExecutionResult = self._get(answer, seconds)
+        try:
+            result: ExecutionResult = self._get(answer, seconds)
+        except LaneGone:
+            raise
+        except LaneFailure as error:  # a node that ran out of memory may be the program's doing
+            raise ProgramLost(str(error)) from None
         return result
 
     def cancel(self, order: Order) -> None:
@@ -217,8 +222,8 @@ class RayLane(Lane):
         except RayTaskError as error:  # raised in the actor
             if isinstance(error.cause, SandboxError):
                 raise SandboxError(str(error.cause)) from None
-            lost = isinstance(error.cause, ProgramLost)  # its worker failed, not its node
-            raise (ProgramLost if lost else LaneFailure)(str(error.cause)) from None
+            gone = isinstance(error.cause, LaneGone)  # before it had received the program
+            raise (LaneGone if gone else LaneFailure)(str(error.cause)) from None
         except GetTimeoutError:
             self._cluster.lost(self._node)
             raise LaneFailure(f"its actor on node {self._node} did not answer in time") from None

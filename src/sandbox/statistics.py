@@ -22,6 +22,7 @@ class Statistics:
         """Reset all counts."""
         with self._lock:
             self._counts: collections.Counter[Status] = collections.Counter()
+            self._replay_seconds = 0.0
             self._times: dict[str, collections.deque[float]] = {
                 kind: collections.deque(maxlen=_RECENT) for kind in ("", "queued_")
             }
@@ -30,16 +31,18 @@ class Statistics:
         """Count one execution and the seconds that it waited in the queue."""
         with self._lock:
             self._counts[result.status] += 1
+            self._replay_seconds += result.replay_seconds
             if result.status is not Status.INFRASTRUCTURE:
                 self._times[""].append(result.seconds)
                 self._times["queued_"].append(queued_seconds)
 
     def numbers(self) -> dict[str, float]:
-        """Return the counts by status, ``executions``, and ``[queued_]p50_seconds``, ``p95``, ``p99``."""
+        """Return counts by status, ``executions``, ``replay_seconds``, and ``[queued_]p50_seconds`` etc."""
         with self._lock:
             counts = {str(status): float(self._counts[status]) for status in Status}
+            replayed = self._replay_seconds
             times = {kind: sorted(seconds) for kind, seconds in self._times.items()}
-        numbers = {"executions": sum(counts.values()), **counts}
+        numbers = {"executions": sum(counts.values()), **counts, "replay_seconds": replayed}
         for kind, seconds in times.items():
             for name, share in _SHARES.items():
                 last = max(len(seconds) - 1, 0)

@@ -168,6 +168,26 @@ def drips(handler: Handler) -> None:
             handler.wfile.write(b" ")
 
 
+def drips_headers(handler: Handler) -> None:
+    """The same before the body."""
+    handler.close_connection = True
+    handler.send_response(200)
+    with contextlib.suppress(OSError):
+        handler.flush_headers()
+        while not handler.fusion.released.wait(0.02):
+            handler.wfile.write(b"x")
+
+
+def fails_without_end(handler: Handler) -> None:
+    """An error whose explanation never ends."""
+    handler.close_connection = True
+    handler.send_response(500)
+    handler.end_headers()
+    with contextlib.suppress(OSError):
+        while not handler.fusion.released.is_set():
+            handler.wfile.write(bytes(1 << 16))
+
+
 def resets(handler: Handler) -> None:
     """Close so that the other side sees a reset."""
     handler.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))

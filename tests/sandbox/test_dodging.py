@@ -183,6 +183,7 @@ def test_running_again_is_limited_and_counted() -> None:
         assert result.status is Status.OK
         assert 0.9 < result.replay_seconds < 2.5
         assert result.seconds < 0.5
+        assert sandbox.stats()["replay_seconds"] > 0.9
         results = [sandbox.run("print(1)", trajectory="a") for _ in range(3)]
         assert results[-1].status is Status.TIMEOUT
         assert "3 s of its trajectory are used up" in (results[-1].error or "")
@@ -191,6 +192,12 @@ def test_running_again_is_limited_and_counted() -> None:
 def test_programs_without_end_that_wait_for_each_other_all_end_as_timeouts() -> None:
     with build_sandbox(cold(jail="unconfined", workers=1, deadline_seconds=1.0, wall_seconds=0.4)) as sandbox:
         futures = [sandbox.submit("while True: pass", trajectory=str(n)) for n in range(10)]
+        assert {future.result().status for future in futures} == {Status.TIMEOUT}
+
+
+def test_nor_do_they_make_others_late_when_each_takes_longer_than_the_deadline() -> None:
+    with build_sandbox(cold(jail="unconfined", workers=1, deadline_seconds=0.3, wall_seconds=1.0)) as sandbox:
+        futures = [sandbox.submit("while True: pass", trajectory=str(n)) for n in range(3)]
         assert {future.result().status for future in futures} == {Status.TIMEOUT}
 
 

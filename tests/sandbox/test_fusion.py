@@ -17,7 +17,16 @@ import pytest
 
 from src.config import SandboxConfig, SandboxFusionConfig
 from src.sandbox import ExecutionResult, Sandbox, SandboxError, Status, build_sandbox
-from tests.sandbox.fusion_server import FusionServer, answer, drips, hangs, replies, resets
+from tests.sandbox.fusion_server import (
+    FusionServer,
+    answer,
+    drips,
+    drips_headers,
+    fails_without_end,
+    hangs,
+    replies,
+    resets,
+)
 from tests.sandbox.helpers import eventually
 
 RETRIES = 2
@@ -142,6 +151,29 @@ class TestReplay:
             assert (result.status, result.stdout) == (Status.ERROR, "")
             assert result.error == "an earlier program of this trajectory, run again for its state, failed"
 
+    @pytest.mark.parametrize(
+        "said",
+        ["b'junk'", "b'[]'", "b'[' * 100_000", "b'x\\n' * 1_000_000", "mark", "mark + b' nan'"],
+    )
+    def test_nor_one_that_then_writes_what_the_reports_are_not(
+        self, server: FusionServer, tmp_path: Any, said: str
+    ) -> None:
+        """It finds the mark in its own script."""
+        code = f"""
+import os, pathlib, re
+if os.path.exists({str(tmp_path / "once")!r}):
+    script = pathlib.Path("/proc/self/cmdline").read_bytes().split(bytes(1))[1]
+    mark = re.search(b"[0-9a-f]{{32}}", pathlib.Path(script.decode()).read_bytes())[0]
+    os.write(100, {said} + b"\\n")
+open({str(tmp_path / "once")!r}, "w")
+"""
+        with build_sandbox(config(server.url, state="replay")) as sandbox:
+            assert sandbox.run(code, trajectory="a").status is Status.OK
+            result = sandbox.run("print(1)", trajectory="a")
+            assert (result.status, result.stdout) == (Status.ERROR, "")
+            assert result.error == "an earlier program of this trajectory, run again for its state, failed"
+            assert sandbox.stats()["restarts"] == 0
+
 
 class TestStatuses:
     """Answers that the server is told to give."""
@@ -190,7 +222,7 @@ class TestStatuses:
     def test_an_answer_that_says_nothing_of_the_program_is_infrastructure(
         self, sandbox: Sandbox, server: FusionServer, said: Any, reason: str
     ) -> None:
-        server.script = [replies(200, said)] * 2  # for the program, then for the new lane
+        server.script = [replies(200, said)] * 3  # for the program, then for the new lane
         result = sandbox.run("print(1)")
         assert result.status is Status.INFRASTRUCTURE
         assert re.search(reason, result.error or ""), result.error
@@ -231,7 +263,7 @@ class TestTransport:
     def test_what_is_wrong_with_the_request_is_not_repeated(
         self, sandbox: Sandbox, server: FusionServer
     ) -> None:
-        server.script = [replies(422, {"detail": "no such field"})] * 2
+        server.script = [replies(422, {"detail": "no such field"})] * 3
         result = sandbox.run("print(1)")
         assert result.status is Status.INFRASTRUCTURE
         assert "422" in (result.error or "")
@@ -276,28 +308,39 @@ class TestTransport:
             assert len(server.requests) == 2  # no retry of the client's
 
     @pytest.mark.parametrize(
-        "endless",
-        [drips, replies(200, b" " * (17 << 20))],
-        ids=["drips", "longer than any answer"],
+        "failure",
+        [
+            drips,
+            pytest.param(drips_headers, marks=pytest.mark.long),
+            fails_without_end,
+            resets,
+            replies(200, b" " * (17 << 20)),
+            replies(200, {"status": "SandboxError", "message": "the container died"}),
+            replies(200, b"<html>"),
+            replies(500),
+        ],
+        ids=["drips", "its headers drip", "error without end", "reset", "long", "sorry", "no JSON", "500"],
     )
-    def test_an_answer_without_end_is_the_programs_once_the_service_is_proved(
-        self, server: FusionServer, endless: Any, monkeypatch: pytest.MonkeyPatch
+    def test_a_failure_under_one_program_only_is_the_programs(
+        self, server: FusionServer, failure: Any, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """Twice, with a lane between that the service served."""
+        """Twice, while the service serves others."""
         monkeypatch.setattr("src.sandbox.pool._START_PAUSES", (0.0,))
         monkeypatch.setattr("src.sandbox.fusion_program._START_SECONDS", 0.3)
         monkeypatch.setattr("src.sandbox.fusion_lane._ANSWER", 0.3)
-        with build_sandbox(config(server.url, wall_seconds=2.0)) as sandbox:
+        monkeypatch.setattr("src.sandbox.fusion_lane._CONNECT", 0.5)
+        monkeypatch.setattr("src.sandbox.fusion_lane._LONGEST", 0.5)
+        with build_sandbox(config(server.url, wall_seconds=1.0)) as sandbox:
             act = server.scripted
 
             def scripted(request: dict[str, Any]) -> Any:
-                return endless if "print(61)" in json.dumps(request) else act(request)
+                return failure if "print(61)" in json.dumps(request) else act(request)
 
             monkeypatch.setattr(server, "scripted", scripted)
             began = time.monotonic()
             result = sandbox.run("print(61)")
             assert result.status is Status.KILLED
-            assert time.monotonic() - began < 20
+            assert time.monotonic() - began < 40
             assert sandbox.run("print(1)").stdout == "1\n"
 
     def test_a_service_that_reads_the_output_at_the_end_does_not_hold_the_program_up(
@@ -310,7 +353,7 @@ class TestTransport:
 
     def test_a_compressed_answer_is_not_unpacked(self, sandbox: Sandbox, server: FusionServer) -> None:
         bomb = gzip.compress(bytes(64 << 20))
-        server.script = [replies(200, bomb, **{"Content-Encoding": "gzip"})] * 2
+        server.script = [replies(200, bomb, **{"Content-Encoding": "gzip"})] * 3
         result = sandbox.run("print(1)")
         assert result.status is Status.INFRASTRUCTURE
         assert "compressed (gzip)" in (result.error or "")

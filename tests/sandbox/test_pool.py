@@ -71,6 +71,7 @@ def test_statistics(two: WorkerPool) -> None:
         *map(str, Status),
         *(f"{kind}{share}_seconds" for kind in ("", "queued_") for share in ("p50", "p95", "p99")),
         "executions",
+        "replay_seconds",
         "restarts",
         "queue",
     }

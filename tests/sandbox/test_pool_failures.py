@@ -194,6 +194,31 @@ def test_workers_that_died_while_idle_cost_nothing(two: WorkerPool) -> None:
     assert two.stats()["infrastructure"] == before
 
 
+@pytest.mark.usefixtures("unproven")
+def test_nobody_is_blamed_while_no_lane_is_sound(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two workers died under it, and then none starts: that is no program's doing."""
+    monkeypatch.setattr("src.sandbox.pool._START_PAUSES", (0.0,))
+    jail = Scripted("os._exit(0)", 2)
+    start = jail.launch
+
+    def launch(limits: dict[str, Any]) -> Launched:
+        if jail.started == 2:
+            raise OSError("no more workers")
+        return start(limits)
+
+    monkeypatch.setattr(jail, "launch", launch)
+    with scripted_pool(jail) as sandbox:
+        result = sandbox.run("x")
+        assert (result.status, result.error) == (Status.INFRASTRUCTURE, "no more workers")
+
+
+@pytest.mark.usefixtures("unproven")
+def test_a_program_that_has_begun_has_no_deadline_for_beginning() -> None:
+    """Its worker dies after 1 s, when that has passed, while another program keeps the only lane."""
+    with scripted_pool(Scripted("time.sleep(1)\n    os._exit(0)", 2), wall_seconds=3) as sandbox:
+        assert sandbox.run("x", within=0.5).status is Status.KILLED
+
+
 class Doomed(Lane):
     """The first of them dies with its first program, and none can be started after that."""
 
