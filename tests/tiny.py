@@ -57,6 +57,7 @@ def config(**trainer: Any) -> Config:
     }
     cfg = Config(trainer=TrainerConfig(**(options | trainer)))
     cfg.model.prompt_style = "mini"
+    cfg.reward.lenient = False  # its grader gives grades in turn
     cfg.rollout.max_tokens = 40
     cfg.curriculum = CurriculumConfig(stages=[StageConfig(0, 1), StageConfig(1, 2)])
     return cfg

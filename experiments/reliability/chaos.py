@@ -26,7 +26,7 @@ from typing import Any
 
 from experiments.reliability.checks import violations
 from experiments.reliability.faults import FAULTS
-from experiments.reliability.runs import SUBJECTS, Run, Subject, mount, unmount
+from experiments.reliability.runs import SUBJECTS, DisturbedRun, Subject, mount, unmount
 from src.config.paths import ROOT
 from src.run.console import console, progress
 
@@ -71,7 +71,7 @@ def disturb(planned: Planned, base: Path, calm: Path, seconds: float, seed: int)
     had ended or had nothing to apply the fault to.
     """
     began, rng = time.monotonic(), random.Random(f"{seed} {planned.number}")
-    run = Run(SUBJECTS[planned.subject], base, _port(planned.number))
+    run = DisturbedRun(SUBJECTS[planned.subject], base, _port(planned.number))
     outcomes: list[str] = []
     found: list[str] = []
     try:
@@ -124,7 +124,7 @@ def calm_run(subject: Subject, folder: Path) -> tuple[Path, float]:
     if not time_file.exists():
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
-        run = Run(subject, folder, _port(0))
+        run = DisturbedRun(subject, folder, _port(0))
         began = time.monotonic()
         run.start()
         code = run.wait(_LONGEST)

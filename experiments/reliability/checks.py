@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from safetensors.numpy import load_file
 
-from experiments.reliability.runs import Run, command_line, wait_until
+from experiments.reliability.runs import DisturbedRun, command_line, wait_until
 from experiments.repeatable.check import compare
 from src.run import checkpoints
 from src.run.records import RecordError, read_metrics, read_records
@@ -20,7 +20,7 @@ _CLOSE = 1e-5  # largest difference of a weight where runs are not the same bit 
 _SETTLING = 15.0  # seconds for processes to end; left-over folders are swept when they are older than 10
 
 
-def violations(run: Run, calm: Path) -> list[str]:
+def violations(run: DisturbedRun, calm: Path) -> list[str]:
     """Return what does not hold of a finished run."""
     found = consumed_once(run.folder, calm) + same_weights(run.folder, calm, exact=run.subject.exact)
     if run.subject.exact and not found:
@@ -73,7 +73,7 @@ def same_trajectories(folder: Path, calm: Path) -> list[str]:
     return [f"a difference to the calm run: {difference}"] if difference else []
 
 
-def left_over(run: Run) -> list[str]:
+def left_over(run: DisturbedRun) -> list[str]:
     """No process is left, nor a folder in memory once the next sandbox has been started."""
     wait_until(lambda: not run.alive(), _SETTLING)
     found = [f"process {pid} is left: {command_line(pid)[:200]}" for pid, _started in run.alive()]
@@ -81,7 +81,7 @@ def left_over(run: Run) -> list[str]:
     return found + [f"{name} is left in /dev/shm" for name in folders(run)]
 
 
-def folders(run: Run) -> list[str]:
+def folders(run: DisturbedRun) -> list[str]:
     """Return the folders of its sandboxes that are in memory."""
     owners = {str(pid) for pid, _started in run.seen}
     return [

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from experiments.reliability.runs import Run, remount
+from experiments.reliability.runs import DisturbedRun, remount
 from src.run import checkpoints
 
 _PAUSE = 2.0  # seconds for which a process is stopped: less than any time limit
@@ -29,7 +29,7 @@ class Fault:
     """``apply`` returns whether there was anything to apply it to; ``ends``: the run is meant to end."""
 
     name: str
-    apply: Callable[[Run, random.Random], bool]
+    apply: Callable[[DisturbedRun, random.Random], bool]
     ends: bool = False
 
 
@@ -44,12 +44,14 @@ def _signal(pids: list[int], number: int, rng: random.Random) -> list[int]:
     return chosen
 
 
-def _kills(which: Callable[[Run], list[int]], number: int) -> Callable[[Run, random.Random], bool]:
+def _kills(
+    which: Callable[[DisturbedRun], list[int]], number: int
+) -> Callable[[DisturbedRun, random.Random], bool]:
     return lambda run, rng: bool(_signal(which(run), number, rng))
 
 
-def _pauses(which: Callable[[Run], list[int]]) -> Callable[[Run, random.Random], bool]:
-    def apply(run: Run, rng: random.Random) -> bool:
+def _pauses(which: Callable[[DisturbedRun], list[int]]) -> Callable[[DisturbedRun, random.Random], bool]:
+    def apply(run: DisturbedRun, rng: random.Random) -> bool:
         stopped = _signal(which(run), signal.SIGSTOP, rng)
         time.sleep(_PAUSE * rng.uniform(0.3, 1.0))
         for pid in stopped:
@@ -60,12 +62,12 @@ def _pauses(which: Callable[[Run], list[int]]) -> Callable[[Run, random.Random],
     return apply
 
 
-def _hangs(run: Run, rng: random.Random) -> bool:
+def _hangs(run: DisturbedRun, rng: random.Random) -> bool:
     """A worker stops for good: it must be noticed and replaced."""
     return bool(_signal(run.inside(), signal.SIGSTOP, rng))
 
 
-def _full_disk(run: Run, rng: random.Random) -> bool:
+def _full_disk(run: DisturbedRun, rng: random.Random) -> bool:
     """Nothing more can be written, for a while or until the run ends."""
     if not run.mounted:
         return False
@@ -79,7 +81,7 @@ def _full_disk(run: Run, rng: random.Random) -> bool:
     return True
 
 
-def _read_only(run: Run, rng: random.Random) -> bool:
+def _read_only(run: DisturbedRun, rng: random.Random) -> bool:
     """The folder cannot be written; where a file is open, which the kernel then forbids, it is closed."""
     if not run.mounted:
         return False
@@ -92,7 +94,7 @@ def _read_only(run: Run, rng: random.Random) -> bool:
     return True
 
 
-def _closed(run: Run) -> bool:
+def _closed(run: DisturbedRun) -> bool:
     """Instead: the folder of checkpoints is a file, so that nothing can be written there."""
     folder, aside = run.folder / "checkpoints", run.folder / "aside"
     if not folder.is_dir():
@@ -106,7 +108,7 @@ def _closed(run: Run) -> bool:
     return True
 
 
-def _torn(run: Run, rng: random.Random) -> bool:
+def _torn(run: DisturbedRun, rng: random.Random) -> bool:
     """Killed, and what was being written is cut: a line of records, or a file of the newest checkpoint."""
     if not _signal(run.trainers(), signal.SIGKILL, rng):
         return False
@@ -123,8 +125,8 @@ def _torn(run: Run, rng: random.Random) -> bool:
     return True
 
 
-def _file_for(name: str, value: float, seconds: float) -> Callable[[Run, random.Random], bool]:
-    def apply(run: Run, rng: random.Random) -> bool:
+def _file_for(name: str, value: float, seconds: float) -> Callable[[DisturbedRun, random.Random], bool]:
+    def apply(run: DisturbedRun, rng: random.Random) -> bool:
         setting: Path = run.hooks / name
         setting.write_text(str(rng.choice(_JUMPS) if name == "clock" else value))
         if seconds:
@@ -135,7 +137,7 @@ def _file_for(name: str, value: float, seconds: float) -> Callable[[Run, random.
     return apply
 
 
-def _hog(run: Run, rng: random.Random) -> bool:
+def _hog(run: DisturbedRun, rng: random.Random) -> bool:
     """Half of the free memory is taken, for a while."""
     with open("/proc/meminfo") as file:
         free = next(int(line.split()[1]) << 10 for line in file if line.startswith("MemAvailable"))
@@ -148,17 +150,17 @@ def _hog(run: Run, rng: random.Random) -> bool:
 FAULTS = {
     one.name: one
     for one in (
-        Fault("kill -9 trainer", _kills(Run.trainers, signal.SIGKILL), ends=True),
-        Fault("SIGTERM trainer", _kills(Run.trainers, signal.SIGTERM), ends=True),
-        Fault("SIGINT trainer", _kills(Run.trainers, signal.SIGINT), ends=True),
-        Fault("stop trainer", _pauses(Run.trainers)),
-        Fault("kill -9 worker", _kills(Run.workers, signal.SIGKILL)),
-        Fault("SIGTERM worker", _kills(Run.workers, signal.SIGTERM)),
-        Fault("stop worker", _pauses(Run.workers)),
-        Fault("kill -9 inside a sandbox", _kills(Run.inside, signal.SIGKILL)),
+        Fault("kill -9 trainer", _kills(DisturbedRun.trainers, signal.SIGKILL), ends=True),
+        Fault("SIGTERM trainer", _kills(DisturbedRun.trainers, signal.SIGTERM), ends=True),
+        Fault("SIGINT trainer", _kills(DisturbedRun.trainers, signal.SIGINT), ends=True),
+        Fault("stop trainer", _pauses(DisturbedRun.trainers)),
+        Fault("kill -9 worker", _kills(DisturbedRun.workers, signal.SIGKILL)),
+        Fault("SIGTERM worker", _kills(DisturbedRun.workers, signal.SIGTERM)),
+        Fault("stop worker", _pauses(DisturbedRun.workers)),
+        Fault("kill -9 inside a sandbox", _kills(DisturbedRun.inside, signal.SIGKILL)),
         Fault("hang inside a sandbox", _hangs),
-        Fault("kill -9 grader", _kills(Run.graders, signal.SIGKILL)),
-        Fault("stop grader", _pauses(Run.graders)),
+        Fault("kill -9 grader", _kills(DisturbedRun.graders, signal.SIGKILL)),
+        Fault("stop grader", _pauses(DisturbedRun.graders)),
         Fault("full disk", _full_disk),
         Fault("read-only folder", _read_only),
         Fault("torn files", _torn, ends=True),

@@ -59,7 +59,7 @@ SUBJECTS = {
 
 
 @dataclass
-class Run:
+class DisturbedRun:
     """A run in a folder of its own. ``mounted``: that is a small file system, so that it can be full."""
 
     subject: Subject

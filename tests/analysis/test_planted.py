@@ -279,8 +279,8 @@ def test_a_comparison_says_when_nothing_can_be_told(table: pl.DataFrame) -> None
 
 def rows(arm: str, right: dict[str, list[bool]]) -> pl.DataFrame:
     return pl.DataFrame(
-        [(arm, problem, one, False) for problem, found in right.items() for one in found],
-        ["arm", "problem_id", "correct", "straggler"], orient="row",
+        [(arm, problem, one, one, False) for problem, found in right.items() for one in found],
+        ["arm", "problem_id", "correct", "correct_lenient", "straggler"], orient="row",
     )  # fmt: skip
 
 

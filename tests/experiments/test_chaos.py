@@ -18,7 +18,7 @@ from safetensors.numpy import load_file, save_file
 
 from experiments.reliability import chaos, checks, plot, runs
 from experiments.reliability.faults import FAULTS
-from experiments.reliability.runs import SUBJECTS, Run
+from experiments.reliability.runs import SUBJECTS, DisturbedRun
 from src.run import checkpoints
 from tests import tiny
 
@@ -49,10 +49,10 @@ class TestPlan:
 
 
 @pytest.fixture
-def run(tmp_path: Path) -> Iterator[Run]:
+def run(tmp_path: Path) -> Iterator[DisturbedRun]:
     """A run that is some Python process with a child."""
     (tmp_path / "run").mkdir()
-    one = Run(SUBJECTS["transformers"], tmp_path / "run", 0)
+    one = DisturbedRun(SUBJECTS["transformers"], tmp_path / "run", 0)
     child = f"import subprocess, sys\nsubprocess.Popen([sys.executable, '-c', {BUSY!r}])\n{BUSY}"
     one.process = subprocess.Popen([sys.executable, "-c", child], start_new_session=True)
     one.roots.append(one.process.pid)
@@ -64,28 +64,28 @@ def run(tmp_path: Path) -> Iterator[Run]:
 
 class TestFaults:
     @pytest.mark.parametrize(("name", "code"), [("kill -9 trainer", -9), ("SIGTERM trainer", -15)])
-    def test_a_signal_ends_the_trainer(self, run: Run, name: str, code: int) -> None:
+    def test_a_signal_ends_the_trainer(self, run: DisturbedRun, name: str, code: int) -> None:
         assert FAULTS[name].apply(run, random.Random(0))
         assert run.wait(20) == code
 
-    def test_a_stopped_trainer_goes_on(self, run: Run) -> None:
+    def test_a_stopped_trainer_goes_on(self, run: DisturbedRun) -> None:
         assert FAULTS["stop trainer"].apply(run, random.Random(0))
         assert run.process is not None
         assert runs.wait_until(lambda: runs._stat(run.process.pid)[0] in "SR", 20)  # type: ignore[union-attr]
         assert run.wait(0.1) is None
 
-    def test_without_workers_and_graders_nothing_is_met(self, run: Run) -> None:
+    def test_without_workers_and_graders_nothing_is_met(self, run: DisturbedRun) -> None:
         for name in ("kill -9 worker", "stop worker", "kill -9 inside a sandbox", "kill -9 grader"):
             assert not FAULTS[name].apply(run, random.Random(0))
 
     def test_a_full_disk_takes_nothing_more_and_is_freed(
-        self, run: Run, monkeypatch: pytest.MonkeyPatch
+        self, run: DisturbedRun, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr("experiments.reliability.faults._FULL", 0.3)
         assert FAULTS["full disk"].apply(run, random.Random(0)) == run.mounted
         assert list((run.base / "disk").iterdir()) == []
 
-    def test_torn_files_are_cut_and_the_trainer_dead(self, run: Run) -> None:
+    def test_torn_files_are_cut_and_the_trainer_dead(self, run: DisturbedRun) -> None:
         newest = run.folder / "checkpoints" / "step-1"
         newest.mkdir(parents=True)
         (newest / "model").write_bytes(bytes(1000))
@@ -98,7 +98,7 @@ class TestFaults:
         assert checkpoints.damage(newest) == "model"
         assert checkpoints.complete(run.folder / "checkpoints") == []
 
-    def test_the_clock_jumps_and_the_disk_is_slow(self, run: Run) -> None:
+    def test_the_clock_jumps_and_the_disk_is_slow(self, run: DisturbedRun) -> None:
         program = """
 import os, time
 began = time.monotonic()
@@ -177,7 +177,9 @@ class TestChecks:
             "the last checkpoint is [], not ['step-1']"
         ]
 
-    def test_a_process_and_a_folder_that_are_left(self, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_a_process_and_a_folder_that_are_left(
+        self, run: DisturbedRun, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         monkeypatch.setattr(checks, "_SETTLING", 0.3)
         assert run.process is not None
         assert runs.wait_until(lambda: len(run.alive()) == 2, 10)
