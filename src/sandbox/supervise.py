@@ -85,6 +85,8 @@ class Supervisor:
             self._drain(child, {fd: bytearray() for fd in texts}, caps)  # what its threads left over
             with contextlib.suppress(OSError):  # just gone
                 used = _cpu_seconds(child)
+        else:
+            self._welcome(child)  # before its program, which could read this message itself
         poll = select.poll()
         for fd in (child.report, child.ended, self._requests):
             poll.register(fd, select.POLLIN)
@@ -138,7 +140,6 @@ class Supervisor:
                     swallowed += count
                     if not count:
                         poll.unregister(fd)
-            self._welcome(child, texts[child.report], reason)
             reported = reason is None and texts[child.report].endswith(b"\n")
         if not reported:
             usage = child.reap() if ended else None  # else it was killed, and is too large to be gone already
@@ -166,25 +167,22 @@ class Supervisor:
         seconds = time.monotonic() - started
         reported = bytes(texts[child.report])
         if usage is not None and reason is None:
-            if not child.confined:
-                said = reported.decode(errors="replace")
-                raise ConfinementError(said or f"the child ended with status {usage.status}")
             status, error = self._judge_end(usage, reported, used)
         else:
             assert reason is not None
             status, error = reason
         return ProgramEnd(status, _text(texts[child.output]), error, seconds, alive=False)
 
-    def _welcome(self, child: Child, report: bytearray, reason: tuple[str, str] | None) -> None:
-        """Remove the byte that marks the child as confined from the report."""
-        if child.confined or not report:
-            return
-        if not report.startswith(CONFINED):
-            if reason is None:
-                raise ConfinementError(report.decode(errors="replace"))
-            return
+    def _welcome(self, child: Child) -> None:
+        """Wait until ``child`` says that it is confined. Raises ConfinementError."""
+        poll = select.poll()
+        poll.register(child.report, select.POLLIN)
+        poll.poll()  # until then, or its end
+        said = bytearray()
+        _read(child.report, said, _REPORT_BYTES)
+        if said != CONFINED:
+            raise ConfinementError(_text(said) or f"the child ended with status {child.reap().status}")
         child.confined = True
-        del report[:1]
 
     def look(self, child: Child, used: float = math.inf) -> tuple[str, str] | None:
         """Return an exceeded limit found by polling, or None.

@@ -19,7 +19,7 @@ from src.sandbox.folders import empty
 from src.sandbox.holdings import Holdings
 from src.sandbox.protocol import receive, send
 from src.sandbox.supervise import ConfinementError, Supervisor
-from src.sandbox.zygote import Zygote
+from src.sandbox.zygote import Zygote, ZygoteError
 
 # long enough to be supervised: failures should show before the first program
 _REHEARSAL = "import time; time.sleep(0.05)"
@@ -73,11 +73,17 @@ class Worker:
         self._zygote.end()
 
     def _asked(self, wait: bool) -> bool:
-        """Whether the pool has sent something; ``wait`` for that, or for the end of a killed child."""
+        """Whether the pool has sent something; ``wait`` for that, or for the end of a killed child.
+
+        Raises ZygoteError, between programs, so that none is blamed for it.
+        """
         poll = select.poll()
-        for fd in (self._requests, *self._children.ending()):
+        for fd in (self._requests, self._zygote.fileno(), *self._children.ending()):
             poll.register(fd, select.POLLIN)
-        return any(fd == self._requests for fd, _event in poll.poll(None if wait else 0))
+        found = {fd for fd, _event in poll.poll(None if wait else 0)}
+        if self._zygote.fileno() in found:
+            raise ZygoteError("it has ended")
+        return self._requests in found
 
     def _prepare(self, settings: dict[str, Any]) -> None:
         """Start the zygote, create children and supervisor, and test them. Raises ConfinementError."""

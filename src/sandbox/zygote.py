@@ -109,6 +109,10 @@ class Zygote:
         except (OSError, struct.error) as error:
             raise ZygoteError("it has ended") from error
 
+    def fileno(self) -> int:
+        """Return a descriptor with an event, for poll, once it has ended."""
+        return self._line.fileno()
+
     def end(self) -> None:
         """End it, and with it all its children."""
         self._line.close()

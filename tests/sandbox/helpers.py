@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import time
 from collections.abc import Callable, Iterable
@@ -41,6 +42,26 @@ def leaves(pids: Iterable[int]) -> list[int]:
     """Processes below ``pids`` that have no children: a worker's programs, and its children that wait."""
     everyone = {pid for root in pids for pid in descendants(root)}
     return [pid for pid in everyone if not descendants(pid)]
+
+
+def worker_and_zygote(pid: int) -> tuple[int, int]:
+    """Of the worker whose outermost process is ``pid``, once children of the zygote wait."""
+
+    def parent(of: int) -> int:
+        return int(Path(f"/proc/{of}/stat").read_text().rpartition(")")[2].split()[1])
+
+    found: list[tuple[int, int]] = []
+
+    def seen() -> bool:
+        with contextlib.suppress(OSError):  # one has just ended
+            zygotes = {parent(leaf) for leaf in leaves([pid])}
+            grandchildren = {one for zygote in zygotes for one in descendants(zygote)}
+            if len(zygotes) == 1 and len(grandchildren) > 1:
+                found.append((parent(*zygotes), *zygotes))
+        return bool(found)
+
+    assert eventually(seen)
+    return found[0]
 
 
 def number_inside(pid: int) -> int | None:

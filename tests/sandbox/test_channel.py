@@ -7,8 +7,9 @@ from collections.abc import Callable
 
 import pytest
 
-from src.sandbox import ExecutionResult, Status
+from src.sandbox import ExecutionResult, Status, build_sandbox
 from src.sandbox.pool import WorkerPool
+from tests.sandbox.helpers import cold
 
 Attack = Callable[[str], ExecutionResult]
 
@@ -113,6 +114,22 @@ def test_an_early_report_buys_no_time(attack: Attack, then: str) -> None:
     result = attack(WRITE.replace("REPORT", early) + f"print('late', flush=True)\n{then}")
     assert result.status in (Status.OK, Status.ERROR, Status.TIMEOUT)
     assert result.seconds < 4
+
+
+def test_reading_what_the_worker_waits_for_hurts_nobody_else(each_jail: str) -> None:
+    """A pipe can be opened again, at its other end; with one child ahead the worker is busy with the next."""
+    greedy = """
+import os
+print([os.read(os.open(f"/proc/self/fd/{fd}", os.O_RDONLY | os.O_NONBLOCK), 1) for fd in (3,)])
+"""
+    with build_sandbox(cold(jail=each_jail, workers=1, waiting=1)) as sandbox:
+        assert isinstance(sandbox, WorkerPool)
+        workers = sandbox.pids()
+        for _ in range(10):
+            result = sandbox.run(greedy)
+            assert result.status is Status.ERROR, result
+            assert "Error" in (result.error or ""), "nothing to read, or refused"
+        assert sandbox.pids() == workers
 
 
 SWAPS = {

@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,7 +19,7 @@ from src.sandbox.jails.base import Jail, Launched, LaunchedProcess, spawn
 from src.sandbox.lane import Lane, LaneFailure, Order
 from src.sandbox.pool import WorkerPool
 from tests.jails import in_jail
-from tests.sandbox.helpers import cold, descendants, eventually, leaves
+from tests.sandbox.helpers import cold, descendants, eventually, leaves, worker_and_zygote
 
 JAILS = ["bubblewrap", "sandlock"]
 SLEEP = "import time\ntime.sleep(0.7)\nprint('done')"
@@ -182,6 +183,27 @@ def test_children_that_died_waiting_are_not_used() -> None:
         assert eventually(lambda: not waiting())
         assert (sandbox.run("print(1)").stdout, sandbox.pids()) == ("1\n", [jail])
         assert eventually(lambda: len(waiting()) == 3)
+
+
+@pytest.mark.parametrize("jail", list(map(in_jail, JAILS)))
+@pytest.mark.parametrize("state", ["fresh", "session"])
+def test_a_worker_without_its_zygote_is_replaced(jail: str, state: str) -> None:
+    """It cannot make another: its own memory has seen programs. Nobody pays for that while none runs."""
+    with build_sandbox(cold(jail=jail, state=state, workers=1)) as sandbox:
+        assert isinstance(sandbox, WorkerPool)
+        assert sandbox.run("a = 1", trajectory="x").status is Status.OK
+        for number in range(1, 4):
+            below = descendants(sandbox.pids()[0])
+            os.kill(worker_and_zygote(sandbox.pids()[0])[1], signal.SIGKILL)
+            assert eventually(lambda below=below: not any(Path(f"/proc/{pid}").exists() for pid in below))
+            result = sandbox.run("print(2)", trajectory="x")
+            assert (result.status, result.stdout) == (Status.OK, "2\n")
+            assert sandbox.stats()["restarts"] == number
+        running = sandbox.submit("import time\ntime.sleep(1)\nprint(3)", trajectory="x")
+        time.sleep(0.4)
+        os.kill(worker_and_zygote(sandbox.pids()[0])[1], signal.SIGKILL)
+        assert running.result().stdout == "3\n"
+        assert sandbox.stats()["infrastructure"] == 0
 
 
 def test_workers_that_died_while_idle_cost_nothing(two: WorkerPool) -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from src.sandbox import ExecutionResult, Status
 from src.sandbox.pool import WorkerPool
-from tests.sandbox.helpers import eventually, leaves, processor_seconds
+from tests.sandbox.helpers import eventually, leaves, number_inside, processor_seconds, worker_and_zygote
 
 Attack = Callable[[str], ExecutionResult]
 
@@ -190,9 +190,13 @@ WAYS_TO_SIGNAL = {
 
 
 @pytest.mark.parametrize("way", WAYS_TO_SIGNAL)
-def test_the_worker_is_out_of_reach(attack: Attack, way: str) -> None:
-    result = attack(
-        f"""
+def test_worker_and_zygote_are_out_of_reach(attack: Attack, pool: WorkerPool, way: str) -> None:
+    """The zygote is the parent of the program, the worker that of the zygote."""
+    worker = number_inside(worker_and_zygote(pool.pids()[0])[0])
+    targets = ["os.getppid()", str(worker)] if "getppid" in WAYS_TO_SIGNAL[way] else [""]
+    for target in targets:
+        result = attack(
+            f"""
 import ctypes, fcntl, os, resource, signal, struct
 libc = ctypes.CDLL(None)
 TGKILL, TKILL, QUEUE = (234, 200, 297) if os.uname().machine == "x86_64" else (131, 130, 240)
@@ -200,11 +204,11 @@ def fail():
     raise PermissionError
 def call(*arguments):
     libc.syscall(*arguments) < 0 and fail()
-{WAYS_TO_SIGNAL[way]}
+{WAYS_TO_SIGNAL[way].replace("os.getppid()", target)}
 print("done")
 """
-    )
-    assert (result.status, result.stdout) == (Status.ERROR, "")
+        )
+        assert (result.status, result.stdout) == (Status.ERROR, ""), target
 
 
 @pytest.fixture

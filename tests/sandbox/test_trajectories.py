@@ -30,9 +30,9 @@ KINDS = (
     "pattern",
 )
 
-# Each mark is put together at run time, so that the mark of one kind is not in the text of the program.
+# All marks but the first are put together at run time, so that they are not in the text of the program.
 VICTIM = """
-# {text}
+# victim-{text}
 import os, re, sys, sympy, threading
 begin = "vic" + "tim-"
 variable = begin + "{variable}"
@@ -47,6 +47,7 @@ re.compile(begin + "{pattern}")
 waiting = threading.Thread(target=threading.Event().wait, name=begin + "{thread}", daemon=True)
 waiting.start()
 """
+RECENT = "begin = 'vic' + 'tim-'\nprint([{{1: begin + '{output}'}}])  # victim-{text}"
 FAILING = "\nraise ValueError(begin + '{error}')"
 
 # What an attacker begins with: look(...) takes whatever may contain a mark.
@@ -110,8 +111,10 @@ for one in gc.get_objects():
     "referrers": """
 for kind in (str, bytes, dict): look(*(attempt(repr, one) for one in gc.get_referrers(kind)[:1000]))
 """,
-    "heap beside small objects": """
-for size in (1, 30, 60, 200, 500): peek(id(bytes(size)) - (1 << 20), 1 << 21)
+    "arenas of small objects": """
+held = gc.get_objects()
+places = {id(one) >> 20 for one in held} | {id(one) >> 20 for each in held for one in gc.get_referents(each)}
+for place in places: peek(place << 20, 1 << 20)
 """,
     "heap beside large objects": """
 for size in (10**4, 10**5): peek(id(bytearray(size)) - (1 << 21), 1 << 22)
@@ -302,7 +305,7 @@ OWN = {
     "frames' globals": "mine = BEGIN + b'{0}'",
     "collected objects": "mine = [BEGIN.decode() + '{0}']",
     "frozen objects": "mine = [BEGIN.decode() + '{0}']\ngc.freeze()",
-    "heap beside small objects": "mine = [BEGIN + b'{0}' for _ in range(3)]",
+    "arenas of small objects": "mine = [BEGIN + b'{0}' for _ in range(3)]",
     "heap beside large objects": "mine = (BEGIN + b'{0}') * 200",
     "the whole break": """
 libc.malloc.restype = ctypes.c_void_p
@@ -364,6 +367,10 @@ def shared(request: pytest.FixtureRequest) -> Iterator[tuple[WorkerPool, set[str
 def test_no_mark_of_another_trajectory_is_found(shared: tuple[WorkerPool, set[str]], way: str) -> None:
     sandbox, known = shared
     workers = sandbox.pids()
+    for _ in range(3):  # right before: more of them than children that were forked even earlier
+        mine = marks()
+        known.update(mine.values())
+        assert sandbox.run(RECENT.format(**mine), trajectory="recent").status is Status.OK
     result = sandbox.run(attack(way), trajectory=f"attacker-{way}")
     said = f"{result.stdout}\n{result.error}"
     assert [mark for mark in known if mark in said] == []
@@ -379,6 +386,16 @@ def test_the_same_way_finds_a_mark_of_its_own(shared: tuple[WorkerPool, set[str]
     result = shared[0].run(attack(way, own), trajectory=f"own-{way}")
     assert result.status is Status.OK, result
     assert re.findall(r"tim-([0-9a-f]{24})", result.stdout) == [own]
+
+
+def test_flags_of_descriptors_are_not_passed_on(shared: tuple[WorkerPool, set[str]]) -> None:
+    """No two programs share a file: its flags would be a letter box."""
+    sandbox, _known = shared
+    change = "import os\nfor fd in (0, 1, 2): os.set_blocking(fd, False)"
+    look = "import os\nprint([os.get_blocking(fd) for fd in (0, 1, 2)])"
+    for number in range(3):  # more than there are children that were forked before the first
+        assert sandbox.run(change, trajectory=f"changes-{number}").status is Status.OK
+        assert sandbox.run(look, trajectory=f"looks-{number}").stdout == "[True, True, True]\n"
 
 
 @pytest.mark.parametrize("jail", [in_jail("bubblewrap"), in_jail("sandlock")])
