@@ -143,6 +143,7 @@ class DisturbedRun:
         self._watching.set()
         self._watcher.join()
         self.kill()
+        wait_until(lambda: not self.alive(), 10.0)
         if self.mounted:
             unmount(self.base / "disk")
         shutil.rmtree(self.base, ignore_errors=True)
