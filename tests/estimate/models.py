@@ -66,8 +66,12 @@ def config(path: str, **values: Any) -> Config:
 
 
 def allocated(there: Callable[[], Any], back: Callable[[Any], Any]) -> tuple[int, int, int]:
-    """Bytes of torch's CPU allocator: held after ``there``, and the most at once there and back."""
-    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as prof:
+    """Bytes of torch's CPU allocator: held after ``there``, and the most at once there and back.
+
+    Without oneDNN, whose scratch memory depends on the processor (AMX rearranges 16-bit weights).
+    """
+    flags = torch.backends.mkldnn.flags(enabled=False)
+    with flags, profile(activities=[ProfilerActivity.CPU], profile_memory=True) as prof:
         with record_function("there"):
             result = there()
         back(result)
