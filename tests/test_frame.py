@@ -23,7 +23,7 @@ CODE = ("src", "analysis", "experiments", "tests")
 LAYERS = (
     *({"config"}, {"run"}, {"launch"}),
     *({"problems"}, {"sandbox"}, {"tools"}, {"formats"}, {"rewards", "policy"}),
-    *({"rollout"}, {"trainer"}, {"experiment"}, {"estimate", "warm_start"}),
+    *({"rollout"}, {"trainer"}, {"experiment"}, {"estimate", "warm_start"}, {"doctor"}),
     {"train", "evaluate", "merge", "merge_adapter"},
 )
 
@@ -355,7 +355,7 @@ class TestMake:
 
     def test_help_lists_every_target(self, folder: Path) -> None:
         listed = re.findall(r"^make ([\w-]+)", self.make(folder, "help").stdout, flags=re.MULTILINE)
-        measured = ["soak-sandbox", "chaos", "bench-sandbox", "scale-sandbox"]
+        measured = ["soak-sandbox", "doctor", "chaos", "bench-sandbox", "bench-neighbours", "scale-sandbox"]
         measured += ["bench-rollout", "bench-trl", "bench-analysis"]
         tested = [
             "test",

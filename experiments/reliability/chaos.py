@@ -60,7 +60,7 @@ def plan(seed: int, subjects: list[str], kinds: list[str]) -> Iterator[Planned]:
             if not deck:
                 deck = rng.sample(kinds, len(kinds))
             chosen.append(deck.pop())
-        moments = tuple(round(rng.uniform(0.0, 0.7), 4) for _ in chosen)
+        moments = tuple(round(rng.uniform(0.0, 0.3 if place else 0.8), 4) for place in range(len(chosen)))
         yield Planned(number, subject, tuple(chosen), moments)
 
 

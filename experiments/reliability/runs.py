@@ -96,7 +96,14 @@ class DisturbedRun:
             log.write(f"\n$ {' '.join(command)}\n".encode())
             log.flush()
             self.process = subprocess.Popen(
-                command, cwd=ROOT, stdout=log, stderr=log, env=environment, start_new_session=True
+                command,
+                cwd=ROOT,
+                stdout=log,
+                stderr=log,
+                env=environment,
+                start_new_session=True,
+                # a shell may have had it ignored, as for what it starts in the background
+                preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
             )
         self.roots.append(self.process.pid)
 
@@ -127,8 +134,12 @@ class DisturbedRun:
         return [pid for pid in self._below() if any(mark in command_line(pid) for mark in marks)]
 
     def inside(self) -> list[int]:
-        """Process ids inside the sandboxes: workers, zygotes and programs."""
-        return sorted({pid for worker in self.workers() for pid in descendants(worker)} - set(self.workers()))
+        """Process ids of the workers and zygotes inside the sandboxes.
+
+        Not of programs: one that is killed from outside cannot be told from one that did it itself.
+        """
+        workers = [pid for outermost in self.workers() for pid in children(outermost)]
+        return sorted({*workers, *(pid for worker in workers for pid in children(worker))})
 
     def graders(self) -> list[int]:
         """Process ids of its grading processes."""
@@ -143,6 +154,7 @@ class DisturbedRun:
         self._watching.set()
         self._watcher.join()
         self.kill()
+        wait_until(lambda: not self.alive(), 10.0)
         if self.mounted:
             unmount(self.base / "disk")
         shutil.rmtree(self.base, ignore_errors=True)

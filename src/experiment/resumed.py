@@ -58,10 +58,20 @@ def take_over(cfg: Config, run_dir: Path, ranks: Ranks) -> Path | None:
             for name in (RECORDS, METRICS, STATE):
                 shutil.copy(origin / name, run_dir / name)
         console.print(f"resuming {shown(origin)} from step {step} of {cfg.trainer.steps}", markup=False)
-        for key, old, new in resumption.differences(cfg, origin):
+        for key, old, new in _differences(cfg, origin):
             console.print(f"resuming with {key}={show(new)}; it was {show(old)}", markup=False)
     ranks.wait()
     return checkpoint
+
+
+def _differences(cfg: Config, origin: Path) -> list[tuple[str, Any, Any]]:
+    try:
+        return resumption.differences(cfg, origin)
+    except ConfigError as error:
+        if not cfg.trainer.resume_force:
+            raise
+        console.print(f"{error} (ignored: trainer.resume_force=true)", markup=False)
+        return []
 
 
 def earlier_seconds(run_dir: Path, checkpoint: Path | None) -> float:
@@ -73,5 +83,16 @@ def earlier_seconds(run_dir: Path, checkpoint: Path | None) -> float:
 
 
 def read_state(run_dir: Path) -> dict[str, Any]:
-    """Return what a run saved when it started: its W&B id and the evaluation before training."""
-    return dict(json.loads((run_dir / STATE).read_text()))
+    """Return what a run saved when it started: its W&B id and the evaluation before training.
+
+    Raises:
+        ConfigError: it cannot be read.
+    """
+    file = run_dir / STATE
+    try:
+        return dict(json.loads(file.read_text()))
+    except ValueError:
+        raise ConfigError(
+            f"trainer.resume={run_dir}: {file} is damaged, so the evaluation before training is lost; "
+            "write {} into it, and resume with evaluate.phases=[after]"
+        ) from None

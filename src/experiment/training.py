@@ -19,12 +19,13 @@ from src.experiment.resumed import STATE, earlier_seconds, read_state, take_over
 from src.policy.loading import load_model
 from src.policy.long_prompts import fit_data
 from src.policy.settle import settle
-from src.problems import Data, load_data
+from src.problems import Data, Problem, load_data
 from src.rewards.golds import refuse_unreadable_data
 from src.rollout.collector import Collector
+from src.rollout.engines import Engine
 from src.rollout.engines.build import Engines, choose_engine, refuse_training
 from src.rollout.engines.colocated import SleepingVLLM
-from src.rollout.environment import open_environment
+from src.rollout.environment import Environment, open_environment
 from src.run import checkpoints, provenance
 from src.run.alarms import Alarm
 from src.run.console import comparison, console, progress, step_line
@@ -91,6 +92,30 @@ class TrainingRun:
 
     def __exit__(self, *error: Any) -> None:
         self._open.__exit__(*error)
+
+    @property
+    def environment(self) -> Environment:
+        """Prompts, tools, grading and rewards, once prepared."""
+        return self._environment
+
+    @property
+    def trainer(self) -> CIRTrainer:
+        """The trainer, once prepared."""
+        return self._trainer
+
+    @property
+    def kind(self) -> str:
+        """The kind of engine."""
+        return self._kind
+
+    @property
+    def problems(self) -> list[Problem]:
+        """The training problems, once prepared."""
+        return self._data.train
+
+    def engine(self, temperature: float, top_p: float) -> Engine:
+        """Return an engine of the policy, once prepared."""
+        return self._engines.make(temperature, top_p)
 
     # prepare
 

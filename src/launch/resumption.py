@@ -269,7 +269,8 @@ def _recorded(run: Path, resume: str, otherwise: DictConfig | dict[str, Any]) ->
         ) from None
     except ValueError:
         raise ConfigError(
-            f"trainer.resume={resume}: {file} is damaged, so the run's settings are unknown"
+            f"trainer.resume={resume}: {file} is damaged, so the run's settings are unknown; give the "
+            f"command that started it, with trainer.resume={resume} trainer.resume_force=true"
         ) from None
     if isinstance(otherwise, DictConfig):
         otherwise = dict(OmegaConf.to_container(otherwise, resolve=False))  # type: ignore[arg-type]

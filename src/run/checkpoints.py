@@ -13,6 +13,8 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+from src.run.disk import sync
+
 MARK = "complete.json"
 NEEDED = ("scheduler.pt", "trainer_state.json", "curriculum.json")
 # single process or DDP; FSDP, full or sharded; DeepSpeed
@@ -36,14 +38,14 @@ def publish(partial: Path, folder: Path, step: int, keep: int) -> Path:
     if missing:
         raise CheckpointError(f"{partial} lacks {', '.join(missing)}; the checkpoint was discarded")
     files = {p.relative_to(partial).as_posix(): p.stat().st_size for p in partial.rglob("*") if p.is_file()}
-    for name in files:
-        with (partial / name).open("rb") as file:
-            os.fsync(file.fileno())
     (partial / MARK).write_text(json.dumps({"step": step, "files": files}, indent=2) + "\n")
+    for path in [*(partial / name for name in [*files, MARK]), partial]:
+        sync(path)
     final = folder / f"{PREFIX}{step}"
     if final.exists():
         shutil.rmtree(final)
     os.replace(partial, final)
+    sync(folder)
     for old in complete(folder)[:-keep]:
         shutil.rmtree(old)
     return final

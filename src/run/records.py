@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from src.run import renamed
+from src.run.disk import sync
 from src.run.processes import Ranks
 
 SCHEMA_VERSION = 1
@@ -294,7 +295,9 @@ def last_attempt(path: Path) -> int:
 
 
 def write_json(path: Path, data: dict[str, Any]) -> None:
-    """Write ``data`` atomically."""
+    """Write ``data`` atomically; when this returns it survives a crash of the machine."""
     partial = path.with_suffix(".partial")
     partial.write_text(json.dumps(data, indent=2) + "\n")
+    sync(partial)  # else a crash could leave an empty file under the final name
     partial.replace(path)
+    sync(path.parent)

@@ -183,7 +183,9 @@ class TestRefused:
         assert f"{run}/config.json: trainer.gamma=1: there is no such key" in says
         assert "(written by another version; resume with that)" in says
         (run / "config.json").write_text("{")
-        assert "config.json is damaged, so the run's settings are unknown" in refused(run, *again)
+        says = refused(run, *again)
+        assert "config.json is damaged, so the run's settings are unknown" in says
+        assert f"with trainer.resume={run} trainer.resume_force=true" in says
         (run / "config.json").unlink()
         if not again:
             assert f"trainer.resume={run}: {run} has no config.json" in refused(run)

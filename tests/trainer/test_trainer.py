@@ -216,8 +216,10 @@ def test_checkpoints_are_whole_or_refused(tmp_path: Path) -> None:
     (found[1] / "optimizer.pt").unlink()
     with pytest.raises(CheckpointError, match=r"optimizer\.pt is missing or damaged"):
         checkpoints.resolve(found[1])
+    assert checkpoints.resolve(tmp_path) == found[0], "the run goes on from the last that is whole"
     (found[1] / checkpoints.MARK).unlink()
     with pytest.raises(CheckpointError, match="incomplete"):
         checkpoints.resolve(found[1])
+    (found[1] / checkpoints.MARK).write_text('{"step": 3, "fi')
     assert checkpoints.resolve(tmp_path) == found[0]
     assert json.loads((found[0] / checkpoints.MARK).read_text())["step"] == checkpoints.step_of(found[0]) == 2
