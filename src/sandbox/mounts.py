@@ -7,7 +7,7 @@ user's files read-only into the two folders. In jails without one the folders ho
 Landlock domain lets it read the targets and nothing beside them. Without any jail, the files are copied. A
 program can delete the link from its own working directory; the next program has it again.
 
-Not guaranteed: that a program does not hold a lock (flock, fcntl) on such a file while it runs.
+A program cannot hold a lock (flock, fcntl) on such a file, except where there is no seccomp filter.
 """
 
 from __future__ import annotations

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -16,16 +17,19 @@ from src.sandbox.jails.scratch import Scratch, sweep
 OWNER = """
 import sys, time
 from src.sandbox.jails.scratch import Scratch
-print(Scratch().folder, flush=True)
+print(Scratch(in_memory=False).folder, flush=True)
 time.sleep(600)
 """
 
 
 @pytest.fixture
-def owner(monkeypatch: pytest.MonkeyPatch) -> tuple[subprocess.Popen[str], Path]:
+def owner(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[subprocess.Popen[str], Path]:
     """Another process with a folder, in which a closed one holds a file."""
     monkeypatch.setattr(scratch, "_NEW", 0.0)
-    process = subprocess.Popen([sys.executable, "-c", OWNER], stdout=subprocess.PIPE, text=True)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    environment = {**os.environ, "TMPDIR": str(tmp_path)}
+    command = [sys.executable, "-c", OWNER]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
     assert process.stdout is not None
     folder = Path(process.stdout.readline().strip())
     (folder / "closed").mkdir()
@@ -36,7 +40,7 @@ def owner(monkeypatch: pytest.MonkeyPatch) -> tuple[subprocess.Popen[str], Path]
 
 def test_only_what_nobody_holds_is_removed(owner: tuple[subprocess.Popen[str], Path]) -> None:
     process, folder = owner
-    mine = Scratch()
+    mine = Scratch(in_memory=False)
     try:
         assert not {str(folder), mine.folder} & set(sweep(str(folder.parent)))
         assert folder.is_dir()

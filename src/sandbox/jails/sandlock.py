@@ -11,8 +11,9 @@ Not guaranteed, beside what bubblewrap does not either: whether a file exists, i
 a symbolic link points can be asked of any path (Landlock does not cover stat), though nothing is read,
 listed or changed; there is no pid namespace, so that one can ask whether a process number is in use; no
 network namespace, so that the refusal of sockets rests on seccomp, and on Landlock for TCP; the machine's
-name is seen; the folder is one of the host's (in /dev/shm), its size watched every 20 ms rather than
-capped. The worker itself (our code, never the program) is held by Landlock alone.
+name is seen; the folder is one of the host's (in /dev/shm), its size watched every 20 ms, with the
+program stopped, rather than capped. The worker itself (our code, never the program) is held by Landlock
+alone.
 """
 
 from __future__ import annotations
