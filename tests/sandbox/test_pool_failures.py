@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import sys
@@ -16,6 +17,7 @@ from src.sandbox import ExecutionResult, SandboxError, Status, build_sandbox
 from src.sandbox import client as client_module
 from src.sandbox.client import WorkerClient
 from src.sandbox.jails.base import Jail, Launched, LaunchedProcess, spawn
+from src.sandbox.jails.bubblewrap import Bubblewrap
 from src.sandbox.lane import Lane, LaneFailure, Order
 from src.sandbox.pool import WorkerPool
 from tests.jails import in_jail
@@ -183,6 +185,30 @@ def test_children_that_died_waiting_are_not_used() -> None:
         assert eventually(lambda: not waiting())
         assert (sandbox.run("print(1)").stdout, sandbox.pids()) == ("1\n", [jail])
         assert eventually(lambda: len(waiting()) == 3)
+
+
+@pytest.mark.parametrize("jail", [in_jail("bubblewrap")])
+def test_a_jail_that_is_ended_while_it_is_made_leaves_nothing(jail: str) -> None:
+    """Right after its first process has forked the second, which then waits for it."""
+    cfg = cold(jail=jail)
+    maker, groups = Bubblewrap(cfg), set()
+    for _ in range(60):
+        launched = maker.launch({"memory_mb": 64})
+        children = Path(f"/proc/{launched.pid}/task/{launched.pid}/children")
+        assert eventually(lambda children=children: children.read_text() != "")
+        launched.interrupt()
+        launched.close()
+        groups.add(launched.pid)
+
+    def left() -> list[str]:
+        """State, parent and group of those that live."""
+        found = []
+        for path in Path("/proc").glob("[0-9]*/stat"):
+            with contextlib.suppress(OSError):  # it has just ended
+                found.append(path.read_text().rpartition(")")[2].split()[:3])
+        return [" ".join(one) for one in found if one[0] != "Z" and int(one[2]) in groups]
+
+    assert eventually(lambda: not left()), left()
 
 
 @pytest.mark.parametrize("jail", list(map(in_jail, JAILS)))

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import os
+import signal
 import subprocess
 import sys
 import sysconfig
@@ -198,18 +200,25 @@ class LaunchedProcess(Launched):
 
     def interrupt(self) -> None:
         """See Launched.interrupt."""
-        self._process.kill()
+        self._kill()
 
     def close(self) -> None:
         """See Launched.close."""
         if self._process.returncode is None:
-            self._process.kill()
+            self._kill()
             self._process.wait()
         if self._process.stdin is not None and self._process.stdout is not None:
             self._process.stdin.close()
             self._process.stdout.close()
         self._log.close()
         self._cleanup()
+
+    def _kill(self) -> None:
+        """Kill it with its group: a jail that is being made may have a part that does not end with it yet."""
+        if self._process.returncode is None:
+            with contextlib.suppress(ProcessLookupError, PermissionError):  # it is leaving, or has left
+                os.killpg(self._process.pid, signal.SIGKILL)
+            self._process.kill()
 
     def last_words(self) -> str:
         """See Launched.last_words."""
