@@ -105,9 +105,7 @@ def test_programs_run_on_every_node_and_results_are_right(two: RayPool) -> None:
     assert two.jail in {"ray:bubblewrap", "ray:sandlock"}
     assert two.run("x = 6\nx * 7").stdout == "42\n"
     assert two.run("1/0").error == "ZeroDivisionError: division by zero"
-    assert two.run("while True: pass", within=1.0).status is Status.INFRASTRUCTURE, (
-        "its deadline, not its limit"
-    )
+    assert two.run("while True: pass", within=1.0).status is Status.TIMEOUT, "it began in time"
     futures = {token: two.submit(f"print({token})") for token in range(200)}
     for token, future in futures.items():
         assert future.result() == ExecutionResult(Status.OK, f"{token}\n", None, future.result().seconds)
