@@ -9,6 +9,7 @@ rights, but never evaluates it as Python.
 from __future__ import annotations
 
 import json
+import math
 import os
 import queue
 import select
@@ -47,7 +48,8 @@ class Grade:
     Attributes:
         correct: they are equivalent.
         failure: why they could not be compared (then ``correct`` is False): ``timeout`` (killed at the time
-            limit), ``crash`` (two children died on it) or ``error`` (an exception in a library).
+            limit; twice, if it had hardly any CPU time), ``crash`` (two children died on it) or ``error`` (an
+            exception in a library).
     """
 
     correct: bool
@@ -88,6 +90,7 @@ class _Child:
         assert self._process.stdout is not None
         self._requests, self._replies = self._process.stdin, self._process.stdout
         self._ready = False
+        self._used = 0.0  # CPU seconds when it was last asked
 
     @property
     def lost(self) -> bool:
@@ -105,6 +108,7 @@ class _Child:
                 reason = "it ended" if stopped.died else f"it was not ready after {_START_SECONDS:g} s"
                 raise GraderError(f"a grading process could not start: {reason}. {tail}") from None
             self._ready = True
+        self._used = self._cpu_seconds()
         try:
             self._requests.write(json.dumps([gold, answer]).encode() + b"\n")
         except OSError:
@@ -124,6 +128,18 @@ class _Child:
                 raise _Stopped(died=True)
             data += chunk
         return json.loads(data)
+
+    def starved(self, seconds: float) -> bool:
+        """Whether it has had less than half of ``seconds`` of CPU time since it was last asked."""
+        return self._cpu_seconds() - self._used < seconds / 2
+
+    def _cpu_seconds(self) -> float:
+        try:
+            with open(f"/proc/{self._process.pid}/stat", "rb") as file:
+                used = file.read().rpartition(b")")[2].split()[11:13]
+        except OSError:
+            return math.inf  # the system does not tell
+        return sum(map(int, used)) / os.sysconf("SC_CLK_TCK")
 
     def kill(self) -> None:
         """Kill the process."""
@@ -273,8 +289,8 @@ class Grader:
         return False
 
     def _compare(self, gold: str, answer: str | None) -> Grade:
-        tries = 0
-        while tries < 2:  # a child that died is replaced, and the pair retried once
+        tries, failure = 0, "crash"
+        while tries < 2:  # a child that died, or had no CPU time, is replaced, and the pair retried once
             child = self._idle.get()
             if child.lost:  # it died while idle: not caused by this pair
                 self._replace(child)
@@ -287,13 +303,15 @@ class Grader:
                 if tries == 2:
                     raise
             except _Stopped as stopped:
+                starved = child.starved(self._seconds)  # stopped, or too busy a machine
                 self._replace(child)
-                if not stopped.died:
-                    return Grade(False, "timeout")
+                failure = "crash" if stopped.died else "timeout"
+                if not stopped.died and not starved:
+                    break
             else:
                 if reply["retire"]:
                     self._replace(child)
                 else:
                     self._idle.put(child)
                 return Grade(reply["equivalent"], "error" if reply["error"] else None)
-        return Grade(False, "crash")
+        return Grade(False, failure)

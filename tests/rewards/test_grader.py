@@ -186,6 +186,16 @@ def test_a_timeout_is_tried_again_but_not_for_ever(monkeypatch: pytest.MonkeyPat
         assert grader.stats()["timeout"] == 5
 
 
+def test_a_stopped_child_is_replaced_and_the_pair_graded() -> None:
+    with Grader(1, 2.0) as grader:
+        assert grader.grade(EASY[:1]) == EASY_GRADES[:1]
+        (child,) = grader._children
+        os.kill(child._process.pid, signal.SIGSTOP)
+        assert grader.grade([("x^3", "x x x")]) == [Grade(True)]
+        assert child not in grader._children
+        assert grader.stats()["timeout"] == 0
+
+
 def test_a_pair_that_kills_two_children_is_a_crash() -> None:
     others = children()
     with Grader(1, 60.0) as grader, ThreadPoolExecutor(1) as thread:
