@@ -122,6 +122,7 @@ def calm_run(subject: Subject, folder: Path) -> tuple[Path, float]:
     """Return the folder of an undisturbed run of ``subject``, made if there is none, and its seconds."""
     time_file = folder / "seconds"
     if not time_file.exists():
+        unmount(folder / "disk")  # of a campaign that was killed
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
         run = DisturbedRun(subject, folder, _port(0))
