@@ -122,10 +122,10 @@ def calm_run(subject: Subject, folder: Path) -> tuple[Path, float]:
     """Return the folder of an undisturbed run of ``subject``, made if there is none, and its seconds."""
     time_file = folder / "seconds"
     if not time_file.exists():
-        unmount(folder / "disk")  # of a campaign that was killed
+        unmount(folder / "work" / "disk")  # of a campaign that was killed
         shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir(parents=True)
-        run = DisturbedRun(subject, folder, _port(0))
+        (folder / "work").mkdir(parents=True)
+        run = DisturbedRun(subject, folder / "work", _port(0))
         began = time.monotonic()
         run.start()
         code = run.wait(_LONGEST)
@@ -133,9 +133,7 @@ def calm_run(subject: Subject, folder: Path) -> tuple[Path, float]:
         if code != 0:
             sys.exit(f"error: the calm run of {subject.name} ended with code {code}: {_tail(run.log)}")
         shutil.copytree(run.folder, folder / "kept")
-        run._watching.set()
-        if run.mounted:
-            unmount(run.base / "disk")
+        run.close()
         time_file.write_text(str(seconds))
     return folder / "kept", float(time_file.read_text())
 

@@ -11,9 +11,11 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from experiments.sandbox.processes import below, children
 from src.config.paths import ROOT
 from src.run import checkpoints
 
@@ -126,7 +128,7 @@ class DisturbedRun:
         assert self.process is not None
         if self.subject.processes == 1:
             return [self.process.pid]
-        return [pid for pid in children(self.process.pid) if "src.train" in command_line(pid)]
+        return [pid for pid in children().get(self.process.pid, []) if "src.train" in command_line(pid)]
 
     def workers(self) -> list[int]:
         """Process ids of the outermost processes of its sandboxes' workers."""
@@ -138,8 +140,9 @@ class DisturbedRun:
 
         Not of programs: one that is killed from outside cannot be told from one that did it itself.
         """
-        workers = [pid for outermost in self.workers() for pid in children(outermost)]
-        return sorted({*workers, *(pid for worker in workers for pid in children(worker))})
+        tree = children()
+        workers = [pid for outermost in self.workers() for pid in tree.get(outermost, [])]
+        return sorted({*workers, *(pid for worker in workers for pid in tree.get(worker, []))})
 
     def graders(self) -> list[int]:
         """Process ids of its grading processes."""
@@ -160,14 +163,13 @@ class DisturbedRun:
         shutil.rmtree(self.base, ignore_errors=True)
 
     def _below(self) -> list[int]:
-        return [] if self.process is None else sorted(descendants(self.process.pid))
+        return [] if self.process is None else sorted(below([self.process.pid])[1:])
 
     def _watch(self) -> None:
         while not self._watching.wait(_LOOK):
-            for root in self.roots:
-                for pid in (root, *descendants(root)):
-                    if when := started(pid):
-                        self.seen.add((pid, when))
+            for pid in below(self.roots):
+                if when := started(pid):
+                    self.seen.add((pid, when))
 
 
 def mount(folder: Path) -> bool:
@@ -215,38 +217,8 @@ def command_line(pid: int) -> str:
         return ""
 
 
-def children(pid: int) -> list[int]:
-    """Process ids of its children."""
-    try:
-        return [int(one) for one in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-    except OSError:
-        return []
-
-
-def descendants(pid: int) -> set[int]:
-    """Process ids of its children, theirs, and so on."""
-    found: set[int] = set()
-    waiting = [pid]
-    while waiting:
-        below = [one for one in _of_all_threads(waiting.pop()) if one not in found]
-        found.update(below)
-        waiting += below
-    return found
-
-
-def _of_all_threads(pid: int) -> list[int]:
-    found = []
-    with contextlib.suppress(OSError):
-        for thread in os.listdir(f"/proc/{pid}/task"):
-            with contextlib.suppress(OSError):
-                text = Path(f"/proc/{pid}/task/{thread}/children").read_text()
-                found += [int(one) for one in text.split()]
-    return found
-
-
-def wait_until(condition: object, seconds: float) -> bool:
+def wait_until(condition: Callable[[], object], seconds: float) -> bool:
     """Wait until ``condition()`` is true, at most ``seconds``."""
-    assert callable(condition)
     deadline = time.monotonic() + seconds
     while not condition():
         if time.monotonic() > deadline:

@@ -17,33 +17,34 @@ _NUMBERS = {
 }
 
 
-def _children() -> dict[int, list[int]]:
+def children() -> dict[int, list[int]]:
     """Process ids by parent, zombies included."""
-    children: dict[int, list[int]] = {}
+    found: dict[int, list[int]] = {}
     for entry in PROC.iterdir():
         if entry.name.isdigit():
             try:
                 parent = (entry / "stat").read_text().rpartition(")")[2].split()[1]
             except OSError:
                 continue  # ended meanwhile
-            children.setdefault(int(parent), []).append(int(entry.name))
-    return children
+            found.setdefault(int(parent), []).append(int(entry.name))
+    return found
 
 
 def below(roots: Iterable[int]) -> list[int]:
     """``roots`` and every process below them."""
-    children = _children()
+    tree = children()
     found, waiting = [], list(roots)
     while waiting:
         found.append(waiting.pop())
-        waiting.extend(children.get(found[-1], []))
+        waiting.extend(tree.get(found[-1], []))
     return found
 
 
 def workers(roots: Iterable[int]) -> list[int]:
-    """The worker of each tree under ``roots``, at rest: whoever has the most children."""
-    children = _children()
-    return [max(below([root]), key=lambda pid: len(children.get(pid, []))) for root in roots]
+    """The worker of each tree under ``roots``, at rest: the parent of the zygote, which has most children."""
+    tree = children()
+    parents = {child: parent for parent, found in tree.items() for child in found}
+    return [parents[max(below([root]), key=lambda pid: len(tree.get(pid, [])))] for root in roots]
 
 
 def memory(pid: int) -> dict[str, float]:

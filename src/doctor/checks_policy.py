@@ -160,6 +160,7 @@ def reward(patient: Patient) -> Iterator[Finding]:
         "another form of the answer": ("\\boxed{\\frac{8}{2}}", True),
     }
     wrong = []
+    totals: dict[bool, list[float]] = {True: [], False: []}
     for name, (text, expected) in canaries.items():
         answer = extract_answer([text], form.spans)
         correct = environment.grader.submit("4", answer).result(timeout=60.0).correct
@@ -169,8 +170,11 @@ def reward(patient: Patient) -> Iterator[Finding]:
             correct = False
         outcome = Outcome(correct, answer, (text,), (), "answered", 10, cfg.rollout.max_tokens)
         total = compose(outcome, cfg.reward).total
-        if correct != expected or (total > 0) != (expected and cfg.reward.correct > 0):
+        totals[expected].append(total)
+        if correct != expected:
             wrong.append(f"{name}: reward {total:g}")
+    if not wrong and min(totals[True]) <= max(totals[False]):
+        wrong.append(f"a right answer gets {min(totals[True]):g}, a wrong one {max(totals[False]):g}")
     if wrong:
         yield Finding(ERROR, "; ".join(wrong), "look at reward.* and format")
     else:

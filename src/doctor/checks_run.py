@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from src.config.paths import ROOT
-from src.doctor.patient import ERROR, OK, Finding, Patient
+from src.doctor.patient import ERROR, OK, WARNING, Finding, Patient
 from src.rollout.engines import Request
 from src.run import checkpoints
 from src.run.processes import Ranks
@@ -90,9 +90,8 @@ def adapter(patient: Patient) -> Iterator[Finding]:
 def resume(patient: Patient) -> Iterator[Finding]:
     """A run of two steps that is killed after the first one goes on, and consumes each problem once."""
     if patient.training.kind == "vllm" or patient.cfg.trainer.batch_size > 1024:
-        yield Finding(
-            OK, "not tried: two steps of this run take long; try it with a smaller trainer.batch_size"
-        )
+        remedy = "examine a smaller run: engine=transformers, and a smaller trainer.batch_size"
+        yield Finding(WARNING, "not tried: two steps of this run take long", remedy)
         return
     cfg, folder = patient.cfg.trainer, patient.folder / "resume"
     group = cfg.samples_per_prompt * cfg.minibatches
@@ -103,7 +102,7 @@ def resume(patient: Patient) -> Iterator[Finding]:
         f"trainer.batch_size={group}",
         f"trainer.micro_batch_size={min(cfg.micro_batch_size, group // cfg.minibatches)}",
         "evaluate.phases=[after]",
-        "evaluate.modes=[free]",
+        f"evaluate.modes=[{patient.cfg.evaluate.modes[0]}]",
         "data.heldout_size=4",
         "tracking=none",
         f"hydra.run.dir={folder}",

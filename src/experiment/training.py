@@ -220,7 +220,8 @@ class TrainingRun:
             for part in self._ranks.gather(results):
                 merged.merge(part)
             most, label = cfg.evaluate.max_infrastructure_failure_rate, f"{phase} training, mode {mode}"
-            merged.refuse_losses(most, label, "resume the run")
+            remedy = "start the run again" if phase == "before" else "resume the run"
+            merged.refuse_losses(most, label, remedy)
             self._evaluated[phase][mode] = merged.summary()
             self._writer.share()
 

@@ -47,7 +47,6 @@ _OF_THE_COMMAND = ("trainer.resume", "trainer.resume_force", "estimate")
 # These change neither samples nor gradients nor evaluations; all other settings, also future ones, do.
 SANDBOX_MAY_CHANGE = (
     *("sandbox.jail", "sandbox.workers", "sandbox.waiting", "sandbox.queue", "sandbox.sessions"),
-    "sandbox.sessions_mb",
     *("sandbox.start_seconds", "sandbox.deadline_seconds"),
     *("sandbox.docker.", "sandbox.ray.", "sandbox.sandbox_fusion."),
 )

@@ -97,7 +97,8 @@ def _read(cfg: DataConfig, split: str, taken: Counter[str] | None = None) -> lis
         return _files_or_hub(cfg, cfg.train_path, "train_path", "data", taken)
     if cfg.heldout.benchmark:
         remedy = f"data.heldout.benchmark={cfg.heldout.benchmark}@FILE"
-        return load_benchmark(named_benchmark(cfg.heldout.benchmark), remedy, taken)
+        benchmark = replace(named_benchmark(cfg.heldout.benchmark), keep_prompt=cfg.heldout.keep_prompt)
+        return load_benchmark(benchmark, remedy, taken)
     return _files_or_hub(cfg.heldout, cfg.heldout_path, "heldout_path", "data.heldout", taken)
 
 

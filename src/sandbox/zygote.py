@@ -241,7 +241,7 @@ def _find_fork() -> Callable[[], int]:
 
 
 def _fork() -> int:
-    """``os.fork``, which raises where glibc's returns -1."""
+    """``os.fork``, but -1 for a failure, as glibc's has."""
     try:
         return os.fork()
     except OSError:

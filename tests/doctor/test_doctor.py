@@ -61,6 +61,20 @@ def test_a_planted_fault_is_found(patient: Patient, fault: str) -> None:
     assert found(patient, FAULTS[fault], fault) & expected
 
 
+def test_a_reward_is_judged_by_what_it_prefers(patient: Patient) -> None:
+    """A wrong answer may be paid for its form, but not more than a right one."""
+    (check,) = (one for one in checks() if one.name == "reward")
+    reward = patient.cfg.reward
+    kept = reward.wrong, reward.answered, reward.correct
+    try:
+        reward.wrong, reward.answered = 0.0, 0.1
+        assert found(patient, check, None) == {OK}
+        reward.correct = -1.0
+        assert found(patient, check, None) == {ERROR}
+    finally:
+        reward.wrong, reward.answered, reward.correct = kept
+
+
 def test_an_adapter_is_delivered_or_not(adapted: Patient) -> None:
     (check,) = (one for one in checks() if one.name == "adapter")
     assert found(adapted, check, None) == {OK}

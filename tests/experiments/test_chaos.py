@@ -56,7 +56,7 @@ def run(tmp_path: Path) -> Iterator[DisturbedRun]:
     child = f"import subprocess, sys\nsubprocess.Popen([sys.executable, '-c', {BUSY!r}])\n{BUSY}"
     one.process = subprocess.Popen([sys.executable, "-c", child], start_new_session=True)
     one.roots.append(one.process.pid)
-    assert runs.wait_until(lambda: len(runs.descendants(one.process.pid)) == 1, 20)  # type: ignore[union-attr]
+    assert runs.wait_until(lambda: len(runs.below([one.process.pid])) == 2, 20)  # type: ignore[union-attr]
     yield one
     one.close()
     assert not one.alive()

@@ -84,6 +84,15 @@ class TestKept:
         with pytest.raises(ProblemError, match=r"list of chat messages, but model\.prompt_style is plain"):
             encoder("plain").ids(problems, "free")
 
+    def test_those_of_a_held_out_benchmarks_file(self, tmp_path: Path) -> None:
+        path = tmp_path / "b.jsonl"
+        polars.DataFrame({"problem": TEXTS, "answer": [str(n + 1) for n in range(8)]}).write_ndjson(path)
+        data = DataConfig(kind="file", train_path=str(path))
+        data.heldout = HeldoutConfig(benchmark=f"file@{path}", keep_prompt=True)
+        assert [one.prompt for one in load_data(data).heldout] == TEXTS
+        data.heldout.keep_prompt = False
+        assert {one.prompt for one in load_data(data).heldout} == {None}
+
     @pytest.mark.parametrize("own", [[{"role": "user"}], [{"role": "assistant", "content": "x"}], ["x"]])
     def test_what_is_no_chat_is_refused_with_its_row(self, own: list[Any], tmp_path: Path) -> None:
         path = tmp_path / "a.jsonl"

@@ -28,7 +28,17 @@ from src.rollout.engines.colocated import load_llm
 from src.rollout.environment import open_environment
 from src.run import provenance
 from src.run.console import comparison, console, progress
-from src.run.records import CONFIG, RECORDS, SUMMARY, Occasion, RecordWriter, iter_records, write_json
+from src.run.disk import sync
+from src.run.records import (
+    CONFIG,
+    RECORDS,
+    SUMMARY,
+    Occasion,
+    RecordWriter,
+    iter_records,
+    parse_record,
+    write_json,
+)
 
 PHASE = "evaluate"
 _MAY_CHANGE = (
@@ -85,6 +95,7 @@ class BenchmarkRun:
         self._cfg, self._codec = settle(self._cfg)
         cfg, run_dir = self._cfg, self._run_dir
         _check_folder(cfg, run_dir)
+        drop_lost(run_dir / RECORDS)
         self._earlier = Earlier(run_dir / RECORDS, cfg.evaluate.temperature)
         self._kind = choose_engine(cfg.engine)
         self._environment = self._open.enter_context(open_environment(cfg, self._codec))
@@ -180,9 +191,26 @@ class Earlier:
                     "unfinished trajectories with other random numbers and favour those that end early; "
                     "evaluate again in another folder (hydra.run.dir)"
                 )
-            if record.stop_reason != "infrastructure":  # those are sampled again
-                self.done[record.mode].add((record.problem_id, record.sample))
-                self.results[record.mode].add(record)
+            self.done[record.mode].add((record.problem_id, record.sample))
+            self.results[record.mode].add(record)
+
+
+def drop_lost(path: Path) -> None:
+    """Remove trajectories lost to the infrastructure from a file, atomically, so that they are sampled again.
+
+    Raises:
+        RecordError: see :func:`iter_records`.
+    """
+    if not path.exists() or all(record.stop_reason != "infrastructure" for record in iter_records(path)):
+        return
+    partial = path.with_suffix(".partial")
+    with path.open("rb") as old, partial.open("wb") as new:
+        for line in old:
+            text = line.decode("utf-8", errors="replace")
+            if line.endswith(b"\n") and parse_record(text, str(path)).stop_reason != "infrastructure":
+                new.write(line)
+    sync(partial)
+    partial.replace(path)
 
 
 def shard(problems: Sequence[Problem], part: str | None) -> list[Problem]:

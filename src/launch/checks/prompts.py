@@ -17,8 +17,9 @@ def training(cfg: c.Config, at: str) -> list[str]:
     """Return the faults of the prompts of a run."""
     modes = list(dict.fromkeys([cfg.rollout.mode, *cfg.evaluate.modes]))
     faults = _template(cfg.model, modes, at)
-    faults += _kept(cfg.data, f"{at}data.", [cfg.rollout.mode])
-    faults += _kept(cfg.data.heldout, f"{at}data.heldout.", cfg.evaluate.modes)
+    mini = cfg.data.kind == "mini"
+    faults += _kept(cfg.data, f"{at}data.", [cfg.rollout.mode], mini)
+    faults += _kept(cfg.data.heldout, f"{at}data.heldout.", cfg.evaluate.modes, mini)
     if cfg.data.keep_prompt and not cfg.data.heldout.keep_prompt and cfg.model.prompt_template is None:
         faults.append(
             f"{at}data.keep_prompt=true: the held-out problems would get our prompts, which the policy never "
@@ -31,7 +32,7 @@ def training(cfg: c.Config, at: str) -> list[str]:
 def evaluation(cfg: c.EvaluationConfig, at: str) -> list[str]:
     """Return the faults of the prompts of an evaluation."""
     faults = _template(cfg.model, cfg.evaluate.modes, at)
-    return faults + _kept(cfg.benchmark, f"{at}benchmark.", cfg.evaluate.modes)
+    return faults + _kept(cfg.benchmark, f"{at}benchmark.", cfg.evaluate.modes, cfg.benchmark.kind == "mini")
 
 
 def of_training(cfg: c.Config | c.EvaluationConfig, known: Notes, chosen: str, at: str) -> list[str]:
@@ -68,11 +69,11 @@ def of_training(cfg: c.Config | c.EvaluationConfig, known: Notes, chosen: str, a
     return []
 
 
-def _kept(cfg: c.HubConfig, at: str, modes: Sequence[str]) -> list[str]:
+def _kept(cfg: c.HubConfig, at: str, modes: Sequence[str], mini: bool) -> list[str]:
     if not cfg.keep_prompt:
         return []
     faults = []
-    if getattr(cfg, "kind", "file") == "mini":
+    if mini:
         faults.append(f"{at}keep_prompt=true: the mini family has no prompts of its own; leave it false")
     if len(modes) > 1:
         faults.append(

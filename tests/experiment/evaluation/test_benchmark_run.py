@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import multiprocessing
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -26,10 +27,10 @@ from src.config import (
 )
 from src.config.paths import ROOT
 from src.config.schema import ConfigError
-from src.experiment.evaluation.benchmark_run import run, shard
+from src.experiment.evaluation.benchmark_run import drop_lost, run, shard
 from src.merge import merge
 from src.problems import load_benchmark
-from src.run.records import iter_records
+from src.run.records import RecordWriter, iter_records
 from tests.fakes import problem
 from tests.run.test_records import RECORD
 
@@ -73,6 +74,42 @@ def test_shards_together_are_the_whole(temperature: float, tmp_path: Path) -> No
     assert result["interval"][0] <= result["accuracy"] <= result["interval"][1]
     assert result["accuracy"] > 0.2
     assert json.loads((tmp_path / "whole" / "summary.json").read_text())["results"] == whole["results"]
+
+
+def test_what_was_lost_is_sampled_again_and_counts_once(tmp_path: Path) -> None:
+    """The evaluation is then the one that lost nothing, also for a merge, which refuses repetitions."""
+    whole = run(CONFIG, tmp_path / "whole")
+    folder = tmp_path / "lossy"
+    shutil.copytree(tmp_path / "whole", folder)
+    lines = (folder / "trajectories.jsonl").read_text().splitlines()
+    lost = [json.loads(line) | {"stop_reason": "infrastructure", "correct": False} for line in lines[::3]]
+    lines[::3] = map(json.dumps, lost)
+    (folder / "trajectories.jsonl").write_text("\n".join(lines) + "\n")
+    (folder / "summary.json").unlink()
+    again = run(replace(CONFIG, evaluate=replace(CONFIG.evaluate, resume=True)), folder)
+    assert trajectories(folder) == trajectories(tmp_path / "whole")
+    counts = Counter((one.problem_id, one.sample) for one in iter_records(folder / "trajectories.jsonl"))
+    assert (len(counts), set(counts.values())) == (9, {1})
+    for name in ("accuracy", "n", "infrastructure", "metrics"):
+        assert again["results"]["code"][name] == whole["results"]["code"][name]
+
+
+def test_lost_trajectories_are_dropped_and_a_torn_end_with_them(tmp_path: Path) -> None:
+    path = tmp_path / "r.jsonl"
+    drop_lost(path)  # there is none
+    records = [
+        replace(RECORD, sample=i, stop_reason="infrastructure" if i % 2 else "answered") for i in range(5)
+    ]
+    with RecordWriter(path) as writer:
+        writer.write_records(records)
+    with path.open("a") as file:
+        file.write('{"torn')
+    drop_lost(path)
+    assert [one.sample for one in iter_records(path)] == [0, 2, 4]
+    assert path.read_text().endswith("}\n")
+    whole = path.stat()
+    drop_lost(path)
+    assert path.stat().st_ino == whole.st_ino, "nothing to do"
 
 
 def test_what_does_not_belong_together_is_not_merged(tmp_path: Path) -> None:
