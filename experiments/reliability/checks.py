@@ -16,13 +16,13 @@ from src.run import checkpoints
 from src.run.records import RecordError, read_metrics, read_records
 from src.sandbox.jails.scratch import sweep
 
-_CLOSE = 1e-5  # largest difference of a weight where runs are not the same bit for bit
 _SETTLING = 15.0  # seconds for processes to end; left-over folders are swept when they are older than 10
 
 
 def violations(run: DisturbedRun, calm: Path) -> list[str]:
     """Return what does not hold of a finished run."""
-    found = consumed_once(run.folder, calm) + same_weights(run.folder, calm, exact=run.subject.exact)
+    found = consumed_once(run.folder, calm) + same_checkpoint(run.folder, calm)
+    found += same_weights(run.folder, calm) if run.subject.exact and not found else []
     if run.subject.exact and not found:
         found += same_trajectories(run.folder, calm)
     return found + left_over(run)
@@ -53,18 +53,23 @@ def consumed(folder: Path) -> Counter[tuple[Any, ...]]:
     return Counter((one.phase, one.step, one.mode, one.problem_id, one.sample) for one in records)
 
 
-def same_weights(folder: Path, calm: Path, *, exact: bool) -> list[str]:
-    """The weights of the last checkpoint are those of the calm run, bit for bit or nearly."""
-    ours, theirs = (checkpoints.complete(one / "checkpoints")[-1:] for one in (folder, calm))
-    if [one.name for one in ours] != [one.name for one in theirs]:
-        return [f"the last checkpoint is {[one.name for one in ours]}, not {[one.name for one in theirs]}"]
-    first, second = (load_file(one[0] / "model.safetensors") for one in (ours, theirs))
-    if not exact:
-        return []  # another sample of the same policy
+def same_checkpoint(folder: Path, calm: Path) -> list[str]:
+    """The last checkpoint is that of the same step as in the calm run."""
+    ours, theirs = ([one.name for one in _last(folder)], [one.name for one in _last(calm)])
+    return [] if ours == theirs else [f"the last checkpoint is {ours}, not {theirs}"]
+
+
+def same_weights(folder: Path, calm: Path) -> list[str]:
+    """The weights of the last checkpoint are those of the calm run, bit for bit."""
+    first, second = (load_file(_last(one)[0] / "model.safetensors") for one in (folder, calm))
     unlike = [name for name in second if not np.array_equal(first[name], second[name])]
-    return (
-        [f"{len(unlike)} of {len(second)} weights differ from the calm run's: {unlike[0]}"] if unlike else []
-    )
+    if not unlike:
+        return []
+    return [f"{len(unlike)} of {len(second)} weights differ from the calm run's: {unlike[0]}"]
+
+
+def _last(folder: Path) -> list[Path]:
+    return checkpoints.complete(folder / "checkpoints")[-1:]
 
 
 def same_trajectories(folder: Path, calm: Path) -> list[str]:

@@ -70,7 +70,7 @@ class DisturbedRun:
     mounted: bool = False
     process: subprocess.Popen[bytes] | None = None
     seen: set[Process] = field(default_factory=set)
-    roots: list[int] = field(default_factory=list)
+    roots: list[Process] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.folder, self.hooks, self.log = (
@@ -107,7 +107,8 @@ class DisturbedRun:
                 # a shell may have had it ignored, as for what it starts in the background
                 preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
             )
-        self.roots.append(self.process.pid)
+        if when := started(self.process.pid):
+            self.roots.append((self.process.pid, when))
 
     def wait(self, seconds: float) -> int | None:
         """Return its exit code, None if it has not ended within ``seconds``."""
@@ -126,6 +127,8 @@ class DisturbedRun:
     def trainers(self) -> list[int]:
         """Process ids of its trainers, without a launcher of several."""
         assert self.process is not None
+        if self.process.poll() is not None:
+            return []  # its number may be another process's by now
         if self.subject.processes == 1:
             return [self.process.pid]
         return [pid for pid in children().get(self.process.pid, []) if "src.train" in command_line(pid)]
@@ -163,11 +166,13 @@ class DisturbedRun:
         shutil.rmtree(self.base, ignore_errors=True)
 
     def _below(self) -> list[int]:
-        return [] if self.process is None else sorted(below([self.process.pid])[1:])
+        if self.process is None or self.process.poll() is not None:
+            return []
+        return sorted(below([self.process.pid])[1:])
 
     def _watch(self) -> None:
         while not self._watching.wait(_LOOK):
-            for pid in below(self.roots):
+            for pid in below(pid for pid, when in self.roots if started(pid) == when):
                 if when := started(pid):
                     self.seen.add((pid, when))
 
