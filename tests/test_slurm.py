@@ -32,20 +32,32 @@ for node in $(seq 0 $((SLURM_NNODES - 1))); do
 done
 for pid in "${pids[@]}"; do wait "$pid" || exit 1; done
 """
-# Notes what it was given, and starts each job of the array; its result, not its state, says that it is done.
+# Notes what it was given, and starts each job of the array.
 SBATCH = """#!/bin/bash
 cp "$1" "$JOBS/submitted.sh"
 last=$(sed -n 's/^#SBATCH --array=0-\\([0-9]*\\).*/\\1/p' "$1")
 for index in $(seq 0 "$last"); do
     SLURM_JOB_ID=77_$index SLURM_ARRAY_JOB_ID=77 SLURM_ARRAY_TASK_ID=$index SLURM_LOCALID=0 SLURM_NODEID=0 \\
         SLURM_NNODES=1 SLURM_JOB_NUM_NODES=1 SLURM_NTASKS=1 SLURM_PROCID=0 SLURM_JOB_NODELIST=localhost \\
-        bash "$1" >"$JOBS/$index.log" 2>&1 &
+        "$JOBS/job" "$1" "$JOBS/$index" >"$JOBS/$index.log" 2>&1 &
 done
 echo "Submitted batch job 77"
 """
+# A job that ended is no longer running, whether or not it left a result.
+JOB = """#!/bin/bash
+bash "$1"
+echo "$?" >"$2.code"
+"""
 SACCT = """#!/bin/bash
 echo "JobID|State|NodeList"
-for index in 0 1; do echo "77_$index|RUNNING|localhost"; done
+for index in 0 1; do
+    state=RUNNING
+    if [ -e "$JOBS/$index.code" ]; then
+        state=FAILED
+        if [ "$(cat "$JOBS/$index.code")" = 0 ]; then state=COMPLETED; fi
+    fi
+    echo "77_$index|$state|localhost"
+done
 """
 
 
@@ -55,7 +67,8 @@ def slurm(tmp_path: Path) -> dict[str, str]:
     folder = tmp_path / "slurm"
     folder.mkdir()
     scontrol = "#!/bin/bash\necho 127.0.0.1\necho elsewhere\n"
-    for name, text in {"srun": SRUN, "sbatch": SBATCH, "sacct": SACCT, "scontrol": scontrol}.items():
+    commands = {"srun": SRUN, "sbatch": SBATCH, "job": JOB, "sacct": SACCT, "scontrol": scontrol}
+    for name, text in commands.items():
         (folder / name).write_text(text)
         (folder / name).chmod(0o755)
     return {
@@ -162,14 +175,23 @@ if __name__ == "__main__":
 
 def test_a_sweep_is_a_job_array(tmp_path: Path, slurm: dict[str, str]) -> None:
     (tmp_path / "program.py").write_text(PROGRAM)
-    ended = subprocess.run(
+    process = subprocess.Popen(
         [sys.executable, "-m", "program", "--multirun", "hydra/launcher=slurm",
          "hydra.launcher.partition=gpu", "trainer.seed=5,6", "hydra.sweep.dir=runs/sweep",
          f"model.path={ROOT / 'experiments' / 'mini_base'}"],
         cwd=tmp_path, env=slurm | {"PYTHONPATH": f"{tmp_path}{os.pathsep}{ROOT}"},
-        capture_output=True, text=True, timeout=120,
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True,
     )  # fmt: skip
-    assert ended.returncode == 0, ended.stdout + ended.stderr
+    try:
+        output, _ = process.communicate(timeout=120)
+    except subprocess.TimeoutExpired:
+        tree = subprocess.run(
+            ["ps", "-eo", "pid,ppid,stat,wchan:20,etimes,args"], capture_output=True, text=True
+        )
+        os.killpg(process.pid, signal.SIGKILL)
+        logs = {path.name: path.read_text() for path in tmp_path.rglob("*.log")}
+        raise AssertionError(f"{process.communicate()[0]}\n{logs}\n{tree.stdout}") from None
+    assert process.returncode == 0, output + "".join(path.read_text() for path in tmp_path.rglob("*.log"))
     done = sorted((tmp_path / "runs" / "sweep").glob("*/done"))
     assert [path.read_text() for path in done] == ["5", "6"]
     asked = dict(

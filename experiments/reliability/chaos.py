@@ -9,6 +9,7 @@ one. Exits with code 1 if anything does not hold, and prints how to repeat that 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import importlib.util
 import json
 import os
@@ -27,14 +28,18 @@ from typing import Any
 from experiments.reliability.checks import violations
 from experiments.reliability.faults import FAULTS
 from experiments.reliability.runs import SUBJECTS, DisturbedRun, Subject, mount, unmount
+from experiments.reliability.server import Server
+from src.config import SandboxConfig
 from src.config.paths import ROOT
 from src.run.console import console, progress
+from src.sandbox.jails.docker import Docker
 
 RESULTS = "campaign.jsonl"
 _MOST_FAULTS = 4
 _EARLIEST = 1.0  # seconds after the start of a process
 _LONGEST = 900.0  # seconds of one process of a run
-_SHARES = {"transformers": 5, "sandlock": 2, "two": 2, "vllm": 1}
+_SHARES = {"transformers": 5, "sandlock": 2, "two": 2, "docker": 1, "vllm": 1, "server": 2}
+_SERVER_PORT = 29990
 _NEEDS_MOUNT = ("full disk", "read-only folder")
 
 
@@ -64,14 +69,16 @@ def plan(seed: int, subjects: list[str], kinds: list[str]) -> Iterator[Planned]:
         yield Planned(number, subject, tuple(chosen), moments)
 
 
-def disturb(planned: Planned, base: Path, calm: Path, seconds: float, seed: int) -> dict[str, Any]:
+def disturb(
+    planned: Planned, base: Path, calm: Path, seconds: float, seed: int, server: Server | None = None
+) -> dict[str, Any]:
     """Make one run; return its faults with their outcomes, and what does not hold.
 
     Outcomes: ``went on`` by itself, ``resumed`` by one command, ``violation``, or ``not reached``, if the run
     had ended or had nothing to apply the fault to.
     """
     began, rng = time.monotonic(), random.Random(f"{seed} {planned.number}")
-    run = DisturbedRun(SUBJECTS[planned.subject], base, _port(planned.number))
+    run = DisturbedRun(SUBJECTS[planned.subject], base, _port(planned.number), server)
     outcomes: list[str] = []
     found: list[str] = []
     try:
@@ -118,14 +125,16 @@ def disturb(planned: Planned, base: Path, calm: Path, seconds: float, seed: int)
     }
 
 
-def calm_run(subject: Subject, folder: Path) -> tuple[Path, float]:
+def calm_run(subject: Subject, folder: Path, server: Server | None = None) -> tuple[Path, float]:
     """Return the folder of an undisturbed run of ``subject``, made if there is none, and its seconds."""
     time_file = folder / "seconds"
     if not time_file.exists():
         unmount(folder / "work" / "disk")  # of a campaign that was killed
         shutil.rmtree(folder, ignore_errors=True)
         (folder / "work").mkdir(parents=True)
-        run = DisturbedRun(subject, folder / "work", _port(0))
+        run = DisturbedRun(subject, folder / "work", _port(0), server)
+        if server is not None:
+            server.ensure()
         began = time.monotonic()
         run.start()
         code = run.wait(_LONGEST)
@@ -148,10 +157,16 @@ def _tail(log: Path) -> str:
 
 def possible(subjects: list[str]) -> tuple[list[str], list[str]]:
     """Return the subjects and the kinds of fault that can be had here; say which cannot."""
-    if "vllm" in subjects and importlib.util.find_spec("vllm") is None:
-        console.print("NOT RUN: vllm, which is not installed (make setup-vllm)", style="yellow")
-        subjects = [one for one in subjects if one != "vllm"]
-    kinds = list(FAULTS)
+    reasons = {}
+    if importlib.util.find_spec("vllm") is None:
+        reasons |= dict.fromkeys(("vllm", "server"), "vLLM is not installed (make setup-vllm)")
+    if "docker" in subjects and (problem := Docker(SandboxConfig(jail="docker")).unavailable()):
+        reasons["docker"] = problem
+    for name in [one for one in subjects if one in reasons]:
+        console.print(f"NOT RUN: {name}: {reasons[name]}", style="yellow")
+    subjects = [one for one in subjects if one not in reasons]
+    served = any(SUBJECTS[one].served for one in subjects)
+    kinds = [one.name for one in FAULTS.values() if served or not one.server]
     with tempfile.TemporaryDirectory() as folder:
         if mount(Path(folder)):
             unmount(Path(folder))
@@ -177,11 +192,14 @@ def main() -> None:
     if unknown:
         sys.exit(f"error: --subjects: {', '.join(sorted(unknown))}; choose from {', '.join(SUBJECTS)}")
     subjects, kinds = possible(asked.subjects.split(","))
+    if not subjects:
+        sys.exit("error: none of the subjects can be had here")
     folder = (asked.folder or ROOT / "runs" / "chaos" / str(asked.seed)).resolve()
     folder.mkdir(parents=True, exist_ok=True)
     results = folder / RESULTS
     known = {} if asked.only is not None else read(results)
-    with progress() as bar:
+    served = Server(_SERVER_PORT, folder / "server.log")
+    with contextlib.closing(served), progress() as bar:
         task = bar.add_task("faults", total=asked.faults, completed=applied(known.values()))
         for planned in plan(asked.seed, subjects, kinds):
             if planned.number in known and tuple(known[planned.number]["faults"]) != planned.faults:
@@ -190,12 +208,14 @@ def main() -> None:
                 continue
             if applied(known.values()) >= asked.faults or (asked.only is not None and known):
                 break
-            calm, seconds = calm_run(SUBJECTS[planned.subject], folder / f"calm-{planned.subject}")
+            subject = SUBJECTS[planned.subject]
+            server = served if subject.served else None
+            calm, seconds = calm_run(subject, folder / f"calm-{planned.subject}", server)
             base = folder / f"run-{planned.number}"
             unmount(base / "disk")  # of a campaign that was killed
             shutil.rmtree(base, ignore_errors=True)
             base.mkdir()
-            known[planned.number] = one = disturb(planned, base, calm, seconds, asked.seed)
+            known[planned.number] = one = disturb(planned, base, calm, seconds, asked.seed, server)
             with results.open("a") as file:
                 file.write(json.dumps(one) + "\n")
                 file.flush()

@@ -32,7 +32,7 @@ def consumed_once(folder: Path, calm: Path) -> list[str]:
     """Every problem of every step was consumed exactly as often as in the calm run, and each step once."""
     try:
         ours, theirs = consumed(folder), consumed(calm)
-        steps = [row["step"] for row in read_metrics(folder / "metrics.jsonl")]
+        steps, expected = steps_of(folder), steps_of(calm)
     except (OSError, RecordError) as error:
         return [f"the records cannot be read: {error}"]
     found = []
@@ -41,10 +41,15 @@ def consumed_once(folder: Path, calm: Path) -> list[str]:
         found.append(
             f"{place} was consumed {ours[place]} times, in the calm run {theirs[place]} ({count} differ)"
         )
-    expected = [row["step"] for row in read_metrics(calm / "metrics.jsonl")]
     if steps != expected:
         found.append(f"the steps in metrics.jsonl are {steps}, in the calm run {expected}")
     return found
+
+
+def steps_of(folder: Path) -> list[int]:
+    """Return the steps of its metrics; an evaluation has none."""
+    metrics = folder / "metrics.jsonl"
+    return [row["step"] for row in read_metrics(metrics)] if metrics.exists() else []
 
 
 def consumed(folder: Path) -> Counter[tuple[Any, ...]]:
@@ -82,6 +87,9 @@ def left_over(run: DisturbedRun) -> list[str]:
     """No process is left, nor a folder in memory once the next sandbox has been started."""
     wait_until(lambda: not run.alive(), _SETTLING)
     found = [f"process {pid} is left: {command_line(pid)[:200]}" for pid, _started in run.alive()]
+    if run.subject.docker:
+        wait_until(lambda: not run.containers(), _SETTLING)
+        found += [f"container {name} is left" for name, _pid in run.containers()]
     wait_until(lambda: not folders(run) or bool(sweep("/dev/shm")), _SETTLING)
     return found + [f"{name} is left in /dev/shm" for name in folders(run)]
 

@@ -26,11 +26,15 @@ _HOG_BYTES = 6 << 30
 
 @dataclass(frozen=True)
 class Fault:
-    """``apply`` returns whether there was anything to apply it to; ``ends``: the run is meant to end."""
+    """``apply`` returns whether there was anything to apply it to; ``ends``: the run is meant to end.
+
+    ``server``: it needs a vLLM server.
+    """
 
     name: str
     apply: Callable[[DisturbedRun, random.Random], bool]
     ends: bool = False
+    server: bool = False
 
 
 def _signal(pids: list[int], number: int, rng: random.Random) -> list[int]:
@@ -167,5 +171,8 @@ FAULTS = {
         Fault("clock jump", _file_for("clock", 0.0, 0.0)),
         Fault("slow disk", _file_for("slow", _SLOW, _SLOW_SECONDS)),
         Fault("half the memory", _hog),
+        Fault("kill -9 server", _kills(DisturbedRun.servers, signal.SIGKILL), ends=True, server=True),
+        Fault("SIGTERM server", _kills(DisturbedRun.servers, signal.SIGTERM), ends=True, server=True),
+        Fault("stop server", _pauses(DisturbedRun.servers), server=True),
     )
 }

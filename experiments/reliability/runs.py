@@ -1,4 +1,4 @@
-"""A training run that is being disturbed: its commands, its processes, and what it must leave."""
+"""A run that is being disturbed: its commands, its processes, and what it must leave."""
 
 from __future__ import annotations
 
@@ -14,10 +14,18 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+import docker  # type: ignore[import-untyped]
+from docker.errors import DockerException  # type: ignore[import-untyped]
 
 from experiments.sandbox.processes import below, children
 from src.config.paths import ROOT
 from src.run import checkpoints
+from src.sandbox.jails.docker import LABEL
+
+if TYPE_CHECKING:
+    from experiments.reliability.server import Server
 
 Process = tuple[int, str]  # process id, and its start time: ids are used again
 HOOKS = Path(__file__).parent / "hooks"
@@ -27,15 +35,23 @@ _LOOK = 0.1  # seconds between looks for new processes
 
 @dataclass(frozen=True)
 class Subject:
-    """A way to run mini_debug. ``exact``: the same seed gives the same weights, bit for bit."""
+    """A way to run mini_debug, or an evaluation with a vLLM server.
+
+    ``exact``: the same seed gives the same weights, bit for bit.
+    """
 
     name: str
     overrides: tuple[str, ...] = ()
     processes: int = 1
     exact: bool = True
+    served: bool = False
+    docker: bool = False
 
-    def command(self, folder: Path, port: int) -> list[str]:
-        """Return the command that starts the run, or goes on with it where it has a checkpoint."""
+    def command(self, folder: Path, port: int, server: Server | None) -> list[str]:
+        """Return the command that starts the run, or goes on with it where it has something to go on with."""
+        if server is not None:
+            given = [f"engine.server.url={server.url}", f"hydra.run.dir={folder}", *self.overrides]
+            return [sys.executable, "-m", "src.evaluate", "evaluate.resume=true", *given]
         python = [sys.executable, "-m"]
         if self.processes > 1:
             launch = ["--cpu", "--num_processes", str(self.processes), "--main_process_port", str(port), "-m"]
@@ -55,7 +71,14 @@ SUBJECTS = {
         Subject("transformers"),
         Subject("sandlock", ("sandbox=sandlock",)),  # whose workers have a launcher
         Subject("two", processes=2, exact=False),
+        Subject("docker", ("sandbox=docker",), docker=True),
         Subject("vllm", ("engine=vllm",), exact=False),
+        Subject(
+            "server",
+            ("engine=vllm_server", "benchmark.size=64", "evaluate.modes=[free,code]"),
+            exact=False,
+            served=True,
+        ),
     )
 }
 
@@ -67,6 +90,7 @@ class DisturbedRun:
     subject: Subject
     base: Path
     port: int
+    server: Server | None = None
     mounted: bool = False
     process: subprocess.Popen[bytes] | None = None
     seen: set[Process] = field(default_factory=set)
@@ -87,7 +111,9 @@ class DisturbedRun:
 
     def start(self) -> None:
         """Start it, or go on with it."""
-        command = self.subject.command(self.folder, self.port)
+        if self.server is not None:
+            self.server.ensure()
+        command = self.subject.command(self.folder, self.port, self.server)
         paths = os.pathsep.join(filter(None, [str(HOOKS), os.environ.get("PYTHONPATH", "")]))
         environment = os.environ | {
             "PYTHONPATH": paths,
@@ -135,6 +161,8 @@ class DisturbedRun:
 
     def workers(self) -> list[int]:
         """Process ids of the outermost processes of its sandboxes' workers."""
+        if self.subject.docker:
+            return [pid for _name, pid in self.containers() if pid]
         marks = ("bwrap", "sandlock_launcher")
         return [pid for pid in self._below() if any(mark in command_line(pid) for mark in marks)]
 
@@ -144,12 +172,30 @@ class DisturbedRun:
         Not of programs: one that is killed from outside cannot be told from one that did it itself.
         """
         tree = children()
-        workers = [pid for outermost in self.workers() for pid in tree.get(outermost, [])]
+        workers = self.workers()  # in a container, the worker is its first process
+        if not self.subject.docker:
+            workers = [pid for outermost in workers for pid in tree.get(outermost, [])]
         return sorted({*workers, *(pid for worker in workers for pid in tree.get(worker, []))})
 
     def graders(self) -> list[int]:
         """Process ids of its grading processes."""
         return [pid for pid in self._below() if "src.rewards.grading_child" in command_line(pid)]
+
+    def servers(self) -> list[int]:
+        """Process id of the vLLM server that it uses."""
+        return [] if self.server is None else self.server.pids()
+
+    def containers(self) -> list[tuple[str, int]]:
+        """Names of the containers of all its processes, with their first process; 0 where none runs."""
+        callers = {str(pid) for pid, _started in self.seen}
+        try:
+            with contextlib.closing(docker.APIClient(**docker.utils.kwargs_from_env())) as client:
+                found = client.containers(all=True, filters={"label": LABEL})
+                mine = [one["Id"] for one in found if one["Labels"][LABEL] in callers]
+                states = [client.inspect_container(name) for name in mine]
+        except DockerException:  # one ended meanwhile
+            return []
+        return [(one["Name"], int(one["State"]["Pid"])) for one in states]
 
     def alive(self) -> list[Process]:
         """Return those of all the processes that were ever seen which still are."""

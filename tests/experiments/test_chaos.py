@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 import shutil
 import subprocess
@@ -55,7 +56,7 @@ def run(tmp_path: Path) -> Iterator[DisturbedRun]:
     one = DisturbedRun(SUBJECTS["transformers"], tmp_path / "run", 0)
     child = f"import subprocess, sys\nsubprocess.Popen([sys.executable, '-c', {BUSY!r}])\n{BUSY}"
     one.process = subprocess.Popen([sys.executable, "-c", child], start_new_session=True)
-    one.roots.append(one.process.pid)
+    one.roots.append((one.process.pid, runs.started(one.process.pid)))
     assert runs.wait_until(lambda: len(runs.below([one.process.pid])) == 2, 20)  # type: ignore[union-attr]
     yield one
     one.close()
@@ -136,10 +137,25 @@ def tiny_run(folder: Path) -> None:
     train(cfg, folder)
 
 
+def test_a_process_that_has_the_number_of_one_that_ended_is_left_alone(run: DisturbedRun) -> None:
+    assert run.process is not None
+    assert runs.wait_until(lambda: len(run.alive()) == 2, 10)
+    run.kill()
+    assert run.process.wait(10) != 0
+    # as if this process had the number now, having started at another time
+    run.roots[:] = [(os.getpid(), "0")]
+    run.seen.clear()
+    run.process.pid = os.getpid()
+    assert (run.trainers(), run.workers(), run.inside(), run.graders()) == ([], [], [], [])
+    time.sleep(3 * runs._LOOK)
+    assert run.alive() == []
+
+
 class TestChecks:
     def test_a_copy_of_the_calm_run_is_fine(self, finished: Path) -> None:
         assert checks.consumed_once(finished, finished) == []
-        assert checks.same_weights(finished, finished, exact=True) == []
+        assert checks.same_checkpoint(finished, finished) == []
+        assert checks.same_weights(finished, finished) == []
         assert checks.same_trajectories(finished, finished) == []
 
     def test_a_problem_that_was_consumed_twice_or_not_at_all(self, finished: Path, tmp_path: Path) -> None:
@@ -171,11 +187,10 @@ class TestChecks:
         mark = json.loads((file.parent / checkpoints.MARK).read_text())
         mark["files"]["model.safetensors"] = file.stat().st_size
         (file.parent / checkpoints.MARK).write_text(json.dumps(mark))
-        assert "1 of " in checks.same_weights(other, finished, exact=True)[0]
+        assert checks.same_checkpoint(other, finished) == []
+        assert "1 of " in checks.same_weights(other, finished)[0]
         shutil.rmtree(file.parent)
-        assert checks.same_weights(other, finished, exact=True) == [
-            "the last checkpoint is [], not ['step-1']"
-        ]
+        assert checks.same_checkpoint(other, finished) == ["the last checkpoint is [], not ['step-1']"]
 
     def test_a_process_and_a_folder_that_are_left(
         self, run: DisturbedRun, monkeypatch: pytest.MonkeyPatch
