@@ -97,8 +97,12 @@ def disturb(
             if code:
                 if not disturbed:
                     break
+                if run.finished():  # it was killed on its way out
+                    outcomes[-1], code = "went on", 0
+                    break
                 run.start()
                 code, disturbed = None, False
+        outcomes += ["not reached"] * (len(planned.faults) - len(outcomes))
         if code is None and (code := run.wait(_LONGEST)) is None:
             found.append(f"it did not end within {_LONGEST:.0f} s")
             run.kill()

@@ -22,6 +22,7 @@ from docker.errors import DockerException  # type: ignore[import-untyped]
 from experiments.sandbox.processes import below, children
 from src.config.paths import ROOT
 from src.run import checkpoints
+from src.run.records import SUMMARY
 from src.sandbox.jails.docker import LABEL
 
 if TYPE_CHECKING:
@@ -143,6 +144,10 @@ class DisturbedRun:
             return self.process.wait(timeout=max(seconds, 0.0))
         except subprocess.TimeoutExpired:
             return None
+
+    def finished(self) -> bool:
+        """Whether it has written its summary, the last thing that a run does."""
+        return (self.folder / SUMMARY).is_file()
 
     def kill(self) -> None:
         """Kill it and all that it started."""
