@@ -1,7 +1,8 @@
 """``python -m analysis.training_curves 'runs={NAME: runs/A}'``: metrics over rollout steps.
 
 Raw and smoothed curves of one or several runs, with marks where the interaction budget rises, and the jump of
-each metric there, relative to its linear trends before and after.
+each metric there, relative to its linear trends before and after. Of runs that were evaluated on the way
+(``evaluate.every``, ``evaluate.benchmarks``), also the accuracies, with intervals: the paper's figure 3.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import numpy as np
 import polars as pl
 
 from analysis.data import AnalysisError, Source
+from analysis.evaluation_curves import draw_points, load_points, summary_rows
 from analysis.output import Output, legend_below, look, panels, show
 from analysis.trends import level_change, spans
 from src.config.schema import option
@@ -78,6 +80,14 @@ def rises(table: pl.DataFrame) -> list[int]:
     """Return the steps at which the budget of a run rises."""
     budget = table["budget"]
     return table.filter((budget > budget.shift(1)).fill_null(value=False))["step"].to_list()
+
+
+def marks(table: pl.DataFrame) -> dict[str, list[tuple[int, float]]]:
+    """Return, by run, the steps at which the budget rises, with the new budget."""
+    return {
+        str(run): [(step, mine.filter(pl.col("step") == step)["budget"].item()) for step in rises(mine)]
+        for (run,), mine in table.group_by("run", maintain_order=True)
+    }
 
 
 def changes(table: pl.DataFrame, cfg: TrainingCurvesConfig) -> list[dict[str, Any]]:
@@ -145,6 +155,15 @@ def main(cfg: TrainingCurvesConfig, folder: Path) -> None:
     output.table("changes", pl.DataFrame(found) if found else pl.DataFrame({"run": []}))
     output.json(NAME, {"changes": found})
     output.figure(NAME, draw(table, cfg))
+    points = load_points(cfg.runs)
+    if not points.is_empty():
+        output.table("evaluations", points)
+        output.figure("evaluations", draw_points(points, marks(table)))
+        show(
+            "accuracy over training (best: chosen on these very problems, so it is too high)",
+            ["run", "benchmark", "mode", "first", "last", "best"],
+            summary_rows(points),
+        )
     show(
         "last and best (smoothed)",
         ["run", "metric", "first", "last", "highest", "at step", "lowest", "at step"],

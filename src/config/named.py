@@ -36,9 +36,19 @@ def named_benchmark(text: str) -> BenchmarkConfig:
     raise ConfigError(f"{wrong_choice('benchmark', text, names)}; or give a .jsonl or .parquet file")
 
 
-def _option(name: str) -> dict[str, Any]:
-    """The ``benchmark`` group of an option, merged onto the options in its defaults list or the schema."""
+def sampling_of(text: str) -> dict[str, Any]:
+    """Return the settings of ``evaluate`` that the option of a valid benchmark name sets; a file has none."""
+    name, _, _ = text.partition("@")
+    return _option(name, "evaluate", {}) if (_OPTIONS / f"{name}.yaml").is_file() else {}
+
+
+def _option(name: str, group: str = "benchmark", default: dict[str, Any] | None = None) -> dict[str, Any]:
+    """A group of an option, merged onto the options in its defaults list, or onto ``default``.
+
+    None: the defaults of :class:`BenchmarkConfig`.
+    """
     own: Any = OmegaConf.load(_OPTIONS / f"{name}.yaml")
-    parents = [_option(parent) for parent in own.get("defaults", [])] or [asdict(BenchmarkConfig())]
-    merged: Any = OmegaConf.to_container(OmegaConf.merge(*parents, own.get("benchmark", {})))
+    parents = [_option(parent, group, default) for parent in own.get("defaults", [])]
+    parents = parents or [asdict(BenchmarkConfig()) if default is None else default]
+    merged: Any = OmegaConf.to_container(OmegaConf.merge(*parents, own.get(group, {})))
     return dict(merged)

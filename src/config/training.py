@@ -174,6 +174,29 @@ class TrainerConfig:
 
 
 @dataclass
+class PeriodicBenchmarkConfig:
+    """A benchmark that a training run evaluates its policy on.
+
+    null: the value of the benchmark's option in conf/benchmark, otherwise that of evaluate.
+    """
+
+    benchmark: str = option(
+        "???", "an option of conf/benchmark, OPTION@FILE to read it from a file, or a file"
+    )
+    size: int | None = option(None, "number of problems, the first that many", at_least=1)
+    modes: list[str] | None = option(None, "prompt modes", choices=("free", "text", "code"))
+    k: int | None = option(None, "trajectories per problem", at_least=1)
+    temperature: float | None = option(None, "sampling temperature; 0: greedy", at_least=0)
+    top_p: float | None = option(None, "nucleus sampling", above=0, at_most=1)
+    budget: int | None = option(None, "maximum executions per trajectory", at_least=0)
+    long_prompts: str | None = option(
+        None,
+        "what to do with problems whose prompts have more than rollout.max_prompt_tokens tokens",
+        choices=("drop", "truncate_left", "refuse"),
+    )
+
+
+@dataclass
 class EvaluateConfig:
     """Evaluation of a policy."""
 
@@ -181,6 +204,15 @@ class EvaluateConfig:
         ["before", "after"],
         "of src.train; [after] if the base policy is evaluated once for several runs",
         choices=("before", "after"),
+    )
+    every: int = option(
+        0,
+        "of src.train: rollout steps between evaluations during training, each with a checkpoint; 0: none",
+        at_least=0,
+    )
+    benchmarks: list[PeriodicBenchmarkConfig] = option(
+        [],
+        "of src.train: evaluated, too, whenever the held-out problems are; token limits are those of rollout",
     )
     modes: list[str] = option(["free", "code", "text"], "prompt modes", choices=("free", "text", "code"))
     k: int = option(1, "trajectories per problem", at_least=1)

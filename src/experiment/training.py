@@ -13,8 +13,9 @@ from transformers import PreTrainedModel, set_seed
 from transformers.utils import logging as transformers_logging
 
 from src.config import Config
-from src.experiment.evaluation.evaluator import Evaluator
-from src.experiment.evaluation.results import Results
+from src.experiment.evaluation import periodic
+from src.experiment.evaluation.evaluator import Evaluator, evaluate_over_ranks
+from src.experiment.evaluation.periodic import Point
 from src.experiment.resumed import STATE, earlier_seconds, read_state, take_over
 from src.policy.loading import load_model
 from src.policy.long_prompts import fit_data
@@ -28,7 +29,7 @@ from src.rollout.engines.colocated import SleepingVLLM
 from src.rollout.environment import Environment, open_environment
 from src.run import checkpoints, provenance
 from src.run.alarms import Alarm
-from src.run.console import comparison, console, progress, step_line
+from src.run.console import comparison, console, evaluation_curve, progress, step_line
 from src.run.interrupts import interrupts
 from src.run.processes import Ranks
 from src.run.records import (
@@ -44,7 +45,7 @@ from src.run.records import (
 )
 from src.run.tracking import Tracker
 from src.trainer import CIRTrainer, TrainingStep
-from src.trainer.callbacks import AtStart, StopCallback
+from src.trainer.callbacks import AtStart, EvaluationCallback, StopCallback
 from src.trainer.curriculum import build_curriculum
 
 DATA = "data.json"  # which problems were removed, and why
@@ -138,6 +139,7 @@ class TrainingRun:
         cfg, run_dir = self._cfg, self._run_dir
         self._checkpoint = take_over(cfg, run_dir, self._ranks)
         if self._ranks.first:
+            periodic.take_over(self._checkpoint, run_dir, unchanged=provenance.unchanged(cfg, run_dir))
             provenance.save(cfg, run_dir)
         self._state = read_state(run_dir) if self._checkpoint else {}
         self._earlier = earlier_seconds(run_dir, self._checkpoint)
@@ -146,12 +148,15 @@ class TrainingRun:
     def _read_problems(self) -> Data:
         """Return the problems whose prompts fit."""
         cfg = self._cfg
-        data = load_data(cfg.data)
+        data = load_data(periodic.without_benchmarks(cfg))
         console.print(data.line)
         if self._ranks.first:
             refuse_unreadable_data(data, cfg.data, cfg.reward.grade_seconds)
         data = fit_data(data, cfg, self._environment.prompts, self._ranks)
         self._prompt = self._environment.show_prompt(data.train[0], [cfg.rollout.mode])
+        self._periodic = periodic.prepare(
+            cfg, data.heldout, self._run_dir, self._environment, self._kind, self._ranks
+        )
         if self._ranks.first:
             write_json(self._run_dir / DATA, data.report)
         return data
@@ -174,8 +179,10 @@ class TrainingRun:
         # TRL places the weights (DDP, FSDP, ZeRO) when training begins: only then can they be evaluated
         at_start = AtStart(self._begin_training)
         stop = StopCallback(self._stop_requested, cfg.trainer.minibatches)
+        due = EvaluationCallback(self._periodic.due, self._evaluate_during, cfg.trainer.minibatches)
+        callbacks = [at_start, stop, due]
         self._trainer = trainer = CIRTrainer(
-            cfg, self._run_dir, model, self._codec.tokenizer, train, self._kind, [at_start, stop], ranks
+            cfg, self._run_dir, model, self._codec.tokenizer, train, self._kind, callbacks, ranks
         )
         llm = trainer.vllm_generation.llm if self._kind == "vllm" else None
         power = SleepingVLLM(trainer.vllm_generation) if llm and cfg.engine.vllm.sleep else None
@@ -207,23 +214,30 @@ class TrainingRun:
             return
         self._trainer.push_weights()
         engine = self._engines.make(cfg.evaluate.temperature, cfg.evaluate.top_p)
-        evaluator = Evaluator(engine, self._environment, cfg.evaluate, self._writer, self._bar)
-        self._evaluated[phase] = {}
-        for mode in cfg.evaluate.modes:
-            results, _ = evaluator.evaluate(
-                self._ranks.shard(self._data.heldout),
-                mode,
-                Occasion(phase, self._trainer.rollout_step, self._attempt),
-                label=f"evaluating {phase} training, {mode}",
-            )
-            merged = Results()
-            for part in self._ranks.gather(results):
-                merged.merge(part)
-            most, label = cfg.evaluate.max_infrastructure_failure_rate, f"{phase} training, mode {mode}"
-            remedy = "start the run again" if phase == "before" else "resume the run"
-            merged.refuse_losses(most, label, remedy)
-            self._evaluated[phase][mode] = merged.summary()
-            self._writer.share()
+        step = self._trainer.rollout_step
+        self._evaluated[phase] = evaluate_over_ranks(
+            Evaluator(engine, self._environment, cfg.evaluate, self._writer, self._bar),
+            self._writer,
+            self._data.heldout,
+            Occasion(phase, step, self._attempt),
+            self._ranks,
+            label=f"{phase} training",
+            remedy="start the run again" if phase == "before" else "resume the run",
+        )
+        self._show_points(self._periodic.note_heldout(step, self._evaluated[phase]))
+        self._show_points(self._periodic.run(step, self._engines.make, self._bar, heldout=False))
+
+    def _evaluate_during(self, step: int) -> None:
+        """Evaluate the policy after ``step`` steps, or the rest of it; a signal ends that at once."""
+        if self._stop_requested():
+            return
+        with interrupts.immediate():
+            self._trainer.push_weights()
+            self._show_points(self._periodic.run(step, self._engines.make, self._bar, heldout=True))
+
+    def _show_points(self, points: Sequence[Point]) -> None:
+        for point in points:
+            self._tracker.log(point.metrics(), point.step)
 
     # train
 
@@ -242,6 +256,8 @@ class TrainingRun:
                 write_json(self._run_dir / STATE, self._state)
         elif "before" in self._state:
             self._evaluated["before"] = self._state["before"]
+        if self._checkpoint is not None and self._periodic.due(step := self._trainer.rollout_step):
+            self._evaluate_during(step)
         self._bar.update(self._task, visible=True, meter=self._collector)
         self._training.enter_context(interrupts.deferred())
 
@@ -276,6 +292,7 @@ class TrainingRun:
             return {}
         run_dir, steps = self._run_dir, self._trainer.rollout_step
         rows = read_metrics(run_dir / METRICS)
+        points = periodic.read_points(run_dir)
         reports, sandbox = self._data.report, self._environment.sandbox
         summary = {
             "settings": provenance.settings(self._cfg) | {"jail": sandbox.jail, "engine": self._kind},
@@ -286,12 +303,14 @@ class TrainingRun:
             "wall_seconds": self._wall_seconds(),
             "seconds": {name: sum(row[f"seconds/{name}"] for row in rows) for name in TIMED},
             "curve": [{"step": row["step"], "accuracy": row["accuracy"]} for row in rows],
+            "evaluations": [point.json() for point in points],
             "sandbox": sandbox.stats(),
             "checkpoint": str(checkpoints.resolve(run_dir)),
         }
         write_json(run_dir / SUMMARY, summary)
         self._tracker.finish(self._evaluated)
         console.print(comparison(self._evaluated))
+        console.print(evaluation_curve([point.json() for point in points]))
         console.print(f"{run_dir / SUMMARY}: {steps} steps in {summary['wall_seconds']:.0f} s")
         return summary
 

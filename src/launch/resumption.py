@@ -53,6 +53,7 @@ SANDBOX_MAY_CHANGE = (
 _MAY_CHANGE = (
     *("trainer.checkpoint_every", "trainer.keep_checkpoints", "trainer.rank_timeout"),
     *("trainer.max_infrastructure_failure_rate", "evaluate.phases", "evaluate.resume", "evaluate.shard"),
+    "evaluate.every",
     "evaluate.max_infrastructure_failure_rate",
     *("tracking.", "alarm.", "hardware.", "reward.grade_workers", "reward.lenient"),
     *(

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from src.config import Config, EvaluationConfig
+from src.config import Config
 from src.config.schema import ConfigError
 from src.policy.prompt_encoder import PromptEncoder
 from src.problems import Data, Problem
@@ -94,17 +94,29 @@ def fit_data(data: Data, cfg: Config, prompts: PromptEncoder, ranks: Ranks) -> D
 
 
 def fit_benchmark(
-    problems: Sequence[Problem], cfg: EvaluationConfig, prompts: PromptEncoder
+    problems: Sequence[Problem],
+    choice: str,
+    modes: Sequence[str],
+    prompts: PromptEncoder,
+    limit: int,
+    setting: str = "benchmark.long_prompts",
 ) -> tuple[list[Problem], TooLong]:
     """Return the problems of a benchmark with every prompt within the limit, and those that were longer.
 
+    Args:
+        problems: of the benchmark.
+        choice: the value of ``setting``: drop, truncate_left or refuse.
+        modes: in which they are asked.
+        prompts: encodes them.
+        limit: ``rollout.max_prompt_tokens``.
+        setting: named in messages.
+
     Raises:
-        ConfigError: there are such problems and ``benchmark.long_prompts`` is "refuse", or none remains.
+        ConfigError: there are such problems and ``choice`` is "refuse", or none remains.
     """
-    found = measure(problems, cfg.evaluate.modes, prompts, cfg.rollout.max_prompt_tokens)
-    choice = cfg.benchmark.long_prompts
+    found = measure(problems, modes, prompts, limit)
     kept = fitting(problems, found, choice)
-    _refuse(*_faults("benchmark.long_prompts", choice, found, len(kept)))
+    _refuse(*_faults(setting, choice, found, len(kept)))
     if found.tokens:
         _say(f"{len(kept)} problems are evaluated: {found}; {_DONE[choice]}, see summary.json")
     return kept, found

@@ -130,6 +130,27 @@ def comparison(evaluations: dict[str, dict[str, Any]]) -> Table:
     return table
 
 
+def evaluation_curve(points: list[dict[str, Any]]) -> Table:
+    """Return a table of the first, the last and the best accuracy of each benchmark and mode.
+
+    Args:
+        points: ``step, benchmark, mode, accuracy, interval, ...`` of each evaluation, by step.
+    """
+    table = Table(title="Accuracy over training, 95 % intervals", box=SIMPLE_HEAD, pad_edge=False)
+    for column in ("benchmark", "mode", "n", "first", "last", "best", "steps"):
+        table.add_column(column, justify="right" if column == "n" else "left", no_wrap=True)
+    curves: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    for point in points:
+        if point["accuracy"] is not None:
+            curves.setdefault((point["benchmark"], point["mode"]), []).append(point)
+    for (benchmark, mode), curve in curves.items():
+        best = max(curve, key=lambda point: float(point["accuracy"]))
+        cells = [f"{percent(point)} at {point['step']}" for point in (curve[0], curve[-1], best)]
+        table.add_row(benchmark, mode, _size(curve[-1]), *cells, str(len(curve)))
+    table.caption = "best: chosen on these very problems, so it is too high; report the last, or the curve"
+    return table
+
+
 def _size(result: dict[str, Any]) -> str:
     if "problems" not in result:  # a run that was started before this was counted
         return f"{result['n']} trajectories"

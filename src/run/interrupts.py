@@ -72,6 +72,15 @@ class Interrupts:
         finally:
             self._defers = False
 
+    @contextmanager
+    def immediate(self) -> Iterator[None]:
+        """Within this context, inside of :meth:`deferred`, the first signal raises."""
+        defers, self._defers = self._defers, False
+        try:
+            yield
+        finally:
+            self._defers = defers
+
     def _handle(self, number: int, frame: FrameType | None) -> None:
         now = time.monotonic()
         if world_size() > 1 and now - self._last < _ECHO:

@@ -74,6 +74,14 @@ def changes(old: Any, new: Any, path: str = "") -> dict[str, tuple[Any, Any]]:
     return {path: (old, new)} if old != new else {}
 
 
+def unchanged(cfg: Config | EvaluationConfig, run_dir: Path) -> bool:
+    """Whether the folder's config.json has these settings."""
+    try:
+        return not changes(json.loads((run_dir / CONFIG).read_text()), json.loads(json.dumps(asdict(cfg))))
+    except (OSError, ValueError):
+        return False
+
+
 def save(cfg: Config | EvaluationConfig, run_dir: Path) -> None:
     """Write config.json, packages.txt, difference.patch and machine.json into ``run_dir``."""
     run_dir.mkdir(parents=True, exist_ok=True)

@@ -43,6 +43,33 @@ class StopCallback(TrainerCallback):
             control.should_save = control.should_training_stop = True
 
 
+class EvaluationCallback(TrainerCallback):
+    """Evaluates the policy after some rollout steps, each time after a checkpoint.
+
+    Args:
+        due: whether the policy is evaluated after that many rollout steps.
+        evaluate: called with them.
+        minibatches: optimizer steps per rollout step.
+    """
+
+    def __init__(self, due: Callable[[int], bool], evaluate: Callable[[int], None], minibatches: int) -> None:
+        self._due, self._evaluate, self._minibatches = due, evaluate, minibatches
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """See TrainerCallback."""
+        if self._is_due(state.global_step):
+            control.should_save = True
+
+    def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """See TrainerCallback; called after the metrics of the step, too."""
+        if self._is_due(state.global_step):
+            self._evaluate(state.global_step // self._minibatches)
+
+    def _is_due(self, optimizer_steps: int) -> bool:
+        steps, rest = divmod(optimizer_steps, self._minibatches)
+        return rest == 0 and self._due(steps)
+
+
 class FinishStep(TrainerCallback):
     """Calls a function when the optimizer steps of a rollout step are done.
 

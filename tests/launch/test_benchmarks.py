@@ -51,7 +51,12 @@ def test_benchmarks_are_evaluated_as_in_the_paper_unless_one_says_otherwise() ->
         (["benchmark.subjects=[Geometri]"], "benchmark.subjects[0]=Geometri: choose Algebra"),
         (["benchmark=math500", "benchmark.levels=[5]"], "benchmark.levels=[5]: only for benchmark=mini"),
         (["benchmark.levels=[]"], "benchmark.levels=[]: no problem is left"),
-        (["evaluate.phases=[after]"], "evaluate.phases=[after]: only training runs have phases; remove it"),
+        (["evaluate.phases=[after]"], "evaluate.phases=[after]: only for training runs; remove it"),
+        (["evaluate.every=5"], "evaluate.every=5: only for training runs; remove it"),
+        (
+            ["evaluate.benchmarks=[{benchmark:aime24}]"],
+            "evaluate.benchmarks=[aime24]: only for training runs",
+        ),
     ],
 )
 def test_a_benchmark_that_is_not_there_is_refused(

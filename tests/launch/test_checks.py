@@ -22,9 +22,15 @@ from src.launch.checks import check, load, sampling
 from src.run.checkpoints import MARK
 from tests.compositions import changed, evaluation, refusal, values
 
+CONFIG = "experiments/mini_base/config.json"
+
 
 def stages(*steps: int) -> list[dict[str, int]]:
     return [{"step": step, "budget": 2 + index} for index, step in enumerate(steps)]
+
+
+def named(*benchmarks: str, **given: Any) -> list[dict[str, Any]]:
+    return [{"benchmark": name, **given} for name in benchmarks]
 
 
 class TestCombinations:
@@ -68,6 +74,13 @@ class TestCombinations:
             ({"evaluate.phases": []}, "evaluate.phases=[]: a run without an evaluation has no result; give"),
             ({"evaluate.phases": ["befor"]}, "evaluate.phases[0]=befor: choose before or after; did"),
             ({"evaluate.k": 4, "evaluate.temperature": 0}, "set evaluate.k=1, or a temperature above 0"),
+            ({"evaluate.benchmarks": named("math50")}, "evaluate.benchmarks[0].benchmark=math50: choose"),
+            ({"evaluate.benchmarks": named("aime24", f"aime24@{CONFIG}")}, "has the same name, AIME24; give"),
+            ({"evaluate.benchmarks": named("math500", k=2)}, "evaluate.benchmarks[0].k=2: with evaluate."),
+            ({"evaluate.benchmarks": named("aime24@nope.jsonl")}, "nope.jsonl: this file does not exist"),
+            ({"evaluate.benchmarks": named("aime24", modes=[])}, "[0].modes=[]: give each mode once, or"),
+            ({"evaluate.benchmarks": named("aime24", modes=["fre"])}, "modes[0]=fre: choose free"),
+            ({"evaluate.every": -1}, "evaluate.every=-1"),
             ({"model.path": "experiments/mini_bas"}, "did you mean experiments/mini_base?"),
             ({"model.path": "./Qwen/Qwen3-8B"}, "model.path=./Qwen/Qwen3-8B: this folder does not exist"),
             ({"model.path": "experiments"}, "model.path=experiments: this folder has no config.json"),

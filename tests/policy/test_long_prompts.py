@@ -160,21 +160,16 @@ class TestLongPrompts:
     def test_a_mode_of_the_evaluation_counts(self) -> None:
         """What is too long in one mode is left out in all, so that arms have the same problems."""
         prompts = PromptEncoder(chat_model.tokenizer(), "plain", a_format())
-        cfg = EvaluationConfig(
-            model=ModelConfig(prompt_style="plain"), benchmark=BenchmarkConfig(long_prompts="drop")
-        )
         of = {mode: list(prompts.lengths(chat_model.PROBLEMS, [mode])) for mode in ("text", "code")}
         limit = max(of["text"])
         assert limit < max(of["code"])
-        cfg.rollout.max_prompt_tokens = limit
-        cfg.evaluate.modes = ["text", "code"]
-        kept, found = fit_benchmark(chat_model.PROBLEMS, cfg, prompts)
+        kept, found = fit_benchmark(chat_model.PROBLEMS, "drop", ["text", "code"], prompts, limit)
         assert [one.id for one in kept] == [
             one.id for one, length in zip(chat_model.PROBLEMS, of["code"], strict=True) if length <= limit
         ]
         assert set(found.tokens.values()) == {length for length in of["code"] if length > limit}
-        cfg.evaluate.modes = ["text"]
-        assert fit_benchmark(chat_model.PROBLEMS, cfg, prompts)[0] == chat_model.PROBLEMS
+        kept, _ = fit_benchmark(chat_model.PROBLEMS, "drop", ["text"], prompts, limit)
+        assert kept == chat_model.PROBLEMS
 
 
 def test_an_evaluation_says_what_it_leaves_out_in_every_shard(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import asdict
@@ -15,8 +15,8 @@ from rich.markup import escape
 
 from src.config import EvaluationConfig
 from src.config.schema import ConfigError, build, show
+from src.experiment.evaluation.earlier import Earlier, drop_lost
 from src.experiment.evaluation.evaluator import Evaluator
-from src.experiment.evaluation.results import Results
 from src.launch.resumption import SANDBOX_MAY_CHANGE, read_config, take_open_format
 from src.policy.loading import load_model, whole_model
 from src.policy.long_prompts import fit_benchmark
@@ -28,15 +28,12 @@ from src.rollout.engines.colocated import load_llm
 from src.rollout.environment import open_environment
 from src.run import provenance
 from src.run.console import comparison, console, progress
-from src.run.disk import sync
 from src.run.records import (
     CONFIG,
     RECORDS,
     SUMMARY,
     Occasion,
     RecordWriter,
-    iter_records,
-    parse_record,
     write_json,
 )
 
@@ -153,7 +150,13 @@ class BenchmarkRun:
         if cfg.benchmark.kind != "mini":
             refuse_unreadable(problems, cfg.benchmark.fields, "benchmark", cfg.reward.grade_seconds)
         # all problems, in every shard, so that all shards leave out the same ones or all refuse
-        problems, self._too_long = fit_benchmark(problems, cfg, self._environment.prompts)
+        problems, self._too_long = fit_benchmark(
+            problems,
+            cfg.benchmark.long_prompts,
+            cfg.evaluate.modes,
+            self._environment.prompts,
+            cfg.rollout.max_prompt_tokens,
+        )
         self._prompt = self._environment.show_prompt(problems[0], cfg.evaluate.modes)
         return shard(problems, cfg.evaluate.shard)
 
@@ -166,51 +169,6 @@ class BenchmarkRun:
         if self._kind == "transformers":
             return {"model": load_model(cfg.model).to("cuda" if torch.cuda.is_available() else "cpu")}
         return {}
-
-
-class Earlier:
-    """The trajectories that earlier processes of the same evaluation have recorded, by mode.
-
-    Attributes:
-        done: problem id and sample of each trajectory.
-        results: aggregated over them.
-
-    Raises:
-        ConfigError: they were sampled without a random stream per trajectory, so resuming is biased.
-    """
-
-    def __init__(self, file: Path, temperature: float) -> None:
-        self.done: dict[str, set[tuple[str, int]]] = defaultdict(set)
-        self.results: dict[str, Results] = defaultdict(Results)
-        if not file.exists():
-            return
-        for record in iter_records(file):
-            if record.seed is None and temperature > 0:
-                raise ConfigError(
-                    f"{file}: an older version started this evaluation; resuming would resample its "
-                    "unfinished trajectories with other random numbers and favour those that end early; "
-                    "evaluate again in another folder (hydra.run.dir)"
-                )
-            self.done[record.mode].add((record.problem_id, record.sample))
-            self.results[record.mode].add(record)
-
-
-def drop_lost(path: Path) -> None:
-    """Remove trajectories lost to the infrastructure from a file, atomically, so that they are sampled again.
-
-    Raises:
-        RecordError: see :func:`iter_records`.
-    """
-    if not path.exists() or all(record.stop_reason != "infrastructure" for record in iter_records(path)):
-        return
-    partial = path.with_suffix(".partial")
-    with path.open("rb") as old, partial.open("wb") as new:
-        for line in old:
-            text = line.decode("utf-8", errors="replace")
-            if line.endswith(b"\n") and parse_record(text, str(path)).stop_reason != "infrastructure":
-                new.write(line)
-    sync(partial)
-    partial.replace(path)
 
 
 def shard(problems: Sequence[Problem], part: str | None) -> list[Problem]:

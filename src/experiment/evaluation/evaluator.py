@@ -5,17 +5,20 @@ from __future__ import annotations
 from collections.abc import Sequence, Set
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import Any
 
 import torch
 from rich.progress import Progress
 
 from src.config import EvaluateConfig
+from src.experiment.evaluation.earlier import Earlier
 from src.experiment.evaluation.results import Results
 from src.problems import Problem
 from src.rollout.collector import Collector
 from src.rollout.engines import Engine
 from src.rollout.environment import Environment
-from src.run.records import Occasion, RecordWriter
+from src.run.processes import Ranks
+from src.run.records import Occasion, RankWriter, RecordWriter
 
 
 @dataclass(frozen=True)
@@ -77,3 +80,49 @@ class Evaluator:
                 advance()
         bar.remove_task(task)
         return results, collector.metrics()
+
+
+def evaluate_over_ranks(
+    evaluator: Evaluator,
+    writer: RankWriter,
+    problems: Sequence[Problem],
+    occasion: Occasion,
+    ranks: Ranks,
+    *,
+    label: str,
+    remedy: str,
+    earlier: Earlier | None = None,
+) -> dict[str, Any]:
+    """Evaluate in every mode, each process a share of the problems; return the summaries by mode.
+
+    Args:
+        evaluator: whose writer is ``writer``.
+        writer: writes the records.
+        problems: the same in all processes.
+        occasion: for the records.
+        ranks: the processes.
+        label: what is evaluated, for the progress bar and errors.
+        remedy: how to go on if too many trajectories are lost.
+        earlier: what an earlier process has recorded.
+
+    Raises:
+        InfrastructureError: more than ``evaluate.max_infrastructure_failure_rate`` of them were lost.
+    """
+    found, cfg = {}, evaluator.cfg
+    for mode in cfg.modes:
+        known = earlier.results[mode] if earlier is not None and ranks.first else None
+        results, _ = evaluator.evaluate(
+            ranks.shard(problems),
+            mode,
+            occasion,
+            label=f"evaluating {label}, {mode}",
+            done=earlier.done[mode] if earlier is not None else frozenset(),
+            results=known,
+        )
+        merged = Results()
+        for part in ranks.gather(results):
+            merged.merge(part)
+        merged.refuse_losses(cfg.max_infrastructure_failure_rate, f"{label}, mode {mode}", remedy)
+        found[mode] = merged.summary()
+        writer.share()
+    return found

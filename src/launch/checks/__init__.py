@@ -164,11 +164,7 @@ def _evaluate(cfg: c.EvaluateConfig, at: str) -> list[str]:
         faults.append(f"{at}phases={show(cfg.phases)}: give each phase once")
     if not cfg.phases:
         faults.append(f"{at}phases=[]: a run without an evaluation has no result; give {at}phases=[after]")
-    if cfg.k > 1 and cfg.temperature == 0:
-        faults.append(
-            f"{at}k={cfg.k}: with {at}temperature=0 all trajectories of a problem are the same; set "
-            f"{at}k=1, or a temperature above 0"
-        )
+    faults += sampling.repeats(cfg.k, cfg.temperature, at) + problems.periodic(cfg, at)
     if cfg.shard is not None:
         match = re.fullmatch(r"(\d+)/(\d+)", cfg.shard)
         if not match or int(match[1]) >= int(match[2]):
@@ -187,10 +183,13 @@ def _evaluation(cfg: c.EvaluationConfig, at: str) -> list[str]:
         + extensions.faults(cfg, at)
     )
     faults += mounts.answers(cfg.sandbox, {"benchmark.path": cfg.benchmark.path}, at)
-    if cfg.evaluate.phases != c.EvaluateConfig().phases:
-        faults.append(
-            f"{at}evaluate.phases={show(cfg.evaluate.phases)}: only training runs have phases; remove it"
-        )
+    for name in ("phases", "every", "benchmarks"):
+        if (value := getattr(cfg.evaluate, name)) != getattr(c.EvaluateConfig(), name):
+            shown = value if name != "benchmarks" else [one.benchmark for one in cfg.evaluate.benchmarks]
+            faults.append(
+                f"{at}evaluate.{name}={show(shown)}: only for training runs; remove it"
+                + (", and choose benchmark=NAME" if name == "benchmarks" else "")
+            )
     return faults
 
 
@@ -229,9 +228,10 @@ def _run(cfg: c.Config, at: str) -> list[str]:
         "data.heldout_path": cfg.data.heldout_path,
         "data.heldout.benchmark": (cfg.data.heldout.benchmark or "").partition("@")[2] or None,
     }
-    # benchmarks to decontaminate against: OPTION@FILE, or a file
-    against = {f"data.clean.against[{i}]": text for i, text in enumerate(cfg.data.clean.against)}
-    paths |= {name: text.partition("@")[2] or text for name, text in against.items()}
+    # OPTION@FILE, or a file
+    named = {f"data.clean.against[{i}]": text for i, text in enumerate(cfg.data.clean.against)}
+    named |= {f"evaluate.benchmarks[{i}]": one.benchmark for i, one in enumerate(cfg.evaluate.benchmarks)}
+    paths |= {name: text.partition("@")[2] or text for name, text in named.items()}
     faults += mounts.answers(cfg.sandbox, paths, at)
     faults += style_and_format.run(cfg, cfg.trainer.resume, at)
     return faults + _colocated(cfg, at) + policy.training(cfg, at)

@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from src import config as c
+from src.config.named import sampling_of
 from src.config.schema import ConfigError, show, wrong_choice
+from src.launch.checks.sampling import repeats
 
 
 def data(cfg: c.DataConfig, at: str) -> list[str]:
@@ -76,19 +78,47 @@ def _named(cfg: c.DataConfig, at: str) -> list[str]:
     names = {f"{at}clean.against[{index}]": text for index, text in enumerate(cfg.clean.against)}
     if cfg.heldout.benchmark is not None:
         names[f"{at}heldout.benchmark"] = cfg.heldout.benchmark
-    faults = []
-    for name, text in names.items():
-        try:
-            found = c.named_benchmark(text)
-        except ConfigError as error:
-            faults.append(error.faults[0].replace("benchmark=", f"{name}=", 1))
+    return [fault for name, text in names.items() for fault in _benchmark_of(name, text)]
+
+
+def _benchmark_of(name: str, text: str) -> list[str]:
+    """Return the faults of a benchmark that the setting ``name`` names by ``text``."""
+    try:
+        found = c.named_benchmark(text)
+    except ConfigError as error:
+        return [error.faults[0].replace("benchmark=", f"{name}=", 1)]
+    if found.path is not None and found.kind == "mini":
+        return [f"{name}={text}: the mini family is generated; remove @{found.path}"]
+    if found.path is not None:
+        return _problem_file(name, found.path)
+    if found.kind != "mini" and found.dataset is None:
+        return [f"{name}={text}: this option has no problems; give {text}@FILE"]
+    return []
+
+
+def periodic(cfg: c.EvaluateConfig, at: str) -> list[str]:
+    """Return the faults of the benchmarks that a training run is evaluated on."""
+    faults: list[str] = []
+    names: dict[str, str] = {}  # of the benchmark -> its setting
+    for index, given in enumerate(cfg.benchmarks):
+        here = f"{at}benchmarks[{index}]"
+        wrong = _benchmark_of(f"{here}.benchmark", given.benchmark)
+        faults += wrong
+        if wrong:
             continue
-        if found.path is not None and found.kind == "mini":
-            faults.append(f"{name}={text}: the mini family is generated; remove @{found.path}")
-        elif found.path is not None:
-            faults += _problem_file(name, found.path)
-        elif found.kind != "mini" and found.dataset is None:
-            faults.append(f"{name}={text}: this option has no problems; give {text}@FILE")
+        name = c.named_benchmark(given.benchmark).name
+        if name in names:
+            faults.append(
+                f"{here}.benchmark={given.benchmark}: {names[name]} has the same name, {name}; give each once"
+            )
+        names[name] = here
+        own = sampling_of(given.benchmark)
+        k = given.k or own.get("k", cfg.k)
+        heat = own.get("temperature", cfg.temperature) if given.temperature is None else given.temperature
+        faults += repeats(k, heat, f"{here}.")
+        modes = given.modes or []
+        if len(set(modes)) < len(modes) or given.modes == []:
+            faults.append(f"{here}.modes={show(given.modes)}: give each mode once, or null for {at}modes")
     return faults
 
 

@@ -15,11 +15,18 @@ _PLACE = "{problem}"
 
 def training(cfg: c.Config, at: str) -> list[str]:
     """Return the faults of the prompts of a run."""
-    modes = list(dict.fromkeys([cfg.rollout.mode, *cfg.evaluate.modes]))
+    more = [mode for one in cfg.evaluate.benchmarks for mode in one.modes or []]
+    modes = list(dict.fromkeys([cfg.rollout.mode, *cfg.evaluate.modes, *more]))
     faults = _template(cfg.model, modes, at)
     mini = cfg.data.kind == "mini"
     faults += _kept(cfg.data, f"{at}data.", [cfg.rollout.mode], mini)
     faults += _kept(cfg.data.heldout, f"{at}data.heldout.", cfg.evaluate.modes, mini)
+    if cfg.data.keep_prompt and cfg.evaluate.benchmarks and cfg.model.prompt_template is None:
+        faults.append(
+            f"{at}evaluate.benchmarks={show([one.benchmark for one in cfg.evaluate.benchmarks])}: they would "
+            f"get our prompts, but {at}data.keep_prompt=true trains on those of the data file; write these "
+            f"as {at}model.prompt_template"
+        )
     if cfg.data.keep_prompt and not cfg.data.heldout.keep_prompt and cfg.model.prompt_template is None:
         faults.append(
             f"{at}data.keep_prompt=true: the held-out problems would get our prompts, which the policy never "

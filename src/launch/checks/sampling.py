@@ -17,6 +17,16 @@ _INSTEAD = {
 }
 
 
+def repeats(k: int, temperature: float, at: str) -> list[str]:
+    """Return the fault of several trajectories of a problem that would all be the same."""
+    if k == 1 or temperature > 0:
+        return []
+    return [
+        f"{at}k={k}: with {at}temperature=0 all trajectories of a problem are the same; set {at}k=1, or a "
+        "temperature above 0"
+    ]
+
+
 def reward(cfg: c.RewardConfig, at: str) -> list[str]:
     """Return the faults of reward terms."""
     if cfg.correct > cfg.wrong:
