@@ -9,8 +9,8 @@ from typing import Any
 import polars as pl
 
 from analysis.output import legend_below, look, panels
-from src.experiment.evaluation.periodic import read_points
 from src.run.console import percent
+from src.run.evaluations import read_points
 
 _MARKERS = {"free": "o", "code": "s", "text": "^"}  # by mode
 _SCHEMA = {

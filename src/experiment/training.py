@@ -15,7 +15,6 @@ from transformers.utils import logging as transformers_logging
 from src.config import Config
 from src.experiment.evaluation import periodic
 from src.experiment.evaluation.evaluator import Evaluator, evaluate_over_ranks
-from src.experiment.evaluation.periodic import Point
 from src.experiment.resumed import STATE, earlier_seconds, read_state, take_over
 from src.policy.loading import load_model
 from src.policy.long_prompts import fit_data
@@ -30,6 +29,7 @@ from src.rollout.environment import Environment, open_environment
 from src.run import checkpoints, provenance
 from src.run.alarms import Alarm
 from src.run.console import comparison, console, evaluation_curve, progress, step_line
+from src.run.evaluations import Point, read_points
 from src.run.interrupts import interrupts
 from src.run.processes import Ranks
 from src.run.records import (
@@ -292,7 +292,7 @@ class TrainingRun:
             return {}
         run_dir, steps = self._run_dir, self._trainer.rollout_step
         rows = read_metrics(run_dir / METRICS)
-        points = periodic.read_points(run_dir)
+        points = read_points(run_dir)
         reports, sandbox = self._data.report, self._environment.sandbox
         summary = {
             "settings": provenance.settings(self._cfg) | {"jail": sandbox.jail, "engine": self._kind},

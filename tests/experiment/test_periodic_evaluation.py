@@ -23,6 +23,7 @@ from src.experiment.evaluation import periodic
 from src.experiment.training import run
 from src.launch import checks
 from src.run.console import evaluation_curve
+from src.run.evaluations import read_points
 from src.run.interrupts import Interrupts
 from src.run.records import RankWriter, iter_records, read_metrics
 
@@ -133,14 +134,15 @@ def test_interrupted_in_an_evaluation_it_goes_on_there(
 
 
 def accuracies(folder: Path) -> list[Any]:
-    return [(p.step, p.benchmark, p.mode, p.result["accuracy"]) for p in periodic.read_points(folder)]
+    return [(p.step, p.benchmark, p.mode, p.result["accuracy"]) for p in read_points(folder)]
 
 
 @pytest.mark.long
 def test_killed_in_an_evaluation_it_goes_on_there(whole: Path, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "src.train"]
     process = subprocess.Popen(
-        [*command, *overrides(tmp_path), f"hydra.run.dir={tmp_path / 'run'}"], cwd=ROOT,
+        [*command, *overrides(tmp_path),
+         "trainer.micro_batch_size=8", f"hydra.run.dir={tmp_path / 'run'}"], cwd=ROOT,
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
     )  # fmt: skip
     place, deadline = tmp_path / "run" / "evaluations" / "step-4", time.monotonic() + 240
@@ -169,7 +171,8 @@ def test_two_processes_share_each_evaluation(whole: Path, tmp_path: Path) -> Non
     done = subprocess.run(
         [sys.executable, "-m", "accelerate.commands.launch", "--num_processes", "2",
          "--main_process_port", "0", "--config_file", str(ROOT / "conf/accelerate/ddp.yaml"),
-         "-m", "src.train", *overrides(tmp_path), f"hydra.run.dir={tmp_path / 'run'}"],
+         "-m", "src.train", *overrides(tmp_path),
+         "trainer.micro_batch_size=8", f"hydra.run.dir={tmp_path / 'run'}"],
         cwd=ROOT, capture_output=True, text=True, timeout=400,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
@@ -242,7 +245,7 @@ def test_a_signal_ends_an_evaluation_at_once_and_a_step_at_its_end() -> None:
 
 @pytest.mark.long
 def test_the_curve_says_that_the_best_is_chosen(whole: Path) -> None:
-    table = evaluation_curve([point.json() for point in periodic.read_points(whole)])
+    table = evaluation_curve([point.json() for point in read_points(whole)])
     assert "chosen on these very problems" in str(table.caption)
     assert [column.header for column in table.columns][3:6] == ["first", "last", "best"]
     assert table.row_count == 4

@@ -29,12 +29,9 @@ from src.rollout.engines import Engine
 from src.rollout.environment import Environment
 from src.run import checkpoints, provenance
 from src.run.console import console, percent
+from src.run.evaluations import FOLDER, HELDOUT, PREFIX, Point
 from src.run.processes import Ranks
 from src.run.records import RECORDS, SUMMARY, Occasion, RankWriter, write_json
-
-FOLDER = "evaluations"
-HELDOUT = "heldout"  # name of the held-out problems
-_PREFIX = "step-"
 
 
 @dataclass(frozen=True)
@@ -45,27 +42,6 @@ class Benchmark:
     problems: list[Problem]
     evaluate: EvaluateConfig
     long_prompts: dict[str, Any] | None = None
-
-
-@dataclass(frozen=True)
-class Point:
-    """One accuracy of a policy at a step."""
-
-    step: int
-    benchmark: str
-    mode: str
-    result: dict[str, Any]
-
-    def metrics(self) -> dict[str, float]:
-        """Return it for W&B."""
-        prefix, accuracy = f"evaluate/{self.benchmark}/{self.mode}", self.result["accuracy"]
-        return {} if accuracy is None else {f"{prefix}/accuracy": accuracy}
-
-    def json(self) -> dict[str, Any]:
-        """Return it for summary.json."""
-        names = ("accuracy", "interval", "n", "problems", "k", "accuracy_lenient", "interval_lenient")
-        found = {name: self.result[name] for name in names if name in self.result}
-        return {"step": self.step, "benchmark": self.benchmark, "mode": self.mode, **found}
 
 
 def sampling(evaluate: EvaluateConfig, given: PeriodicBenchmarkConfig) -> EvaluateConfig:
@@ -159,7 +135,7 @@ class PeriodicEvaluation:
         """
         points = []
         for benchmark in [*([self._heldout] if heldout else []), *self._benchmarks]:
-            folder = self._folder / f"{_PREFIX}{step}" / benchmark.name
+            folder = self._folder / f"{PREFIX}{step}" / benchmark.name
             known = self._ranks.broadcast(_results(folder) if self._ranks.first else None)
             if known is None:
                 made = engine(benchmark.evaluate.temperature, benchmark.evaluate.top_p)
@@ -197,7 +173,7 @@ class PeriodicEvaluation:
     def note_heldout(self, step: int, results: dict[str, Any]) -> list[Point]:
         """Write the accuracies of a phase beside those of the benchmarks; its records are the run's."""
         if self._ranks.first:
-            folder = self._folder / f"{_PREFIX}{step}" / self._heldout.name
+            folder = self._folder / f"{PREFIX}{step}" / self._heldout.name
             folder.mkdir(parents=True, exist_ok=True)
             self._write(self._heldout, step, folder, results)
         return [Point(step, self._heldout.name, mode, result) for mode, result in results.items()]
@@ -235,18 +211,9 @@ def take_over(checkpoint: Path | None, run_dir: Path, *, unchanged: bool) -> Non
     origin = run_dir if checkpoint is None else checkpoint.parent.parent
     if origin != run_dir and (origin / FOLDER).is_dir():
         shutil.copytree(origin / FOLDER, run_dir / FOLDER, dirs_exist_ok=True)
-    for folder in (run_dir / FOLDER).glob(f"{_PREFIX}*"):
-        if int(folder.name.removeprefix(_PREFIX)) > step or (checkpoint is None and not unchanged):
+    for folder in (run_dir / FOLDER).glob(f"{PREFIX}*"):
+        if int(folder.name.removeprefix(PREFIX)) > step or (checkpoint is None and not unchanged):
             shutil.rmtree(folder)
-
-
-def read_points(run_dir: Path) -> list[Point]:
-    """Return the accuracies of all finished evaluations of a run, by step."""
-    found = []
-    for file in (run_dir / FOLDER).glob(f"{_PREFIX}*/*/{SUMMARY}"):
-        one = json.loads(file.read_text())
-        found += [Point(one["step"], one["benchmark"], *pair) for pair in one["results"].items()]
-    return sorted(found, key=lambda point: (point.step, point.benchmark != HELDOUT, point.benchmark))
 
 
 def _results(folder: Path) -> dict[str, Any] | None:
