@@ -47,22 +47,24 @@ def recognise(rows: Sequence[Row], fields: FieldsConfig, source: str, group: str
     Raises:
         ProblemError: nothing is found for the problem or the answer, or more than one.
     """
-    search = _Search(rows, source, f"{group}.fields")
+    columns = _Columns(rows, source, f"{group}.fields")
     found: dict[str, str | None] = {}
     if fields.text == AUTO:
-        found["text"] = search.one("text", (_PROMPTS, _PROBLEMS) if own else (_PROBLEMS, _PROMPTS), chat_text)
+        found["text"] = columns.one(
+            "text", (_PROMPTS, _PROBLEMS) if own else (_PROBLEMS, _PROMPTS), chat_text
+        )
     if fields.answer == AUTO:
 
         def answer(value: Any) -> str | None:
             return _answer(value, fields.answer_pattern)
 
-        found["answer"] = search.one("answer", (_ANSWERS, _SOLUTIONS), answer, lambda a: not unreadable(a))
+        found["answer"] = columns.one("answer", (_ANSWERS, _SOLUTIONS), answer, lambda a: not unreadable(a))
     if fields.id == AUTO:
-        found["id"] = search.every(_IDS, _id, nullable=False, distinct=True)
+        found["id"] = columns.every(_IDS, _id, nullable=False, distinct=True)
     if fields.subject == AUTO:
-        found["subject"] = search.every(_SUBJECTS, _string)
+        found["subject"] = columns.every(_SUBJECTS, _string)
     if fields.level == AUTO:
-        found["level"] = search.every(_LEVELS, as_level)
+        found["level"] = columns.every(_LEVELS, as_level)
     return replace(fields, **found)  # type: ignore[arg-type]
 
 
@@ -112,7 +114,7 @@ def as_level(value: Any) -> int | None:
 
 
 @dataclass(frozen=True)
-class _Search:
+class _Columns:
     """The rows in which fields are looked for; ``at`` is the group of the fields' settings, for errors."""
 
     rows: Sequence[Row]
