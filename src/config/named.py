@@ -21,7 +21,7 @@ def named_benchmark(text: str) -> BenchmarkConfig:
 
     Args:
         text: an option of ``conf/benchmark`` (``math500``), an option read from a file
-            (``math500@MATH500.jsonl``), or a file with the fields problem and answer.
+            (``math500@MATH500.jsonl``), or a file.
 
     Raises:
         ConfigError: it is none of these.

@@ -64,15 +64,20 @@ class ModelConfig:
 
 @dataclass
 class FieldsConfig:
-    """Names of the fields of a problem file or data set; ``a.b`` is the field ``b`` of the field ``a``."""
+    """Names of the fields of a problem file or data set; ``a.b`` is the field ``b`` of the field ``a``.
 
-    id: str | None = option(None, "null: NAME-ROW")
+    ``auto`` recognises common names (src/problems/fields.py).
+    """
+
+    id: str | None = option("auto", "null, and if none is recognised: NAME-ROW")
     text: str = option(
-        "problem", "the problem as text, or as a list of chat messages, whose last user message counts"
+        "auto",
+        "the problem (problem, question, ...): a text, or a list of chat messages, whose last user message "
+        "counts",
     )
-    answer: str = option("answer", "the gold answer, or a text that contains it")
-    subject: str | None = option(None, "null: unknown")
-    level: str | None = option(None, "null: unknown")
+    answer: str = option("auto", "the gold answer (answer, solution, ...), or a text that contains it")
+    subject: str | None = option("auto", "null, and if none is recognised: unknown")
+    level: str | None = option("auto", "null, and if none is recognised: unknown")
     after: str | None = option(
         None, "a problem inside an instruction begins after the first occurrence of this; null: at the start"
     )

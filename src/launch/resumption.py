@@ -137,6 +137,10 @@ def renamed(recorded: Mapping[str, Any]) -> dict[str, Any]:
         for node in _groups(settings, group.split(".")):
             if node.get(leaf) == value:
                 node[leaf] = now
+    for group in ("data", "data.heldout", "benchmark"):
+        if settings.get(group.partition(".")[0], {}).get("kind") == "mini":
+            for node in _groups(settings, group.split(".")):
+                node.pop("fields", None)  # the mini family has none, and their defaults have changed
     return settings
 
 

@@ -13,23 +13,28 @@ from src.problems.problem import Problem
 
 
 def load_benchmark(
-    cfg: BenchmarkConfig, remedy: str = "benchmark.path=FILE", taken: Counter[str] | None = None
+    cfg: BenchmarkConfig,
+    remedy: str = "benchmark.path=FILE",
+    taken: Counter[str] | None = None,
+    found: dict[str, str] | None = None,
+    texts_only: bool = False,
 ) -> list[Problem]:
     """Return at most the first ``cfg.size`` problems of a benchmark; their source is its name.
 
     Args:
         cfg: the benchmark.
         remedy: the setting that reads it from a file, for the error message if it cannot be loaded.
-        taken: see :func:`src.problems.files.read_rows`.
+        taken, found, texts_only: see :func:`src.problems.files.read_rows`.
 
     Raises:
         ProblemError: it cannot be loaded, a row is malformed, or too many gold answers cannot be graded.
     """
     if cfg.kind == "mini":
         return generate(cfg.size or 400, cfg.seed, "heldout", cfg.subjects, cfg.levels)
+    how = ("benchmark", taken, cfg.keep_prompt, found, texts_only)
     if cfg.path:
-        problems = read_problems(cfg.path, cfg.fields, "benchmark", taken, cfg.keep_prompt)
+        problems = read_problems(cfg.path, cfg.fields, *how)
     else:
         rows = hub_rows(cfg, f"benchmark {cfg.name}", remedy)
-        problems = read_rows(rows, cfg.fields, cfg.name, cfg.name, "benchmark", taken, cfg.keep_prompt)
+        problems = read_rows(rows, cfg.fields, cfg.name, cfg.name, *how)
     return [replace(problem, source=cfg.name) for problem in problems[: cfg.size]]

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import json
-import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, replace
-from itertools import repeat
+from itertools import chain, islice, repeat
 from pathlib import Path
 from typing import Any
 
 from src.config import FieldsConfig
+from src.problems.fields import SAMPLE, as_level, last_user_message, lookup, recognise, recognised, settings
 from src.problems.gold import Unreadable, as_text, bare_answer, matched_answer, refuse, unreadable
 from src.problems.problem import Problem, ProblemError, Row
-
-_LEVEL = re.compile(r"(?:level\s*)?(\d+)", re.IGNORECASE)
 
 
 def read_problems(
@@ -24,13 +22,15 @@ def read_problems(
     group: str = "data",
     taken: Counter[str] | None = None,
     keep_prompt: bool = False,
+    found: dict[str, str] | None = None,
+    texts_only: bool = False,
 ) -> list[Problem]:
     """Read every problem of a ``.jsonl`` or ``.parquet`` file.
 
     Text and subject must be non-empty strings; the text may also be a list of chat messages, of which the
     last user message is used. An answer may also be a number, a list with one element, or a worked solution
     from which the answer is extracted; an id may be an integer; a level is an integer, or a string such as
-    ``"3"`` or ``"Level 3"``. Mapped fields must exist in every row; a subject or level may be null. Blank
+    ``"3"`` or ``"Level 3"``. Named fields must exist in every row; a subject or level may be null. Blank
     lines of a JSON Lines file are skipped.
 
     Raises:
@@ -46,7 +46,7 @@ def read_problems(
         rows = _parquet(path)
     else:
         raise ProblemError(f"{path}: unknown type of problem file; use .jsonl or .parquet")
-    return read_rows(rows, fields, path.stem, path.name, group, taken, keep_prompt)
+    return read_rows(rows, fields, path.stem, path.name, group, taken, keep_prompt, found, texts_only)
 
 
 def read_rows(
@@ -57,6 +57,8 @@ def read_rows(
     group: str = "data",
     taken: Counter[str] | None = None,
     keep_prompt: bool = False,
+    found: dict[str, str] | None = None,
+    texts_only: bool = False,
 ) -> list[Problem]:
     """Turn rows into problems; see :func:`read_problems`.
 
@@ -68,26 +70,42 @@ def read_rows(
         group: group of the configuration, for errors.
         taken: counts the answers extracted from longer texts, by the form in which they were found.
         keep_prompt: whether the text, as the row has it, is also the prompt.
+        found: gets the names of the fields that were recognised (:mod:`src.problems.fields`), by role.
+        texts_only: whether only the text is read; it is also the answer.
 
     Raises:
-        ProblemError: a row is malformed, there are no rows, ``fields.after`` or ``before`` occurs in none, or
-            too many gold answers cannot be graded.
+        ProblemError: a row is malformed, there are no rows, a field cannot be recognised, ``fields.after`` or
+            ``before`` occurs in none, or too many gold answers cannot be graded.
     """
+    if texts_only:
+        fields = FieldsConfig(None, fields.text, "", subject=None, level=None, max_unreadable=1)
+    first = list(islice(rows := iter(rows), SAMPLE))
+    names = recognise(first, fields, source, group, keep_prompt) if first else fields
+    found = {} if found is None else found
+    found |= recognised(fields, names)
+    remedy = f"; recognised were {settings(found)}: {group}.fields.ROLE=NAME names another" if found else ""
+    fields = replace(names, answer=names.text) if texts_only else names
     problems: list[Problem] = []
     places: dict[str, str] = {}
     taken = Counter() if taken is None else taken
     why: dict[str, str | None] = {}  # reason by answer: a cache, since many answers repeat
     cannot: list[Unreadable] = []
     marks = {role: getattr(fields, role) for role in ("after", "before") if getattr(fields, role)}
-    for number, (place, row) in enumerate(rows):
-        problem = _problem(row, fields, place, f"{stem}-{number}", source, group, taken)
+    for number, (place, row) in enumerate(chain(first, rows)):
+        try:
+            problem = _problem(row, fields, place, f"{stem}-{number}", source, group, taken)
+        except ProblemError as error:
+            raise ProblemError(f"{error}{remedy}") from None
         if keep_prompt:
-            problem = replace(problem, prompt=_own_prompt(_lookup(row, fields.text), place))
+            problem = replace(problem, prompt=_own_prompt(lookup(row, fields.text), place))
         if fields.after or fields.before:
             marks = {role: mark for role, mark in marks.items() if mark not in problem.text}
             problem = replace(problem, text=_inside(problem.text, fields, place, group))
         if problem.id in places:
-            raise ProblemError(f"{place}: id {problem.id!r} was already used in {places[problem.id]}")
+            raise ProblemError(
+                f"{place}: id {problem.id!r} was already used in {places[problem.id]}; "
+                f"{group}.fields.id=null numbers the rows"
+            )
         places[problem.id] = place
         if problem.answer not in why:
             why[problem.answer] = unreadable(problem.answer)
@@ -155,7 +173,7 @@ def _problem(
 ) -> Problem:
     def get(role: str, name: str) -> Any:
         try:
-            return _lookup(row, name)
+            return lookup(row, name)
         except KeyError:
             raise ProblemError(
                 f"{place}: field {name!r} is missing ({group}.fields.{role}={name}); "
@@ -165,7 +183,7 @@ def _problem(
     def string(role: str, name: str, *, also: tuple[type, ...] = ()) -> str:
         value = get(role, name)
         if role == "text" and isinstance(value, list):
-            value = _last_user_message(value)
+            value = last_user_message(value)
         if role == "answer":
             value = as_text(value)
         elif isinstance(value, also) and not isinstance(value, bool):
@@ -211,22 +229,6 @@ def _problem(
     )
 
 
-def _lookup(row: dict[str, Any], name: str) -> Any:
-    """Return a field, or a nested field by its dotted name. Raises KeyError."""
-    if name in row:
-        return row[name]
-    head, dot, rest = name.partition(".")
-    if dot and isinstance(row.get(head), dict):
-        return _lookup(row[head], rest)
-    raise KeyError(name)
-
-
-def _last_user_message(messages: list[Any]) -> Any:
-    """Return the content of the last user message of a chat; ``messages`` itself if there is none."""
-    contents = [m.get("content") for m in messages if isinstance(m, dict) and m.get("role") == "user"]
-    return contents[-1] if contents else messages
-
-
 def _own_prompt(value: Any, place: str) -> str | list[dict[str, str]]:
     """Return a row's prompt as it stands. Raises ProblemError if it is neither a text nor chat messages."""
     if isinstance(value, str):
@@ -245,15 +247,15 @@ def _own_prompt(value: Any, place: str) -> str | list[dict[str, str]]:
 
 
 def _level(value: Any, name: str, place: str, group: str) -> int | None:
-    if value is None or (isinstance(value, int) and not isinstance(value, bool)):
-        return value
-    match = _LEVEL.fullmatch(value.strip()) if isinstance(value, str) else None
-    if match is None:
+    if value is None:
+        return None
+    level = as_level(value)
+    if level is None:
         raise ProblemError(
             f"{place}: field {name!r} is {json.dumps(value, default=str)}, not an integer "
             f'or a string such as "Level 3" ({group}.fields.level={name})'
         )
-    return int(match.group(1))
+    return level
 
 
 def write_problems(

@@ -218,8 +218,7 @@ def main(cfg: FilterConfig, run_dir: Path) -> None:
     except (ProblemError, RecordError) as error:
         sys.exit(f"{type(error).__name__}: {error}")
     console.print(f"of {report['problems']} problems: {_shown(Counter(report['counts']))}")
-    fields = " ".join(f"data.fields.{name}={name}" for name in ("id", "subject", "level"))
-    console.print(f"train on them with data=file data.train_path={run_dir / PROBLEMS} {fields}")
+    console.print(f"train on them with data=file data.train_path={run_dir / PROBLEMS}")
 
 
 if __name__ == "__main__":

@@ -11,9 +11,10 @@ from typing import Any
 
 from rich.markup import escape
 
-from src.config import DataConfig, FieldsConfig, HubConfig, named_benchmark
+from src.config import DataConfig, HubConfig, named_benchmark
 from src.problems.benchmarks import load_benchmark
 from src.problems.clean import clean, removals
+from src.problems.fields import fields_line
 from src.problems.files import read_problems, read_rows
 from src.problems.hub import hub_rows
 from src.problems.mini import generate
@@ -38,7 +39,8 @@ def load_data(cfg: DataConfig) -> Data:
             problem is left after cleaning.
     """
     taken: dict[str, Counter[str]] = {"train": Counter(), "heldout": Counter()}
-    train, heldout = (_read(cfg, split, counts) for split, counts in taken.items())
+    found: dict[str, dict[str, str]] = {"train": {}, "heldout": {}}
+    train, heldout = (_read(cfg, split, counts, found[split]) for split, counts in taken.items())
     report: dict[str, Any] = {"clean": asdict(cfg.clean), "train": {"read": len(train)}}
     removed = ""
     if cfg.clean.enabled:
@@ -55,8 +57,11 @@ def load_data(cfg: DataConfig) -> Data:
         f"problems: {report['train']['read']} read,{removed} {len(train)} to train on, "
         f"{len(heldout)} held out ({cfg.heldout_name})"
     )
+    report["fields_recognised"] = found
     report["answers_taken"] = {split: dict(counts) for split, counts in taken.items()}
     for split, counts in taken.items():
+        if found[split]:
+            line += f"\n{split}: {escape(fields_line(found[split]))}"
         if counts:
             line += f"\n{split}: {escape(answers_taken(counts))}"  # a pattern may contain [...]
     return Data(train, heldout, report, line)
@@ -89,38 +94,42 @@ def answers_taken(counts: Counter[str]) -> str:
     return f"{counts.total()} gold answers were extracted from longer texts: {how}"
 
 
-def _read(cfg: DataConfig, split: str, taken: Counter[str] | None = None) -> list[Problem]:
+def _read(
+    cfg: DataConfig, split: str, taken: Counter[str] | None = None, found: dict[str, str] | None = None
+) -> list[Problem]:
     if cfg.kind == "mini":
         size = cfg.train_size if split == "train" else cfg.heldout_size
         return generate(size, cfg.seed, split, cfg.subjects, cfg.levels)
     if split == "train":
-        return _files_or_hub(cfg, cfg.train_path, "train_path", "data", taken)
+        return _files_or_hub(cfg, cfg.train_path, "train_path", "data", taken, found)
     if cfg.heldout.benchmark:
         remedy = f"data.heldout.benchmark={cfg.heldout.benchmark}@FILE"
         benchmark = replace(named_benchmark(cfg.heldout.benchmark), keep_prompt=cfg.heldout.keep_prompt)
-        return load_benchmark(benchmark, remedy, taken)
-    return _files_or_hub(cfg.heldout, cfg.heldout_path, "heldout_path", "data.heldout", taken)
+        return load_benchmark(benchmark, remedy, taken, found)
+    return _files_or_hub(cfg.heldout, cfg.heldout_path, "heldout_path", "data.heldout", taken, found)
 
 
 def _unwanted(text: str) -> list[Problem]:
     """Return the problems of a benchmark to decontaminate against; of files, only the text is read."""
     cfg = named_benchmark(text)
-    if cfg.path:
-        cfg = replace(
-            cfg, fields=FieldsConfig(text=cfg.fields.text, answer=cfg.fields.text, max_unreadable=1)
-        )
-    return load_benchmark(cfg, f"data.clean.against=[{text}@FILE]")
+    remedy = f"data.clean.against=[{text}@FILE]"
+    return load_benchmark(cfg, remedy, texts_only=cfg.path is not None)
 
 
 def _files_or_hub(
-    cfg: HubConfig, path: str | None, name: str, group: str, taken: Counter[str] | None
+    cfg: HubConfig,
+    path: str | None,
+    name: str,
+    group: str,
+    taken: Counter[str] | None,
+    found: dict[str, str] | None,
 ) -> list[Problem]:
     if path is not None:
-        return read_problems(path, cfg.fields, group, taken, cfg.keep_prompt)
+        return read_problems(path, cfg.fields, group, taken, cfg.keep_prompt, found)
     if cfg.dataset is None:
         raise ProblemError(
             f"data.{name}=null: no problems are given; give a .jsonl or .parquet file, or {group}.dataset=ID"
         )
     rows = hub_rows(cfg, group, f"data.{name}=FILE")
     name = cfg.dataset.rpartition("/")[2]
-    return read_rows(rows, cfg.fields, name, cfg.dataset, group, taken, cfg.keep_prompt)
+    return read_rows(rows, cfg.fields, name, cfg.dataset, group, taken, cfg.keep_prompt, found)

@@ -33,7 +33,7 @@ def test_reads_json_lines_with_a_field_mapping(tmp_path: Path) -> None:
 
 def test_unmapped_fields_are_unknown_and_ids_number_the_rows(tmp_path: Path) -> None:
     path = write(tmp_path / "set.jsonl", GOOD, "", GOOD)
-    problems = read_problems(path, FieldsConfig())
+    problems = read_problems(path, FieldsConfig(id=None, subject=None, level=None))
     assert [problem.id for problem in problems] == ["set-0", "set-1"]
     assert problems[0].subject is None
     assert problems[0].level is None

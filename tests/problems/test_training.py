@@ -85,7 +85,7 @@ def test_a_data_set_of_chats_with_nested_fields(hub: DataConfig) -> None:
     ]
     assert data.line == (
         "problems: 20 read, 0 repeated, 0 with conflicting answers, 1 of benchmarks (held.jsonl 1) removed, "
-        "19 left, 19 to train on, 3 held out (held.jsonl)"
+        "19 left, 19 to train on, 3 held out (held.jsonl)\nheldout: fields recognised: answer=answer"
     )
 
 
@@ -142,7 +142,10 @@ def test_benchmarks_to_clean_against_need_texts_only(hub: DataConfig) -> None:
 def test_off_it_changes_nothing(hub: DataConfig) -> None:
     off = load_data(replace(hub, clean=CleanConfig()))
     assert off.train == load_problems(hub, "train")
-    assert off.line == "problems: 20 read, 20 to train on, 3 held out (held.jsonl)"
+    assert off.line == (
+        "problems: 20 read, 20 to train on, 3 held out (held.jsonl)\n"
+        "heldout: fields recognised: answer=answer"
+    )
     assert off.report["train"].keys() == {"read", "used", "digest"}
 
 
@@ -170,7 +173,8 @@ def test_the_same_problems_have_the_same_digest(hub: DataConfig) -> None:
         ({"heldout_path": None, "heldout": HeldoutConfig(dataset="./not/there")},
          r"data\.heldout: the data set \./not/there cannot .*give data\.heldout_path=FILE"),
         ({"dataset": None}, r"data\.train_path=null: .*data\.dataset=ID"),
-        ({"clean": CleanConfig(True, ["held.jsonl", "aime24@held.jsonl"])}, r"field 'problem' is missing"),
+        ({"clean": CleanConfig(True, ["held.jsonl", "aime24@odd.jsonl"])},
+         r"odd\.jsonl: benchmark\.fields\.text=auto knows none of the fields thing, answer, but problem"),
         ({"fields": replace(NESTED, after="No such words")}, r"set: no problem contains the text 'No such"),
         ({"fields": replace(NESTED, answer="reward_model.truth")}, r"field 'reward_model\.truth' is missing"),
         ({"fields": replace(NESTED, before="Solve", after=None)}, r"row 1: nothing is left between data"),
@@ -180,6 +184,7 @@ def test_what_cannot_be_loaded_is_said_with_the_remedy(
     hub: DataConfig, change: dict[str, Any], says: str
 ) -> None:
     rows(Path("held.jsonl"), [3], problem="question")
+    rows(Path("odd.jsonl"), [3], problem="thing")
     with pytest.raises(ProblemError, match=says):
         load_data(replace(hub, **change))
 
@@ -199,7 +204,7 @@ def test_a_benchmark_that_cannot_be_reached_is_said_with_the_remedy(
 
 def test_names_of_benchmarks() -> None:
     found = named_benchmark("amc23@x.jsonl")
-    assert (found.name, found.kind, found.path, found.fields.text) == ("AMC23", "hub", "x.jsonl", "question")
+    assert (found.name, found.kind, found.path, found.dataset) == ("AMC23", "hub", "x.jsonl", "math-ai/amc23")
     assert named_benchmark("math500").dataset == "HuggingFaceH4/MATH-500"
     assert named_benchmark("some/where.parquet").kind == "file"
     with pytest.raises(ConfigError, match="did you mean math500"):

@@ -21,7 +21,7 @@ from src.launch.resumption import SANDBOX_MAY_CHANGE, read_config, take_open_for
 from src.policy.loading import load_model, whole_model
 from src.policy.long_prompts import fit_benchmark
 from src.policy.settle import settle
-from src.problems import Problem, answers_taken, load_benchmark
+from src.problems import Problem, answers_taken, fields_line, load_benchmark
 from src.rewards.golds import refuse_unreadable
 from src.rollout.engines.build import Engines, choose_engine
 from src.rollout.engines.colocated import load_llm
@@ -131,6 +131,7 @@ class BenchmarkRun:
             "settings": provenance.settings(self._cfg)
             | {"jail": self._environment.sandbox.jail, "engine": self._kind},
             "prompt": self._prompt,
+            "fields_recognised": self._found,
             "long_prompts": self._too_long.json(self._cfg.benchmark.long_prompts),
             "results": self._results,
             "wall_seconds": time.perf_counter() - self._start,
@@ -144,7 +145,10 @@ class BenchmarkRun:
         """Return the problems of this shard, without those whose prompts are too long."""
         cfg = self._cfg
         taken: Counter[str] = Counter()
-        problems = load_benchmark(cfg.benchmark, taken=taken)
+        self._found: dict[str, str] = {}  # fields that were recognised
+        problems = load_benchmark(cfg.benchmark, taken=taken, found=self._found)
+        if self._found:
+            console.print(escape(fields_line(self._found)))
         if taken:
             console.print(escape(answers_taken(taken)))
         if cfg.benchmark.kind != "mini":

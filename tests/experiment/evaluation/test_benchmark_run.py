@@ -76,6 +76,20 @@ def test_shards_together_are_the_whole(temperature: float, tmp_path: Path) -> No
     assert json.loads((tmp_path / "whole" / "summary.json").read_text())["results"] == whole["results"]
 
 
+def test_the_fields_of_a_file_are_recognised_said_and_recorded(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = [{"question": f"What is {n} + 1?", "solution": f"\\boxed{{{n + 1}}}"} for n in range(2)]
+    (tmp_path / "set.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    benchmark = BenchmarkConfig(kind="file", path=str(tmp_path / "set.jsonl"))
+    summary = run(
+        replace(CONFIG, benchmark=benchmark, rollout=RolloutConfig(max_tokens=16)), tmp_path / "out"
+    )
+    assert summary["fields_recognised"] == {"text": "question", "answer": "solution"}
+    assert json.loads((tmp_path / "out" / "summary.json").read_text())["fields_recognised"]
+    assert capsys.readouterr().out.count("fields recognised: text=question, answer=solution") == 1
+
+
 def test_what_was_lost_is_sampled_again_and_counts_once(tmp_path: Path) -> None:
     """The evaluation is then the one that lost nothing, also for a merge, which refuses repetitions."""
     whole = run(CONFIG, tmp_path / "whole")
