@@ -111,6 +111,13 @@ class TrainerConfig:
         choices=("reinforce_plus_plus_baseline", "grpo", "dr_grpo", "rloo"),
         dotted=True,
     )
+    whiten_over: str = option(
+        "policy",
+        "tokens over which reinforce_plus_plus_baseline whitens: policy: those that the policy sampled; "
+        "response: feedback, too, as in the paper's released code, where a trajectory with more of it weighs "
+        "more",
+        choices=("policy", "response"),
+    )
     loss_type: str = option(
         "dapo",
         "loss aggregation, as TRL names it; dapo: mean over the policy tokens of the batch",
