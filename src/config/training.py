@@ -90,7 +90,7 @@ class RewardConfig:
 
 @dataclass
 class TrainerConfig:
-    """The RL algorithm; the defaults are the paper's."""
+    """The RL algorithm; the defaults are the paper's but for those in docs/departures.md."""
 
     steps: int = option(300, "rollout steps", at_least=1)
     batch_size: int = option(

@@ -47,7 +47,10 @@ def whiten(advantages: torch.Tensor, tokens: torch.Tensor, reduce: Reduce = lamb
 def reinforce_plus_plus_baseline(
     centred: torch.Tensor, tokens: torch.Tensor, members: torch.Tensor, reduce: Reduce
 ) -> torch.Tensor:
-    """The paper's estimator: group mean as baseline, then whitening over the batch; see :func:`whiten`."""
+    """The paper's estimator: group mean as baseline, then whitening; its code whitens over other tokens.
+
+    See :func:`whiten` and ``trainer.whiten_over``.
+    """
     return whiten(centred, tokens, reduce)
 
 
