@@ -130,8 +130,9 @@ bench-trl: $(READY) ## a training step beside TRL's own, into experiments/perfor
 bench-analysis: $(READY) ## seconds and memory of the analyses, into experiments/performance
 	$(BIN)/python -m experiments.performance.bench_analysis $(ARGS)
 
-docs: $(READY) ## docs/configuration.md: every option and value, from src/config and conf
+docs: $(READY) ## docs/configuration.md: every option and value, from src/config and conf; and docs/departures.md
 	$(BIN)/python -m src.config.document
+	$(BIN)/python -m src.config.departures
 
 lint: $(READY) ## ruff and mypy, changing nothing
 	$(BIN)/ruff check .

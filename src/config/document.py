@@ -107,7 +107,7 @@ def _options(group: str) -> str:
     for path in sorted((CONF / group).glob("*.yaml")):
         link = f"[`{path.stem}`](../{path.relative_to(ROOT)})"
         rows.append((link, _comment(path), _changes(path)))
-    return _table(("option", "meaning", "changes"), rows)
+    return table(("option", "meaning", "changes"), rows)
 
 
 def _changes(path: Path, values_only: bool = False) -> str:
@@ -191,10 +191,11 @@ def _doc(schema: Any) -> str:
 
 
 def _values(rows: Any) -> str:
-    return _table(("value", "type", "range", "default", "meaning"), rows) + "\n"
+    return table(("value", "type", "range", "default", "meaning"), rows) + "\n"
 
 
-def _table(head: tuple[str, ...], rows: Any) -> str:
+def table(head: tuple[str, ...], rows: Any) -> str:
+    """Return a Markdown table."""
     lines = [head, ("---",) * len(head), *rows]
     escaped = [[cell.replace("|", "\\|") for cell in line] for line in lines]
     return "\n".join(f"| {' | '.join(line)} |" for line in escaped)

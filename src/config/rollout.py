@@ -70,8 +70,9 @@ class RolloutConfig:
     boundary: str = option(
         "exact",
         "where a policy segment ends: exact: at the end of a call; post_hoc: cut there after sampling "
-        "further, as in the paper; stop_string: where the policy itself opens an output block, as in ToRL",
-        choices=("exact", "post_hoc", "stop_string"),
+        "further, as in the released code; stop_string: where the policy itself opens an output block, as in "
+        "ToRL; late and early: inexact, after what the policy wrote past the call, or before its last token",
+        choices=("exact", "post_hoc", "stop_string", "late", "early"),
     )
     mask: str = option(
         "exact", "exact: only sampled tokens are trained on; none: feedback, too", choices=("exact", "none")

@@ -92,6 +92,11 @@ class SandboxConfig:
     processes: int = option(16, "threads of the one process that a program is; 1: no threads", at_least=1)
     file_mb: float = option(1.0, "of each file; all together at most 16 times that", above=0)
     output_kb: int = option(64, "what is beyond is cut off", at_least=1)
+    echo: bool = option(
+        True,
+        "show the value of a program's last expression, as a notebook does; false: only what it prints, as "
+        "in the paper's released code",
+    )
     queue: int = option(100_000, "programs that may wait; beyond, submitting waits", at_least=1)
     deadline_seconds: float = option(
         600.0, "queued programs are infrastructure failures after this time without any being served", above=0

@@ -90,7 +90,7 @@ class RewardConfig:
 
 @dataclass
 class TrainerConfig:
-    """The RL algorithm; the defaults are the paper's."""
+    """The RL algorithm; the defaults are the paper's but for those in docs/departures.md."""
 
     steps: int = option(300, "rollout steps", at_least=1)
     batch_size: int = option(
@@ -110,6 +110,13 @@ class TrainerConfig:
         "advantage estimator; src/trainer/advantages.py",
         choices=("reinforce_plus_plus_baseline", "grpo", "dr_grpo", "rloo"),
         dotted=True,
+    )
+    whiten_over: str = option(
+        "policy",
+        "tokens over which reinforce_plus_plus_baseline whitens: policy: those that the policy sampled; "
+        "response: feedback, too, as in the paper's released code, where a trajectory with more of it weighs "
+        "more",
+        choices=("policy", "response"),
     )
     loss_type: str = option(
         "dapo",

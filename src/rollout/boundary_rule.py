@@ -1,9 +1,15 @@
 """When sampling stops for a tool call: the choices of ``rollout.boundary``.
 
-``exact`` (the default) stops sampling as soon as a call is complete. ``post_hoc``, as in the paper, samples
-to the end of text or the token limit, then cuts at the first complete call and discards the rest.
+``exact`` (the default) stops sampling as soon as a call is complete. ``post_hoc``, as in the paper's
+released code, samples to the end of text or the token limit, then cuts at the first complete call and discards
+the rest.
 ``stop_string``, as in ToRL (arXiv 2503.23383), samples until the policy itself opens a result, then runs the
 last complete call before it; the text in between is kept.
+
+Two are inexact, to measure what exact boundaries are good for. ``late`` samples as ``post_hoc`` does and
+keeps everything but the end-of-text token: feedback follows what the policy wrote past its call, such as a
+result of its own. ``early`` drops the token that completes the call: feedback begins before the fence is
+complete.
 """
 
 from __future__ import annotations
@@ -37,9 +43,11 @@ def build_boundary_rule(boundary: str, form: Format, codec: TokenCodec) -> Bound
     Raises:
         ValueError: ``stop_string`` with a format whose results the policy cannot open.
     """
-    kinds: dict[str, type[ExactRule | PostHocRule | StopStringRule]] = {
+    kinds: dict[str, type[ExactRule | StopStringRule]] = {
         "exact": ExactRule,
         "post_hoc": PostHocRule,
+        "late": LateRule,
+        "early": EarlyRule,
         "stop_string": StopStringRule,
     }
     return kinds[boundary](form, codec)
@@ -71,6 +79,29 @@ class PostHocRule(ExactRule):
     def stop_condition(self, scanner: Scanner) -> StopCondition | None:
         """See BoundaryRule."""
         return None
+
+
+class LateRule(PostHocRule):
+    """Inexact: keeps what the policy has sampled past its call."""
+
+    def find(self, scanner: Scanner, token_ids: Sequence[int]) -> Boundary | None:
+        """See BoundaryRule."""
+        found = super().find(scanner, token_ids)
+        if found is None:
+            return None
+        kept = len(token_ids) - (token_ids[-1] in self._codec.eos_ids)
+        return _moved(found, token_ids[:kept], self._codec)
+
+
+class EarlyRule(ExactRule):
+    """Inexact: drops the token that completes the call."""
+
+    def find(self, scanner: Scanner, token_ids: Sequence[int]) -> Boundary | None:
+        """See BoundaryRule."""
+        found = super().find(scanner, token_ids)
+        if found is None:
+            return None
+        return _moved(found, token_ids[: found.kept - (not found.injected)], self._codec)
 
 
 class StopStringRule:
@@ -117,6 +148,12 @@ class _ScannerCondition:
     def __call__(self, token_id: int) -> bool:
         """See StopCondition."""
         return self._scanner.feed(self._codec.bytes_of(token_id)) is not None
+
+
+def _moved(found: Boundary, kept: Sequence[int], codec: TokenCodec) -> Boundary:
+    """Return a boundary at the end of ``kept`` instead, with the same call."""
+    ended = codec.text(kept).endswith("\n")
+    return replace(found, kept=len(kept), injected=b"", after_newline=ended)
 
 
 def _may_close(form: Format, codec: TokenCodec) -> Iterable[int]:

@@ -45,6 +45,7 @@ class WorkerClient(Lane):
             **self._launched.settings,
             "limits": self._limits,
             "state": self._cfg.state,
+            "echo": self._cfg.echo,
             "waiting": self._cfg.waiting,
             "sessions": self._cfg.sessions,
             "sessions_mb": self._cfg.sessions_mb,

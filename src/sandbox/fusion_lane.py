@@ -96,9 +96,9 @@ class FusionLane(Lane):
 
     def start(self) -> list[str]:
         """Run a test program, so that no lane takes programs while the service is down. See Lane.start."""
-        result = self.execute(Order("6 * 7", self._cfg.wall_seconds))
+        result = self.execute(Order("print(6 * 7)", self._cfg.wall_seconds))
         if (result.status, result.stdout) != (Status.OK, "42\n"):
-            raise LaneFailure(f"6 * 7 gave {result}")
+            raise LaneFailure(f"print(6 * 7) gave {result}")
         return []
 
     def execute(self, order: Order) -> ExecutionResult:

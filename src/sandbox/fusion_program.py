@@ -79,7 +79,7 @@ for name in [name for name in sys.modules if name.startswith("src.")]:
 sys.modules["src.sandbox.begin"] = sys.modules["__main__"]
 sys.argv, sys.path[:1] = ["-c"], []
 os.environ.clear()
-module.serve(module.open_streams(), orders, 100, True)
+module.serve(module.open_streams(), orders, 100, True, {echoes!r})
 """
 
 
@@ -113,6 +113,7 @@ class Question:
             mark=self.mark,
             wall=self.order.wall_seconds,
             most=self.cfg.output_kb * 1024,
+            echoes=self.cfg.echo,
             modules=_modules(),
             programs=json.dumps([*(one.code for one in self.order.history), _BEGIN, self.order.code]),
         )

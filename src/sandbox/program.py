@@ -43,10 +43,10 @@ def last_line(error: BaseException) -> str:
     return text
 
 
-def _compile(code: str) -> tuple[CodeType, CodeType | None]:
-    """Return the program and, if its last statement is a bare expression, that expression separately."""
+def _compile(code: str, echoes: bool) -> tuple[CodeType, CodeType | None]:
+    """Return the program and, with ``echoes``, its last statement separately if that is a bare expression."""
     tree = ast.parse(code, _NAME)
-    last = tree.body[-1] if tree.body else None
+    last = tree.body[-1] if tree.body and echoes else None
     if not isinstance(last, ast.Expr):
         return compile(tree, _NAME, "exec", dont_inherit=True), None
     tree.body.pop()
@@ -61,11 +61,11 @@ def _join_threads() -> None:
             thread.join()
 
 
-def _execute(code: str, module: ModuleType) -> tuple[str, str | None]:
+def _execute(code: str, module: ModuleType, echoes: bool) -> tuple[str, str | None]:
     """Run ``code`` in ``module``; return the status and the error line."""
     sys.modules["__main__"] = module
     try:
-        body, echo = _compile(code)
+        body, echo = _compile(code, echoes)
         exec(body, module.__dict__)
         if echo is not None:
             value = eval(echo, module.__dict__)
@@ -118,11 +118,11 @@ def order(code: str) -> bytes:
     return len(body).to_bytes(8, "big") + body
 
 
-def serve(stdout: io.TextIOWrapper, orders: int, report: int, keep: bool) -> None:
+def serve(stdout: io.TextIOWrapper, orders: int, report: int, keep: bool, echoes: bool) -> None:
     """Execute the program read from ``orders``, write one line to ``report``, and end the process.
 
     ``stdout`` comes from :func:`open_streams`. ``keep``: continue with the next program in the same namespace
-    instead. Exit handlers are not run.
+    instead. ``echoes``: write the value of a last bare expression. Exit handlers are not run.
     """
     module = ModuleType("__main__")
     module.__dict__["__builtins__"] = builtins
@@ -131,7 +131,7 @@ def serve(stdout: io.TextIOWrapper, orders: int, report: int, keep: bool) -> Non
         while (code := _receive(orders)) is not None:
             if not keep:
                 os.close(orders)
-            status, error = _execute(code, module)
+            status, error = _execute(code, module, echoes)
             with contextlib.suppress(OSError, ValueError):  # the program may have closed its own output
                 stdout.flush()
             done = _READY_MADE.get(status) or json.dumps({"status": status, "error": error}).encode() + b"\n"

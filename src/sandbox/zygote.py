@@ -145,6 +145,7 @@ class _Nursery:
     def __init__(self, settings: dict[str, Any], line: socket.socket) -> None:
         self._line = line
         self._scratch, self._keep = settings["scratch"], settings["state"] != "fresh"
+        self._echoes = settings["echo"]
         self._confinement = Confinement(settings)
         self._domains: dict[int, Domain | None] = {}
         self._stdout = open_streams()
@@ -197,7 +198,7 @@ class _Nursery:
             self._confinement.enter(zygote, domain)
             os.closerange(5, 1 << 16)
             os.write(3, CONFINED)
-            serve(self._stdout, orders=4, report=3, keep=self._keep)
+            serve(self._stdout, orders=4, report=3, keep=self._keep, echoes=self._echoes)
         except BaseException as error:
             os.write(3, f"{type(error).__name__}: {error}\n".encode())
         finally:

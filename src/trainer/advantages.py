@@ -14,7 +14,7 @@ import torch
 from src.config.dotted import is_dotted, load
 
 Reduce = Callable[[torch.Tensor], torch.Tensor]  # sums over processes
-# centred rewards (B,), policy tokens (B,), counted trajectories in the group (B,), reduce -> (B,)
+# centred rewards (B,), tokens that weigh (B,), counted trajectories in the group (B,), reduce -> (B,)
 Advantage = Callable[[torch.Tensor, torch.Tensor, torch.Tensor, Reduce], torch.Tensor]
 
 
@@ -22,7 +22,8 @@ def whiten(advantages: torch.Tensor, tokens: torch.Tensor, reduce: Reduce = lamb
     """Whiten per-trajectory advantages over the policy tokens of the whole batch.
 
     Every policy token has its trajectory's advantage, so mean and variance weight a trajectory by its
-    number of policy tokens; observation tokens have no weight. REINFORCE++ (arXiv 2501.03262), section 3.
+    number of policy tokens; observation tokens have no weight, unless ``trainer.whiten_over=response`` counts
+    them in ``tokens``. REINFORCE++ (arXiv 2501.03262), section 3.
 
     Args:
         advantages: reward minus group mean, (B,).
@@ -46,7 +47,10 @@ def whiten(advantages: torch.Tensor, tokens: torch.Tensor, reduce: Reduce = lamb
 def reinforce_plus_plus_baseline(
     centred: torch.Tensor, tokens: torch.Tensor, members: torch.Tensor, reduce: Reduce
 ) -> torch.Tensor:
-    """The paper's estimator: group mean as baseline, then whitening over the batch; see :func:`whiten`."""
+    """The paper's estimator: group mean as baseline, then whitening; its code whitens over other tokens.
+
+    See :func:`whiten` and ``trainer.whiten_over``.
+    """
     return whiten(centred, tokens, reduce)
 
 

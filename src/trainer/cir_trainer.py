@@ -175,8 +175,9 @@ class CIRTrainer(GRPOTrainer):
     def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
         """Let TRL call :meth:`_rollout` and centre the rewards; then compute the advantages."""
         output = super()._generate_and_score_completions(inputs)
-        policy_mask = output["completion_mask"] * output["tool_mask"]
-        output["advantages"] = self.step.advantages(output["advantages"], policy_mask, self.accelerator)
+        response = output["completion_mask"]
+        policy = response * output["tool_mask"]
+        output["advantages"] = self.step.advantages(output["advantages"], policy, response, self.accelerator)
         return output
 
     def compute_loss(self, model: Any, inputs: dict[str, Any], *arguments: Any, **named: Any) -> torch.Tensor:

@@ -125,22 +125,30 @@ class TrainingStep:
         )
 
     def advantages(
-        self, centered: torch.Tensor, policy_mask: torch.Tensor, accelerator: Accelerator
+        self,
+        centered: torch.Tensor,
+        policy_mask: torch.Tensor,
+        response_mask: torch.Tensor,
+        accelerator: Accelerator,
     ) -> torch.Tensor:
         """Return the advantages of the last rollout's trajectories, (B,).
 
         Args:
             centered: TRL's rewards minus their group mean, (B,).
             policy_mask: 1 where a token counts in the loss, (B, T).
+            response_mask: 1 where there is a token, feedback included, (B, T).
             accelerator: TRL's accelerator; sums over processes.
         """
         counts = torch.tensor([reward is not None for reward in self.collected.rewards])
         counts = counts.to(centered.device)
+        tokens = policy_mask.sum(dim=1)
+        if self._cfg.trainer.whiten_over == "response":
+            tokens = torch.where(tokens > 0, response_mask.sum(dim=1), 0)  # the masked count nowhere
         # a group may span two processes
         sizes = group_sizes(accelerator.gather(counts), self._cfg.trainer.samples_per_prompt)
         return self._advantage(
             centered,
-            policy_mask.sum(dim=1),
+            tokens,
             sizes[self._ranks.rank * len(counts) :][: len(counts)],
             lambda values: accelerator.reduce(values, reduction="sum"),
         )

@@ -55,6 +55,10 @@ class TestCombinations:
                 "model.dtype=bfloat16: updates at trainer.learning_rate=1e-06 are below the",
             ),
             ({"trainer.warmup_steps": 600}, "trainer.warmup_steps=600: the run has only 600 optimizer steps"),
+            (
+                {"trainer.whiten_over": "response", "trainer.advantage": "rloo"},
+                "trainer.whiten_over=response: trainer.advantage=rloo does not whiten; leave it at policy",
+            ),
             ({"trainer.dual_clip": 1.2}, "trainer.dual_clip=1.2: TRL would apply it to positive advantages"),
             ({"curriculum.stages": []}, "curriculum.stages=[]: the budget at step 0 is missing"),
             ({"curriculum.stages": [{"step": 5, "budget": 2}]}, "[2 at 5]: the budget at step 0"),

@@ -71,6 +71,77 @@ def test_post_hoc_throws_away_what_was_sampled_behind_the_block() -> None:
     assert trajectory.stop_reason is StopReason.ANSWERED
 
 
+LATE, EARLY = replace(CONFIG, boundary="late"), replace(CONFIG, boundary="early")
+
+
+@pytest.mark.parametrize("codec", [BYTES, BPE], ids=["bytes", "bpe"])
+def test_late_feedback_follows_what_the_policy_wrote_past_its_call(codec: TokenCodec) -> None:
+    """And the same call runs; what was invented there is trained on, the end-of-text token is not kept.
+
+    ::
+
+        policy   ```python\\nprint(6*7)\\n```\\n```output\\n41\\n```\\nSo \\boxed{41}.
+        tool     \\n```output\\n42\\n```\\n
+        policy   \\boxed{42}
+    """
+    sandbox = FakeSandbox()
+    past = "\n```output\n41\n```\nSo \\boxed{41}."
+    trajectory = one(f"{CODE}{past}<|end|>\\boxed{{42}}<|end|>", LATE, codec=codec, sandbox=sandbox)
+    assert sandbox.ran == ["print(6*7)\n"]
+    assert shape(trajectory) == [
+        ("policy", CODE + past),
+        ("tool", "\n```output\n42\n```\n"),
+        ("policy", "\\boxed{42}"),
+    ]
+    assert trajectory.dropped_tokens == 1
+    assert trajectory.fabricated_output
+
+
+def test_late_feedback_after_a_line_needs_no_line_of_its_own() -> None:
+    trajectory = one(f"{CODE}\nThen\n<|end|>\\boxed{{42}}<|end|>", LATE)
+    assert shape(trajectory)[:2] == [("policy", f"{CODE}\nThen\n"), ("tool", "```output\n42\n```\n")]
+
+
+def test_late_code_at_the_limit_of_tokens_does_not_run() -> None:
+    sandbox = FakeSandbox()
+    trajectory = one(f"{CODE} {'so ' * 200}", replace(LATE, max_tokens=60), sandbox=sandbox)
+    assert trajectory.stop_reason is StopReason.LENGTH
+    assert (sandbox.ran, len(trajectory.completion_ids)) == ([], 60)
+
+
+@pytest.mark.parametrize(
+    ("codec", "left"), [(BYTES, "```python\nprint(6*7)\n``"), (BPE, None)], ids=["bytes", "bpe"]
+)
+def test_early_feedback_begins_before_the_fence_is_complete(codec: TokenCodec, left: str | None) -> None:
+    sandbox = FakeSandbox()
+    trajectory = one(f"{CODE}\\boxed{{42}}<|end|>", EARLY, codec=codec, sandbox=sandbox)
+    assert sandbox.ran == ["print(6*7)\n"]
+    (author, policy), (_, feedback), (_, last) = shape(trajectory)
+    assert author == "policy"
+    assert policy == left if left is not None else CODE.startswith(policy) and policy != CODE
+    assert not policy.rstrip("\n").endswith("```")
+    assert feedback.removeprefix("\n") == "```output\n42\n```\n"
+    assert feedback.startswith("\n") is not policy.endswith("\n")
+    assert last == "\\boxed{42}"
+    assert trajectory.dropped_tokens == 1
+
+
+@settings(max_examples=200)
+@given(TEXTS, st.sampled_from([BYTES, BPE]), st.integers(0, 3), st.sampled_from([LATE, EARLY]))
+def test_inexact_boundaries_keep_the_other_invariants(
+    text: str, codec: TokenCodec, budget: int, cfg: RolloutConfig
+) -> None:
+    """The policy's tokens are still those sampled, in order; each execution has its feedback."""
+    (trajectory,), engine = run([script(text, codec, [])], codec, cfg, budget=budget)
+    assert len(trajectory.executions) <= budget
+    sampled = iter(token for _, _, generation in engine.log for token in generation.token_ids)
+    ours = [
+        token for segment in trajectory.segments if segment.author == "policy" for token in segment.token_ids
+    ]
+    assert all(token in sampled for token in ours), "a subsequence"
+    assert sum(segment.author == "tool" for segment in trajectory.segments) <= len(trajectory.executions)
+
+
 @pytest.mark.parametrize("codec", [BYTES, BPE], ids=["bytes", "bpe"])
 def test_stop_string_runs_the_last_block_when_the_policy_opens_its_output(codec: TokenCodec) -> None:
     sandbox = FakeSandbox()

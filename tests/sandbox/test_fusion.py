@@ -104,6 +104,11 @@ def test_a_program_means_what_it_means_in_a_jail_here(calm: Sandbox, local: Sand
     assert there.seconds == pytest.approx(here.seconds, abs=1.0)
 
 
+def test_without_echo_only_what_is_printed_is_shown(server: FusionServer) -> None:
+    with build_sandbox(config(server.url, echo=False)) as silent:
+        assert [silent.run(code).stdout for code in ("6 * 7", "print(1)\n'a'")] == ["", "1\n"]
+
+
 def test_mathematics_runs_within_the_memory_limit(server: FusionServer) -> None:
     code = "import numpy, sympy\nprint(sympy.sqrt(8), numpy.linalg.inv(numpy.eye(2))[0, 0])"
     with build_sandbox(config(server.url, wall_seconds=30.0)) as patient:

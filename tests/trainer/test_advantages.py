@@ -93,9 +93,12 @@ def test_trl_divides_by_the_groups_deviation_for_grpo_only(tmp_path: Path) -> No
         assert theirs.loss_type == cfg.trainer.loss_type
 
 
-@pytest.mark.parametrize("name", ADVANTAGES)
+@pytest.mark.parametrize(
+    ("name", "over"),
+    [*((name, "policy") for name in ADVANTAGES), ("reinforce_plus_plus_baseline", "response")],
+)
 def test_what_reaches_the_loss_is_made_of_the_rewards_alone(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, over: str
 ) -> None:
     """Whole rollouts: rewards of four values, ragged, with feedback, some lost to the infrastructure."""
 
@@ -103,7 +106,7 @@ def test_what_reaches_the_loss_is_made_of_the_rewards_alone(
         return zlib.crc32("".join(outcome.policy_texts).encode()) % 4 / 2 - 1
 
     monkeypatch.setattr(import_module("src.rewards.compose"), "TERMS", {"term": term})
-    lost = 0
+    lost = feedback = 0
     for seed in range(4):
         random = np.random.default_rng(seed)
 
@@ -111,14 +114,16 @@ def test_what_reaches_the_loss_is_made_of_the_rewards_alone(
             status = Status.INFRASTRUCTURE if random.random() < 0.2 else Status.OK
             return ExecutionResult(status, "1", None, 0.0)
 
-        cfg = tiny.config(advantage=name, seed=seed, max_infrastructure_failure_rate=1.0)
+        cfg = tiny.config(advantage=name, whiten_over=over, seed=seed, max_infrastructure_failure_rate=1.0)
         trainer = tiny.trainer(cfg, tmp_path / str(seed), sandbox=FakeSandbox(reply))
         trainer.model.train()
         output = trainer._generate_and_score_completions(next(iter(trainer.get_train_dataloader())))
         rewards = np.array(trainer.step.collected.rewards, dtype=float)  # nan: lost
         counts = ~np.isnan(rewards)
         lost += (~counts).sum()
-        tokens = np.array([sum(t.mask) for t in trainer.step.collected.trajectories]) * counts
+        masks = [t.mask for t in trainer.step.collected.trajectories]
+        tokens = np.array([sum(mask) if over == "policy" else len(mask) for mask in masks]) * counts
+        feedback += sum(len(mask) - sum(mask) for mask in masks)
         groups = rewards.reshape(-1, GROUP)
         expected = centred(rewards)
         if name == "grpo":
@@ -132,6 +137,7 @@ def test_what_reaches_the_loss_is_made_of_the_rewards_alone(
             expected = np.where(counts, white, 0.0)
         assert output["advantages"].numpy() == pytest.approx(expected, abs=1e-6)
     assert lost > 2
+    assert feedback > 0, "the two kinds of whitening differ"
 
 
 def test_broken_groups_are_refused() -> None:

@@ -56,6 +56,11 @@ def trainer(cfg: c.TrainerConfig, at: str) -> list[str]:
             f"{at}dual_clip={cfg.dual_clip:g}: TRL would apply it to positive advantages, too, below 1 + "
             f"{at}clip_high={cfg.clip_high:g}; give more, or null"
         )
+    if cfg.whiten_over != "policy" and cfg.advantage in ("grpo", "dr_grpo", "rloo"):
+        faults.append(
+            f"{at}whiten_over={cfg.whiten_over}: {at}advantage={cfg.advantage} does not whiten; leave it at "
+            f"policy, or choose {at}advantage=reinforce_plus_plus_baseline"
+        )
     if cfg.warmup_steps >= cfg.steps * minis:
         faults.append(
             f"{at}warmup_steps={cfg.warmup_steps}: the run has only {cfg.steps * minis} optimizer steps "
