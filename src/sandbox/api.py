@@ -25,7 +25,8 @@ class Status(StrEnum):
 class ExecutionResult:
     """One execution.
 
-    ``stdout`` is what the program printed, utf-8 with undecodable bytes replaced, cut at ``output_kb``.
+    ``stdout`` is what the program printed, utf-8 with undecodable bytes replaced, cut at ``output_kb``; if
+    that is blank, and the program ended well, what it wrote to ``sys.stderr``, cut in its middle.
     ``error`` is None when OK; for ERROR the exception's last traceback line; otherwise a short reason.
     ``seconds`` is the wall time of the execution, without queueing; ``replay_seconds`` that of running
     earlier programs of the trajectory again before it.

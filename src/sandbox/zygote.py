@@ -147,7 +147,7 @@ class _Nursery:
         self._scratch, self._keep = settings["scratch"], settings["state"] != "fresh"
         self._confinement = Confinement(settings)
         self._domains: dict[int, Domain | None] = {}
-        self._stdout = open_streams()
+        self._streams = open_streams()
         self._fork = _find_fork()
 
     def serve(self) -> NoReturn:
@@ -197,7 +197,7 @@ class _Nursery:
             self._confinement.enter(zygote, domain)
             os.closerange(5, 1 << 16)
             os.write(3, CONFINED)
-            serve(self._stdout, orders=4, report=3, keep=self._keep)
+            serve(self._streams, orders=4, report=3, keep=self._keep)
         except BaseException as error:
             os.write(3, f"{type(error).__name__}: {error}\n".encode())
         finally:
