@@ -29,7 +29,8 @@ class ExecutionResult:
     that is blank, and the program ended well, what it wrote to ``sys.stderr``, cut in its middle.
     ``error`` is None when OK; for ERROR the exception's last traceback line; otherwise a short reason.
     ``seconds`` is the wall time of the execution, without queueing; ``replay_seconds`` that of running
-    earlier programs of the trajectory again before it.
+    earlier programs of the trajectory again before it. ``kept``: it failed, but later programs of its
+    trajectory find what it had defined (``sandbox.undo=false``).
     """
 
     status: Status
@@ -37,6 +38,7 @@ class ExecutionResult:
     error: str | None
     seconds: float
     replay_seconds: float = 0.0
+    kept: bool = False
 
     @property
     def output(self) -> str:

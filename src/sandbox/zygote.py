@@ -262,6 +262,8 @@ def _warm(packages: dict[str, str], statements: list[str]) -> None:
     namespace: dict[str, Any] = {}
     for statement in statements:
         exec(statement, namespace)
+    if "tzdata" in packages:  # the system's own are not to be read in every jail
+        importlib.import_module("zoneinfo").reset_tzpath(to=())
     site = importlib.import_module("_sitebuiltins")  # absent without the site module
     for name in ("exit", "quit"):
         setattr(builtins, name, site.Quitter(name, "Ctrl-D (i.e. EOF)"))

@@ -119,6 +119,16 @@ def test_a_program_can_read_its_own_source(attack: Attack) -> None:
     assert "line 3, in <module>\n    1/0\n" in traced.stdout
 
 
+def test_time_zones_are_known_in_every_jail(attack: Attack) -> None:
+    code = (
+        "import datetime, zoneinfo\nat = datetime.datetime(2024, 7, 1, 12, tzinfo=zoneinfo.ZoneInfo({!r}))\n"
+    )
+    for name, hours in (("America/New_York", -4), ("Asia/Tokyo", 9), ("UTC", 0)):
+        said = attack(code.format(name) + "at.utcoffset().total_seconds() / 3600")
+        assert (said.stdout, said.error) == (f"{hours:.1f}\n", None)
+    assert attack("import zoneinfo\nlen(zoneinfo.available_timezones()) > 400").stdout == "True\n"
+
+
 EXITS = {
     "raise SystemExit": (Status.OK, None),
     "import sys\nsys.exit()": (Status.OK, None),
