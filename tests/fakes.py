@@ -11,7 +11,7 @@ from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
 from src.config import RewardConfig, RolloutConfig
-from src.formats import FenceFormat, Format, HermesFormat, TagFormat
+from src.formats import FenceFormat, Format, HermesFormat, ReleasedFenceFormat, TagFormat
 from src.policy.codec import TokenCodec
 from src.problems import Problem
 from src.rollout.engines import Engine, Finish, Generation, Request
@@ -164,6 +164,7 @@ def printed(text: str) -> Callable[[str], ExecutionResult]:
 
 FORMATS: dict[str, Callable[[], Format]] = {
     "fence": FenceFormat,
+    "fence_released": ReleasedFenceFormat,
     "code_interpreter": lambda: TagFormat(
         result=("<interpreter>", "</interpreter>"), names={"python": "code"}
     ),

@@ -18,7 +18,7 @@ from src.config.schema import either
 
 # Packages that every sandbox provides, and those that it provides if they are installed.
 REQUIRED_PACKAGES = ("numpy", "sympy", "mpmath")
-OPTIONAL_PACKAGES = ("scipy", "gmpy2")
+OPTIONAL_PACKAGES = ("scipy", "gmpy2", "tzdata")
 PROVIDED = REQUIRED_PACKAGES + OPTIONAL_PACKAGES
 BESIDE = ("-info", ".libs")  # entries of a distribution that are not modules
 

@@ -60,6 +60,11 @@ class SandboxConfig:
         "they are run again; session: their process",
         choices=("fresh", "replay", "session"),
     )
+    undo: bool = option(
+        True,
+        "state=session: a failed program leaves nothing behind; false: it leaves what it had defined before "
+        "it failed, as in a notebook, unless its process had to be ended",
+    )
     warm: list[str] = option(
         ["numpy", "sympy"],
         "what a worker imports and exercises first; sets of src/sandbox/warm_up.py",
@@ -67,8 +72,9 @@ class SandboxConfig:
     )
     packages: list[str] = option(
         [],
-        "what programs may import beside Python's modules, numpy, sympy, mpmath and, where installed, scipy "
-        "and gmpy2: paths, of modules FILE.py and of packages' folders, or names of installed packages",
+        "what programs may import beside Python's modules, numpy, sympy, mpmath and, where installed, scipy, "
+        "gmpy2 and tzdata: paths, of modules FILE.py and of packages' folders, or names of installed "
+        "packages",
     )
     files: list[str] | dict[str, str] | None = option(
         None,

@@ -25,10 +25,12 @@ class Status(StrEnum):
 class ExecutionResult:
     """One execution.
 
-    ``stdout`` is what the program printed, utf-8 with undecodable bytes replaced, cut at ``output_kb``.
+    ``stdout`` is what the program printed, utf-8 with undecodable bytes replaced, cut at ``output_kb``; if
+    that is blank, and the program ended well, what it wrote to ``sys.stderr``, cut in its middle.
     ``error`` is None when OK; for ERROR the exception's last traceback line; otherwise a short reason.
     ``seconds`` is the wall time of the execution, without queueing; ``replay_seconds`` that of running
-    earlier programs of the trajectory again before it.
+    earlier programs of the trajectory again before it. ``kept``: it failed, but later programs of its
+    trajectory find what it had defined (``sandbox.undo=false``).
     """
 
     status: Status
@@ -36,6 +38,7 @@ class ExecutionResult:
     error: str | None
     seconds: float
     replay_seconds: float = 0.0
+    kept: bool = False
 
     @property
     def output(self) -> str:

@@ -46,6 +46,7 @@ class WorkerClient(Lane):
             "limits": self._limits,
             "state": self._cfg.state,
             "echo": self._cfg.echo,
+            "undo": self._cfg.undo,
             "waiting": self._cfg.waiting,
             "sessions": self._cfg.sessions,
             "sessions_mb": self._cfg.sessions_mb,
@@ -70,7 +71,7 @@ class WorkerClient(Lane):
             "code": order.code,
             "wall": order.wall_seconds,
             "trajectory": order.trajectory,
-            "history": [(one.code, one.wall_seconds) for one in order.history],
+            "history": [(one.code, one.wall_seconds, one.failed) for one in order.history],
         }
         deadline = time.monotonic() + order.longest_seconds + GRACE
         self._send(request, deadline)
@@ -115,7 +116,8 @@ class WorkerClient(Lane):
             if not isinstance(answer["stdout"], str) or not isinstance(error, str | None):
                 raise ValueError("stdout or error of a wrong type")
             seconds, replayed = float(answer["seconds"]), float(answer["replay_seconds"])
-            return ExecutionResult(status, answer["stdout"], error, seconds, replayed)
+            kept = answer.get("kept") is True
+            return ExecutionResult(status, answer["stdout"], error, seconds, replayed, kept)
         except (KeyError, TypeError, ValueError) as error:
             raise LaneFailure(f"nonsense: {error}") from error
 

@@ -150,6 +150,8 @@ class Question:
         except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
             raise ProgramLost(f"nonsense: {type(error).__name__}: {error}") from error
         outcome, text = self._judge(code, reports)
+        if outcome is Status.OK and reports and not stdout.strip():
+            stdout = str(json.loads(reports[0]).get("stderr", "")) or stdout
         seconds = self.order.wall_seconds if outcome is Status.TIMEOUT else max(seconds, 0.0)
         most = self.cfg.output_kb * 1024
         cut = stdout.encode("utf-8", "replace")[:most].decode("utf-8", "replace")

@@ -22,17 +22,21 @@ class ProgramLost(LaneFailure):
 
 @dataclass(frozen=True)
 class PastProgram:
-    """An earlier successful program of a trajectory, and the most seconds that running it again may take."""
+    """An earlier program of a trajectory whose effects remain.
+
+    ``wall_seconds``: the most that running it again may take. ``failed``: it did at first, and was kept.
+    """
 
     code: str
     wall_seconds: float
+    failed: bool = False
 
 
 @dataclass(frozen=True, eq=False)
 class Order:
     """One execution.
 
-    ``wall_seconds`` is its limit; ``history`` has the earlier successful programs of its ``trajectory``,
+    ``wall_seconds`` is its limit; ``history`` has the earlier programs of its ``trajectory``,
     whose state it inherits (empty with ``sandbox.state=fresh``).
     """
 

@@ -243,9 +243,9 @@ class WorkerPool(Sandbox):
             history = self._histories.get(task.trajectory)
             if history is not None:
                 history.seconds += result.seconds + result.replay_seconds
-                if result.status is Status.OK:
+                if result.status is Status.OK or result.kept:
                     longest = _REPLAY_FACTOR * result.seconds + _REPLAY_SECONDS
-                    history.programs.append(PastProgram(task.code, longest))
+                    history.programs.append(PastProgram(task.code, longest, result.kept))
 
     def _replace(self, index: int) -> None:
         """Start a lane, trying a few times. Raises LaneFailure."""

@@ -12,11 +12,13 @@ import contextlib
 import errno
 import io
 import json
+import linecache
 import os
 import sys
 import threading
 import traceback
 from types import CodeType, ModuleType
+from typing import Any, NamedTuple
 
 from src.sandbox.protocol import read_exactly
 
@@ -25,7 +27,8 @@ _READY_MADE = {  # created in advance: one is common, the other may occur when n
     "ok": b'{"status": "ok", "error": null}\n',
     "memory": b'{"status": "memory", "error": null}\n',
 }
-_NAME = "<program>"
+_HALF = ERROR_CHARS // 2
+_SOURCE_CHARS = 1_000_000  # of a program that can look at its own source
 _write, _exit = os.write, os._exit  # saved, since a program may replace them
 
 
@@ -38,20 +41,81 @@ def last_line(error: BaseException) -> str:
         text = "".join(traceback.format_exception_only(type(error), error))
     text = " ".join(text.split())
     if len(text) > ERROR_CHARS:
-        half = ERROR_CHARS // 2
-        text = f"{text[:half]} ... {text[-half:]}"
+        text = f"{text[:_HALF]} ... {text[-_HALF:]}"
     return text
 
 
-def _compile(code: str, echoes: bool) -> tuple[CodeType, CodeType | None]:
+class Heard(io.RawIOBase):
+    """The beginning and the end of what a program writes to ``sys.stderr``."""
+
+    def __init__(self) -> None:
+        self._head, self._tail, self._size = b"", b"", 0
+
+    def writable(self) -> bool:
+        """See RawIOBase."""
+        return True
+
+    def fileno(self) -> int:
+        """Return the descriptor that it stands for: what is written there directly is lost."""
+        return 2
+
+    def write(self, data: Any) -> int:
+        """See RawIOBase."""
+        part = bytes(data)
+        room = _HALF - len(self._head)
+        self._head += part[:room]
+        self._tail = (self._tail + part[room:])[-_HALF:]
+        self._size += len(part)
+        return len(part)
+
+    def take(self) -> str:
+        """Return what was written, cut in the middle if long, and forget it."""
+        cut = b" ... " if self._size > len(self._head) + len(self._tail) else b""
+        text = (self._head + cut + self._tail).decode("utf-8", "replace")
+        self._head, self._tail, self._size = b"", b"", 0
+        return text
+
+
+class Streams(NamedTuple):
+    """The streams of programs that are looked at when they end, and what reached stderr."""
+
+    stdout: io.TextIOWrapper
+    stderr: io.TextIOWrapper
+    heard: Heard
+
+    def end(self) -> str:
+        """Flush both; return what the program wrote to stderr."""
+        for stream in (self.stdout, self.stderr):
+            with contextlib.suppress(OSError, ValueError):  # the program may have closed its own output
+                stream.flush()
+        return self.heard.take()
+
+
+def _compile(code: str, name: str, echoes: bool) -> tuple[CodeType, CodeType | None]:
     """Return the program and, with ``echoes``, its last statement separately if that is a bare expression."""
-    tree = ast.parse(code, _NAME)
+    tree = ast.parse(code, name)
     last = tree.body[-1] if tree.body and echoes else None
     if not isinstance(last, ast.Expr):
-        return compile(tree, _NAME, "exec", dont_inherit=True), None
+        return compile(tree, name, "exec", dont_inherit=True), None
     tree.body.pop()
-    body = compile(tree, _NAME, "exec", dont_inherit=True)
-    return body, compile(ast.Expression(last.value), _NAME, "eval", dont_inherit=True)
+    body = compile(tree, name, "exec", dont_inherit=True)
+    return body, compile(ast.Expression(last.value), name, "eval", dont_inherit=True)
+
+
+def _show_source(code: str, name: str) -> None:
+    """Let ``inspect.getsource``, warnings and tracebacks find the program's lines."""
+    if len(code) <= _SOURCE_CHARS:
+        linecache.cache[name] = len(code), None, [f"{line}\n" for line in code.split("\n")], name
+
+
+def _shown(value: object) -> str:
+    """Return a value's text as its echo: numpy's scalars, also within others, look like plain numbers."""
+    numpy: Any = sys.modules.get("numpy")
+    # before version 2 they did so anyway
+    if not str(getattr(numpy, "__version__", "")).startswith("2.") or isinstance(value, numpy.ndarray):
+        return repr(value)
+    with numpy.printoptions(legacy="1.25"):
+        return repr(value)
 
 
 def _join_threads() -> None:
@@ -61,16 +125,17 @@ def _join_threads() -> None:
             thread.join()
 
 
-def _execute(code: str, module: ModuleType, echoes: bool) -> tuple[str, str | None]:
-    """Run ``code`` in ``module``; return the status and the error line."""
+def _execute(code: str, module: ModuleType, name: str, echoes: bool) -> tuple[str, str | None]:
+    """Run ``code`` in ``module`` as file ``name``; return the status and the error line."""
     sys.modules["__main__"] = module
     try:
-        body, echo = _compile(code, echoes)
+        body, echo = _compile(code, name, echoes)
+        _show_source(code, name)
         exec(body, module.__dict__)
         if echo is not None:
             value = eval(echo, module.__dict__)
             if value is not None:
-                sys.stdout.write(f"{value!r}\n")
+                sys.stdout.write(f"{_shown(value)}\n")
         _join_threads()
     except SystemExit as error:
         if error.code is None or error.code == 0:
@@ -85,24 +150,21 @@ def _execute(code: str, module: ModuleType, echoes: bool) -> tuple[str, str | No
     return "ok", None
 
 
-def open_streams() -> io.TextIOWrapper:
-    """Give programs their standard streams, on descriptors 0 to 2: stdout."""
-    # line-buffered, so that output before a limit is not lost
-    stdout = io.TextIOWrapper(
-        io.BufferedWriter(io.FileIO(1, "w", closefd=False)),
-        encoding="utf-8",
-        errors="backslashreplace",
-        line_buffering=True,
+def open_streams() -> Streams:
+    """Give programs their standard streams: stdin and stdout on descriptors 0 and 1, stderr in memory."""
+    heard = Heard()
+    stdout, stderr = (
+        # line-buffered, so that output before a limit is not lost
+        io.TextIOWrapper(
+            io.BufferedWriter(raw), encoding="utf-8", errors="backslashreplace", line_buffering=True
+        )
+        for raw in (io.FileIO(1, "w", closefd=False), heard)
     )
-    streams = {
-        "stdin": os.fdopen(0, closefd=False),
-        "stdout": stdout,
-        "stderr": os.fdopen(2, "w", closefd=False),
-    }
+    streams = {"stdin": os.fdopen(0, closefd=False), "stdout": stdout, "stderr": stderr}
     for name, stream in streams.items():
         setattr(sys, name, stream)
         setattr(sys, f"__{name}__", stream)
-    return stdout
+    return Streams(stdout, stderr, heard)
 
 
 def _receive(orders: int) -> str | None:
@@ -118,12 +180,13 @@ def order(code: str) -> bytes:
     return len(body).to_bytes(8, "big") + body
 
 
-def serve(stdout: io.TextIOWrapper, orders: int, report: int, keep: bool, echoes: bool) -> None:
+def serve(streams: Streams, orders: int, report: int, keep: bool, echoes: bool) -> None:
     """Execute the program read from ``orders``, write one line to ``report``, and end the process.
 
-    ``stdout`` comes from :func:`open_streams`. ``keep``: continue with the next program in the same namespace
+    ``streams`` come from :func:`open_streams`. ``keep``: continue with the next program in the same namespace
     instead. ``echoes``: write the value of a last bare expression. Exit handlers are not run.
     """
+    number = 0
     module = ModuleType("__main__")
     module.__dict__["__builtins__"] = builtins
     exit_code = 1
@@ -131,10 +194,13 @@ def serve(stdout: io.TextIOWrapper, orders: int, report: int, keep: bool, echoes
         while (code := _receive(orders)) is not None:
             if not keep:
                 os.close(orders)
-            status, error = _execute(code, module, echoes)
-            with contextlib.suppress(OSError, ValueError):  # the program may have closed its own output
-                stdout.flush()
-            done = _READY_MADE.get(status) or json.dumps({"status": status, "error": error}).encode() + b"\n"
+            number += 1
+            # a name for each, so that functions of earlier programs keep their own source
+            name = "<program>" if number == 1 else f"<program {number}>"
+            status, error = _execute(code, module, name, echoes)
+            done, heard = _READY_MADE.get(status), streams.end()
+            if done is None or (heard and status == "ok"):
+                done = json.dumps({"status": status, "error": error, "stderr": heard}).encode() + b"\n"
             _write(report, done)
             exit_code = 0
             if not keep:

@@ -1,8 +1,9 @@
 """Frames between the pool and a worker: a 4-byte big-endian length, then that many bytes of ASCII JSON.
 
 The pool sends one frame with the worker's modules and settings, the worker answers ``{"ready": true, ...}``;
-then one request ``{"id", "code"}`` at a time, one answer ``{"id", "status", "stdout", "error", "seconds"}``.
-Lone surrogates survive, because JSON escapes them. Runs on both sides, with the standard library only.
+then one request ``{"id", "code", ...}`` at a time, one answer
+``{"id", "status", "stdout", "error", "seconds", "replay_seconds", "kept"}``. Lone surrogates survive, because
+JSON escapes them. Runs on both sides, with the standard library only.
 """
 
 from __future__ import annotations

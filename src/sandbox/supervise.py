@@ -146,9 +146,10 @@ class Supervisor:
             return self._ended(child, usage, texts, caps, reason, started, used)
         self._drain(child, texts, caps)
         seconds = time.monotonic() - started
-        status, error = self._judge_report(bytes(texts[child.report]))
+        status, error, said = self._judge_report(bytes(texts[child.report]))
         self._holdings.end(child)
-        return ProgramEnd(status, _text(texts[child.output]), error, seconds, alive=True)
+        shown = _text(texts[child.output])
+        return ProgramEnd(status, shown if shown.strip() else said or shown, error, seconds, alive=True)
 
     def _ended(
         self,
@@ -219,22 +220,22 @@ class Supervisor:
                 return "memory", f"memory limit of {limits['memory_mb']} MB exceeded"
             return "killed", f"killed by signal {number} ({_signal_name(number)})"
         if reported:
-            return self._judge_report(reported)
+            return self._judge_report(reported)[:2]
         number = os.WEXITSTATUS(code)
         return ("error", f"exited with code {number}") if number else ("ok", None)
 
-    def _judge_report(self, reported: bytes) -> tuple[str, str | None]:
-        """Return status and error as the child reports them: at worst it misreports itself."""
+    def _judge_report(self, reported: bytes) -> tuple[str, str | None, str]:
+        """Return status, error and stderr as the child reports them: at worst it misreports itself."""
         try:
             message = json.loads(reported)
-            status, error = message["status"], message["error"]
-        except (ValueError, KeyError, TypeError, RecursionError):
-            return "error", "the program wrote over its own report"
+            status, error, said = message["status"], message["error"], str(message.get("stderr", ""))
+        except (AttributeError, ValueError, KeyError, TypeError, RecursionError):
+            return "error", "the program wrote over its own report", ""
         if status == "memory":
-            return "memory", f"memory limit of {self._limits['memory_mb']} MB exceeded"
+            return "memory", f"memory limit of {self._limits['memory_mb']} MB exceeded", ""
         if status == "ok":
-            return "ok", None
-        return "error", str(error).encode("utf-8", "backslashreplace").decode()  # no lone surrogates
+            return "ok", None, _encodable(said)
+        return "error", _encodable(str(error)), ""
 
     def _drain(self, child: Child, texts: dict[int, bytearray], caps: dict[int, int]) -> None:
         """Read the rest of the pipes; bounded in case something continues to write."""
@@ -286,6 +287,11 @@ def _read(fd: int, text: bytearray, cap: int) -> int:
 
 def _text(data: bytearray) -> str:
     return bytes(data).decode("utf-8", errors="replace")
+
+
+def _encodable(text: str) -> str:
+    """Return ``text`` without lone surrogates."""
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 def _signal_name(number: int) -> str:

@@ -30,13 +30,14 @@ class Worker:
 
     A fresh program gets its own child. With ``state`` replay the child first runs the trajectory's earlier
     programs; with session it is kept, stopped, for the trajectory's next program. Either way the child of a
-    failed program is killed, so that its effects are undone.
+    failed program is killed, so that its effects are undone; with ``undo`` False it is kept if it lives on.
     """
 
     def __init__(self, settings: dict[str, Any], requests: int, answers: int) -> None:
         self._requests, self._answers = requests, answers
         self._stateful = settings["state"] != "fresh"
         self._most_sessions = settings["sessions"] if settings["state"] == "session" else 0
+        self._undoes = settings["undo"] or not self._most_sessions
         self._most_resident = settings["sessions_mb"] * 2**20
         self._sessions: OrderedDict[str, tuple[Child, int]] = OrderedDict()  # with programs run, oldest first
         self._current = -1  # id of the request in progress
@@ -118,10 +119,11 @@ class Worker:
             self._children.open(child)
         self._done = child  # until it is known to be kept
         replayed = 0.0
-        for number, (code, wall) in enumerate(history[begun:], start=begun + 1):
+        for number, (code, wall, failed) in enumerate(history[begun:], start=begun + 1):
             outcome = self._supervisor.watch(child, code, wall)
             replayed += outcome.seconds
-            if outcome.status != "ok" or not outcome.alive:
+            as_before = outcome.status == "ok" or (failed and outcome.status == "error")
+            if not (as_before and outcome.alive):
                 why = outcome.error or "it ended its process"
                 return {
                     "status": "error",
@@ -129,14 +131,18 @@ class Worker:
                     "error": f"program {number} of this trajectory, run again for its state, failed: {why}",
                     "seconds": 0.0,
                     "replay_seconds": replayed,
+                    "kept": False,
                 }
         outcome = self._supervisor.watch(child, request["code"], request["wall"], self._prepare_next)
         status, error = outcome.status, outcome.error
+        lives_on = status == "ok" or (status == "error" and outcome.alive and not self._undoes)
+        kept = False
         if self._stateful and status == "ok" and not outcome.alive:
             status, error = "error", "exited with code 0: what it had defined is gone"
-        elif self._most_sessions and status == "ok" and (exceeded := self._supervisor.look(child)):
+        elif self._most_sessions and lives_on and (exceeded := self._supervisor.look(child)):
             status, error = exceeded  # it may have been too short for a look
-        elif self._most_sessions and status == "ok" and self._trajectory is not None:
+        elif self._most_sessions and lives_on and self._trajectory is not None:
+            kept = status != "ok"
             child.signal(signal.SIGSTOP)
             with contextlib.suppress(OSError):  # it has just ended, which its next program will find
                 child.resident = self._holdings.resident(child)
@@ -149,6 +155,7 @@ class Worker:
             "error": error,
             "seconds": outcome.seconds,
             "replay_seconds": replayed,
+            "kept": kept,
         }
 
     def _prepare_next(self) -> None:

@@ -148,7 +148,7 @@ class _Nursery:
         self._echoes = settings["echo"]
         self._confinement = Confinement(settings)
         self._domains: dict[int, Domain | None] = {}
-        self._stdout = open_streams()
+        self._streams = open_streams()
         self._fork = _find_fork()
 
     def serve(self) -> NoReturn:
@@ -198,7 +198,7 @@ class _Nursery:
             self._confinement.enter(zygote, domain)
             os.closerange(5, 1 << 16)
             os.write(3, CONFINED)
-            serve(self._stdout, orders=4, report=3, keep=self._keep, echoes=self._echoes)
+            serve(self._streams, orders=4, report=3, keep=self._keep, echoes=self._echoes)
         except BaseException as error:
             os.write(3, f"{type(error).__name__}: {error}\n".encode())
         finally:
@@ -263,6 +263,8 @@ def _warm(packages: dict[str, str], statements: list[str]) -> None:
     namespace: dict[str, Any] = {}
     for statement in statements:
         exec(statement, namespace)
+    if "tzdata" in packages:  # the system's own are not to be read in every jail
+        importlib.import_module("zoneinfo").reset_tzpath(to=())
     site = importlib.import_module("_sitebuiltins")  # absent without the site module
     for name in ("exit", "quit"):
         setattr(builtins, name, site.Quitter(name, "Ctrl-D (i.e. EOF)"))

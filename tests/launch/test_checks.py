@@ -261,6 +261,7 @@ class TestSandboxElsewhere:
             ((*FUSION, f"{URL}='http://a/?x'"), f"{URL}=http://a/?x: not the address of a service"),
             ((*FUSION, "sandbox.state=session"), "sandbox.state=session: sandbox.backend=sandbox_fusion"),
             ((*FUSION, "sandbox.jail=docker"), "leave sandbox.jail=auto"),
+            (("sandbox.undo=false",), "sandbox.undo=false: with sandbox.state=fresh a failed program leaves"),
             (("sandbox=ray", "sandbox.ray.cpus_per_worker=1.5"), "cpus_per_worker=1.5: Ray schedules"),
             (("sandbox=ray", "sandbox.ray.cpus_per_worker=0"), "cpus_per_worker=0: must be above 0"),
         ],
@@ -275,6 +276,7 @@ class TestSandboxElsewhere:
             (*FUSION, "sandbox.state=replay", "sandbox.sandbox_fusion.url=https://box.example.org/fusion/"),
             (*FUSION, "sandbox.sandbox_fusion.url='http://[::1]:80'"),
             ("sandbox=ray", "sandbox.ray.cpus_per_worker=0.25", "sandbox.state=session"),
+            ("sandbox.state=session", "sandbox.undo=false"),
             ("sandbox=ray", "sandbox.ray.cpus_per_worker=2", "sandbox.jail=sandlock"),
         ],
     )

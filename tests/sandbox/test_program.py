@@ -27,6 +27,11 @@ ECHO = {
     "# only a comment": "",
     "x = 1;": "",
     "(lambda: 5)()": "5\n",
+    "import numpy as np\nnp.float64(0.5)": "0.5\n",
+    "import numpy as np\nnp.arange(3).sum(), [np.bool_(True)], np.float32(0.1)": "(3, [True], 0.1)\n",
+    "import numpy as np\nnp.arange(3) / 2": "array([0. , 0.5, 1. ])\n",
+    "import numpy as np\nprint([np.int64(3)])": "[np.int64(3)]\n",  # what a program prints is its own affair
+    "import sys\nsys.modules['numpy'] = sys\n1": "1\n",
 }
 
 
@@ -84,6 +89,55 @@ def test_a_long_message_is_cut(attack: Attack) -> None:
     assert len(error) < 2100
     assert error.startswith("ValueError: aaa")
     assert error.endswith("aaaend")
+
+
+STDERR = {
+    "import sys\nprint('a', file=sys.stderr)": "a\n",
+    "import sys\nprint('a', file=sys.stderr)\nprint(' ')": "a\n",
+    "import sys\nprint('a', file=sys.stderr)\nprint('b')": "b\n",
+    "import sys\nsys.stderr.write('a')\nsys.stderr.close()\nsys.exit()": "a",
+    "import sys\nsys.stderr.write('\\ud800')\nNone": "\\ud800",
+    "import sys\nn = sys.stderr.buffer.write(b'\\xff')": "\ufffd",
+    "import sys\nn = sys.stderr.write('a' * 5000 + 'end')": f"{'a' * 1000} ... {'a' * 997}end",
+    "import warnings\nwarnings.warn('old')": "<program>:2: UserWarning: old\n  warnings.warn('old')\n",
+    "import logging\nlogging.warning('odd')": "WARNING:root:odd\n",
+    "import sys\nsys.stderr.fileno()": "2\n",
+}
+
+
+@pytest.mark.parametrize("code", STDERR)
+def test_stderr_is_shown_if_there_is_nothing_else(attack: Attack, code: str) -> None:
+    result = attack(code)
+    assert (result.status, result.stdout, result.error) == (Status.OK, STDERR[code], None)
+
+
+def test_an_error_is_shown_without_stderr(attack: Attack) -> None:
+    result = attack("import sys\nprint('a', file=sys.stderr)\n1/0")
+    assert (result.stdout, result.error) == ("", "ZeroDivisionError: division by zero")
+
+
+def test_megabytes_on_stderr_cost_nothing(attack: Attack) -> None:
+    result = attack("import sys\nfor i in range(3000): sys.stderr.write('a' * 100_000)")
+    assert (result.status, result.stdout) == (Status.OK, f"{'a' * 1000} ... {'a' * 1000}")
+
+
+def test_a_program_can_read_its_own_source(attack: Attack) -> None:
+    code = (
+        "import inspect\ndef f(x):\n    # \u2028 is no line break\n    return x\nprint(inspect.getsource(f))"
+    )
+    assert attack(code).stdout == code.partition("\n")[2].rpartition("\n")[0] + "\n\n"
+    traced = attack("import traceback\ntry:\n    1/0\nexcept Exception:\n    traceback.print_exc()")
+    assert "line 3, in <module>\n    1/0\n" in traced.stdout
+
+
+def test_time_zones_are_known_in_every_jail(attack: Attack) -> None:
+    code = (
+        "import datetime, zoneinfo\nat = datetime.datetime(2024, 7, 1, 12, tzinfo=zoneinfo.ZoneInfo({!r}))\n"
+    )
+    for name, hours in (("America/New_York", -4), ("Asia/Tokyo", 9), ("UTC", 0)):
+        said = attack(code.format(name) + "at.utcoffset().total_seconds() / 3600")
+        assert (said.stdout, said.error) == (f"{hours:.1f}\n", None)
+    assert attack("import zoneinfo\nlen(zoneinfo.available_timezones()) > 400").stdout == "True\n"
 
 
 EXITS = {

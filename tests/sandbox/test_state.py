@@ -54,6 +54,59 @@ SEQUENCES = {
 }
 
 
+# The failed programs of these leave what they had defined.
+NOTEBOOK = {
+    "an error": (["x = [1]\nx.append(2)\n1/0", "x", "x.append(3)\ny", "x"], "[1, 2]\n", "[1, 2, 3]\n"),
+    "a function": (["def f(): return 7\nf(", "def f(): return 8\nf() + g", "f()"], "8\n"),
+    "an exit": (["x = 5\nexit(3)", "x"], "5\n"),
+    "a file": (["open('a', 'w').write('text')\n1/0", "open('a').read()"], "'text'\n"),
+    "a timeout": (["x = 1", "x = 2\nwhile True: pass", "x"], "1\n"),  # its process is ended
+    "an end of the process": (["x = 1", "x = 2\nimport os\nos._exit(3)", "x"], "1\n"),
+}
+
+
+@pytest.fixture(scope="module")
+def notebook(each_jail: str) -> Iterator[WorkerPool]:
+    with build_sandbox(
+        cold(jail=each_jail, state="session", undo=False, sessions=2, **LIMITS | {"workers": 1})
+    ) as sandbox:
+        assert isinstance(sandbox, WorkerPool)
+        yield sandbox
+
+
+@pytest.mark.parametrize("name", NOTEBOOK)
+def test_a_failed_program_leaves_what_it_had_defined(notebook: WorkerPool, name: str) -> None:
+    programs, *said = NOTEBOOK[name]
+    assert isinstance(programs, list)
+    results = run_all(notebook, programs, name)
+    assert [stdout for status, stdout, _error in results if status is Status.OK and stdout] == said
+    assert any(status is not Status.OK for status, _stdout, _error in results)
+
+
+def test_what_failed_programs_left_outlives_a_lost_worker_and_crowding(notebook: WorkerPool) -> None:
+    for code in ("x = [1]\n1/0", "x.append(2)", "x.append(3)\n1/0"):
+        notebook.run(code, trajectory="t")
+    for pid in notebook.pids():
+        os.kill(pid, signal.SIGKILL)
+    assert notebook.run("x", trajectory="t").stdout == "[1, 2, 3]\n"
+    for other in "abc":  # more than the sessions that may live
+        notebook.run("1", trajectory=other)
+    result = notebook.run("x.append(4)\nx", trajectory="t")
+    assert (result.stdout, result.kept) == ("[1, 2, 3, 4]\n", False)
+    assert result.replay_seconds > 0
+    assert notebook.stats()["infrastructure"] == 0
+    for name in "tabc":
+        notebook.end(name)
+
+
+def test_functions_of_earlier_programs_keep_their_own_source(session: WorkerPool) -> None:
+    for name in "fg":
+        session.run(f"import inspect\ndef {name}(): pass", trajectory="t")
+    said = session.run("print(inspect.getsource(f), inspect.getsource(g))", trajectory="t").stdout
+    assert said == "def f(): pass\n def g(): pass\n\n"
+    session.end("t")
+
+
 @pytest.fixture(scope="module")
 def replay(each_jail: str) -> Iterator[WorkerPool]:
     with build_sandbox(cold(jail=each_jail, state="replay", **LIMITS)) as sandbox:

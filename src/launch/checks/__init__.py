@@ -93,6 +93,11 @@ def _installed(cfg: c.Config | c.EvaluationConfig, at: str) -> list[str]:
 
 def _sandbox(cfg: c.SandboxConfig, at: str) -> list[str]:
     faults = mounts.faults(cfg, at)
+    if not cfg.undo and cfg.state != "session":
+        faults.append(
+            f"{at}undo=false: with {at}state={cfg.state} a failed program leaves nothing behind; choose "
+            f"{at}state=session, or leave {at}undo=true"
+        )
     cpus = cfg.ray.cpus_per_worker
     if cfg.backend == "ray" and cpus > 1 and cpus != int(cpus):
         faults.append(

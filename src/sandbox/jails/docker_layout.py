@@ -18,7 +18,8 @@ import sys
 import sysconfig
 
 REQUIRED = ("numpy", "sympy", "mpmath")
-OPTIONAL = ("scipy", "gmpy2")
+OPTIONAL = ("scipy", "gmpy2", "tzdata")
+TIME_ZONES = "/usr/share/zoneinfo"  # of the system, for zoneinfo
 
 
 def missing() -> list[str]:
@@ -44,7 +45,12 @@ def install(pins: str) -> None:
 def lay_out() -> dict[str, object]:
     """Make the links; what workers may read."""
     stdlib = os.path.realpath(sysconfig.get_path("stdlib"))
-    libraries = [f"/usr/lib/{sysconfig.get_config_var('MULTIARCH')}", "/usr/lib64", "/etc/ld.so.cache"]
+    libraries = [
+        f"/usr/lib/{sysconfig.get_config_var('MULTIARCH')}",
+        "/usr/lib64",
+        "/etc/ld.so.cache",
+        TIME_ZONES,
+    ]
     libraries += glob.glob(os.path.join(sys.base_prefix, "lib", "*.so*"))
     readable = [os.path.realpath(path) for path in libraries if os.path.exists(path)]
     readable += [os.path.join(stdlib, name) for name in os.listdir(stdlib) if not name.endswith("-packages")]
