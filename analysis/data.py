@@ -103,7 +103,9 @@ def summary_settings(folder: Path) -> dict[str, Any]:
 def settings(cfg: Any) -> dict[str, Any]:
     """Return the settings of an analysis and of the runs that it read, for the output."""
 
-    def of(source: str | list[str]) -> Any:
+    def of(source: Any) -> Any:
+        if isinstance(source, dict):
+            return {name: of(one) for name, one in source.items()}
         return Source.parse(source).settings() if isinstance(source, str) else [of(text) for text in source]
 
     return {"analysis": asdict(cfg), "runs": {name: of(source) for name, source in cfg.policies.items()}}

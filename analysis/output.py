@@ -121,6 +121,12 @@ class Output:
             figure.savefig(self.folder / f"{name}.{ending}", **dated)
         pyplot.close(figure)
 
+    def text(self, name: str, content: str) -> None:
+        """Write the file ``name``."""
+        partial = self.folder / f"{name}.partial"
+        partial.write_text(content, encoding="utf-8")
+        partial.replace(self.folder / name)
+
     def done(self) -> None:
         """Print the folder."""
         console.print(f"written to {self.folder}")

@@ -30,12 +30,59 @@ class SuiteEvaluationConfig:
 
 
 @dataclass
+class SamplesConfig:
+    """Which benchmarks are sampled for a part of kind=models, in which modes, and how often."""
+
+    benchmarks: list[str] = option([], "options of conf/benchmark")
+    modes: list[str] = option(["free"], "modes, each an evaluation of its own", choices=MODES)
+    k: int | None = option(
+        None,
+        "trajectories per problem, but of greedy benchmarks, which keep one; null: as in conf/benchmark",
+        at_least=1,
+    )
+    overrides: list[str] = option([], "overrides of these evaluations")
+
+
+@dataclass
+class GivenModelsConfig:
+    """What is measured of given models (kind=models); null in all of it: as in conf/benchmark."""
+
+    table: SamplesConfig = field(default_factory=SamplesConfig)
+    pass_at_k: SamplesConfig = field(default_factory=SamplesConfig)
+    token_efficiency: SamplesConfig = field(default_factory=SamplesConfig)
+    long_cot: str | None = option(
+        None, "a model with long chains of thought, for token_efficiency in mode text; null: none"
+    )
+    long_cot_overrides: list[str] = option([], "overrides of its evaluations")
+    size: int | None = option(
+        None, "number of problems of each benchmark, the first ones; null: all", at_least=1
+    )
+    max_tokens: int | None = option(
+        None, "maximum tokens of a completion; null: as in conf/benchmark", at_least=1
+    )
+    engine: str = option("auto", "inference engine", choices=("transformers", "vllm", "vllm_server", "auto"))
+    shards: int = option(
+        1, "parts into which each evaluation is divided, which src.merge puts together", at_least=1
+    )
+    overrides: list[str] = option([], "overrides of every evaluation")
+
+
+@dataclass
 class SuiteConfig:
-    """The scale at which all experiments are run."""
+    """The scale at which all experiments are run, or what is measured of given models."""
 
     name: str = option("???", "name of the folder")
-    experiment: str = option("???", "option of conf/experiment on which every training run is based")
-    base: str = option("???", "path of the base policy")
+    kind: str = option(
+        "experiments",
+        "experiments: those in the folder experiments, with training runs of their own; models: the models "
+        "of models=[...], on benchmarks",
+        choices=("experiments", "models"),
+    )
+    given: GivenModelsConfig = field(default_factory=GivenModelsConfig)
+    experiment: str | None = option(
+        None, "option of conf/experiment on which every training run is based; needed by kind=experiments"
+    )
+    base: str | None = option(None, "path of the base policy; needed by kind=experiments")
     jobs: int = option(1, "commands in parallel", at_least=1)
     seeds: list[int] = option(
         [0, 1, 2], "training seeds; evaluated policies are those of the first", at_least=0
@@ -54,7 +101,22 @@ class ReproduceConfig:
     suite: SuiteConfig = field(default_factory=SuiteConfig)
     folder: str = option("???", "folder for all results")
     experiments: str = option("experiments", "folder with one folder per experiment")
-    only: list[str] | None = option(None, "names of experiments to run; null: all")
+    only: list[str] | None = option(
+        None, "names of experiments to run, or of the parts of a suite of models; null: all"
+    )
+    models: list[str] | dict[str, str] | None = option(
+        None,
+        "of a suite of models: options of conf/model, folders or hub ids, or {NAME: MODEL}; the first is the "
+        "base with which the others are compared",
+    )
+    benchmarks: dict[str, str] | None = option(
+        None, "of a suite of models: option of conf/benchmark -> the file it is read from, instead of the hub"
+    )
+    shard: str | None = option(
+        None,
+        "of a suite of models, I/N: only the evaluations of the I-th of N machines, 0 <= I < N; without it, "
+        "afterwards, the same command makes tables and figures; null: everything",
+    )
     jobs: int = option(1, "commands in parallel, each with cores // jobs threads", at_least=1)
     publish: bool = option(False, "copy small results to experiments/NAME/result/SUITE")
 

@@ -6,11 +6,11 @@ from collections import defaultdict
 from collections.abc import Mapping
 from statistics import mean
 
-from experiments.reproduce.plan import ANALYSIS, EVALUATE, REPORT, TRAIN, Command, CommandPlan
+from experiments.reproduce.plan import ANALYSIS, EVALUATE, MERGE, REPORT, TRAIN, Command, CommandPlan
 
 # Initial durations in seconds, until a command of the kind has finished.
-_SECONDS = {ANALYSIS: 10.0, REPORT: 5.0}
-_WEIGHTS = {TRAIN: 1.0, EVALUATE: 1.5, ANALYSIS: 0.0, REPORT: 0.0}
+_SECONDS = {MERGE: 10.0, ANALYSIS: 10.0, REPORT: 5.0}
+_WEIGHTS = {TRAIN: 1.0, EVALUATE: 1.5, MERGE: 0.0, ANALYSIS: 0.0, REPORT: 0.0}
 
 
 def priorities(plan: CommandPlan) -> dict[str, float]:

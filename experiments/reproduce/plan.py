@@ -21,8 +21,8 @@ from src.config.paths import ROOT
 from src.config.schema import ConfigError, wrong_choice
 from src.launch.entry import composed
 
-TRAIN, EVALUATE, ANALYSIS, REPORT = "train", "evaluate", "analysis", "report"
-KINDS = (TRAIN, EVALUATE, ANALYSIS, REPORT)
+TRAIN, EVALUATE, MERGE, ANALYSIS, REPORT = "train", "evaluate", "merge", "analysis", "report"
+KINDS = (TRAIN, EVALUATE, MERGE, ANALYSIS, REPORT)
 REFERENCE, BASE = "reference", "base"
 
 
@@ -32,7 +32,7 @@ class Command:
 
     Attributes:
         name: its folder, relative to that of the reproduction.
-        kind: train, evaluate, analysis or report.
+        kind: train, evaluate, merge, analysis or report.
         pace: commands with the same pace have similar durations.
         module: the module to run.
         overrides: without its folder.
@@ -71,20 +71,30 @@ def make_plan(suite: SuiteConfig, experiments: list[Experiment], folder: Path) -
         planner.add(experiment)
     if planner.plan.faults:
         raise ConfigError(*planner.plan.faults)
-    planner.plan.commands[REPORT] = Command(
+    planner.plan.commands[REPORT] = report_command(
+        planner.plan,
+        [one.name for one in experiments],
+        folder,
+        f"The paper in miniature, suite {suite.name}",
+    )
+    return planner.plan
+
+
+def report_command(plan: CommandPlan, names: Iterable[str], folder: Path, title: str) -> Command:
+    """Return the command that makes the report of the analyses in the folders ``names``."""
+    return Command(
         REPORT,
         REPORT,
         REPORT,
         "analysis.report",
         (
-            f"folders={text([str(folder / one.name) for one in experiments])}",
-            f"report.title={text(f'The paper in miniature, suite {suite.name}')}",
+            f"folders={text([str(folder / name) for name in names])}",
+            f"report.title={text(title)}",
             "hydra.output_subdir=null",
             "hydra/job_logging=stdout",
         ),
-        tuple(name for name, one in planner.plan.commands.items() if one.kind == ANALYSIS),
+        tuple(name for name, one in plan.commands.items() if one.kind == ANALYSIS),
     )
-    return planner.plan
 
 
 class _Planner:
@@ -96,6 +106,11 @@ class _Planner:
     def check_suite(self) -> None:
         """Raise ConfigError if the suite itself is invalid, which every arm would otherwise report."""
         at, seeds = f"suite={self.suite.name}", self.suite.seeds
+        missing = [name for name in ("experiment", "base") if getattr(self.suite, name) is None]
+        if missing:
+            raise ConfigError(
+                *(f"{at}: suite.{name}=null: a suite of experiments needs it" for name in missing)
+            )
         if not seeds or len(set(seeds)) < len(seeds):
             raise ConfigError(f"{at}: suite.seeds={seeds}: give at least one, and each once")
         faults = [

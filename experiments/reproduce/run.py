@@ -20,7 +20,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedCo
 from experiments.reproduce.folder import LOG, SUMMARY, Durations, Folder
 from experiments.reproduce.names import text
 from experiments.reproduce.pace import Pace, priorities, span
-from experiments.reproduce.plan import EVALUATE, TRAIN, Command, CommandPlan
+from experiments.reproduce.plan import EVALUATE, MERGE, TRAIN, Command, CommandPlan
 from src.run.console import console
 from src.run.records import write_json
 
@@ -129,6 +129,8 @@ class Runner:
         if command.about is not None:
             self._clear(folder)
             write_json(folder.parent / ABOUT, command.about)
+        if command.kind == MERGE:
+            shutil.rmtree(folder, ignore_errors=True)  # what a killed one has left
         folder.mkdir(parents=True, exist_ok=True)
         arguments = ["-m", command.module, *command.overrides, f"hydra.run.dir={text(str(folder))}"]
         arguments += self._folder.resumption(command)
@@ -144,7 +146,7 @@ class Runner:
                 stderr=subprocess.STDOUT,
                 env=self._environment,
                 start_new_session=True,
-                pass_fds=[self._folder.lock],
+                pass_fds=self._folder.locks,
                 preexec_fn=partial(_end_with, os.getpid()),
             )
         now = time.monotonic()
@@ -170,7 +172,7 @@ class Runner:
                 continue
             del self._running[name]
             bar.remove_task(job.task)
-            made = job.command.kind not in (TRAIN, EVALUATE) or self._folder.finished(job.command)
+            made = job.command.kind not in (TRAIN, EVALUATE, MERGE) or self._folder.finished(job.command)
             if job.process.returncode == 0 and made:
                 self.finished += 1
                 self._pace.learn(job.command, self._durations.commands[name])

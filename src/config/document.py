@@ -35,6 +35,7 @@ PROGRAMS = {
     "analysis/training_curves": "analysis.training_curves:TrainingCurvesConfig",
     "analysis/error_feedback": "analysis.error_feedback:ErrorFeedbackConfig",
     "analysis/compare": "analysis.compare:CompareConfig",
+    "analysis/table": "analysis.table:TableConfig",
     "analysis/ablation": "analysis.ablation:AblationConfig",
     "analysis/report": "analysis.report:ReportConfig",
 }

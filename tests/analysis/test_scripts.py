@@ -73,6 +73,8 @@ def test_an_analysis_leaves_tables_figures_and_the_settings_of_its_numbers(
         ("training_curves", ["runs={a:nowhere}"], "runs.a=nowhere: its metrics.jsonl is missing or empty"),
         ("ablation", ["arms={a:[nowhere]}"], "arms.a[0]=nowhere: its metrics.jsonl is missing or empty"),
         ("ablation", ["arms={a:nowhere}"], "arms.a=nowhere: expected a list, such as arms.a=[TEXT,TEXT]"),
+        ("table", ["policies={a:{AIME24:nowhere}}"], "nowhere: this records file does not exist"),
+        ("table", ["policies={a:nowhere}"], "policies.a=nowhere: expected names with values"),
         ("report", ["folders=[conf]"], "contains neither summary.json nor the results of one analysis"),
     ],
 )

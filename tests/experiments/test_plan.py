@@ -217,6 +217,11 @@ class TestRefusals:
         with pytest.raises(ConfigError, match=r"suite\.seeds=\[1, 1\]: give at least one, and each once"):
             planned(tmp_path, suite=replace(SUITE, seeds=[1, 1]))
 
+    def test_of_a_suite_without_a_base(self, tmp_path: Path) -> None:
+        write(tmp_path, "one", arms={"a": []}, analyses={"ablation": {}})
+        with pytest.raises(ConfigError, match=r"suite\.base=null: a suite of experiments needs it"):
+            planned(tmp_path, suite=replace(SUITE, base=None))
+
     def test_of_a_name_that_is_no_experiment(self, tmp_path: Path) -> None:
         write(tmp_path, "curriculum", arms={"a": []}, analyses={"ablation": {}})
         with pytest.raises(ConfigError, match=r"only\[0\]=curiculum: choose curriculum"):
@@ -252,7 +257,7 @@ class TestOurs:
         assert {"evaluate/base-text", "evaluate/base-code", "evaluate/base-free"} <= set(plan.commands)
 
     @pytest.mark.long
-    @pytest.mark.parametrize("suite", sorted(path.stem for path in (ROOT / "conf" / "suite").glob("*.yaml")))
+    @pytest.mark.parametrize("suite", ["debug", "midi", "mini"])
     def test_on_every_suite_the_ten_can_be_run(self, suite: str) -> None:
         base = ["suite.base=experiments/mini_base"] if suite == "midi" else []  # its policy is made first
         experiments, plan = self.ours(suite, *base)

@@ -122,6 +122,37 @@ class TestFolder:
         with Folder(tmp_path):
             pass
 
+    def test_shards_share_it_and_everything_has_it_alone(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(folders, "_WAIT", 0.0)
+        with Folder(tmp_path, "0/2") as first, Folder(tmp_path, "1/2") as second:
+            assert {first.durations.name, second.durations.name} == {
+                *("durations-0-of-2.json", "durations-1-of-2.json")
+            }
+            for shard in (None, "0/2"):
+                with pytest.raises(ConfigError, match="another process is using it"):
+                    Folder(tmp_path, shard)
+        with Folder(tmp_path), pytest.raises(ConfigError, match="another process is using it"):
+            Folder(tmp_path, "0/2")
+
+    def test_inputs_that_have_changed_are_refused(self, tmp_path: Path) -> None:
+        file = tmp_path / "aime24.jsonl"
+        file.write_text("{}\n")
+        inputs = {"benchmarks.aime24": str(file), "models.a": "owner/name"}
+        with Folder(tmp_path / "made", "0/2") as part:
+            part.check({}, None, inputs)
+            part.check({}, None, inputs)
+        with Folder(tmp_path / "made") as whole:
+            whole.check({}, None, inputs | {"models.b": "owner/other"})
+            with pytest.raises(
+                ConfigError, match=r"models\.a=x: .* started with owner/name, and it is now x"
+            ):
+                whole.check({}, None, {"models.a": "x"})
+            file.write_text("{}\n{}\n")
+            with pytest.raises(ConfigError, match=r"benchmarks\.aime24=.*its files have changed; restore"):
+                whole.check({}, None, inputs)
+
     @pytest.fixture
     def training(self) -> Command:
         return Command("train/a", TRAIN, TRAIN, "src.train", (), config=Config())
