@@ -38,8 +38,12 @@ def files(tmp_path: Path) -> dict[str, str]:
         file = tmp_path / f"{option}.jsonl"
         rows = [
             {
-                **{"problem": one.text, "answer": one.gold, "id": one.id, "unique_id": one.id},
-                **{"subject": one.subject, "level": one.level},
+                "problem": one.text,
+                "answer": one.gold,
+                "id": one.id,
+                "unique_id": one.id,
+                "subject": one.subject,
+                "level": one.level,
             }
             for one in generate(3, number, "heldout", None, [1])
         ]
@@ -184,7 +188,8 @@ class TestInputs:
     def test_models_and_files_are_what_must_not_change(self, files: dict[str, str]) -> None:
         cfg = configured(overrides(files, BASE))
         assert inputs_of(cfg, make_models_plan(cfg)) == {
-            **{"models.mini_base": BASE, "models.long_cot": BASE},
+            "models.mini_base": BASE,
+            "models.long_cot": BASE,
             **{f"benchmarks.{option}": path for option, path in files.items()},
         }
 
