@@ -20,8 +20,8 @@ from tests.tools.examples import Calculator
 RELEASED = a_format("fence_released")
 PARTS = st.lists(
     st.sampled_from(
-        ["```python\n", "```python", "```Python\n", "```py", "thon", "```output\n", "```", "````", "`", "``", "\n",
-         " ", "so ", "print('```')", "print(1)", "    ", "\u4e2d", "\u00a0", "\\boxed{1}"]
+        ["```python\n", "```python", "```Python\n", "```py", "thon", "```output\n", "```", "````", "`", "``",
+         "\n", " ", "so ", "print('```')", "print(1)", "    ", "\u4e2d", "\u00a0", "\\boxed{1}"]
     ),
     max_size=20,
 )  # fmt: skip
