@@ -10,6 +10,7 @@ from typing import Any, NamedTuple, Protocol, Self
 from src.tools.base import Call, CallError, Tool
 
 CALL, RESULT = "call", "result"
+MOST_BLANKS = 16  # before what begins a line
 
 
 class RawCall(NamedTuple):
@@ -201,12 +202,13 @@ class ResultScanner:
     Args:
         calls: scanner of the format.
         opening: the bytes that open a result.
-        at_line_start: whether they count only at the beginning of a line.
+        at_line_start: whether they count only at the beginning of a line, or after its indentation.
     """
 
     def __init__(self, calls: Scanner, opening: bytes, *, at_line_start: bool) -> None:
         self._calls, self._opening, self._at_line_start = calls, opening, at_line_start
-        self._seen = bytearray()  # bytes of the current line, or the last bytes
+        self._seen = bytearray()  # bytes of the current line after its indentation, or the last bytes
+        self._blanks = 0  # of that indentation
         self._complete = False
         self.call = RawCall(None, "")  # the last complete call
 
@@ -218,7 +220,8 @@ class ResultScanner:
     def copy(self) -> ResultScanner:
         """See Scanner."""
         other = ResultScanner(self._calls.copy(), self._opening, at_line_start=self._at_line_start)
-        other._seen, other._complete, other.call = self._seen.copy(), self._complete, self.call
+        other._seen, other._blanks = self._seen.copy(), self._blanks
+        other._complete, other.call = self._complete, self.call
         return other
 
     def feed(self, data: bytes) -> int | None:
@@ -229,6 +232,9 @@ class ResultScanner:
                 self._complete, self.call = True, self._calls.call
             if self._at_line_start and byte == b"\n":
                 self._seen.clear()
+                self._blanks = 0
+            elif self._at_line_start and not self._seen and byte in b" \t" and self._blanks < MOST_BLANKS:
+                self._blanks += 1
             elif self._at_line_start and len(self._seen) <= len(self._opening):
                 self._seen += byte
             elif not self._at_line_start:

@@ -15,11 +15,11 @@ from functools import cache
 from itertools import takewhile
 from typing import NamedTuple
 
-from src.formats.base import CALL, RESULT, Span
+from src.formats.base import CALL, MOST_BLANKS, RESULT, Span
 
 OUTPUT = "output"
 PYTHON = ("python", "python3", "py")  # a program is never an answer, even if it cannot be run
-_BLANKS, _TICKS, _INFO = 16, 64, 100  # most characters of an indentation, a fence, an info string
+_TICKS, _INFO = 64, 100  # most characters of a fence, an info string
 _MARKER = r"(?:[-*+]|\d{1,3}[.)]|[A-Za-z][.)])[ \t]{1,4}"
 _TAB = 4  # columns
 _INDENT = 3  # a closing fence may be indented that far, as in CommonMark
@@ -42,7 +42,7 @@ class Dialect(NamedTuple):
     def longest(self) -> int:
         """The most bytes of an opening and the character before it: of a line no more need be kept."""
         label = max(map(len, {*self.labels, *PYTHON, OUTPUT}))
-        return 1 + _BLANKS + 8 + _TICKS + 8 + label + (4 * _INFO if self.info else 0) + 8
+        return 1 + MOST_BLANKS + 8 + _TICKS + 8 + label + (4 * _INFO if self.info else 0) + 8
 
 
 DEFAULT = Dialect()
@@ -53,7 +53,7 @@ def opening(dialect: Dialect = DEFAULT) -> re.Pattern[str]:
     """Return the pattern of an opening line, or of its end after prose."""
     # Bounded repetition limits the length of an opening line, so a streaming scanner can drop long lines.
     known = "|".join(map(re.escape, sorted({*dialect.labels, *PYTHON, OUTPUT}, key=len, reverse=True)))
-    start = rf"^(?P<indent>[ \t]{{0,{_BLANKS}}}(?:{_MARKER})?)"
+    start = rf"^(?P<indent>[ \t]{{0,{MOST_BLANKS}}}(?:{_MARKER})?)"
     if dialect.after_prose:
         start = rf"(?:{start}|(?<![`\n]))"
     info = rf"(?:[ \t][^`\n]{{0,{_INFO - 1}}})?" if dialect.info else ""

@@ -79,7 +79,7 @@ for name in [name for name in sys.modules if name.startswith("src.")]:
 sys.modules["src.sandbox.begin"] = sys.modules["__main__"]
 sys.argv, sys.path[:1] = ["-c"], []
 os.environ.clear()
-module.serve(module.open_streams(), orders, 100, True, {echoes!r})
+module.serve(module.open_streams(), orders, 100, True, {echoes!r}, -1)
 """
 
 

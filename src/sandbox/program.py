@@ -180,13 +180,13 @@ def order(code: str) -> bytes:
     return len(body).to_bytes(8, "big") + body
 
 
-def serve(streams: Streams, orders: int, report: int, keep: bool, echoes: bool) -> None:
+def serve(streams: Streams, orders: int, report: int, keep: bool, echoes: bool, number: int = 0) -> None:
     """Execute the program read from ``orders``, write one line to ``report``, and end the process.
 
     ``streams`` come from :func:`open_streams`. ``keep``: continue with the next program in the same namespace
-    instead. ``echoes``: write the value of a last bare expression. Exit handlers are not run.
+    instead; ``number``: of programs before the first that count. ``echoes``: write the value of a last bare
+    expression. Exit handlers are not run.
     """
-    number = 0
     module = ModuleType("__main__")
     module.__dict__["__builtins__"] = builtins
     exit_code = 1

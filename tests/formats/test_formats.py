@@ -114,6 +114,11 @@ def test_a_result_that_the_policy_opens_after_its_call_is_the_boundary(name: str
         if found is not None:
             assert str(form.parse(found.call).arguments["code"]).strip() == "1"
             assert found.kept == len(f"{call}\n{opening}")
+    if name == "fence":
+        for blanks in (0, 3, 8, 16, 17):
+            indented = f"{' ' * blanks}{opening}"
+            found = rule.find(rule.scanner(), BYTES.encode(f"{call}\n{indented}\n"))
+            assert (found is not None) == (len(form.spans(f"{call}\n{indented}\n5")) == 2), blanks
     if name == "fence_released":
         return  # no program can contain a fence
     inside = form.write(Call("python", {"code": f"1\n{opening}"}))
