@@ -209,7 +209,7 @@ class _ModelsPlanner:
         cfg = self._composed(given)
         if k is not None and cfg.evaluate.temperature > 0:
             given.append(f"evaluate.k={k}")
-            cfg = self._composed(given)
+            cfg = replace(cfg, evaluate=replace(cfg.evaluate, k=k))
         return cfg, given
 
     def _composed(self, overrides: list[str]) -> EvaluationConfig:

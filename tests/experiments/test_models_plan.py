@@ -38,8 +38,12 @@ def files(tmp_path: Path) -> dict[str, str]:
         file = tmp_path / f"{option}.jsonl"
         rows = [
             {
-                **{"problem": one.text, "answer": one.gold, "id": one.id, "unique_id": one.id},
-                **{"subject": one.subject, "level": one.level},
+                "problem": one.text,
+                "answer": one.answer,
+                "id": one.id,
+                "unique_id": one.id,
+                "subject": one.subject,
+                "level": one.level,
             }
             for one in generate(3, number, "heldout", None, [1])
         ]
@@ -153,12 +157,12 @@ class TestPlan:
         assert plan.commands["table/table"].needs[1] == f"{name}/merged"
 
     def test_machines_have_every_evaluation_between_them(self, files: dict[str, str], trained: str) -> None:
-        given = overrides(files, BASE, trained)
+        given = [*overrides(files, BASE, trained), "only=[table,pass_at_k]"]
         whole = of_kind(make_models_plan(configured(given)), EVALUATE)
-        parts = [make_models_plan(configured(given, f"shard={i}/3")) for i in range(3)]
+        parts = [make_models_plan(configured(given, f"shard={i}/2")) for i in range(2)]
         assert sorted(name for plan in parts for name in plan.commands) == sorted(whole)
-        assert [len(plan.commands) for plan in parts] == [5, 4, 4]
-        assert all(len([name for name in plan.commands if name.endswith("-k4")]) > 1 for plan in parts)
+        assert [len(plan.commands) for plan in parts] == [6, 6]
+        assert [len([name for name in plan.commands if name.endswith("-k4")]) for plan in parts] == [4, 4]
 
     def test_the_paper_s_own_sizes(self) -> None:
         """As in conf/suite/paper.yaml: the paper's benchmarks, arms and numbers of samples."""
@@ -184,7 +188,8 @@ class TestInputs:
     def test_models_and_files_are_what_must_not_change(self, files: dict[str, str]) -> None:
         cfg = configured(overrides(files, BASE))
         assert inputs_of(cfg, make_models_plan(cfg)) == {
-            **{"models.mini_base": BASE, "models.long_cot": BASE},
+            "models.mini_base": BASE,
+            "models.long_cot": BASE,
             **{f"benchmarks.{option}": path for option, path in files.items()},
         }
 
@@ -227,10 +232,6 @@ class TestRefusals:
             ("publish=true", "publish=true: only of a suite of experiments"),
             ('suite.given.overrides=["evaluate.kk=1"]', "evaluate.kk=1: there is no such key"),
             ("suite.given.max_tokens=99999", "its config.json"),
-            (
-                "suite.analyses={table: {resampled: 1}}",
-                "suite.analyses.table: resampled=1: there is no such key",
-            ),
         ],
     )
     def test_name_field_and_remedy(self, files: dict[str, str], more: str, says: str) -> None:
