@@ -25,6 +25,7 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#0
 STYLES = ("-", "--", "-.", ":")
 # First and second policy in a mode: one hue, different lightness and line style.
 SHADES = {"text": ("#F5B183", "#C04A00"), "code": ("#7ACDB1", "#00694C"), "free": ("#7FC4EE", "#00558C")}
+_LEGEND = 44  # letters of a legend in one line
 matplotlib.rcParams.update(
     {
         "figure.dpi": 100,
@@ -158,6 +159,11 @@ def where_any(name: str, cells: Sequence[int | str]) -> tuple[list[str], list[li
 def legend_below(axes: Axes, columns: int = 2) -> None:
     """Put the legend below the axes."""
     axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.14), ncols=columns)
+
+
+def legend_columns(names: Sequence[str]) -> int:
+    """Return how many of these names fit side by side below the axes."""
+    return 4 if len(names) <= 4 and sum(map(len, names)) <= _LEGEND else 2
 
 
 def percent_axis(axes: Axes, which: str = "y") -> None:

@@ -15,7 +15,17 @@ import polars as pl
 
 from analysis.config import AnalysisConfig
 from analysis.data import load_arms, settings
-from analysis.output import Output, band, legend_below, look, percent_axis, show, subplots, where_any
+from analysis.output import (
+    Output,
+    band,
+    legend_below,
+    legend_columns,
+    look,
+    percent_axis,
+    show,
+    subplots,
+    where_any,
+)
 from analysis.pairs import STRAGGLERS, pairs_of, sampled, side_by_side, size_of
 from analysis.stats import Estimate, Floats, mean_interval, pass_at_k, percentiles, resampled
 from analysis.verdicts import crosses, difference, overtaking
@@ -180,7 +190,7 @@ def draw(found: pl.DataFrame, crossings: list[Crossing], counts: pl.DataFrame, c
     axes.set_xscale("log", base=2)
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
     percent_axis(axes)
-    legend_below(axes, 4 if len(arms) <= 4 else 2)
+    legend_below(axes, legend_columns(arms))
     return figure
 
 

@@ -144,11 +144,14 @@ def _samplings(runs: Mapping[str, Mapping[str, Any]]) -> list[str]:
 
 def print_grid(table: Grid, notes: Sequence[str]) -> None:
     """Print the table; intervals have a line of their own."""
-    shown = Table("", "", *table.columns, box=SIMPLE_HEAD, title="accuracy", title_justify="left")
+    shown = Table(box=SIMPLE_HEAD, title="accuracy", title_justify="left", pad_edge=False)
+    for column in ("", *table.columns):
+        shown.add_column(escape(column), overflow="fold")
     for block in table.blocks:
-        for index, (heading, cells) in enumerate(block.lines):
+        shown.add_row(escape(block.name), style="bold")
+        for heading, cells in block.lines:
             split = [cell.replace(" [", "\n[").replace(" (", "\n(") for cell in cells]
-            shown.add_row(*map(escape, ("" if index else block.name, heading, *split)))
+            shown.add_row(*map(escape, (f"  {heading}", *split)))
         shown.add_section()
     console.print(shown)
     for note in notes:

@@ -21,6 +21,7 @@ from analysis.output import (
     band,
     interval,
     legend_below,
+    legend_columns,
     look,
     percent_axis,
     show,
@@ -143,7 +144,7 @@ def draw(
     left.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
     left.xaxis.set_minor_formatter(NullFormatter())
     percent_axis(left)
-    legend_below(left, 4 if len(arms) <= 4 else 2)
+    legend_below(left, legend_columns(arms))
     tokens = {(r["arm"], r["of"]): r for r in rows if r["measure"] == "policy_tokens"}
     for offset, kind, marker in ((-0.12, "correct", "o"), (0.12, "wrong", "X")):
         for place, arm in enumerate(arms):

@@ -91,7 +91,7 @@ def check_inputs(cfg: ReproduceConfig, plan: ModelsPlan) -> dict[str, int]:
     """Read every benchmark, from its file or the hub; return the numbers of problems by option.
 
     Raises:
-        ConfigError: one cannot be read.
+        ConfigError: one cannot be read, or has fewer problems than there are shards.
     """
     faults, sizes = [], {}
     for option, one in plan.benchmarks.items():
@@ -99,6 +99,12 @@ def check_inputs(cfg: ReproduceConfig, plan: ModelsPlan) -> dict[str, int]:
             sizes[option] = len(load_benchmark(one.benchmark, f"benchmarks={{{option}: FILE}}"))
         except ProblemError as error:
             faults.append(f"benchmarks.{option}: {error}")
+    shards = cfg.suite.given.shards
+    faults += [
+        f"suite.given.shards={shards}: benchmark {option} has {number} problems; give {number} at most"
+        for option, number in sizes.items()
+        if number < shards
+    ]
     if faults:
         raise ConfigError(*faults)
     return sizes
@@ -209,7 +215,7 @@ class _ModelsPlanner:
         cfg = self._composed(given)
         if k is not None and cfg.evaluate.temperature > 0:
             given.append(f"evaluate.k={k}")
-            cfg = self._composed(given)
+            cfg = replace(cfg, evaluate=replace(cfg.evaluate, k=k))
         return cfg, given
 
     def _composed(self, overrides: list[str]) -> EvaluationConfig:

@@ -16,7 +16,7 @@ from experiments.reproduce import folder as folders
 from experiments.reproduce.config import Experiment, ExperimentConfig, SourceConfig, SuiteConfig
 from experiments.reproduce.folder import DURATIONS, Durations, Folder
 from experiments.reproduce.pace import Pace, span
-from experiments.reproduce.plan import TRAIN, Command, CommandPlan
+from experiments.reproduce.plan import MERGE, TRAIN, Command, CommandPlan
 from experiments.reproduce.publish import publish
 from experiments.reproduce.run import CommandError, Runner, cores
 from src.config import Config
@@ -75,6 +75,16 @@ class TestRunner:
         again = {name for name, number in starts(tmp_path).items() if number == 2}
         assert again == {"first/ablation", "second/pass_at_k", "report"}
         assert not any(one.exists() for one in stale)
+
+    def test_a_merge_starts_afresh_and_is_made_once(self, tmp_path: Path) -> None:
+        one = Command("evaluate/a/merged", MERGE, MERGE, "tests.experiments.stand_in", ("0",))
+        half = tmp_path / one.name / "trajectories.jsonl"
+        half.parent.mkdir(parents=True)
+        half.touch()
+        for _ in range(2):
+            run(tmp_path, CommandPlan({one.name: one}), 1)
+        assert not half.exists()
+        assert starts(tmp_path) == {one.name: 1}
 
     def test_a_failure_lets_the_others_finish_and_starts_nothing(self, tmp_path: Path) -> None:
         commands = [command("train/bad", 0, "fail"), command("train/good", 1), command("train/later", 0)]
