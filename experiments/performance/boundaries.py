@@ -22,7 +22,7 @@ def counted(folder: Path) -> dict[str, Any]:
     records = [json.loads(line) for line in lines]
     policy = [one for record in records for one in record["segments"] if one["author"] == "policy"]
     dropped = sum(record["dropped_tokens"] for record in records)
-    sampled = sum(len(one["token_ids"]) for one in policy) + dropped
+    sampled = sum(one["tokens"] for one in policy) + dropped
     return {
         "trajectories": len(records),
         "sampled": sampled,

@@ -1,8 +1,8 @@
 """When sampling stops for a tool call: the choices of ``rollout.boundary``.
 
 ``exact`` (the default) stops sampling as soon as a call is complete. ``post_hoc``, as in the paper's
-released code, samples to the end of text or the token limit, then cuts at the first complete call and discards
-the rest.
+released code, samples to the end of text or the token limit, then cuts at the first complete call and
+discards the rest.
 ``stop_string``, as in ToRL (arXiv 2503.23383), samples until the policy itself opens a result, then runs the
 last complete call before it; the text in between is kept.
 
