@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from src.run.intervals import wilson
 from src.run.records import CONFIG, SUMMARY
 
 OUT = Path("experiments/performance/rollout/boundaries.json")
@@ -22,15 +23,17 @@ def counted(folder: Path) -> dict[str, Any]:
     records = [json.loads(line) for line in lines]
     policy = [one for record in records for one in record["segments"] if one["author"] == "policy"]
     dropped = sum(record["dropped_tokens"] for record in records)
-    sampled = sum(len(one["token_ids"]) for one in policy) + dropped
+    sampled = sum(one["tokens"] for one in policy) + dropped
+    right, n = sum(record["correct"] for record in records), len(records)
+    low, high = wilson(right, n, 0.95)
     return {
-        "trajectories": len(records),
+        "trajectories": n,
         "sampled": sampled,
         "dropped": dropped,
         "dropped_ratio": dropped / sampled,
         "executions": sum(len(record["executions"]) for record in records),
-        "fabricated": sum(record["fabricated_output"] for record in records) / len(records),
-        "correct": sum(record["correct"] for record in records) / len(records),
+        "fabricated_output_rate": sum(record["fabricated_output"] for record in records) / n,
+        "accuracy": {"value": right / n, "low": low, "high": high},
     }
 
 

@@ -106,6 +106,8 @@ def test_every_interval_is_published(name: str) -> None:
     if name == "capability_boundary":
         text = "\n".join(line for line in text.splitlines() if not line.startswith("| "))
     known = estimates(EXPERIMENTS / name / "result")
+    if name == "boundary":
+        known = known + estimates(EXPERIMENTS / "performance" / "rollout")
     found = INTERVAL.findall(text)
     assert found
     assert [words for words in found if not any(says(one, words) for one in known)] == []
@@ -198,6 +200,27 @@ def test_intervals_of_the_main_example_are_wilsons() -> None:
         assert any(
             all(rounds_to(value, word) for value, word in zip(one, words, strict=True)) for one in intervals
         ), words
+
+
+BOUNDARIES = EXPERIMENTS / "performance" / "rollout" / "boundaries.json"
+
+
+def test_the_table_of_boundaries() -> None:
+    counted = json.loads(BOUNDARIES.read_text(encoding="utf-8"))
+    seen = set()
+    for row, column, cell in cells((EXPERIMENTS / "performance" / "README.md").read_text(encoding="utf-8")):
+        one = counted.get(row.strip("`"))
+        if one is None or column not in ("sampled", "thrown away", "executions", "accuracy"):
+            continue
+        seen.add(row)
+        if column == "accuracy":
+            ((*words,),) = INTERVAL.findall(cell)
+            assert says(Estimate(frozenset(), **one["accuracy"]), tuple(words)), (row, cell)
+        else:
+            first, *share = re.findall(NUMBER, cell)
+            assert number(first) == one["dropped" if column == "thrown away" else column], (row, column)
+            assert all(rounds_to(100 * one["dropped_ratio"], text) for text in share), (row, column)
+    assert len(seen) == len(counted) == 5
 
 
 PERFORMANCE = {
