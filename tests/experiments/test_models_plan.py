@@ -300,7 +300,9 @@ def test_two_models_on_two_machines_one_of_them_killed(
     files: dict[str, str], trained: str, tmp_path: Path
 ) -> None:
     """Table in four forms and figures of four arms; what was finished before the kill is not run again."""
-    folder, given = tmp_path / "made", overrides(files, BASE, trained)
+    folder = tmp_path / "made"
+    two = {name: files[name] for name in ("math500", "aime24")}
+    given = [*overrides(two, BASE, trained), "suite.given.pass_at_k.benchmarks=[aime24]"]
     process = begin(folder, given, "shard=0/2")
     wait_until(lambda: len(finished(folder)) >= 2 or process.poll() is not None, 600)
     time.sleep(1)
@@ -319,12 +321,12 @@ def test_two_models_on_two_machines_one_of_them_killed(
     output, _ = process.communicate(timeout=1800)
     assert process.returncode == 0, output
     assert set(starts(folder)) == {  # every evaluation was finished by the machines
-        *("table/table", "pass_at_k/aime24", "pass_at_k/olymmath_hard", "token_efficiency/aime24", REPORT)
+        *("table/table", "pass_at_k/aime24", "token_efficiency/aime24", REPORT)
     }
     first = json.loads((folder / "durations-0-of-2.json").read_text())["commands"]
     assert all(first[name]["starts"] == 1 for name in before)
     table = folder / "table" / "table"
-    assert {one.suffix for one in table.glob("table.*")} == {
+    assert {one.suffix for one in table.glob("table.*")} >= {
         *(".csv", ".json", ".md", ".png", ".svg", ".tex")
     }
     rows = pl.read_csv(table / "table.csv").filter(
@@ -340,7 +342,7 @@ def test_two_models_on_two_machines_one_of_them_killed(
         f"{name}_{mode}" for name in ("mini_base", "rl-step-3") for mode in ("text", "code")
     }
     assert arms["k"].max() == 4
-    assert (folder / "pass_at_k" / "olymmath_hard" / "pass_at_k.png").is_file()
+    assert (folder / "pass_at_k" / "aime24" / "pass_at_k.png").is_file()
     tokens = pl.read_csv(folder / "token_efficiency" / "aime24" / "token_efficiency.csv")
     assert "long_cot_text" in set(tokens["arm"])
     report = (folder / "report.html").read_text()
