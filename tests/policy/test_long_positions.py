@@ -42,7 +42,8 @@ def test_train_and_evaluate(engine: str, rope: list[str], long_problems: Path, t
     common = ["rollout.max_prompt_tokens=12000", "rollout.max_tokens=64", *rope,
               *([] if rope else ["model.max_positions=12064"]), f"engine={engine}"]  # fmt: skip
     program(
-        "src.train", "data=file", f"data.train_path={long_problems / 'train.jsonl'}", f"data.heldout_path={long_problems / 'heldout.jsonl'}",
+        "src.train", "data=file", f"data.train_path={long_problems / 'train.jsonl'}",
+        f"data.heldout_path={long_problems / 'heldout.jsonl'}",
         f"model.path={model}", "tracking=none", "trainer.steps=2", "trainer.batch_size=4",
         "trainer.samples_per_prompt=2", "trainer.minibatches=1", "trainer.micro_batch_size=2",
         "trainer.learning_rate=1e-3", "evaluate.modes=[free]", "data.heldout.keep_prompt=false",
