@@ -54,7 +54,7 @@ def _measure_models(cfg: ReproduceConfig) -> None:
     plan = make_models_plan(cfg)
     sizes = check_inputs(cfg, plan)
     with Folder(Path(cfg.folder), cfg.shard) as folder:
-        folder.check(plan.commands, None, inputs_of(cfg, plan))
+        folder.check(plan.commands, None, inputs_of(plan))
         durations = Durations(folder.durations)
         listed = ", ".join(f"{option} ({number})" for option, number in sizes.items())
         what = f"{len(plan.models)} models ({', '.join(plan.models)}), problems of {listed}"

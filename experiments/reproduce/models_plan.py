@@ -110,7 +110,7 @@ def check_inputs(cfg: ReproduceConfig, plan: ModelsPlan) -> dict[str, int]:
     return sizes
 
 
-def inputs_of(cfg: ReproduceConfig, plan: ModelsPlan) -> dict[str, str | None]:
+def inputs_of(plan: ModelsPlan) -> dict[str, str | None]:
     """Return what the evaluations read: models and benchmark files, whose content must stay the same."""
     models = {f"models.{name}": one.model.path for name, one in plan.models.items()}
     return models | {f"benchmarks.{option}": one.benchmark.path for option, one in plan.benchmarks.items()}

@@ -31,10 +31,10 @@ BASE = str(ROOT / "experiments" / "mini_base")
 USED = ("math500", "aime24", "olymmath_hard")
 
 
-@pytest.fixture
-def files(tmp_path: Path) -> dict[str, str]:
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """Three easy generated problems in the place of each benchmark."""
-    found = {}
+    tmp_path, found = tmp_path_factory.mktemp("benchmarks"), {}
     for number, option in enumerate(USED):
         file = tmp_path / f"{option}.jsonl"
         rows = [
@@ -53,10 +53,10 @@ def files(tmp_path: Path) -> dict[str, str]:
     return found
 
 
-@pytest.fixture
-def trained(tmp_path: Path) -> str:
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> str:
     """A copy of the base, as a checkpoint of a run."""
-    folder = tmp_path / "rl" / "checkpoints" / "step-3"
+    folder = tmp_path_factory.mktemp("runs") / "rl" / "checkpoints" / "step-3"
     shutil.copytree(BASE, folder)
     return str(folder)
 
@@ -76,13 +76,20 @@ def configured(given: list[str], *more: str) -> ReproduceConfig:
     return composed("reproduce", [*given, "folder=made", *more], ReproduceConfig)
 
 
+@pytest.fixture(scope="module")
+def plan(files: dict[str, str], trained: str) -> ModelsPlan:
+    """The base and the trained policy in all three parts."""
+    return make_models_plan(configured(overrides(files, BASE, trained)))
+
+
 def of_kind(plan: ModelsPlan, kind: str) -> list[str]:
     return [name for name, one in plan.commands.items() if one.kind == kind]
 
 
 class TestPlan:
-    def test_parts_share_evaluations_and_have_their_own_k(self, files: dict[str, str], trained: str) -> None:
-        plan = make_models_plan(configured(overrides(files, BASE, trained)))
+    def test_parts_share_evaluations_and_have_their_own_k(
+        self, plan: ModelsPlan, files: dict[str, str], trained: str
+    ) -> None:
         names = ("mini_base", "rl-step-3")
         assert of_kind(plan, EVALUATE) == [
             *(f"evaluate/{name}-math500-free-k1" for name in names),  # greedy
@@ -112,11 +119,7 @@ class TestPlan:
         assert thinker is not None
         assert thinker.rollout.max_tokens == 256
 
-    def test_analyses_read_what_they_need_under_the_names_of_models(
-        self, files: dict[str, str], trained: str
-    ) -> None:
-        plan = make_models_plan(configured(overrides(files, BASE, trained)))
-
+    def test_analyses_read_what_they_need_under_the_names_of_models(self, plan: ModelsPlan) -> None:
         def given(name: str) -> dict[str, object]:
             parsed = OverridesParser.create().parse_overrides(list(plan.commands[name].overrides))
             return {one.key_or_group: one.value() for one in parsed}
@@ -157,12 +160,13 @@ class TestPlan:
         assert [one.evaluate.shard for one in shards if one] == ["0/2", "1/2"]
         assert plan.commands["table/table"].needs[1] == f"{name}/merged"
 
-    def test_machines_have_every_evaluation_between_them(self, files: dict[str, str], trained: str) -> None:
-        given = [*overrides(files, BASE, trained), "only=[table,pass_at_k]"]
-        whole = of_kind(make_models_plan(configured(given)), EVALUATE)
+    def test_machines_have_every_evaluation_between_them(
+        self, plan: ModelsPlan, files: dict[str, str], trained: str
+    ) -> None:
+        whole, given = of_kind(plan, EVALUATE), overrides(files, BASE, trained)
         parts = [make_models_plan(configured(given, f"shard={i}/2")) for i in range(2)]
         assert sorted(name for plan in parts for name in plan.commands) == sorted(whole)
-        assert [len(plan.commands) for plan in parts] == [6, 6]
+        assert [len(plan.commands) for plan in parts] == [7, 6]
         assert [len([name for name in plan.commands if name.endswith("-k4")]) for plan in parts] == [4, 4]
 
     def test_the_paper_s_own_sizes(self, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -189,21 +193,25 @@ class TestPlan:
 
 
 class TestInputs:
-    def test_every_benchmark_is_read_before_anything_starts(self, files: dict[str, str]) -> None:
-        cfg = configured(overrides(files, BASE))
-        plan = make_models_plan(cfg)
-        assert check_inputs(cfg, plan) == dict.fromkeys(USED, 3)
+    def test_every_benchmark_is_read_before_anything_starts(
+        self, plan: ModelsPlan, files: dict[str, str], tmp_path: Path
+    ) -> None:
+        assert check_inputs(configured(overrides(files, BASE)), plan) == dict.fromkeys(USED, 3)
         shards = configured(overrides(files, BASE), "suite.given.shards=4")
         with pytest.raises(ConfigError, match=r"suite\.given\.shards=4: benchmark math500 has 3 problems"):
             check_inputs(shards, plan)
-        Path(files["aime24"]).write_text('{"question": 1}\n')
-        with pytest.raises(ConfigError, match=r"benchmarks\.aime24: .*aime24\.jsonl"):
-            check_inputs(cfg, plan)
+        damaged = tmp_path / "damaged.jsonl"
+        damaged.write_text('{"question": 1}\n')
+        cfg = configured(overrides(files | {"aime24": str(damaged)}, BASE), "only=[table]")
+        with pytest.raises(ConfigError, match=r"benchmarks\.aime24: .*damaged\.jsonl"):
+            check_inputs(cfg, make_models_plan(cfg))
 
-    def test_models_and_files_are_what_must_not_change(self, files: dict[str, str]) -> None:
-        cfg = configured(overrides(files, BASE))
-        assert inputs_of(cfg, make_models_plan(cfg)) == {
+    def test_models_and_files_are_what_must_not_change(
+        self, plan: ModelsPlan, files: dict[str, str], trained: str
+    ) -> None:
+        assert inputs_of(plan) == {
             "models.mini_base": BASE,
+            "models.rl-step-3": trained,
             "models.long_cot": BASE,
             **{f"benchmarks.{option}": path for option, path in files.items()},
         }
