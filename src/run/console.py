@@ -87,13 +87,15 @@ def percent(result: dict[str, Any] | None, kind: str = "") -> str:
 
 def _left_out(evaluations: dict[str, dict[str, Any]]) -> list[str]:
     """Return warnings about accuracies that are biased because long trajectories were ended early."""
-    return [
-        f"{title}, {mode}: {result[name]} {effect}"
-        for title, results in evaluations.items()
-        for mode, result in results.items()
-        for name, effect in _ENDED_EARLY.items()
-        if result.get(name)
-    ]
+    found = []
+    for title, results in evaluations.items():
+        for mode, result in results.items():
+            for name, effect in _ENDED_EARLY.items():
+                if result.get(name):
+                    found.append(f"{title}, {mode}: {result[name]} {effect}")
+            if result.get("lost_as_wrong"):
+                found[-1] += f"; with them as wrong: {percent(result['lost_as_wrong'])}"
+    return found
 
 
 def span(fewest: int, most: int) -> str:
