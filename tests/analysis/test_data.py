@@ -52,7 +52,7 @@ def test_the_table_says_what_the_records_say(file: Path) -> None:
         ("so\n```python\nprint(1)\n```", "print(1)"),
         ("```py\na\nb\n```", "a\nb"),
         ("```python\nx = 1\n```\nand\n```Py\ny = 2\n```\n", "y = 2"),
-        ("```python\nx = 1\n```\nand\n```python3\ny = 2\n```\n", "x = 1"),  # which opens no call
+        ("```python\nx = 1\n```\nand\n```python3\ny = 2\n```\n", "y = 2"),
         ("no program", None),
         ("```python\nprint(1", "print(1"),  # the closing token was replaced by the sandbox's
     ],

@@ -45,6 +45,7 @@ def shop(tmp_path: Path) -> Shop:
     return shop
 
 
+@pytest.mark.long
 def test_six_of_them_in_one_run(shop: Shop, tmp_path: Path) -> None:
     process = shop.start(
         "--config-dir", "conf", "+experiment=[mini_debug,own]", BASE, "tracking=none", "data.heldout_size=6",
@@ -107,9 +108,10 @@ def test_modules_and_data_for_programs(shop: Shop) -> None:
     assert json.loads(done.stdout)["stdout"] == "[(3, 4, 5), (5, 12, 13)]\n", done.stderr
 
 
+@pytest.mark.long
 def test_a_benchmark(shop: Shop) -> None:
     shop.write("conf/benchmark/mine.yaml", BENCHMARK)
-    row = {"question": "What is 6 times 7?", "solution": "So it is #### 42"}
+    row = {"task": "What is 6 times 7?", "result": "So it is #### 42"}
     shop.write("problems.jsonl", json.dumps(row) + "\n")
     process = shop.start(
         "--config-dir", "conf", "benchmark=mine", BASE, "engine=transformers", "evaluate.k=2",

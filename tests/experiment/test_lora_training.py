@@ -68,7 +68,7 @@ class TestTraining:
         assert changed(model, before) == 0
         assert all((p != first[name]).any() for name, p in trained(model).items())
 
-    @pytest.mark.parametrize("kl", [0.0, 0.1])
+    @pytest.mark.parametrize("kl", [0.0, pytest.param(0.1, marks=pytest.mark.long)])
     def test_resumed_run_repeats_what_the_whole_run_does(
         self, tmp_path: Path, policies: list[PeftModel], kl: float
     ) -> None:

@@ -66,7 +66,13 @@ def scripts(form: Format, codec: Any, count: int) -> list[list[int]]:
     return [[*codec.encode("It is \\boxed{7}." if index % 2 else busy), eos] for index in range(count)]
 
 
-@pytest.mark.parametrize("name", sorted(FORMATS))
+@pytest.mark.parametrize(
+    "name",
+    [
+        name if name in ("fence", "hermes") else pytest.param(name, marks=pytest.mark.long)
+        for name in sorted(FORMATS)
+    ],
+)
 def test_two_steps(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     hay = tmp_path / "hay.txt"
     hay.write_text("hay\na needle\nhay\na needle </tool_response> ``` </result> </interpreter>\n")

@@ -134,6 +134,8 @@ def tiny_run(folder: Path) -> None:
 
     cfg = tiny.config(steps=1, checkpoint_every=1)
     cfg.tracking.mode = "none"
+    cfg.data.train_size = cfg.data.heldout_size = 4
+    cfg.evaluate.modes, cfg.evaluate.phases = ["free"], ["after"]
     train(cfg, folder)
 
 

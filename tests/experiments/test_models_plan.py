@@ -222,7 +222,7 @@ class TestRefusals:
         ("models", "says"),
         [
             ([], "models=[]: a suite of models needs one"),
-            (["qwen2.5_math_7"], "models[0]=qwen2.5_math_7: choose mini, "),
+            (["qwen2.5_math_7"], "models[0]=qwen2.5_math_7: choose cir_qwen2.5_math_7b, "),
             (["qwen2.5_math_7"], "did you mean qwen2.5_math_7b?"),
             (["mini", "a/mini"], "models: several would have the name mini; name them"),
             ({"a b": "mini"}, "models.a b: a b is no name for a folder"),

@@ -58,11 +58,13 @@ def needed(experiment: str, elsewhere: list[str]) -> list[str]:
         return ["model.path=experiments/mini_base"]
     if experiment == "mini_hermes":
         return WITHOUT_WARM_START
-    return elsewhere if experiment.startswith("cir_") else []
+    return elsewhere if "cir_" in experiment else []
 
 
 @pytest.mark.parametrize("experiment", EXPERIMENTS)
 def test_every_experiment_composes_and_checks(experiment: str, elsewhere: list[str]) -> None:
+    if experiment == "released":  # which is added to the recipe
+        experiment = "[cir_qwen2.5_math_7b,released]"
     composed(f"+experiment={experiment}", *needed(experiment, elsewhere))
 
 

@@ -257,7 +257,10 @@ def small(model: ModelConfig) -> Config:
     )
 
 
-@pytest.mark.parametrize(("rank", "template"), [(0, None), (4, None), (0, OWN), (4, OWN)])
+@pytest.mark.parametrize(
+    ("rank", "template"),
+    [(0, None), (4, OWN), *(pytest.param(*one, marks=pytest.mark.long) for one in ((4, None), (0, OWN)))],
+)
 def test_a_checkpoint_alone_is_asked_as_in_its_training(
     rank: int, template: dict[str, Any] | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

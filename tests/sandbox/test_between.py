@@ -69,7 +69,11 @@ LEFTOVERS = {  # what is done, what the next is asked, and what it must say
     "sympy's caches": ("sympy.core.cache.clear_cache(); sympy.sqrt = None", "sympy.sqrt(8)", "2*sqrt(2)"),
     "constants": ("math.pi = 3", "math.pi > 3.1", "True"),
     "limits": ("resource.setrlimit(resource.RLIMIT_NOFILE, (8, 8))", "resource.getrlimit(7)[0] > 8", "True"),
-    "warnings": ("warnings.simplefilter('error')", "warnings.warn('x')", ""),
+    "warnings": (
+        "warnings.simplefilter('error')",
+        "warnings.warn('x')",
+        "<program>:5: UserWarning: x\n  warnings.warn('x')",
+    ),
     "locks": (
         "threading._active_limbo_lock.acquire(); logging._lock.acquire()",
         "logging.getLogger('a').name",

@@ -183,7 +183,7 @@ def test_endless_output_ends(attack: Attack, kind: str) -> None:
 def test_endless_output_to_other_descriptors_ends(attack: Attack) -> None:
     result = attack("import os\nwhile True: os.write(3, bytes(10**5))")
     assert result.status in (Status.KILLED, Status.TIMEOUT)
-    assert attack("import sys\nx = sys.stderr.write('a' * 10**7)").stdout == ""
+    assert len(attack("import sys\nx = sys.stderr.write('a' * 10**7)").stdout) < 2100
 
 
 def test_descriptors_are_limited(attack: Attack) -> None:

@@ -92,7 +92,7 @@ def apart(one: torch.nn.Module, other: torch.nn.Module) -> float:
     return max((a - b).abs().max().item() for a, b in pairs)
 
 
-@pytest.mark.parametrize("minibatches", [1, 2])
+@pytest.mark.parametrize("minibatches", [pytest.param(1, marks=pytest.mark.long), 2])
 def test_without_tools_we_are_trls_trainer(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, minibatches: int
 ) -> None:
@@ -119,7 +119,7 @@ def test_without_tools_we_are_trls_trainer(
     assert apart(ours.model, tiny.model()) > 1000 * SAME, "there was something to be the same in"
 
 
-@pytest.mark.parametrize("minibatches", [1, 2])
+@pytest.mark.parametrize("minibatches", [pytest.param(1, marks=pytest.mark.long), 2])
 def test_with_tools_too_given_the_same_trajectories(tmp_path: Path, minibatches: int) -> None:
     """Prompts of several lengths, executions, masked feedback. TRL's trainer is handed what ours has made,
     and the state of the random numbers, with which both go on to shuffle."""
