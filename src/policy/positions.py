@@ -14,7 +14,7 @@ from transformers import AutoConfig, PreTrainedConfig
 from src.config import ModelConfig, RolloutConfig
 from src.config.schema import ConfigError, show
 from src.launch.checks.policy import weights_of
-from src.launch.checks.positions import too_long
+from src.launch.checks.positions import positions, too_long
 
 
 def read_config(cfg: ModelConfig) -> PreTrainedConfig:
@@ -59,15 +59,29 @@ def extend(config: PreTrainedConfig, cfg: ModelConfig) -> PreTrainedConfig:
 
 
 def hf_overrides(cfg: ModelConfig) -> dict[str, Any]:
-    """Return the same extension as vLLM's ``hf_overrides``; empty if ``cfg`` extends nothing."""
-    if cfg.max_positions is None and not cfg.rope:
-        return {}
-    config = read_config(cfg)
-    overrides: dict[str, Any] = {"rope_parameters": dict(config.rope_parameters)}  # vLLM replaces it whole
-    if cfg.max_positions is not None:
-        overrides["max_position_embeddings"] = cfg.max_positions
+    """Return the same extension as vLLM's ``hf_overrides``; empty if nothing is extended.
+
+    vLLM takes the positions of a model with YaRN as scaled already, which those in its config.json need not be.
+    """
+    given = cfg.max_positions is not None or bool(cfg.rope)
+    try:
+        config = read_config(cfg)
+    except (OSError, ValueError):
+        if given:
+            raise
+        return {}  # left to vLLM, which names what is wrong
+    rope = getattr(config, "rope_parameters", None) or {}
+    own = getattr(config, "max_position_embeddings", None)
+    number = cfg.max_positions
+    if rope.get("rope_type") == "yarn" and (found := positions(config.to_dict(), cfg)) is not None:
+        number = found.number if given or found.number != own else None
+    overrides: dict[str, Any] = {}
+    if given or number is not None:
+        overrides["rope_parameters"] = dict(rope)  # vLLM replaces it whole
+    if number is not None:
+        overrides["max_position_embeddings"] = number
         if getattr(config, "model_max_length", None):  # of Cohere models; vLLM gives it priority
-            overrides["model_max_length"] = cfg.max_positions
+            overrides["model_max_length"] = number
     return overrides
 
 
