@@ -55,7 +55,7 @@ _MAY_CHANGE = (
     *("trainer.max_infrastructure_failure_rate", "evaluate.phases", "evaluate.resume", "evaluate.shard"),
     "evaluate.every",
     "evaluate.max_infrastructure_failure_rate",
-    *("tracking.", "alarm.", "hardware.", "reward.grade_workers", "reward.lenient"),
+    *("records.", "tracking.", "alarm.", "hardware.", "reward.grade_workers", "reward.lenient"),
     *(
         "engine.server.",
         "engine.vllm.gpu_memory_utilization",
