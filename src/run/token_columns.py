@@ -49,7 +49,7 @@ MEANINGS = MappingProxyType(
         "trainer.exclude; infrastructure: lost to a failure of it; replaced: by dynamic sampling",
         "sampled_logprob": "logprob in the engine; a null list: the engine gave none; null: not sampled",
         "logprob": "logprob in the trainer, in the forward pass of the loss; null: there was none",
-        "old_logprob": "the same before the step's first optimizer step; a null list: TRL takes logprob for it",
+        "old_logprob": "the same before the first optimizer step of the step; a null list: that is logprob",
         "entropy": "entropy in nats of the distribution that the token is from, in the same pass as logprob",
         "ratio": "exp(logprob - old_logprob), before clipping",
         "engine_weight": "weight of trainer.importance_sampling; a null list: no correction",
