@@ -134,8 +134,7 @@ def compare(row: dict[str, Any], batch: dict[str, Any], place: int) -> None:
 
 class TestTruth:
     @pytest.mark.usefixtures("watched")
-    @pytest.mark.parametrize("minibatches", [1, 2])
-    @pytest.mark.parametrize("engine", [tiny.CodingEngine, Telling])
+    @pytest.mark.parametrize(("minibatches", "engine"), [(1, tiny.CodingEngine), (2, Telling)])
     def test_a_file_is_what_the_loss_was_given_and_made_of_it(
         self, tmp_path: Path, minibatches: int, engine: type
     ) -> None:
@@ -146,7 +145,7 @@ class TestTruth:
     @pytest.mark.usefixtures("watched", "lora")
     def test_with_an_adapter_and_a_reference(self, tmp_path: Path) -> None:
         """The reference policy has logprobs of its own, which are not taken for those of the loss."""
-        trainer = tiny.trainer(config(kl_coef=0.1), tmp_path)
+        trainer = tiny.trainer(config(steps=1, kl_coef=0.1), tmp_path)
         trainer.train()
         assert "ref_per_token_logps" in trainer.seen[0]
         check(trainer, tmp_path)
@@ -161,11 +160,11 @@ class TestTruth:
         for one in records:
             row = by_key[tuple(getattr(one, key) for key in keys)]
             at = one.prompt_tokens
-            assert BPE.decode(row["token_ids"][:at]).count(one.problem) == 1
+            assert BPE.text(row["token_ids"][:at]).count(one.problem) == 1
             assert set(row["author"][:at]) == set(row["reason"][:at]) == {"prompt"}
             for segment in one.segments:
                 part = slice(at, at + segment.tokens)
-                assert BPE.decode(row["token_ids"][part]) == segment.text
+                assert BPE.text(row["token_ids"][part]) == segment.text
                 assert set(row["author"][part]) == {segment.author}
                 assert set(row["reason"][part]) == {"feedback" if segment.author == "tool" else "trained"}
                 at += segment.tokens
@@ -178,7 +177,7 @@ class TestTruth:
     def test_means_are_the_metrics_of_trl(self, tmp_path: Path) -> None:
         """Clipping and entropy, each a mean over the tokens of a micro-batch."""
         metrics: list[dict[str, float]] = []
-        cfg = config(learning_rate=3e-2)
+        cfg = config(clip_low=0.05, clip_high=0.01)
         tiny.trainer(cfg, tmp_path, report=lambda step, found, fired: metrics.append(found)).train()
         lists = ("mask", "clipped", "entropy")
         for step in (0, 1):
@@ -191,12 +190,12 @@ class TestTruth:
             )
             for name in means.columns[1:]:
                 assert metrics[step][name] == pytest.approx(means[name].mean(), abs=1e-5), name
-            assert metrics[step]["clip_ratio/low_mean"] > 0
-            assert metrics[step]["clip_ratio/high_mean"] > 0
+        for side in ("low", "high"):
+            assert sum(found[f"clip_ratio/{side}_mean"] for found in metrics) > 0
 
     def test_it_changes_nothing_in_training(self, tmp_path: Path) -> None:
         weights = []
-        for name, cfg in (("with", config()), ("without", tiny.config())):
+        for name, cfg in (("with", config(steps=1)), ("without", tiny.config(steps=1))):
             trainer = tiny.trainer(cfg, tmp_path / name)
             trainer.train()
             weights.append(trainer.model.state_dict())
@@ -226,9 +225,7 @@ class TestReasons:
         assert [(row["problem_id"], row["sample"])] == [(one.problem_id, one.sample) for one in lost]
         assert row["advantage"] == 0
         assert not any(row["mask"])
-        assert {author: reason for author, reason in zip(row["author"], row["reason"], strict=True)}[
-            "policy"
-        ] == "infrastructure"
+        assert dict(zip(row["author"], row["reason"], strict=True))["policy"] == "infrastructure"
 
     def test_an_excluded_stop_reason(self, tmp_path: Path) -> None:
         tiny.trainer(config(steps=1, exclude=["length"]), tmp_path).train()
@@ -326,20 +323,20 @@ def test_a_resumed_run_writes_what_the_whole_run_does(tmp_path: Path) -> None:
 
     class Kill(TrainerCallback):
         def on_step_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-            if state.global_step == 7:
+            if state.global_step == 5:
                 raise Killed
 
-    cfg = config(steps=5, checkpoint_every=2)
+    cfg = config(steps=3, checkpoint_every=1)
     tiny.trainer(cfg, tmp_path / "a", engine=Telling).train()
     with pytest.raises(Killed):
         tiny.trainer(cfg, tmp_path / "b", engine=Telling, callbacks=[Kill()]).train()
-    assert list(token_files(tmp_path / "b")) == [0, 1, 2], "none of the step that was not finished"
+    assert list(token_files(tmp_path / "b")) == [0, 1], "none of the step that was not finished"
     resumed = tiny.trainer(cfg, tmp_path / "b", engine=Telling, attempt=1)
-    resumed.train(resume_from_checkpoint=str(tmp_path / "b" / "checkpoints" / "step-2"))
-    assert list(token_files(tmp_path / "b")) == list(range(5))
-    for step in range(5):
+    resumed.train(resume_from_checkpoint=str(tmp_path / "b" / "checkpoints" / "step-1"))
+    assert list(token_files(tmp_path / "b")) == [0, 1, 2]
+    for step in range(3):
         whole, again = (read_tokens(tmp_path / name, step) for name in ("a", "b"))
-        assert set(again["attempt"]) == {int(step >= 2)}
+        assert set(again["attempt"]) == {int(step >= 1)}
         assert whole.drop("attempt").equals(again.drop("attempt"))
 
 
