@@ -127,6 +127,8 @@ def renamed(recorded: Mapping[str, Any]) -> dict[str, Any]:
     settings = deepcopy(dict(recorded))
     if "rollout" in settings:
         settings.setdefault("format", {"_target_": "src.formats.FenceFormat"})  # before there were others
+    if "curriculum" in settings:
+        settings.setdefault("records", {})  # a training run that is older than them
     for old, new in RENAMED.items():
         group, _, name = old.rpartition(".")
         for node in _groups(settings, group.split(".")):
