@@ -269,7 +269,8 @@ class RecordsConfig:
     tokens: bool = option(
         False,
         "write the tokens of each rollout step with what the loss made of them (author, mask, logprobs, "
-        "entropy, ratio, clipping) to tokens/*.parquet in the run's folder; about 10 bytes per token",
+        "entropy, ratio, clipping) to tokens/*.parquet in the run's folder; about 5 bytes per token, more if "
+        "off-policy or if the engine gives logprobs",
     )
     token_share: float = option(
         1.0,
