@@ -114,6 +114,7 @@ def config(scenario: str) -> Config:
     )
     cfg.trainer.checkpoint_every = 2
     cfg.trainer.advantage = "rloo"
+    cfg.records.tokens = True
     if scenario == "uneven":
         cfg.trainer.batch_size = 16
         cfg.trainer.dynamic_sampling = 2

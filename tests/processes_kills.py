@@ -30,6 +30,7 @@ def config(steps: int) -> Config:
     cfg.curriculum = CurriculumConfig(
         kind="adaptive", start=1, budget=4, window=steps // 8, min_exhausted_rate=0.0, max_reward_drift=9.0
     )
+    cfg.records.tokens = True
     return cfg
 
 

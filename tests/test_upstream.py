@@ -234,6 +234,43 @@ class TestLoss:
                 entropy = -(expected.exp() * expected).sum(-1)
                 torch.testing.assert_close(entropies[row, : len(completion)], entropy, rtol=1e-4, atol=1e-5)
 
+    @used_by(TRAINER)
+    def test_the_forward_pass_of_the_loss_is_the_one_with_entropies(self, tmp_path: Path) -> None:
+        """One a micro-batch; the passes of the old and the reference policy, before it, have none."""
+        adapted = add_adapter(tiny.model(), ModelConfig(lora=LoRAConfig(rank=2)))
+        trainer = given(tmp_path, model=adapted, beta=0.1, gradient_accumulation_steps=2, max_steps=2)
+        score, loss, calls = trainer._get_per_token_logps_and_entropies, trainer.compute_loss, []
+
+        def scored(*arguments: Any, **named: Any) -> Any:
+            found = score(*arguments, **named)
+            assert len(found) == 3
+            calls.append("none" if found[1] is None else tuple(found[0].shape))
+            return found
+
+        trainer._get_per_token_logps_and_entropies = scored
+        trainer.compute_loss = lambda *given, **named: (calls.append("loss"), loss(*given, **named))[1]
+        trainer.train()
+        assert calls == ["none", "none"] + ["loss", (2, 8)] * 4
+
+    @used_by(TRAINER, "src/trainer/token_capture.py")
+    def test_further_rows_reach_the_loss_with_their_trajectories(self, tmp_path: Path) -> None:
+        trainer = given(tmp_path, max_steps=1)
+        generate, loss, seen = trainer._generate_and_score_completions, trainer.compute_loss, []
+
+        def numbered(inputs: Any) -> dict[str, Any]:
+            output: dict[str, Any] = generate(inputs)
+            return output | {"row": torch.arange(8)}
+
+        def keep(model: Any, inputs: dict[str, Any], *arguments: Any, **named: Any) -> Any:
+            lengths = inputs["completion_mask"].sum(dim=1).tolist()
+            seen.extend(zip(inputs["row"].tolist(), lengths, strict=True))
+            return loss(model, inputs, *arguments, **named)
+
+        trainer._generate_and_score_completions, trainer.compute_loss = numbered, keep
+        trainer.train()
+        assert sorted(seen) == [(row, len(ids)) for row, ids in enumerate(COMPLETIONS)]
+        assert [row for row, _ in seen] != list(range(8)), "shuffled"
+
     @used_by(SETTINGS)
     def test_the_reference_policy_is_loaded_by_name_and_knows_a_revision_only_if_told(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -32,6 +32,7 @@ from src.config.training import (
     CurriculumConfig,
     EvaluateConfig,
     PeriodicBenchmarkConfig,
+    RecordsConfig,
     RewardConfig,
     RuleConfig,
     StageConfig,
@@ -61,6 +62,7 @@ __all__ = [
     "ModelConfig",
     "PeriodicBenchmarkConfig",
     "RayConfig",
+    "RecordsConfig",
     "RewardConfig",
     "RolloutConfig",
     "RuleConfig",
@@ -91,6 +93,7 @@ class Config:
     trainer: TrainerConfig = field(default_factory=TrainerConfig)
     evaluate: EvaluateConfig = field(default_factory=EvaluateConfig)
     alarm: AlarmConfig = field(default_factory=AlarmConfig)
+    records: RecordsConfig = field(default_factory=RecordsConfig)
     tracking: TrackingConfig = field(default_factory=TrackingConfig)
     hardware: HardwareConfig = field(default_factory=HardwareConfig)
     estimate: bool = option(False, "print the memory and time that the run would need, and exit")

@@ -1,4 +1,4 @@
-"""Settings of curriculum, reward, trainer, evaluation, alarms and tracking."""
+"""Settings of curriculum, reward, trainer, evaluation, alarms, records and tracking."""
 
 from __future__ import annotations
 
@@ -260,6 +260,24 @@ class AlarmConfig:
     """Alarms during training, which warn or stop the run."""
 
     rules: list[RuleConfig] = option([], "the rules")
+
+
+@dataclass
+class RecordsConfig:
+    """What a training run records beside trajectories.jsonl."""
+
+    tokens: bool = option(
+        False,
+        "write the tokens of each rollout step with what the loss made of them (author, mask, logprobs, "
+        "entropy, ratio, clipping) to tokens/*.parquet in the run's folder; about 5 bytes per token, more if "
+        "off-policy or if the engine gives logprobs",
+    )
+    token_share: float = option(
+        1.0,
+        "fraction of the trajectories whose tokens are written; always the same ones for a step",
+        above=0,
+        at_most=1,
+    )
 
 
 @dataclass

@@ -13,6 +13,7 @@ from src.launch.packages import PYTHONS, installed, installed_vllm, pins, vllm_p
 
 _STATE_BYTES = 12  # of a parameter in a checkpoint: float32 weights, and two moments of AdamW
 _TOKEN_BYTES = 8  # of a sampled token in the records
+_COLUMNS_BYTES = 16  # of a token in the token columns, compressed
 
 
 def python(patient: Patient) -> Iterator[Finding]:
@@ -47,7 +48,8 @@ def disk(patient: Patient) -> Iterator[Finding]:
     cfg = patient.cfg
     count = sum(one.numel() for one in patient.training.trainer.model.parameters())
     needed = count * _STATE_BYTES * (cfg.trainer.keep_checkpoints + 1)
-    needed += cfg.trainer.steps * cfg.trainer.batch_size * cfg.rollout.max_tokens * _TOKEN_BYTES
+    tokens = cfg.trainer.steps * cfg.trainer.batch_size * cfg.rollout.max_tokens
+    needed += tokens * (_TOKEN_BYTES + cfg.records.tokens * cfg.records.token_share * _COLUMNS_BYTES)
     place = next(one for one in (Path.cwd() / "runs", Path.cwd()) if one.is_dir())
     free = 0 if patient.has("full disk") else shutil.disk_usage(place).free
     text = f"{free / 1e9:.1f} GB free in {place}, {needed / 1e9:.1f} GB needed at most"

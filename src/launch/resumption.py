@@ -55,7 +55,7 @@ _MAY_CHANGE = (
     *("trainer.max_infrastructure_failure_rate", "evaluate.phases", "evaluate.resume", "evaluate.shard"),
     "evaluate.every",
     "evaluate.max_infrastructure_failure_rate",
-    *("tracking.", "alarm.", "hardware.", "reward.grade_workers", "reward.lenient"),
+    *("records.", "tracking.", "alarm.", "hardware.", "reward.grade_workers", "reward.lenient"),
     *(
         "engine.server.",
         "engine.vllm.gpu_memory_utilization",
@@ -127,6 +127,8 @@ def renamed(recorded: Mapping[str, Any]) -> dict[str, Any]:
     settings = deepcopy(dict(recorded))
     if "rollout" in settings:
         settings.setdefault("format", {"_target_": "src.formats.FenceFormat"})  # before there were others
+    if "curriculum" in settings:
+        settings.setdefault("records", {})  # a training run that is older than them
     for old, new in RENAMED.items():
         group, _, name = old.rpartition(".")
         for node in _groups(settings, group.split(".")):

@@ -261,7 +261,7 @@ def read_records(path: Path) -> list[TrajectoryRecord]:
         RecordError: see :func:`iter_records`.
     """
     records = list(iter_records(path))
-    current = _current([((r.phase, r.mode), r.step, r.attempt) for r in records])
+    current = current_rows([((r.phase, r.mode), r.step, r.attempt) for r in records])
     return [record for record, keep in zip(records, current, strict=True) if keep]
 
 
@@ -271,12 +271,12 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
         return []
     lines = path.read_text(encoding="utf-8").split("\n")[:-1]  # drop an incomplete last line
     rows = [renamed.metrics(json.loads(line)) for line in lines]
-    current = _current([(None, row["step"], row["attempt"]) for row in rows])
+    current = current_rows([(None, row["step"], row["attempt"]) for row in rows])
     return [row for row, keep in zip(rows, current, strict=True) if keep]
 
 
-def _current(rows: list[tuple[Hashable, int, int]]) -> list[bool]:
-    """Whether each (group, step, attempt) is not superseded by a later attempt within its group."""
+def current_rows(rows: list[tuple[Hashable, int, int]]) -> list[bool]:
+    """Return whether each (group, step, attempt) is not superseded by a later attempt within its group."""
     starts: dict[Hashable, dict[int, int]] = {}  # group -> attempt -> its first step
     for group, step, attempt in rows:
         first = starts.setdefault(group, {})

@@ -36,6 +36,7 @@ from src.trainer.batches import MultiEpochSampler, trim
 from src.trainer.callbacks import FinishStep
 from src.trainer.grpo_settings import grpo_config
 from src.trainer.step import TrainingStep
+from src.trainer.token_capture import ROW, TokenCapture
 
 CURRICULUM = "curriculum.json"  # in each checkpoint
 
@@ -76,6 +77,8 @@ class CIRTrainer(GRPOTrainer):
         ranks: Ranks | None = None,
     ) -> None:
         self._cfg, self._problems, self._ranks = cfg, problems, ranks or Ranks()
+        self._tokens = TokenCapture(cfg, run_dir, self._ranks) if cfg.records.tokens else None
+        self._scored: tuple[torch.Tensor, torch.Tensor] | None = None
         prompts = cfg.trainer.batch_size // cfg.trainer.samples_per_prompt
         if len(problems) < prompts:
             raise ProblemError(
@@ -106,7 +109,13 @@ class CIRTrainer(GRPOTrainer):
     def attach(self, step: TrainingStep) -> None:
         """Set the training step; it is built later, since its engine may be the trainer's vLLM."""
         self.step = step
-        self.add_callback(FinishStep(step.finish, self._cfg.trainer.minibatches))
+        self.add_callback(FinishStep(self._finish, self._cfg.trainer.minibatches))
+
+    def _finish(self, step: int, of_loss: dict[str, float], seconds: float) -> None:
+        """Write the tokens of a step whose optimizer steps are done, then its metrics."""
+        if self._tokens is not None:
+            self._tokens.write()
+        self.step.finish(step, of_loss, seconds)
 
     def _refuse_engine(self, kind: str) -> None:
         """Raise ConfigError if rollouts would hang or sample from incomplete weights."""
@@ -178,11 +187,26 @@ class CIRTrainer(GRPOTrainer):
         response = output["completion_mask"]
         policy = response * output["tool_mask"]
         output["advantages"] = self.step.advantages(output["advantages"], policy, response, self.accelerator)
+        if self._tokens is not None:
+            self._tokens.begin(self.step.collected, self.step.replaced)
+            output[ROW] = torch.arange(len(response), device=response.device)  # TRL shuffles it with the rest
         return output
 
     def compute_loss(self, model: Any, inputs: dict[str, Any], *arguments: Any, **named: Any) -> torch.Tensor:
-        """TRL's loss of a micro-batch, without all-padding columns."""
-        return super().compute_loss(model, trim(inputs), *arguments, **named)
+        """TRL's loss of a micro-batch, without all-padding columns; its tokens are noted."""
+        inputs = trim(inputs)
+        loss: torch.Tensor = super().compute_loss(model, inputs, *arguments, **named)
+        if self._tokens is not None and self._scored is not None:
+            self._tokens.add(inputs, *self._scored, self.state.global_step)
+            self._scored = None
+        return loss
+
+    def _get_per_token_logps_and_entropies(self, *arguments: Any, **named: Any) -> Any:
+        """Keep the logprobs and entropies of the loss's forward pass, the only one that has entropies."""
+        logprobs, entropies, rest = super()._get_per_token_logps_and_entropies(*arguments, **named)
+        if self._tokens is not None and entropies is not None:
+            self._scored = logprobs.detach(), entropies.detach()
+        return logprobs, entropies, rest
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
         """Write a checkpoint to a temporary folder and publish it once it is complete."""

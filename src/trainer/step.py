@@ -61,6 +61,7 @@ class TrainingStep:
     Attributes:
         curriculum: the given curriculum, whose state is saved in checkpoints.
         collected: the trajectories of the last rollout that are trained on.
+        replaced: those that dynamic sampling has replaced, or drawn in vain.
         records: records of all trajectories of the last rollout, including replaced ones.
     """
 
@@ -80,7 +81,7 @@ class TrainingStep:
         self._metrics: dict[str, float] = {}
         self._advantage = build_advantage(cfg.trainer.advantage)
         self.curriculum = curriculum
-        self.collected = Collected([], [])
+        self.collected = self.replaced = Collected([], [])
         self.records: list[TrajectoryRecord] = []
 
     def rollout(self, step: int, problems: Sequence[int]) -> dict[str, Any]:
@@ -97,10 +98,12 @@ class TrainingStep:
         cfg = self._cfg.trainer
         budget, occasion = self.curriculum(step), Occasion("train", step, self._attempt)
         self.records, seconds = [], Counter[str]()
+        sampled: list[Collected] = []
 
         def collect(samples: Samples) -> Collected:
             collected = self._collector.collect(samples, self._cfg.rollout.mode, budget, occasion)
             self.records += collected.records
+            sampled.append(collected)
             seconds.update(self._collector.seconds())
             return collected
 
@@ -117,6 +120,7 @@ class TrainingStep:
         self._refuse_losses(step, metrics["stop/infrastructure"])
         self.curriculum.observe(step, metrics)
         self.collected, self._metrics = collected, metrics
+        self.replaced = _without(sampled, collected)
         return to_trl(
             collected.trajectories,
             collected.rewards,
@@ -190,3 +194,15 @@ class TrainingStep:
                 f"trainer.max_infrastructure_failure_rate={allowed}; the last error of the sandbox: "
                 f"{next(iter(errors), None)}. Fix the sandbox and continue with trainer.resume"
             )
+
+
+def _without(sampled: Sequence[Collected], kept: Collected) -> Collected:
+    """Return the trajectories of ``sampled`` that are not ``kept``."""
+    ids = {id(trajectory) for trajectory in kept.trajectories}
+    rest = [
+        pair
+        for one in sampled
+        for pair in zip(one.trajectories, one.records, strict=True)
+        if id(pair[0]) not in ids
+    ]
+    return Collected([trajectory for trajectory, _ in rest], [record for _, record in rest])

@@ -12,6 +12,7 @@ from src.experiment.resumed import take_over
 from src.run import checkpoints
 from src.run.processes import Ranks
 from src.run.records import CONFIG
+from src.run.token_columns import SCHEMA, TokenWriter, read_tokens, token_files
 from tests import tiny
 
 
@@ -56,3 +57,16 @@ def test_a_damaged_state_is_said_to_be_damaged(run: Path) -> None:
     (run / "state.json").write_text("")
     with pytest.raises(ConfigError, match=r"state\.json is damaged"):
         take_over(cfg, run, Ranks())
+
+
+def test_token_columns_go_to_another_folder_with_the_records(run: Path, tmp_path: Path) -> None:
+    cfg = tiny.config(steps=3)
+    cfg.trainer.resume = str(run)
+    cfg.trainer.resume_force = True
+    for name in ("trajectories.jsonl", "metrics.jsonl"):
+        (run / name).touch()
+    TokenWriter(run, Ranks()).write(SCHEMA.empty_table(), 1, 0)
+    target = tmp_path / "target"
+    take_over(cfg, target, Ranks())
+    assert token_files(target) == {1: target / "tokens" / "step-000001-attempt-0.parquet"}
+    assert read_tokens(target, 1).equals(read_tokens(run, 1))

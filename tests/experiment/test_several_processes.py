@@ -23,6 +23,7 @@ from src.config.paths import ROOT
 from src.run import checkpoints
 from src.run.processes import Ranks
 from src.run.records import read_metrics, read_records
+from src.run.token_columns import read_tokens, token_files
 from tests import processes_job as job
 
 
@@ -56,7 +57,8 @@ def launch(config: str, *arguments: str) -> str:
 
 @pytest.fixture(scope="module")
 def alone(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    return job.train("scripted", tmp_path_factory.mktemp("alone"), Ranks())
+    folder = tmp_path_factory.mktemp("alone")
+    return job.train("scripted", folder, Ranks()) | {"folder": folder}
 
 
 @pytest.fixture(scope="module")
@@ -108,6 +110,36 @@ class TestTwoProcesses:
         assert len(counts) == 3 * 24
         assert set(counts.values()) == {1}
         assert all(not path.read_text() for path in folder.glob("trajectories-process-*"))
+
+    def test_token_columns_are_those_of_one_process(
+        self, config: str, together: dict[str, Any], alone: dict[str, Any]
+    ) -> None:
+        """Which are TRL's tensors (tests/trainer/test_token_capture.py), for each trajectory in its place."""
+        folder = together[config]["folder"] / "scripted"
+        assert list(token_files(folder)) == [0, 1, 2]
+        near = ["advantage", "logprob", "old_logprob", "entropy", "ratio"]
+        places = ["process", "micro_batch", "place"]
+        for step in range(3):
+            ours, theirs = read_tokens(folder, step), read_tokens(alone["folder"], step)
+            assert ours["process"].to_list() == [0] * 12 + [1] * 12
+            assert ours.select(places).n_unique() == 24
+            assert ours.drop(near, places).equals(theirs.drop(near, places))
+            assert theirs["advantage"].n_unique() > 1
+            for name in near:
+                one, other = (
+                    (frame.explode(name) if name != "advantage" else frame)[name].cast(float).fill_null(9.0)
+                    for frame in (ours, theirs)
+                )
+                np.testing.assert_allclose(one, other, atol=1e-4, err_msg=name)
+
+    def test_replaced_groups_have_token_columns_too(self, config: str, together: dict[str, Any]) -> None:
+        folder = together[config]["folder"] / "uneven"
+        records = read_records(folder / "trajectories.jsonl")
+        for step in range(3):
+            tokens = read_tokens(folder, step)
+            names = [(r.problem_id, r.sample) for r in records if r.step == step]
+            assert sorted(tokens.select("problem_id", "sample").rows()) == sorted(names)
+            assert tokens["group"].null_count() == 8
 
     def test_uneven_rounds_and_a_slow_sandbox_do_not_hang(
         self, config: str, together: dict[str, Any]
@@ -165,6 +197,9 @@ def test_a_run_that_is_killed_twenty_times_is_the_whole_run(tmp_path: Path) -> N
     }
     assert said["whole"] == said["killed"]
     assert {row[3] for row in said["whole"]} == {1, 2, 3, 4}, "the adaptive budget rose"
+    for step in range(steps):
+        whole, killed = (read_tokens(tmp_path / name, step) for name in folders)
+        assert whole.drop("attempt").equals(killed.drop("attempt"))
     ours, theirs = (checkpoints.resolve(tmp_path / name) for name in folders)
     assert ours.name == theirs.name == f"step-{steps}"
     for file in ("model.safetensors", "curriculum.json"):
@@ -222,6 +257,9 @@ def test_the_main_entry_as_two_processes(engine: str, tmp_path: Path) -> None:
         ]
         assert len(rewards) == 32
         assert row["reward"] == pytest.approx(np.mean(rewards))
+        tokens = read_tokens(run_dir, row["step"])
+        assert len(tokens) == 32
+        assert tokens["sampled_logprob"].null_count() == (0 if engine == "vllm" else 32)
         if engine == "vllm":  # each process has its own, at the weights of both
             assert row["sampling/sampling_logp_difference/mean"] < 1e-4
     counts = Counter((r.phase, r.mode, r.step, r.problem_id, r.sample) for r in records)
