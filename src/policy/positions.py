@@ -61,7 +61,7 @@ def extend(config: PreTrainedConfig, cfg: ModelConfig) -> PreTrainedConfig:
 def hf_overrides(cfg: ModelConfig) -> dict[str, Any]:
     """Return the same extension as vLLM's ``hf_overrides``; empty if nothing is extended.
 
-    vLLM takes the positions of a model with YaRN as scaled already, which those in its config.json need not be.
+    vLLM takes the positions of a model with YaRN as scaled already; in its config.json they need not be.
     """
     given = cfg.max_positions is not None or bool(cfg.rope)
     try:
