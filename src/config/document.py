@@ -38,6 +38,7 @@ PROGRAMS = {
     "analysis/table": "analysis.table:TableConfig",
     "analysis/ablation": "analysis.ablation:AblationConfig",
     "analysis/report": "analysis.report:ReportConfig",
+    "analysis/watch": "analysis.watch:WatchConfig",
 }
 # Options that no schema describes.
 FILES = ("experiment", "hydra/output", "hydra/callbacks", "hydra/launcher", "accelerate")

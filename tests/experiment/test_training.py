@@ -120,6 +120,11 @@ def test_files(whole: tuple[Path, str]) -> None:
     assert load(run_dir / "config.json")["trainer"]["steps"] == 4
     assert "torch==" in (run_dir / "packages.txt").read_text()
     assert (run_dir / "difference.patch").exists()
+    status = load(run_dir / "status.json")
+    assert (status["state"], status["step"], status["steps"], status["error"]) == ("finished", 4, 4, None)
+    assert {(one["step"], one["mode"]) for one in status["evaluations"]} == {
+        (4, mode) for mode in ("free", "code", "text")
+    }
     assert list(run_dir.glob("wandb/offline-run-*/*.wandb"))
     metrics = read_metrics(run_dir / "metrics.jsonl")
     assert [(row["step"], row["budget"]) for row in metrics] == [(0, 2), (1, 2), (2, 3), (3, 3)]
@@ -223,6 +228,8 @@ def test_interrupted_it_ends_with_a_checkpoint_and_the_command_that_goes_on(
     assert said == f"interrupted; it goes on from step {done}"
     assert command == f"python -m src.train trainer.resume={run_dir}"
     assert not (run_dir / "summary.json").exists()
+    status = load(run_dir / "status.json")
+    assert (status["state"], status["step"]) == ("interrupted", done)
     folders = set((ROOT / "runs").glob("*/*"))
     resumed = subprocess.run(
         [sys.executable, *shlex.split(command)[1:]], cwd=ROOT, capture_output=True, text=True, timeout=300
