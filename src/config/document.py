@@ -22,6 +22,7 @@ FILE = ROOT / "docs" / "configuration.md"
 PROGRAMS = {
     "train": "src.config:Config",
     "evaluate": "src.config:EvaluationConfig",
+    "regrade": "src.config:RegradeConfig",
     "merge": "src.merge:MergeConfig",
     "merge_adapter": "src.merge_adapter:MergeAdapterConfig",
     "prepare": "src.problems.prepare:PrepareConfig",
