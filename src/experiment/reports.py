@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Self
@@ -16,7 +16,7 @@ from src.run.console import console, progress, step_line
 from src.run.evaluations import Point, read_points
 from src.run.records import METRICS, LineWriter, TrajectoryRecord
 from src.run.status import RunStatus
-from src.run.tracking import Tracker
+from src.run.tracking import Tracker, Trained
 
 
 class Reports:
@@ -26,7 +26,7 @@ class Reports:
         cfg: of the run.
         run_dir: its folder.
         status: of the run; its owner closes it.
-        wandb_id: W&B id of the resumed run.
+        earlier: what the resumed run saved when it started, with its identity in W&B.
         write: True on rank 0 only; other processes write and show nothing.
 
     Attributes:
@@ -34,12 +34,12 @@ class Reports:
     """
 
     def __init__(
-        self, cfg: Config, run_dir: Path, status: RunStatus, wandb_id: str | None, *, write: bool
+        self, cfg: Config, run_dir: Path, status: RunStatus, earlier: Mapping[str, Any], *, write: bool
     ) -> None:
         self._run_dir, self._steps, self._status = run_dir, cfg.trainer.steps, status
         self._open = ExitStack()
         self._metrics = self._open.enter_context(LineWriter(run_dir / METRICS)) if write else None
-        self._tracker = Tracker(cfg, run_dir, wandb_id, write=write)
+        self._tracker = Tracker(cfg, run_dir, earlier, write=write)
         self._open.callback(self._tracker.finish)
         self.bar = progress(status.progress)
         self._task = self.bar.add_task("training", total=self._steps, visible=False)
@@ -53,9 +53,9 @@ class Reports:
         self._open.__exit__(*error)
 
     @property
-    def run_id(self) -> str | None:
-        """W&B id of this run."""
-        return self._tracker.run_id
+    def identity(self) -> dict[str, Any]:
+        """See Tracker.identity."""
+        return self._tracker.identity
 
     def begin_training(self, collector: Collector, follows: float) -> None:
         """Show the bar of the steps.
@@ -73,6 +73,7 @@ class Reports:
         metrics: dict[str, float],
         fired: Sequence[Alarm],
         records: Sequence[TrajectoryRecord],
+        trained: Sequence[Trained],
     ) -> None:
         """Report a step.
 
@@ -81,11 +82,11 @@ class Reports:
             metrics: its line in metrics.jsonl.
             fired: its alarms.
             records: its trajectories, of this process.
+            trained: those that are trained on, with their advantages.
         """
         if self._metrics is not None:
             self._metrics.write([metrics])
-        self._tracker.log(metrics, step)
-        self._tracker.samples(records, step)
+        self._tracker.step(step, metrics, records, trained)
         self._status.step(step + 1, metrics, [(alarm.step, str(alarm)) for alarm in fired])
         console.print(step_line(step, self._steps, metrics))
         for alarm in fired:
@@ -95,8 +96,7 @@ class Reports:
 
     def points(self, points: Sequence[Point]) -> None:
         """Report accuracies."""
-        for point in points:
-            self._tracker.log(point.metrics(), point.step)
+        self._tracker.points(points)
         self._status.evaluated([point.json() for point in points])
 
     def end_training(self) -> None:

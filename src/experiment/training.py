@@ -132,7 +132,7 @@ class TrainingRun:
         self._open_files()
         set_seed(self._cfg.trainer.seed)
         model = load_model(self._cfg.model)
-        self._show(self._state.get("wandb_id"))
+        self._show(self._state)
         self._build_trainer(model)
 
     def _resume_or_begin(self) -> None:
@@ -167,9 +167,9 @@ class TrainingRun:
         step = checkpoints.step_of(self._checkpoint) if self._checkpoint else 0
         self._status = enter(RunStatus(run_dir, self._cfg.trainer.steps, step, write=self._ranks.first))
 
-    def _show(self, wandb_id: str | None) -> None:
+    def _show(self, earlier: dict[str, Any]) -> None:
         transformers_logging.disable_progress_bar()  # this project shows its own
-        self._reports = Reports(self._cfg, self._run_dir, self._status, wandb_id, write=self._ranks.first)
+        self._reports = Reports(self._cfg, self._run_dir, self._status, earlier, write=self._ranks.first)
         self._open.enter_context(self._reports)
         self._bar = self._reports.bar
 
@@ -248,7 +248,7 @@ class TrainingRun:
         """Evaluate before training, or take the results of the resumed run."""
         if self._checkpoint is None:
             self.evaluate("before")
-            self._state = {"wandb_id": self._reports.run_id, **self._evaluated}
+            self._state = {**self._reports.identity, **self._evaluated}
             if self._ranks.first:
                 write_json(self._run_dir / STATE, self._state)
         elif "before" in self._state:
@@ -263,7 +263,7 @@ class TrainingRun:
         """Write and show the metrics of a step."""
         self._writer.share()
         wall = {"step": step, "attempt": self._attempt, "wall_seconds": self._wall_seconds()}
-        self._reports.step(step, wall | metrics, fired, self._trainer.step.records)
+        self._reports.step(step, wall | metrics, fired, *self._trainer.step.shown())
 
     def _stop_requested(self) -> bool:
         return self._ranks.any(interrupts.asked is not None)

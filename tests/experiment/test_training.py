@@ -24,6 +24,7 @@ from src.experiment.training import run
 from src.launch import checks
 from src.run.evaluations import read_points
 from src.run.records import TrajectoryRecord, read_metrics, read_records
+from tests.wandb_file import history
 
 SMALL = ["+experiment=mini_debug", "data.heldout_size=6"]
 
@@ -127,8 +128,21 @@ def test_files(whole: tuple[Path, str]) -> None:
     assert {(one["step"], one["mode"]) for one in status["evaluations"]} == {
         (4, mode) for mode in ("free", "code", "text")
     }
-    assert list(run_dir.glob("wandb/offline-run-*/*.wandb"))
+    (logged,) = run_dir.glob("wandb/offline-run-*")
+    rows = history(logged)
+    evaluated = {row["eval/step"]: row["eval/heldout/free/accuracy"] for row in rows if "eval/step" in row}
+    summary = load(run_dir / "summary.json")
+    assert evaluated == {0: summary["before"]["free"]["accuracy"], 4: summary["after"]["free"]["accuracy"]}
+    trained = [row for row in rows if "train/step" in row]
+    tables = [load(logged / "files" / row["train/samples/path"]) for row in trained]
+    for step, (row, table) in enumerate(zip(trained, tables, strict=True)):
+        assert row["train/step"] == step
+        shown = [dict(zip(table["columns"], one, strict=True)) for one in table["data"]]
+        assert len({one["problem_id"] for one in shown}) == 8, "not one group alone"
+        assert {(one["step"], one["phase"]) for one in shown} == {(step, "train")}
+        assert any(one["advantage"] > 0 for one in shown if one["correct"])
     metrics = read_metrics(run_dir / "metrics.jsonl")
+    assert [row["train/reward"] for row in trained] == [row["reward"] for row in metrics]
     assert [(row["step"], row["budget"]) for row in metrics] == [(0, 2), (1, 2), (2, 3), (3, 3)]
     records = read_records(run_dir / "trajectories.jsonl")
     assert Counter((r.phase, r.mode) for r in records) == {
