@@ -66,6 +66,8 @@ class RunStatus:
         }
 
     def __enter__(self) -> Self:
+        if self._write_allowed:
+            self._file.parent.mkdir(parents=True, exist_ok=True)
         self._write()
         return self
 

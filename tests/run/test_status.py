@@ -98,8 +98,13 @@ def test_an_error_is_not_hidden_by_one_of_the_disk(tmp_path: Path) -> None:
     assert not folder.exists()
 
 
+def test_a_new_folder_is_made(tmp_path: Path) -> None:
+    with RunStatus(tmp_path / "a" / "b"):
+        assert read(tmp_path / "a" / "b")["state"] == "running"
+
+
 def test_other_processes_write_nothing(tmp_path: Path) -> None:
-    with RunStatus(tmp_path, 3, write=False) as status:
+    with RunStatus(tmp_path / "new", 3, write=False) as status:
         status.step(1, {})
         status.finish()
     assert list(tmp_path.iterdir()) == []
