@@ -23,6 +23,7 @@ from src.config.problems import (
     LoRAConfig,
     ModelConfig,
 )
+from src.config.regrade import RegradeConfig
 from src.config.rollout import EngineConfig, RolloutConfig, VLLMConfig, VLLMServerConfig
 from src.config.sandbox import DockerConfig, RayConfig, SandboxConfig, SandboxFusionConfig
 from src.config.schema import option
@@ -63,6 +64,7 @@ __all__ = [
     "PeriodicBenchmarkConfig",
     "RayConfig",
     "RecordsConfig",
+    "RegradeConfig",
     "RewardConfig",
     "RolloutConfig",
     "RuleConfig",

@@ -22,6 +22,7 @@ FILE = ROOT / "docs" / "configuration.md"
 PROGRAMS = {
     "train": "src.config:Config",
     "evaluate": "src.config:EvaluationConfig",
+    "regrade": "src.config:RegradeConfig",
     "merge": "src.merge:MergeConfig",
     "merge_adapter": "src.merge_adapter:MergeAdapterConfig",
     "prepare": "src.problems.prepare:PrepareConfig",
@@ -38,6 +39,7 @@ PROGRAMS = {
     "analysis/table": "analysis.table:TableConfig",
     "analysis/ablation": "analysis.ablation:AblationConfig",
     "analysis/report": "analysis.report:ReportConfig",
+    "analysis/watch": "analysis.watch:WatchConfig",
 }
 # Options that no schema describes.
 FILES = ("experiment", "hydra/output", "hydra/callbacks", "hydra/launcher", "accelerate")

@@ -296,6 +296,7 @@ class TrackingConfig:
     )
     project: str = option("code-integrated-reasoning", "W&B project")
     entity: str | None = option(None, "account or team; null: the account's default")
-    name: str | None = option(None, "name of the run; null: its folder")
+    name: str | None = option(None, "name of the run; null: its overrides, without any its folder")
+    group: str | None = option(None, "group of the run; null: the folder of its sweep, if it is in one")
     tags: list[str] = option([], "tags of the run")
     samples: int = option(8, "trajectories per step in the table of samples", at_least=0)

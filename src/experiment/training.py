@@ -8,13 +8,13 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Self
 
-from rich.markup import escape
 from transformers import PreTrainedModel, set_seed
 from transformers.utils import logging as transformers_logging
 
 from src.config import Config
 from src.experiment.evaluation import periodic
 from src.experiment.evaluation.evaluator import Evaluator, evaluate_over_ranks
+from src.experiment.reports import Reports
 from src.experiment.resumed import STATE, earlier_seconds, read_state, take_over
 from src.policy.loading import load_model
 from src.policy.long_prompts import fit_data
@@ -28,22 +28,21 @@ from src.rollout.engines.colocated import SleepingVLLM
 from src.rollout.environment import Environment, open_environment
 from src.run import checkpoints, provenance
 from src.run.alarms import Alarm
-from src.run.console import comparison, console, evaluation_curve, progress, step_line
-from src.run.evaluations import Point, read_points
+from src.run.console import comparison, console, evaluation_curve
+from src.run.evaluations import read_points
 from src.run.interrupts import interrupts
 from src.run.processes import Ranks
 from src.run.records import (
     METRICS,
     RECORDS,
     SUMMARY,
-    LineWriter,
     Occasion,
     RankWriter,
     last_attempt,
     read_metrics,
     write_json,
 )
-from src.run.tracking import Tracker
+from src.run.status import RunStatus
 from src.trainer import CIRTrainer, TrainingStep
 from src.trainer.callbacks import AtStart, EvaluationCallback, StopCallback
 from src.trainer.curriculum import build_curriculum
@@ -87,6 +86,7 @@ class TrainingRun:
         self._kind = choose_engine(cfg.engine)
         refuse_training(self._kind, cfg.engine)
         self._open, self._evaluated = ExitStack(), dict[str, Any]()
+        self._evaluation_seconds = 0.0  # of the last phase
 
     def __enter__(self) -> Self:
         return self
@@ -132,7 +132,7 @@ class TrainingRun:
         self._open_files()
         set_seed(self._cfg.trainer.seed)
         model = load_model(self._cfg.model)
-        self._show(self._state.get("wandb_id"))
+        self._show(self._state)
         self._build_trainer(model)
 
     def _resume_or_begin(self) -> None:
@@ -164,14 +164,14 @@ class TrainingRun:
     def _open_files(self) -> None:
         run_dir, enter = self._run_dir, self._open.enter_context
         self._writer = enter(RankWriter(run_dir / RECORDS, self._ranks))
-        self._metrics = enter(LineWriter(run_dir / METRICS)) if self._ranks.first else None
+        step = checkpoints.step_of(self._checkpoint) if self._checkpoint else 0
+        self._status = enter(RunStatus(run_dir, self._cfg.trainer.steps, step, write=self._ranks.first))
 
-    def _show(self, wandb_id: str | None) -> None:
+    def _show(self, earlier: dict[str, Any]) -> None:
         transformers_logging.disable_progress_bar()  # this project shows its own
-        self._tracker = Tracker(self._cfg, self._run_dir, wandb_id, write=self._ranks.first)
-        self._open.callback(self._tracker.finish)
-        self._bar = self._open.enter_context(progress())
-        self._task = self._bar.add_task("training", total=self._cfg.trainer.steps, visible=False)
+        self._reports = Reports(self._cfg, self._run_dir, self._status, earlier, write=self._ranks.first)
+        self._open.enter_context(self._reports)
+        self._bar = self._reports.bar
 
     def _build_trainer(self, model: PreTrainedModel) -> None:
         """Build the trainer, whose vLLM may be the engine, then the engine, then the step that uses both."""
@@ -214,7 +214,7 @@ class TrainingRun:
             return
         self._trainer.push_weights()
         engine = self._engines.make(cfg.evaluate.temperature, cfg.evaluate.top_p)
-        step = self._trainer.rollout_step
+        step, start = self._trainer.rollout_step, time.perf_counter()
         self._evaluated[phase] = evaluate_over_ranks(
             Evaluator(engine, self._environment, cfg.evaluate, self._writer, self._bar),
             self._writer,
@@ -224,8 +224,9 @@ class TrainingRun:
             label=f"{phase} training",
             remedy="start the run again" if phase == "before" else "resume the run",
         )
-        self._show_points(self._periodic.note_heldout(step, self._evaluated[phase]))
-        self._show_points(self._periodic.run(step, self._engines.make, self._bar, heldout=False))
+        self._reports.points(self._periodic.note_heldout(step, self._evaluated[phase]))
+        self._reports.points(self._periodic.run(step, self._engines.make, self._bar, heldout=False))
+        self._evaluation_seconds = time.perf_counter() - start
 
     def _evaluate_during(self, step: int) -> None:
         """Evaluate the policy after ``step`` steps, or the rest of it; a signal ends that at once."""
@@ -233,11 +234,7 @@ class TrainingRun:
             return
         with interrupts.immediate():
             self._trainer.push_weights()
-            self._show_points(self._periodic.run(step, self._engines.make, self._bar, heldout=True))
-
-    def _show_points(self, points: Sequence[Point]) -> None:
-        for point in points:
-            self._tracker.log(point.metrics(), point.step)
+            self._reports.points(self._periodic.run(step, self._engines.make, self._bar, heldout=True))
 
     # train
 
@@ -251,29 +248,22 @@ class TrainingRun:
         """Evaluate before training, or take the results of the resumed run."""
         if self._checkpoint is None:
             self.evaluate("before")
-            self._state = {"wandb_id": self._tracker.run_id, **self._evaluated}
+            self._state = {**self._reports.identity, **self._evaluated}
             if self._ranks.first:
                 write_json(self._run_dir / STATE, self._state)
         elif "before" in self._state:
             self._evaluated["before"] = self._state["before"]
         if self._checkpoint is not None and self._periodic.due(step := self._trainer.rollout_step):
             self._evaluate_during(step)
-        self._bar.update(self._task, visible=True, meter=self._collector)
+        follows = self._evaluation_seconds if "after" in self._cfg.evaluate.phases else 0.0
+        self._reports.begin_training(self._collector, follows)
         self._training.enter_context(interrupts.deferred())
 
     def _report(self, step: int, metrics: dict[str, float], fired: Sequence[Alarm]) -> None:
         """Write and show the metrics of a step."""
         self._writer.share()
-        if self._metrics is not None:
-            wall = {"step": step, "attempt": self._attempt, "wall_seconds": self._wall_seconds()}
-            self._metrics.write([wall | metrics])
-        self._tracker.log(metrics, step)
-        self._tracker.samples(self._trainer.step.records, step)
-        console.print(step_line(step, self._cfg.trainer.steps, metrics))
-        for alarm in fired:
-            console.print(f"[bold yellow]{escape(str(alarm))}")
-        described = f"training, reward {metrics['reward']:+.2f}, accuracy {metrics['accuracy']:.2f}"
-        self._bar.update(self._task, completed=step + 1, visible=True, description=described)
+        wall = {"step": step, "attempt": self._attempt, "wall_seconds": self._wall_seconds()}
+        self._reports.step(step, wall | metrics, fired, *self._trainer.step.shown())
 
     def _stop_requested(self) -> bool:
         return self._ranks.any(interrupts.asked is not None)
@@ -287,7 +277,7 @@ class TrainingRun:
 
     def summarise(self) -> dict[str, Any]:
         """Write summary.json, print it, and return it; the other processes return an empty dict."""
-        self._bar.remove_task(self._task)
+        self._reports.end_training()
         if not self._ranks.first:
             return {}
         run_dir, steps = self._run_dir, self._trainer.rollout_step
@@ -308,7 +298,7 @@ class TrainingRun:
             "checkpoint": str(checkpoints.resolve(run_dir)),
         }
         write_json(run_dir / SUMMARY, summary)
-        self._tracker.finish(self._evaluated)
+        self._reports.finish(self._evaluated)
         console.print(comparison(self._evaluated))
         console.print(evaluation_curve([point.json() for point in points]))
         console.print(f"{run_dir / SUMMARY}: {steps} steps in {summary['wall_seconds']:.0f} s")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 
@@ -28,6 +29,7 @@ class Tally:
     def __init__(self) -> None:
         self._sums: dict[str, float] = defaultdict(float)
         self._counts: dict[str, int] = defaultdict(int)
+        self._squares: dict[str, float] = defaultdict(float)  # of rewards, whose deviation is wanted
         self._sampled = self._dropped = 0
 
     def add(self, record: TrajectoryRecord) -> None:
@@ -38,8 +40,10 @@ class Tally:
             return
         executions = [e for e in record.executions if e.status != "infrastructure"]
         policy = record.tokens("policy")
-        if record.rewards is not None:
-            self._mean("reward", record.rewards["total"])
+        for term, value in (record.rewards or {}).items():
+            name = "" if term == "total" else f"/{term}"
+            self._mean(f"reward{name}", value)
+            self._squares[name] += value * value
         self._mean("accuracy", record.correct)
         self._mean("correct_without_text", record.correct and not _wrote(record))
         self._mean("grading_failure_rate", record.grading_failure is not None)
@@ -70,12 +74,17 @@ class Tally:
         for name, value in other._sums.items():
             self._sums[name] += value
             self._counts[name] += other._counts[name]
+        for name, value in other._squares.items():
+            self._squares[name] += value
         self._sampled += other._sampled
         self._dropped += other._dropped
 
     def metrics(self) -> dict[str, float]:
         """Return rates and means; see :func:`summarise`."""
         found = {name: self._sums[name] / count for name, count in self._counts.items()}
+        for name, total in self._squares.items():
+            variance = total / self._counts[f"reward{name}"] - found[f"reward{name}"] ** 2
+            found[f"reward_std{name}"] = math.sqrt(max(0.0, variance))
         if self._sampled:
             found["tokens/dropped_ratio"] = self._dropped / self._sampled
         return found
@@ -87,6 +96,8 @@ def summarise(records: Iterable[TrajectoryRecord], ranks: Ranks | None = None) -
     ``tool_use_rate``: fraction of trajectories with at least one call. ``execution_failure_rate``: fraction
     of executions that fail. ``accuracy_after_failure``: accuracy of the trajectories with a failed execution.
     ``budget_exhausted_rate``: fraction of trajectories with as many executions as their budget allows.
+    ``reward/TERM``: mean of a reward term; ``reward_std``, ``reward_std/TERM``: standard deviation over
+    trajectories.
     ``tokens/dropped_ratio``: fraction of sampled tokens that were discarded.
     ``fabricated_output_rate``: fraction of trajectories in which the policy itself wrote the content of an
     output block, that is, opened one and wrote anything other than white space in it: in place of feedback,

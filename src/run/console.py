@@ -21,6 +21,8 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
+from src.run.progress import Listener, ReportingProgress
+
 # Counts in an evaluation's results, and their effect on its accuracy.
 _ENDED_EARLY = {
     "stragglers": "trajectories, the longest, were ended by rollout.max_seconds and graded as they were",
@@ -40,9 +42,13 @@ class MeterColumn(ProgressColumn):
         return Text(owner.meter.line() if owner is not None and owner.meter.live else "")
 
 
-def progress() -> Progress:
-    """Return a progress bar with count, rate and remaining time; a context manager."""
-    return Progress(
+def progress(listener: Listener | None = None) -> Progress:
+    """Return a progress bar with count, rate and remaining time, in a log file lines; a context manager.
+
+    Args:
+        listener: called whenever a task is advanced.
+    """
+    return ReportingProgress(
         TextColumn("{task.description}"),
         MeterColumn(),
         BarColumn(),
@@ -52,6 +58,7 @@ def progress() -> Progress:
         TextColumn("left"),
         TimeRemainingColumn(),
         console=console,
+        listener=listener,
     )
 
 

@@ -24,9 +24,16 @@ class Point:
     result: dict[str, Any]
 
     def metrics(self) -> dict[str, float]:
-        """Return it for W&B."""
-        prefix, accuracy = f"evaluate/{self.benchmark}/{self.mode}", self.result["accuracy"]
-        return {} if accuracy is None else {f"{prefix}/accuracy": accuracy}
+        """Return it for W&B: accuracies with the ends of their intervals, and the metrics of the rollouts."""
+        found: dict[str, float] = {}
+        for kind in ("", "_lenient"):
+            accuracy = self.result.get(f"accuracy{kind}")
+            if accuracy is not None:
+                low, high = self.result[f"interval{kind}"]
+                names = (f"accuracy{kind}", f"accuracy{kind}_low", f"accuracy{kind}_high")
+                found |= dict(zip(names, (accuracy, low, high), strict=True))
+        found |= self.result.get("metrics", {})
+        return {f"{self.benchmark}/{self.mode}/{name}": value for name, value in found.items()}
 
     def json(self) -> dict[str, Any]:
         """Return it for summary.json."""

@@ -265,6 +265,17 @@ def read_records(path: Path) -> list[TrajectoryRecord]:
     return [record for record, keep in zip(records, current, strict=True) if keep]
 
 
+def superseded(path: Path) -> list[bool]:
+    """Return of each record of a file, in order, whether a later attempt has superseded it.
+
+    Raises:
+        RecordError: see :func:`iter_records`.
+    """
+    return [
+        not keep for keep in current_rows([((r.phase, r.mode), r.step, r.attempt) for r in iter_records(path)])
+    ]
+
+
 def read_metrics(path: Path) -> list[dict[str, Any]]:
     """Return the metrics of a run's steps, in order, without superseded ones."""
     if not path.exists():

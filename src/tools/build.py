@@ -13,12 +13,12 @@ from src.sandbox import Sandbox
 from src.tools.base import Toolbox
 
 
-def build_tools(cfg: Mapping[str, Mapping[str, Any] | None], sandbox: Sandbox) -> Toolbox:
+def build_tools(cfg: Mapping[str, Mapping[str, Any] | None], sandbox: Sandbox | None) -> Toolbox:
     """Build each tool from its ``_target_`` and its other keys.
 
     Args:
         cfg: the tools by key; null disables a tool.
-        sandbox: passed to tools whose constructor has a parameter ``sandbox``.
+        sandbox: passed to tools whose constructor has a parameter ``sandbox``; None: they are only described.
 
     Raises:
         ConfigError: a tool cannot be built.

@@ -83,6 +83,11 @@ class TrainingStep:
         self.curriculum = curriculum
         self.collected = self.replaced = Collected([], [])
         self.records: list[TrajectoryRecord] = []
+        self._last_advantages: list[float] = []
+
+    def shown(self) -> tuple[list[TrajectoryRecord], list[tuple[TrajectoryRecord, float]]]:
+        """Return :attr:`records`, and the trajectories that are trained on with their advantages."""
+        return self.records, list(zip(self.collected.records, self._last_advantages, strict=True))
 
     def rollout(self, step: int, problems: Sequence[int]) -> dict[str, Any]:
         """Collect the trajectories of a step in the form that TRL's ``rollout_func`` returns.
@@ -150,12 +155,14 @@ class TrainingStep:
             tokens = torch.where(tokens > 0, response_mask.sum(dim=1), 0)  # the masked count nowhere
         # a group may span two processes
         sizes = group_sizes(accelerator.gather(counts), self._cfg.trainer.samples_per_prompt)
-        return self._advantage(
+        found = self._advantage(
             centered,
             tokens,
             sizes[self._ranks.rank * len(counts) :][: len(counts)],
             lambda values: accelerator.reduce(values, reduction="sum"),
         )
+        self._last_advantages = found.tolist()
+        return found
 
     def finish(self, step: int, of_loss: dict[str, float], seconds: float) -> None:
         """Report the metrics of a step whose optimizer steps are done.

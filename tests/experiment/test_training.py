@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -21,7 +22,9 @@ from src.config.paths import ROOT
 from src.config.schema import ConfigError
 from src.experiment.training import run
 from src.launch import checks
+from src.run.evaluations import read_points
 from src.run.records import TrajectoryRecord, read_metrics, read_records
+from tests.wandb_file import history
 
 SMALL = ["+experiment=mini_debug", "data.heldout_size=6"]
 
@@ -120,8 +123,26 @@ def test_files(whole: tuple[Path, str]) -> None:
     assert load(run_dir / "config.json")["trainer"]["steps"] == 4
     assert "torch==" in (run_dir / "packages.txt").read_text()
     assert (run_dir / "difference.patch").exists()
-    assert list(run_dir.glob("wandb/offline-run-*/*.wandb"))
+    status = load(run_dir / "status.json")
+    assert (status["state"], status["step"], status["steps"], status["error"]) == ("finished", 4, 4, None)
+    assert {(one["step"], one["mode"]) for one in status["evaluations"]} == {
+        (4, mode) for mode in ("free", "code", "text")
+    }
+    (logged,) = run_dir.glob("wandb/offline-run-*")
+    rows = history(logged)
+    evaluated = {row["eval/step"]: row["eval/heldout/free/accuracy"] for row in rows if "eval/step" in row}
+    summary = load(run_dir / "summary.json")
+    assert evaluated == {0: summary["before"]["free"]["accuracy"], 4: summary["after"]["free"]["accuracy"]}
+    trained = [row for row in rows if "train/step" in row]
+    tables = [load(logged / "files" / row["train/samples/path"]) for row in trained]
+    for step, (row, table) in enumerate(zip(trained, tables, strict=True)):
+        assert row["train/step"] == step
+        shown = [dict(zip(table["columns"], one, strict=True)) for one in table["data"]]
+        assert len({one["problem_id"] for one in shown}) == 8, "not one group alone"
+        assert {(one["step"], one["phase"]) for one in shown} == {(step, "train")}
+        assert any(one["advantage"] > 0 for one in shown if one["correct"])
     metrics = read_metrics(run_dir / "metrics.jsonl")
+    assert [row["train/reward"] for row in trained] == [row["reward"] for row in metrics]
     assert [(row["step"], row["budget"]) for row in metrics] == [(0, 2), (1, 2), (2, 3), (3, 3)]
     records = read_records(run_dir / "trajectories.jsonl")
     assert Counter((r.phase, r.mode) for r in records) == {
@@ -132,6 +153,73 @@ def test_files(whole: tuple[Path, str]) -> None:
     assert not {r.problem for r in records if r.phase == "train"} & {
         r.problem for r in records if r.phase == "before"
     }
+
+
+def test_graded_again_with_the_same_settings_nothing_flips(whole: tuple[Path, str], tmp_path: Path) -> None:
+    run_dir, _ = whole
+    printed = regrade(run_dir, tmp_path / "new")
+    assert "no flip" in printed
+    assert (tmp_path / "new" / "flips.jsonl").read_text() == ""
+    for name in ("trajectories.jsonl", "config.json"):
+        assert load_any(tmp_path / "new" / name) == load_any(run_dir / name)
+    ours, theirs = load(tmp_path / "new" / "summary.json"), load(run_dir / "summary.json")
+    for phase in ("before", "after"):
+        assert ours[phase] == theirs[phase]
+    assert read_points(tmp_path / "new") == read_points(run_dir)
+    assert not any(sum(group["changed"].values()) for group in ours["groups"])
+
+
+def test_graded_again_with_another_grader_what_it_judges_otherwise_is_listed(
+    whole: tuple[Path, str], tmp_path: Path
+) -> None:
+    """One answer of the run is replaced by a rounded one, which only math-verify accepts."""
+    run_dir = tmp_path / "run"
+    run_dir.mkdir()
+    shutil.copy(whole[0] / "config.json", run_dir)
+    rows = load_any(whole[0] / "trajectories.jsonl")
+    (index, planted) = next((i, row) for i, row in enumerate(rows) if row["phase"] == "train")
+    planted |= {"gold": r"\frac{1}{3}", "answer": "0.333333", "correct": False, "correct_lenient": False}
+    planted["segments"] = [
+        {"author": "policy", "text": r"It is $\boxed{0.333333}$.", "tokens": 9, "tool": None}
+    ]
+    planted["rewards"] = {"correctness": -1.0, "total": -1.0}
+    text = "".join(json.dumps(row) + "\n" for row in rows)
+    (run_dir / "trajectories.jsonl").write_text(text)
+    printed = regrade(run_dir, tmp_path / "new", "reward.grader=math_verify")
+    assert "1 flips" in printed
+    assert "reward.grader=math_verify; it was exact" in printed
+    (flip,) = load_any(tmp_path / "new" / "flips.jsonl")
+    reason = "the answer '0.333333' to '\\\\frac{1}{3}' is accepted by math_verify, it was not by exact"
+    assert flip == {
+        "file": "trajectories.jsonl",
+        **{key: planted[key] for key in ("phase", "mode", "step", "attempt", "problem_id", "sample", "gold")},
+        "changed": ["correct", "correct_lenient"],
+        "reason": reason,
+        "answer": ["0.333333", "0.333333"],
+        "correct": [False, True],
+        "correct_lenient": [False, True],
+        "grading_failure": [None, None],
+        "rewards": [planted["rewards"], {"correctness": 1.0, "total": 1.0}],
+    }
+    assert (run_dir / "trajectories.jsonl").read_text() == text, "the old records stay"
+    new = load_any(tmp_path / "new" / "trajectories.jsonl")
+    changed = {"correct": True, "correct_lenient": True, "rewards": {"correctness": 1.0, "total": 1.0}}
+    assert new == [row | (changed if i == index else {}) for i, row in enumerate(rows)]
+
+
+def regrade(run_dir: Path, out: Path, *overrides: str) -> str:
+    """Grade a run again; return what was printed."""
+    command = [sys.executable, "-m", "src.regrade", f"run={run_dir}", f"hydra.run.dir={out}", *overrides]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def load_any(path: Path) -> Any:
+    """The content of a JSON file, or the lines of a JSON Lines file."""
+    if path.suffix == ".json":
+        return load(path)
+    return [json.loads(line) for line in path.read_text().splitlines()]
 
 
 @pytest.mark.long
@@ -223,6 +311,8 @@ def test_interrupted_it_ends_with_a_checkpoint_and_the_command_that_goes_on(
     assert said == f"interrupted; it goes on from step {done}"
     assert command == f"python -m src.train trainer.resume={run_dir}"
     assert not (run_dir / "summary.json").exists()
+    status = load(run_dir / "status.json")
+    assert (status["state"], status["step"]) == ("interrupted", done)
     folders = set((ROOT / "runs").glob("*/*"))
     resumed = subprocess.run(
         [sys.executable, *shlex.split(command)[1:]], cwd=ROOT, capture_output=True, text=True, timeout=300

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from statistics import mean, pstdev
 
 import pytest
 
-from src.rollout.metrics import summarise
+from src.rollout.metrics import Tally, summarise
 from src.run.records import ExecutionRecord
 from tests.run.test_records import RECORD
 
@@ -25,6 +26,9 @@ def test_counts() -> None:
     )
     expected = {
         "reward": 1 / 3,
+        "reward_std": (8 / 9) ** 0.5,
+        "reward/correctness": 1 / 3,
+        "reward_std/correctness": (8 / 9) ** 0.5,
         "accuracy": 2 / 3,
         "grading_failure_rate": 0,
         "accuracy/Algebra": 1 / 2,
@@ -47,6 +51,21 @@ def test_counts() -> None:
         "stop/budget": 0,
     }
     assert metrics == pytest.approx(expected)
+
+
+def test_each_reward_term_has_its_mean_and_deviation() -> None:
+    """Also over processes, whose parts differ in size."""
+    terms = [(1.0, -0.5), (1.0, 0.0), (-1.0, 0.0), (-1.0, -0.5), (1.0, 0.0)]
+    rewards = [{"correctness": one, "executability": other, "total": one + other} for one, other in terms]
+    parts = [Tally(), Tally()]
+    for index, values in enumerate(rewards):
+        parts[index > 0].add(replace(RECORD, rewards=values))
+    parts[0].merge(parts[1])
+    metrics = parts[0].metrics()
+    for name, key in (("", "total"), ("/correctness", "correctness"), ("/executability", "executability")):
+        values = [reward[key] for reward in rewards]
+        assert metrics[f"reward{name}"] == pytest.approx(mean(values))
+        assert metrics[f"reward_std{name}"] == pytest.approx(pstdev(values))
 
 
 def test_the_share_of_invented_outputs_is_of_the_records_that_say_so() -> None:

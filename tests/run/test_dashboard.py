@@ -56,8 +56,8 @@ def test_a_training_that_cannot_be_online_goes_on_offline(
     assert place.parent == tmp_path / "wandb"
     assert [one.name for one in place.parent.glob("*run-*")] == [place.name], "the failed attempt is gone"
     rows = history(place)
-    assert any("reward" in row for row in rows)
-    assert any("samples/path" in row for row in rows)
+    assert any("train/reward" in row for row in rows)
+    assert any("train/samples/path" in row for row in rows)
     assert (tmp_path / "summary.json").is_file()
 
 
@@ -100,7 +100,7 @@ def test_a_report_that_cannot_be_online_is_offline_and_has_no_workspace(
 def test_only_the_first_process_talks(unreachable: dict[str, str], tmp_path: Path) -> None:
     cfg = Config(tracking=TrackingConfig(mode="online", init_timeout=60))
     tracker = Tracker(cfg, tmp_path, write=False)
-    tracker.log({"a": 1.0}, 0)
+    tracker.step(0, {"a": 1.0})
     tracker.finish({"a": 1.0})
-    assert tracker.run_id is None
+    assert tracker.identity == {}
     assert list(tmp_path.iterdir()) == []

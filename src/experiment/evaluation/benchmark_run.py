@@ -28,6 +28,7 @@ from src.rollout.engines.colocated import load_llm
 from src.rollout.environment import open_environment
 from src.run import provenance
 from src.run.console import comparison, console, progress
+from src.run.evaluations import Point
 from src.run.records import (
     CONFIG,
     RECORDS,
@@ -36,6 +37,7 @@ from src.run.records import (
     RecordWriter,
     write_json,
 )
+from src.run.status import RunStatus
 
 PHASE = "evaluate"
 _MAY_CHANGE = (
@@ -78,7 +80,7 @@ class BenchmarkRun:
     def __init__(self, cfg: EvaluationConfig, run_dir: Path) -> None:
         self._start = time.perf_counter()
         self._cfg, self._run_dir = cfg, run_dir
-        self._open = ExitStack()
+        self._open, self._until_the_end = ExitStack(), ExitStack()
         self._results: dict[str, Any] = {}
 
     def __enter__(self) -> Self:
@@ -86,12 +88,14 @@ class BenchmarkRun:
 
     def __exit__(self, *error: Any) -> None:
         self._open.__exit__(*error)
+        self._until_the_end.__exit__(*error)
 
     def prepare(self) -> None:
         """Resolve the policy's settings, read earlier records and problems, load the policy and the rest."""
         self._cfg, self._codec = settle(self._cfg)
         cfg, run_dir = self._cfg, self._run_dir
         _check_folder(cfg, run_dir)
+        self._status = self._until_the_end.enter_context(RunStatus(run_dir))
         drop_lost(run_dir / RECORDS)
         self._earlier = Earlier(run_dir / RECORDS, cfg.evaluate.temperature)
         self._kind = choose_engine(cfg.engine)
@@ -103,7 +107,7 @@ class BenchmarkRun:
         self._engines = self._open.enter_context(
             Engines(self._kind, cfg.engine, cfg.rollout, self._codec, **policy)
         )
-        self._bar = self._open.enter_context(progress())
+        self._bar = self._open.enter_context(progress(self._status.progress))
         console.print(f"engine: {self._kind}")
 
     def evaluate(self) -> None:
@@ -123,6 +127,7 @@ class BenchmarkRun:
             remedy = f"evaluate those again with evaluate.resume=true hydra.run.dir={self._run_dir}"
             results.refuse_losses(cfg.evaluate.max_infrastructure_failure_rate, f"mode {mode}", remedy)
             self._results[mode] = results.summary() | {"rollout": metrics}
+            self._status.evaluated([Point(0, cfg.benchmark.name, mode, self._results[mode]).json()])
 
     def summarise(self) -> dict[str, Any]:
         """Write summary.json, print it, and return it."""
@@ -137,6 +142,7 @@ class BenchmarkRun:
             "wall_seconds": time.perf_counter() - self._start,
         }
         write_json(self._run_dir / SUMMARY, summary)
+        self._status.finish()
         console.print(comparison({"accuracy": self._results}))
         console.print(f"{self._run_dir / SUMMARY}: {summary['wall_seconds']:.0f} s")
         return summary

@@ -25,6 +25,7 @@ from src.launch.checks import (
     positions,
     problems,
     prompts,
+    regrade,
     sampling,
     style_and_format,
     trainer,
@@ -269,4 +270,5 @@ _CHECKS: dict[type, Callable[[Any, str], list[str]]] = {
     c.EvaluateConfig: _evaluate,
     c.Config: _run,
     c.EvaluationConfig: _evaluation,
+    c.RegradeConfig: regrade.faults,
 }

@@ -73,6 +73,9 @@ def test_shards_together_are_the_whole(temperature: float, tmp_path: Path) -> No
     assert result["n"] == 9
     assert result["interval"][0] <= result["accuracy"] <= result["interval"][1]
     assert result["accuracy"] > 0.2
+    status = json.loads((tmp_path / "whole" / "status.json").read_text())
+    assert (status["state"], status["steps"]) == ("finished", None)
+    assert [(one["mode"], one["accuracy"]) for one in status["evaluations"]] == [("code", result["accuracy"])]
     assert json.loads((tmp_path / "whole" / "summary.json").read_text())["results"] == whole["results"]
 
 
@@ -276,6 +279,8 @@ def test_interrupting_it_leaves_whole_records_and_no_process(tmp_path: Path) -> 
     assert rows
     assert all(row["stop_reason"] for row in rows)
     assert not (tmp_path / "summary.json").exists()
+    status = json.loads((tmp_path / "status.json").read_text())
+    assert (status["state"], status["activity"]["what"]) == ("interrupted", "evaluating, code")
     while alive(process.pid):
         assert time.monotonic() < end + 30, alive(process.pid)
         time.sleep(0.1)
