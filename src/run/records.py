@@ -271,9 +271,8 @@ def superseded(path: Path) -> list[bool]:
     Raises:
         RecordError: see :func:`iter_records`.
     """
-    return [
-        not keep for keep in current_rows([((r.phase, r.mode), r.step, r.attempt) for r in iter_records(path)])
-    ]
+    rows = [((r.phase, r.mode), r.step, r.attempt) for r in iter_records(path)]
+    return [not keep for keep in current_rows(rows)]
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:
