@@ -1,6 +1,6 @@
-"""``python -m experiments.reliability.plot RESULTS``: outcomes of the faults of a campaign, as PNG and SVG.
+"""``python -m experiments.reliability.plot RESULTS ...``: outcomes of the faults, as PNG and SVG.
 
-``RESULTS`` is a ``campaign.jsonl``. Beside the figure, ``summary.json`` has the counts.
+Each of ``RESULTS`` is a campaign's ``campaign.jsonl``. Beside the figure, ``summary.json`` has the counts.
 """
 
 from __future__ import annotations
@@ -66,11 +66,14 @@ def draw(runs: list[dict[str, Any]], folder: Path) -> None:
 
 def main() -> None:
     """Draw, and write the counts."""
-    if len(sys.argv) != 2:
-        sys.exit("usage: python -m experiments.reliability.plot RESULTS")
-    runs = list(read(Path(sys.argv[1])).values())
-    if not runs:
-        sys.exit(f"error: {sys.argv[1]} has no runs")
+    if len(sys.argv) < 2:
+        sys.exit("usage: python -m experiments.reliability.plot RESULTS ...")
+    runs = []
+    for name in sys.argv[1:]:
+        found = list(read(Path(name)).values())
+        if not found:
+            sys.exit(f"error: {name} has no runs")
+        runs += found
     draw(runs, HERE)
     broken = [one for one in runs if one["violations"]]
     write_json(
