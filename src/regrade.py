@@ -48,16 +48,17 @@ def main(cfg: RegradeConfig, run_dir: Path) -> None:
 
 def _table(groups: Sequence[Mapping[str, Any]]) -> Table:
     table = Table(title="Graded again", box=SIMPLE_HEAD, pad_edge=False)
-    several = len({group["file"] for group in groups}) > 1
-    places = [*(["file"] if several else []), "phase", "mode"]
-    for column in places:
+    for column in ("records", "phase", "step", "mode"):
         table.add_column(column)
     for column in ("n", "accuracy", "reward", "to correct", "to wrong", "answers", "lenient", "rewards"):
         table.add_column(column, justify="right", no_wrap=True)
     for group in groups:
         pairs = [_pair(group[name]) for name in ("accuracy", "reward")]
         counts = map(str, group["changed"].values())
-        names = [Text(str(group[name])) for name in places]
+        place = Path(group["file"]).parent
+        step = "all" if group["step"] is None else str(group["step"])
+        of = place.name or "run"  # or the benchmark of an evaluation on the way
+        names = [Text(str(one)) for one in (of, group["phase"], step, group["mode"])]
         table.add_row(*names, str(group["n"]), *pairs, *counts)
     return table
 

@@ -45,7 +45,7 @@ class RegradedFolder:
             )
         self._run, self._out, self._after = run, out, reward
         self.config, self._before = recorded(run)
-        self._counts: dict[tuple[str, str, str], _Counts] = defaultdict(_Counts)
+        self._counts: dict[tuple[str, str, int | None, str], _Counts] = defaultdict(_Counts)
         self._results: dict[tuple[str, str, int], dict[str, Results]] = defaultdict(
             lambda: defaultdict(Results)
         )  # by file, phase and step; then by mode
@@ -88,7 +88,8 @@ class RegradedFolder:
 
     def _add(self, file: str, one: Regraded, flips: LineWriter) -> None:
         new = one.new
-        self._counts[file, new.phase, new.mode].add(one)
+        step = None if new.phase == _TRAIN else new.step  # of the evaluated policy
+        self._counts[file, new.phase, step, new.mode].add(one)
         if new.phase != _TRAIN:
             self._results[file, new.phase, new.step][new.mode].add(new)
         if one.changed:
@@ -109,8 +110,8 @@ class RegradedFolder:
     def _summarise(self) -> dict[str, Any]:
         """Write summary.json, and those of the evaluations on the way; return the first."""
         groups = [
-            {"file": file, "phase": phase, "mode": mode, **counts.json()}
-            for (file, phase, mode), counts in self._counts.items()
+            {"file": file, "phase": phase, "step": step, "mode": mode, **counts.json()}
+            for (file, phase, step, mode), counts in self._counts.items()
         ]
         phases = {
             phase: {mode: found.summary() for mode, found in modes.items()}

@@ -8,12 +8,14 @@ import socket
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from rich.markup import escape
+
+from src.run.console import console
 from src.run.records import write_json
 
 STATUS = "status.json"
@@ -50,6 +52,7 @@ class RunStatus:
         self._since = clock()  # the last step ended, or training began
         self._closing = 0.0  # seconds of the evaluation after training, as far as known
         self._told = -math.inf
+        self._warned = False
         self._data: dict[str, Any] = {
             "state": RUNNING,
             "activity": {"what": "preparing", "done": None, "total": None},
@@ -81,8 +84,7 @@ class RunStatus:
             failed = error is not None and not isinstance(error, KeyboardInterrupt)
             self._data["state"] = FAILED if failed else INTERRUPTED
             self._data["error"] = f"{type(error).__name__}: {error}" if failed else None
-        with suppress(OSError):  # a full disk must not hide why the run ended
-            self._write()
+        self._write()
 
     def begin_training(self, closing_seconds: float = 0.0) -> None:
         """Start the clock of the first step.
@@ -151,8 +153,15 @@ class RunStatus:
         self._data["activity"] = {"what": what, "done": done, "total": total}
 
     def _write(self) -> None:
-        if self._write_allowed:
+        """Write the file; where that fails, warn once: it is not worth a run, nor hiding why one ended."""
+        if not self._write_allowed:
+            return
+        try:
             write_json(self._file, self._data | {"updated": _now()})
+        except OSError as error:
+            if not self._warned:
+                console.print(f"[bold yellow]{escape(f'{self._file}: cannot be written ({error})')}")
+            self._warned = True
 
 
 def _now() -> str:

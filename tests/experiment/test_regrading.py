@@ -188,6 +188,16 @@ def test_the_evaluations_on_the_way_are_graded_too(tmp_path: Path) -> None:
         }
 
 
+def test_each_policy_is_counted_by_itself(tmp_path: Path) -> None:
+    """A run that was resumed after its end has been evaluated twice."""
+    first = replace(said("7"), phase="after", step=4)
+    run = write(tmp_path / "run", [first, replace(said("8"), phase="after", step=5, attempt=1)])
+    groups = regrade(run, tmp_path / "out")["groups"]
+    assert [(one["step"], one["n"], one["accuracy"]) for one in groups] == [(4, 1, [1, 1]), (5, 1, [0, 0])]
+    results = json.loads((tmp_path / "out" / "summary.json").read_text())["after"]
+    assert results[first.mode]["accuracy"] == 0, "of the last"
+
+
 def test_no_records_are_overwritten(tmp_path: Path) -> None:
     run = write(tmp_path / "run", [said("7")])
     for out in (run, tmp_path / "out"):

@@ -87,15 +87,19 @@ def test_a_run_that_ends_before_it_is_finished(
     assert (read(tmp_path)["state"], read(tmp_path)["error"]) == (state, says)
 
 
-def test_an_error_is_not_hidden_by_one_of_the_disk(tmp_path: Path) -> None:
+def test_a_disk_that_fails_neither_ends_a_run_nor_hides_its_error(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     folder = tmp_path / "run"
     folder.mkdir()
     status = RunStatus(folder, 3)
     status.__enter__()
     (folder / "status.json").unlink()
     folder.rmdir()
+    status.step(1, {})
     status.__exit__(ValueError, ValueError("the first"), None)
     assert not folder.exists()
+    assert capsys.readouterr().out.count("status.json: cannot be written") == 1
 
 
 def test_a_new_folder_is_made(tmp_path: Path) -> None:
