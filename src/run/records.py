@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Hashable, Iterable, Iterator
+from collections.abc import Hashable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Self
@@ -285,7 +285,7 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
     return [row for row, keep in zip(rows, current, strict=True) if keep]
 
 
-def current_rows(rows: list[tuple[Hashable, int, int]]) -> list[bool]:
+def current_rows(rows: Sequence[tuple[Hashable, int, int]]) -> list[bool]:
     """Return whether each (group, step, attempt) is not superseded by a later attempt within its group."""
     starts: dict[Hashable, dict[int, int]] = {}  # group -> attempt -> its first step
     for group, step, attempt in rows:
