@@ -189,6 +189,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--faults", type=int, default=200, help="that meet a run, at least so many")
     parser.add_argument("--subjects", default="transformers,sandlock,two", help=f"of {', '.join(SUBJECTS)}")
+    parser.add_argument("--kinds", help="of faults, separated by commas; all that the subjects can have")
     parser.add_argument("--folder", type=Path, help="of the campaign; runs/chaos/SEED")
     parser.add_argument("--only", type=int, help="the number of one run")
     asked = parser.parse_args()
@@ -198,6 +199,11 @@ def main() -> None:
     subjects, kinds = possible(asked.subjects.split(","))
     if not subjects:
         sys.exit("error: none of the subjects can be had here")
+    if asked.kinds is not None:
+        unknown = set(asked.kinds.split(",")) - set(kinds)
+        if unknown:
+            sys.exit(f"error: --kinds: {', '.join(sorted(unknown))}; choose from {', '.join(kinds)}")
+        kinds = asked.kinds.split(",")
     folder = (asked.folder or ROOT / "runs" / "chaos" / str(asked.seed)).resolve()
     folder.mkdir(parents=True, exist_ok=True)
     results = folder / RESULTS
@@ -229,7 +235,7 @@ def main() -> None:
                 console.print(
                     f"run {planned.number} ({planned.subject}: {', '.join(planned.faults)}): {text}\n"
                     f"repeat it with --seed {asked.seed} --faults {asked.faults} "
-                    f"--subjects {','.join(subjects)} --only {planned.number}",
+                    f"--subjects {','.join(subjects)} --kinds {','.join(kinds)!r} --only {planned.number}",
                     style="red",
                     markup=False,
                 )
