@@ -15,6 +15,7 @@ from experiments.reliability.runs import wait_until
 from src.config.paths import ROOT
 
 _START_SECONDS = 300.0
+_STARTS = 2
 _POSITIONS = 2048  # at least the longest trajectory of the mini policy
 
 
@@ -32,10 +33,15 @@ class Server:
 
     def ensure(self) -> None:
         """Return once it answers. Raises RuntimeError if it does not start."""
-        if not self.pids():
-            self.close()  # what a killed server left of itself
-            self._start()
-        if not wait_until(lambda: self._answers() or not self.pids(), _START_SECONDS) or not self.pids():
+        for _ in range(_STARTS):
+            if not self.pids():
+                self.close()  # what a killed server left of itself
+                self._start()
+            # one that was told to end may still be at it
+            wait_until(lambda: self._answers() or not self.pids(), _START_SECONDS)
+            if self.pids():
+                break
+        if not self._answers():
             raise RuntimeError(f"the vLLM server does not start: {self._log.read_text()[-2000:]}")
 
     def close(self) -> None:

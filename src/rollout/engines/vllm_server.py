@@ -20,6 +20,7 @@ import aiohttp
 
 from src.policy.codec import TokenCodec
 from src.rollout.engines.base import EngineError, Finish, Generation, Request
+from src.rollout.engines.server_watch import watch
 from src.rollout.engines.vllm import Progress
 
 T = TypeVar("T")
@@ -83,6 +84,7 @@ class VLLMServerEngine:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
         self._session: aiohttp.ClientSession | None = None
+        self._watcher: asyncio.Task[None] | None = None
 
     @property
     def pending(self) -> int:
@@ -188,6 +190,8 @@ class VLLMServerEngine:
                     response.raise_for_status()
                     (served, *_) = (await response.json())["data"]
                     self._model, self._longest = served["id"], served["max_model_len"]
+                    watching = watch(self._url, lambda: bool(self._tasks), self._lost)
+                    self._watcher = asyncio.get_running_loop().create_task(watching)
                     return
             except (aiohttp.ClientError, TimeoutError, OSError, LookupError, ValueError) as error:
                 if time.monotonic() >= until:
@@ -199,8 +203,19 @@ class VLLMServerEngine:
 
     async def _close(self) -> None:
         session, self._session = self._session, None
+        if self._watcher is not None:
+            self._watcher.cancel()
         if session is not None:
             await session.close()
+
+    def _lost(self, reason: str) -> None:
+        self._done.put(self._unavailable(reason))
+        self._notify()
+
+    def _unavailable(self, reason: str) -> EngineError:
+        return EngineError(
+            f"the vLLM server at {self._url} is unavailable ({reason}); restart it and resume the run"
+        )
 
     async def _cancel(self) -> None:
         tasks = list(self._tasks)
@@ -256,10 +271,7 @@ class VLLMServerEngine:
                     pauses = iter(_PAUSES)
                 pause = next(pauses, None)
                 if pause is None:
-                    raise EngineError(
-                        f"the vLLM server at {self._url} is unavailable ({type(error).__name__}: {error}); "
-                        "restart it and resume the run"
-                    ) from None
+                    raise self._unavailable(f"{type(error).__name__}: {error}") from None
             await asyncio.sleep(pause * random.uniform(1.0, 1.5))
 
     async def _choices(self, progress: Progress) -> AsyncGenerator[dict[str, Any], None]:
