@@ -34,17 +34,12 @@ def long_problems(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize(
-    ("engine", "rope"),
-    [
-        pytest.param("transformers", [], marks=pytest.mark.long, id="transformers"),
-        pytest.param("transformers", [YARN], marks=pytest.mark.long, id="transformers, YaRN"),
-        pytest.param("vllm", [YARN], marks=pytest.mark.vllm, id="vllm, YaRN"),
-    ],
+    "engine",
+    [pytest.param("transformers", marks=pytest.mark.long), pytest.param("vllm", marks=pytest.mark.vllm)],
 )
-def test_train_and_evaluate(engine: str, rope: list[str], long_problems: Path, tmp_path: Path) -> None:
+def test_train_and_evaluate(engine: str, long_problems: Path, tmp_path: Path) -> None:
     model = chat_model.write(tmp_path / "model", hidden_size=128)  # vLLM has no kernel for small heads
-    common = ["rollout.max_prompt_tokens=12000", "rollout.max_tokens=64", *rope,
-              *([] if rope else ["model.max_positions=12064"]), f"engine={engine}"]  # fmt: skip
+    common = ["rollout.max_prompt_tokens=12000", "rollout.max_tokens=64", YARN, f"engine={engine}"]
     program(
         "src.train", "data=file", f"data.train_path={long_problems / 'train.jsonl'}",
         f"data.heldout_path={long_problems / 'heldout.jsonl'}",
