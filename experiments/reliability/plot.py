@@ -44,7 +44,7 @@ def draw(runs: list[dict[str, Any]], folder: Path) -> None:
         left.barh(names, values, left=begin, color=colour, label=outcome)
         begin += values
     left.set_xlabel("faults that met a run")
-    left.set_title(f"{len(runs)} runs of mini_debug, {applied(runs)} faults")
+    left.set_title(f"{len(runs)} runs, {applied(runs)} faults")
     left.legend(frameon=False, loc="lower right")
     subjects = sorted({one["subject"] for one in runs})
     for place, subject in enumerate(subjects):
@@ -52,12 +52,16 @@ def draw(runs: list[dict[str, Any]], folder: Path) -> None:
         number = [sum(outcome != "not reached" for outcome in one["outcomes"]) for one in mine]
         ratio = [one["seconds"] / one["calm_seconds"] for one in mine]
         right.plot(
-            np.add(number, 0.15 * (place - 1)), ratio, "o", alpha=0.6, label=f"{subject} (n={len(mine)})"
+            np.add(number, 0.13 * (place - (len(subjects) - 1) / 2)),
+            ratio,
+            "o",
+            alpha=0.6,
+            label=f"{subject} (n={len(mine)})",
         )
     right.axhline(1.0, color="0.6", linewidth=1)
     right.set_xlabel("faults in the run")
     right.set_ylabel("time of the run / time of the calm run")
-    right.legend(frameon=False)
+    right.legend(frameon=False, ncols=3, loc="upper center", bbox_to_anchor=(0.5, -0.1))
     folder.mkdir(parents=True, exist_ok=True)
     for kind in ("png", "svg"):
         figure.savefig(folder / f"chaos.{kind}", dpi=120)
