@@ -249,7 +249,7 @@ def test_taken_cpus_are_an_error_within_the_time_to_start(
 def test_a_node_without_a_working_jail_says_why(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("src.sandbox.pool._START_PAUSES", (0.0,))
     with pytest.raises(SandboxError, match=r"no jail works on node .*docker"):
-        build_sandbox(config(cluster, workers=1, jail="docker"))
+        build_sandbox(config(cluster, workers=1, jail="docker", image="no-such-image"))
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1:1", "nonsense"])
