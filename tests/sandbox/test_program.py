@@ -30,7 +30,7 @@ ECHO = {
     "import numpy as np\nnp.float64(0.5)": "0.5\n",
     "import numpy as np\nnp.arange(3).sum(), [np.bool_(True)], np.float32(0.1)": "(3, [True], 0.1)\n",
     "import numpy as np\nnp.arange(3) / 2": "array([0. , 0.5, 1. ])\n",
-    # What a program prints is its own affair. A container may have numpy 1, whose scalars print as plain numbers.
+    # What a program prints is its own affair. A container may have numpy 1, whose scalars look like numbers.
     "import numpy as np\nprint(np.__version__ < '2' or str([np.int64(3)]) == '[np.int64(3)]')": "True\n",
     "import sys\nsys.modules['numpy'] = sys\n1": "1\n",
 }

@@ -20,7 +20,7 @@ import pytest
 import ray
 from ray.cluster_utils import Cluster
 
-from src.config import RayConfig, SandboxConfig
+from src.config import DockerConfig, RayConfig, SandboxConfig
 from src.config.paths import ROOT
 from src.sandbox import ExecutionResult, SandboxError, Status, build_sandbox
 from src.sandbox.ray_lane import RayLane, RayPool
@@ -249,7 +249,7 @@ def test_taken_cpus_are_an_error_within_the_time_to_start(
 def test_a_node_without_a_working_jail_says_why(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("src.sandbox.pool._START_PAUSES", (0.0,))
     with pytest.raises(SandboxError, match=r"no jail works on node .*docker"):
-        build_sandbox(config(cluster, workers=1, jail="docker", image="no-such-image"))
+        build_sandbox(config(cluster, workers=1, jail="docker", docker=DockerConfig(image="no-such-image")))
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1:1", "nonsense"])
@@ -269,7 +269,7 @@ def test_without_ray_the_package_is_named(monkeypatch: pytest.MonkeyPatch) -> No
 
 ALONE = """
 import sys
-from src.config import RayConfig, SandboxConfig
+from src.config import DockerConfig, RayConfig, SandboxConfig
 from src.sandbox import build_sandbox
 cfg = SandboxConfig(backend="ray", warm=[], workers=1, ray=RayConfig(address="local"))
 with build_sandbox(cfg) as sandbox:
