@@ -20,8 +20,8 @@ def caveats(file: Path, table: pl.DataFrame) -> list[str]:
 
     Args:
         file: the records file; the evaluation's summary is in the same folder.
-        table: its trajectories of one phase, see ``analysis.data.derive``, those lost to the infrastructure
-            included.
+        table: its trajectories of one phase, see ``analysis.record_table.derive``, with those lost to the
+            infrastructure.
     """
     found = []
     if table["phase"].eq(EVALUATE).any():

@@ -1,60 +1,30 @@
 """Loads records into a polars table with a row per trajectory.
 
-The table is cached as Parquet beside the records, under a name with a digest of their content and of this
-file, so that any change invalidates the cache.
+The table is cached as Parquet beside the records, under a name with a digest of their content and of the code
+that makes it, so that any change invalidates the cache.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 
+from analysis import record_table
 from analysis.caveats import caveats
+from analysis.record_table import chunks, current, derive
 from src.config.schema import ConfigError
 from src.formats import fence_grammar
 from src.run.console import console
-from src.run.records import RECORDS, SCHEMA_VERSION, SUMMARY, RecordError, parse_record
+from src.run.records import RECORDS, SUMMARY, RecordError
 
-_CHUNK = 64 << 20  # bytes of records that are parsed at once
 _CACHE = ".cache"
 _MODES = ("free", "text", "code")
-
-_SEGMENT = pl.Struct({"author": pl.String, "text": pl.String, "tokens": pl.Int64})
-_EXECUTION = pl.Struct({"status": pl.String, "seconds": pl.Float64, "error": pl.String, "code": pl.String})
-_SCHEMA = pl.Schema(
-    {
-        "version": pl.Int64,
-        "phase": pl.String,
-        "mode": pl.String,
-        "step": pl.Int64,
-        "attempt": pl.Int64,
-        "sample": pl.Int64,
-        "problem_id": pl.String,
-        "subject": pl.String,
-        "level": pl.Int64,
-        "source": pl.String,
-        "budget": pl.Int64,
-        "prompt_tokens": pl.Int64,
-        "segments": pl.List(_SEGMENT),
-        "executions": pl.List(_EXECUTION),
-        "stop_reason": pl.String,
-        "dropped_tokens": pl.Int64,
-        "answer": pl.String,
-        "correct": pl.Boolean,
-        "correct_lenient": pl.Boolean,
-        "seed": pl.Int64,
-        "straggler": pl.Boolean,
-        "rewards": pl.Struct({"total": pl.Float64}),
-    }
-)
-_OPTIONAL = ("subject", "level", "answer", "seed", "straggler", "rewards", "correct_lenient")
 
 
 class AnalysisError(ConfigError):
@@ -180,19 +150,25 @@ def _load_source(text: str, name: str, modes: list[str] | None, *, code: bool) -
     )
 
 
-def load(file: Path, *, code: bool = False) -> pl.DataFrame:
+def load(file: Path, *, code: bool = False, texts: bool = False) -> pl.DataFrame:
     """Return the table of a records file, see :func:`derive`, without superseded trajectories.
 
     Args:
         file: JSON Lines; an incomplete last line is ignored.
         code: whether to load the column ``code``.
+        texts: whether to load ``problem``, ``gold``, ``prompt``, ``segments`` (list of structs with
+            ``author``, ``text`` and ``tokens``) and ``outputs`` (list of what each execution printed), too.
+            They are read from the records each time; in older records ``prompt`` and outputs are null.
 
     Raises:
         RecordError: a line is not a record, or has another schema version; names file and line.
     """
+    if texts:
+        table = current(pl.concat(derive(chunk, texts=True) for chunk in chunks(file)))
+        return table if code else table.drop("code")
     cached = _cached(file)
     if not cached.is_file():
-        table = _current(pl.concat(derive(chunk) for chunk in _chunks(file)))
+        table = current(pl.concat(derive(chunk) for chunk in chunks(file)))
         cached.parent.mkdir(exist_ok=True)
         for old in cached.parent.glob(f"{file.name}-*.parquet"):
             old.unlink()
@@ -208,105 +184,6 @@ def _cached(file: Path) -> Path:
     """Return the path of the cached table for the file's current content."""
     with file.open("rb") as content:
         digest = hashlib.file_digest(content, "sha256")
-    for source in (__file__, fence_grammar.__file__):
+    for source in (record_table.__file__, fence_grammar.__file__):
         digest.update(Path(source).read_bytes())
     return file.parent / _CACHE / f"{file.name}-{digest.hexdigest()[:16]}.parquet"
-
-
-def _chunks(file: Path) -> Iterator[pl.DataFrame]:
-    """Parse a file in chunks of whole lines."""
-    yield _SCHEMA.to_frame()
-    rest, number = b"", 1  # the unparsed rest of the last chunk, and its line number
-    with file.open("rb") as content:
-        while piece := content.read(_CHUNK):
-            end = piece.rfind(b"\n") + 1
-            if not end:
-                rest += piece
-                continue
-            lines = rest + piece[:end]
-            yield _parse(lines, file, number)
-            number += lines.count(b"\n")
-            rest = piece[end:]
-    if rest:
-        console.print(f"{file}:{number}: ignored: incomplete line of a writer that was killed")
-
-
-def _parse(lines: bytes, file: Path, number: int) -> pl.DataFrame:
-    try:
-        table = pl.read_ndjson(BytesIO(lines), schema=_SCHEMA)
-        whole = (
-            table.height == lines.count(b"\n")
-            and table.select(
-                (pl.col("version") == SCHEMA_VERSION).all()
-                & pl.all_horizontal(pl.exclude(*_OPTIONAL).is_not_null().all())
-            ).item()
-        )
-    except pl.exceptions.PolarsError:
-        whole = False
-    if whole:
-        return table
-    for offset, line in enumerate(lines.decode("utf-8", "replace").splitlines(keepends=False)):
-        parse_record(line, f"{file}:{number + offset}")
-    raise RecordError(
-        f"{file}: lines {number} to {number + offset} are records, but cannot be read as a table"
-    )
-
-
-def derive(table: pl.DataFrame) -> pl.DataFrame:
-    """Return the columns that analyses use, from parsed records.
-
-    ``policy_tokens``, ``feedback_tokens``, ``policy_chars``; ``executions`` and ``failed`` (numbers of all
-    and of failed executions, without infrastructure failures), ``statuses``, ``errors`` and ``seconds``
-    (lists with one entry per execution), ``code`` (list of the executed programs), ``reward``, and fields of
-    records.
-    """
-    segment, execution = pl.element().struct, pl.element().struct
-    mine = pl.col("segments").list.filter(segment.field("author") == "policy")
-    theirs = pl.col("segments").list.filter(segment.field("author") != "policy")
-    statuses = pl.col("executions").list.eval(execution.field("status"))
-    recorded = pl.col("executions").list.eval(execution.field("code"))
-    if table.select(recorded.list.drop_nulls().list.len() < recorded.list.len()).to_series().any():
-        # records that are older than recorded programs
-        recorded = pl.struct("segments", "executions").map_elements(_programs, pl.List(pl.String))
-    return table.select(
-        "phase", "mode", "step", "attempt", "sample", "problem_id", "subject", "level", "source", "budget",
-        "prompt_tokens",
-        mine.list.eval(segment.field("tokens")).list.sum().alias("policy_tokens"),
-        theirs.list.eval(segment.field("tokens")).list.sum().alias("feedback_tokens"),
-        mine.list.eval(segment.field("text").str.len_chars()).list.sum().cast(pl.Int64).alias("policy_chars"),
-        "dropped_tokens",
-        statuses.list.eval(pl.element() != "infrastructure").list.sum().cast(pl.Int64).alias("executions"),
-        statuses.list.eval(~pl.element().is_in(["ok", "infrastructure"])).list.sum().cast(pl.Int64)
-        .alias("failed"),
-        statuses.alias("statuses"),
-        pl.col("executions").list.eval(execution.field("error")).alias("errors"),
-        pl.col("executions").list.eval(execution.field("seconds")).alias("seconds"),
-        recorded.alias("code"),
-        "stop_reason", "answer", "correct", "correct_lenient", "seed", "straggler",
-        pl.col("rewards").struct.field("total").alias("reward"),
-    )  # fmt: skip
-
-
-def _programs(record: dict[str, Any]) -> list[str | None]:
-    """Return what a record's executions ran: if it does not say, the last program that each segment opens."""
-    recorded = [one["code"] for one in record["executions"]]
-    if None not in recorded:
-        return recorded
-    texts = [one["text"] for one in record["segments"] if one["author"] == "policy"]
-    return [fence_grammar.last_program(text) for text in texts[: len(recorded)]]
-
-
-def _current(table: pl.DataFrame) -> pl.DataFrame:
-    """Drop trajectories superseded by a later attempt, as ``src.run.records.read_records`` does."""
-    starts = table.group_by("phase", "mode", "attempt").agg(pl.col("step").min().alias("start"))
-    if starts["attempt"].n_unique() == 1:
-        return table
-    later = starts.join(starts, on=["phase", "mode"], suffix="_later").filter(
-        pl.col("attempt_later") > pl.col("attempt")
-    )
-    ends = later.group_by("phase", "mode", "attempt").agg(pl.col("start_later").min().alias("end"))
-    return (
-        table.join(ends, on=["phase", "mode", "attempt"], how="left", maintain_order="left")
-        .filter(pl.col("end").is_null() | (pl.col("step") < pl.col("end")))
-        .drop("end")
-    )

@@ -16,7 +16,7 @@ from src.rollout.environment import Environment
 from src.rollout.meter import Meter
 from src.rollout.scheduler import RolloutScheduler
 from src.rollout.streams import derive_seed
-from src.rollout.trajectory import StopReason, Task, Trajectory
+from src.rollout.trajectory import Execution, StopReason, Task, Trajectory
 from src.run.records import ExecutionRecord, Occasion, RecordWriter, SegmentRecord, TrajectoryRecord
 
 _WRITE_SECONDS = 1.0  # most seconds until a finished trajectory is written
@@ -104,9 +104,10 @@ class Collector:
         mode: str,
         budget: int,
         occasion: Occasion,
+        groups: Sequence[int] | None = None,
     ) -> Collected:
         """Return a graded trajectory per ``(problem, sample index)``; arguments: see :meth:`stream`."""
-        stream = self.stream(samples, mode, budget, occasion)
+        stream = self.stream(samples, mode, budget, occasion, groups=groups)
         finished = sorted(stream, key=lambda graded: graded.index)
         return Collected([graded.trajectory for graded in finished], [graded.record for graded in finished])
 
@@ -117,6 +118,7 @@ class Collector:
         budget: int,
         occasion: Occasion,
         seed: int | None = None,
+        groups: Sequence[int] | None = None,
     ) -> Iterator[Graded]:
         """Yield and record a graded trajectory per ``(problem, sample index)``, as they finish.
 
@@ -129,6 +131,7 @@ class Collector:
             occasion: for the records.
             seed: gives each trajectory its own random stream, derived from this seed, problem, mode and
                 sample; None: all share the engine's stream.
+            groups: number of each sample's group, for the records.
 
         Raises:
             PromptError: a prompt is too long; raised before anything is sampled.
@@ -136,6 +139,7 @@ class Collector:
         """
         problems = {problem.id: problem for problem, _ in samples}
         prompts = {name: self.prompt_ids(problem, mode) for name, problem in problems.items()}
+        texts = {name: self._environment.prompt_text(ids) for name, ids in prompts.items()}
 
         def task(problem: Problem, sample: int) -> Task:
             stream = None if seed is None else derive_seed(seed, problem.id, mode, sample)
@@ -146,10 +150,16 @@ class Collector:
         ready: list[Graded] = []
         written = time.monotonic()
 
+        def graded(answered: _Answered) -> Graded:
+            one = self._graded(answered, occasion)
+            group = None if groups is None else groups[one.index]
+            record = replace(one.record, prompt=texts[one.record.problem_id], group=group)
+            return replace(one, record=record)
+
         def settle() -> Iterator[Graded]:
             """Yield, in order, those whose grade has arrived, and queue their records."""
             while waiting and waiting[0].done():
-                ready.append(self._graded(waiting.popleft(), occasion))
+                ready.append(graded(waiting.popleft()))
                 yield ready[-1]
 
         def write() -> None:
@@ -172,7 +182,7 @@ class Collector:
                 yield from settle()
             self._grading = time.perf_counter() - start
         finally:
-            ready += [self._graded(answered, occasion) for answered in waiting if _succeeds(answered)]
+            ready += [graded(answered) for answered in waiting if _succeeds(answered)]
             write()
 
     def _submitted(self, index: int, trajectory: Trajectory, answer: str | None) -> _Answered:
@@ -248,6 +258,13 @@ def _outcome(trajectory: Trajectory, answer: str | None, correct: bool, max_toke
     )
 
 
+def _execution(execution: Execution) -> ExecutionRecord:
+    result = execution.result
+    return ExecutionRecord(
+        str(result.status), result.seconds, result.error, execution.call.tool, execution.code, result.stdout
+    )
+
+
 def _record(
     trajectory: Trajectory,
     answer: str | None,
@@ -272,10 +289,7 @@ def _record(
         segments=[
             SegmentRecord(str(s.author), s.text, len(s.token_ids), s.tool) for s in trajectory.segments
         ],
-        executions=[
-            ExecutionRecord(str(e.result.status), e.result.seconds, e.result.error, e.call.tool, e.code)
-            for e in trajectory.executions
-        ],
+        executions=[_execution(one) for one in trajectory.executions],
         stop_reason=str(trajectory.stop_reason),
         dropped_tokens=trajectory.dropped_tokens,
         answer=answer,

@@ -52,12 +52,16 @@ class Environment:
         """Encodes problems as prompts."""
         return PromptEncoder(self.codec.tokenizer, self.prompt_style, self.form, self.prompt_template)
 
+    def prompt_text(self, ids: Sequence[int]) -> str:
+        """Return the text of a prompt, control tokens included."""
+        return b"".join(map(self.codec.bytes_of, ids)).decode("utf-8", errors="replace")
+
     def show_prompt(self, problem: Problem, modes: Sequence[str]) -> dict[str, Any] | None:
         """Print the prompt of a problem in the first mode, exactly as the policy reads it, and return it."""
         if not modes:
             return None
         (ids,) = self.prompts.ids([problem], modes[0])
-        text = b"".join(map(self.codec.bytes_of, ids)).decode("utf-8", errors="replace")
+        text = self.prompt_text(ids)
         console.print(
             f"first prompt (model.prompt_style={self.prompt_style}, mode {modes[0]}, {len(ids)} tokens):",
             highlight=False,

@@ -45,7 +45,8 @@ class SegmentRecord:
 class ExecutionRecord:
     """One call: its status, wall seconds, last line of the error message, and tool.
 
-    ``code`` is the program, or the arguments of another tool; None: the record is older than the field.
+    ``code`` is the program, or the arguments of another tool, and ``output`` what it printed, before it was
+    shortened for the policy; None: the record is older than the field.
     """
 
     status: str
@@ -53,6 +54,7 @@ class ExecutionRecord:
     error: str | None
     tool: str = "python"
     code: str | None = None
+    output: str | None = None
 
 
 @dataclass(frozen=True)
@@ -81,6 +83,9 @@ class TrajectoryRecord:
             reward.lenient is off. Older records have it under the name ``lenient``, for the last integer.
         grading_failure: ``timeout``, ``crash`` or ``error``: why the answer could not be compared, and counts
             as wrong; None: it was compared, or the record is older than the field.
+        prompt: as the policy read it, control tokens included; None: the record is older than the field.
+        group: number of its group in the training step, from 0, higher for those that dynamic sampling has
+            drawn; None: an evaluation, or the record is older than the field.
         fabricated_output: the policy itself sampled the content of an output block, even if that was thrown
             away; None: the record is older than the field.
         prompt_style: of the prompt (``model.prompt_style``); None: the record is older than the field.
@@ -115,6 +120,8 @@ class TrajectoryRecord:
     straggler: bool | None = None
     prompt_style: str | None = None
     grading_failure: str | None = None
+    prompt: str | None = None
+    group: int | None = None
     version: int = field(default=SCHEMA_VERSION)
 
     def tokens(self, author: str) -> int:

@@ -34,7 +34,7 @@ CLIPS = ("no", "low", "high", "dual")
 
 MEANINGS = MappingProxyType(
     {
-        "group": "number of the group in the step, from 0; null: replaced by dynamic sampling",
+        "group": "number of the group in the step, as in the records; null: replaced by dynamic sampling",
         "policy_version": "optimizer steps before the trajectory was sampled",
         "optimizer_step": "optimizer steps before the one that trained on it; null: replaced",
         "process": "rank of the process that sampled and trained on it",

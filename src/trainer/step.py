@@ -106,7 +106,8 @@ class TrainingStep:
         sampled: list[Collected] = []
 
         def collect(samples: Samples) -> Collected:
-            collected = self._collector.collect(samples, self._cfg.rollout.mode, budget, occasion)
+            groups = self._groups(len(samples), len(problems), len(sampled))
+            collected = self._collector.collect(samples, self._cfg.rollout.mode, budget, occasion, groups)
             self.records += collected.records
             sampled.append(collected)
             seconds.update(self._collector.seconds())
@@ -187,6 +188,17 @@ class TrainingStep:
         first = self._ranks.rank * len(problems)
         size = self._cfg.trainer.samples_per_prompt
         return [(self._problems[index], (first + row) % size) for row, index in enumerate(problems)]
+
+    def _groups(self, samples: int, batch: int, call: int) -> list[int]:
+        """Return the number of each sample's group, unique in the step.
+
+        Args:
+            samples: of the call.
+            batch: trajectories of a process in the first call, the most of any call.
+            call: number of calls before in this step.
+        """
+        first = (call * self._ranks.world + self._ranks.rank) * batch
+        return [(first + row) // self._cfg.trainer.samples_per_prompt for row in range(samples)]
 
     def _refuse_losses(self, step: int, share: float) -> None:
         allowed = self._cfg.trainer.max_infrastructure_failure_rate

@@ -135,7 +135,7 @@ class TokenCapture:
         clipped = np.where(mask, clip_codes(got["ratio"], np.repeat(got["advantage"], lengths), cfg), 0)
         columns = {
             **_keys([records[row] for row in rows]),
-            "group": (self._ranks.rank * len(records) + rows) // cfg.trainer.samples_per_prompt,
+            "group": [records[row].group for row in rows],
             "policy_version": [records[row].step * cfg.trainer.minibatches for row in rows],
             "process": np.full(len(rows), self._ranks.rank),
             **{name: got[name] for name in ("optimizer_step", "micro_batch", "place", "advantage")},

@@ -9,12 +9,19 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from analysis import data
+from analysis import data, record_table
 from analysis.config import AnalysisConfig
 from analysis.data import AnalysisError, Source, load, load_arms
 from experiments.analysis import synthetic
 from src.config.schema import ConfigError, build
-from src.run.records import ExecutionRecord, RecordError, RecordWriter, SegmentRecord, read_records
+from src.run.records import (
+    ExecutionRecord,
+    LineWriter,
+    RecordError,
+    RecordWriter,
+    SegmentRecord,
+    read_records,
+)
 from tests.run.test_records import RECORD
 
 
@@ -44,6 +51,28 @@ def test_the_table_says_what_the_records_say(file: Path) -> None:
         assert (row["correct"], row["answer"], row["level"]) == (record.correct, record.answer, record.level)
         assert len(row["code"]) == len(record.executions)
         assert all(code.startswith(("import math", "from sympy")) for code in row["code"])
+
+
+def test_texts_are_those_of_the_records(tmp_path: Path) -> None:
+    file = tmp_path / "trajectories.jsonl"
+    said = [SegmentRecord("policy", "so \u202e\n", 3), SegmentRecord("tool", "4\n", 2, "python")]
+    ran = [ExecutionRecord("ok", 0.1, None, code="print(4)", output="4\n" * 900)]
+    new = replace(RECORD, segments=said, executions=ran, prompt="<s>What?", group=3)
+    with RecordWriter(file) as writer:
+        writer.write_records(
+            [new, replace(RECORD, sample=1, attempt=RECORD.attempt + 1), replace(new, sample=2)]
+        )
+    old = {key: value for key, value in asdict(RECORD).items() if key not in ("prompt", "group")}
+    with LineWriter(file) as lines:
+        lines.write([old | {"sample": 7, "attempt": RECORD.attempt + 1}])
+    for record, row in zip(read_records(file), load(file, texts=True).to_dicts(), strict=True):
+        assert [row[name] for name in ("problem", "gold", "prompt", "group")] == [
+            *(record.problem, record.gold, record.prompt, record.group)
+        ]
+        kept = [(one.author, one.text, one.tokens) for one in record.segments]
+        assert [(one["author"], one["text"], one["tokens"]) for one in row["segments"]] == kept
+        assert row["outputs"] == [one.output for one in record.executions]
+    assert not set(record_table.TEXTS) & set(load(file).columns)
 
 
 @pytest.mark.parametrize(
@@ -96,7 +125,7 @@ def test_what_a_resumed_run_superseded_is_left_out_as_readers_of_records_do(tmp_
 def test_pieces_of_any_size_give_the_same(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = rows(load(file, code=True))
     for size in (100, 3000, 20_000):
-        monkeypatch.setattr(data, "_CHUNK", size)
+        monkeypatch.setattr(record_table, "_CHUNK", size)
         data._cached(file).unlink()
         assert rows(load(file, code=True)) == whole
 
@@ -130,13 +159,23 @@ def test_a_foreign_line_is_said_by_file_and_line(file: Path, line: str, says: st
     assert says == "records, but" or f"{file}:41:" in str(caught.value)
 
 
+def test_separators_in_texts_do_not_count_as_lines(tmp_path: Path) -> None:
+    file = tmp_path / "trajectories.jsonl"
+    with RecordWriter(file) as writer:
+        writer.write_records([replace(RECORD, problem="a\u2028b\x85c\x1ed")] * 3)
+    with file.open("a") as handle:
+        handle.write('{"some": "thing"}\n')
+    with pytest.raises(RecordError, match=f"{file}:4: not a trajectory record"):
+        load(file)
+
+
 def test_the_cache_is_used_and_never_stale(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     first = rows(load(file, code=True))
-    parse = data._parse
-    monkeypatch.setattr(data, "_parse", lambda *_: pytest.fail("parsed again"))
+    parse = record_table._parse
+    monkeypatch.setattr(record_table, "_parse", lambda *_: pytest.fail("parsed again"))
     assert rows(load(file, code=True)) == first
     assert "code" not in load(file).columns
-    monkeypatch.setattr(data, "_parse", parse)
+    monkeypatch.setattr(record_table, "_parse", parse)
     text = file.read_text()
     file.write_text(text.replace('"correct": false', '"correct": true'))
     assert load(file)["correct"].all()

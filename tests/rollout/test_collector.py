@@ -81,6 +81,24 @@ def test_order_grades_and_records(tmp_path: Path) -> None:
     assert {"seconds/generation", "engine/running_sequences", "sandbox/executions"} <= one.metrics().keys()
 
 
+def test_records_hold_prompt_group_and_whole_output(tmp_path: Path) -> None:
+    path = tmp_path / "records.jsonl"
+    printed = "1" * 900
+    rollout = RolloutConfig(max_tokens=4000, feedback_chars=100)
+    one = collector(
+        path, sandbox=FakeSandbox(lambda _: ExecutionResult(Status.OK, printed, None, 0.0)), rollout=rollout
+    )
+    collected = one.collect(ASKED, "free", 2, Occasion("train"), groups=[i // 4 for i in range(20)])
+    assert [record.group for record in collected.records] == [i // 4 for i in range(20)]
+    for trajectory, record in zip(collected.trajectories, collected.records, strict=True):
+        ids = trajectory.task.prompt_ids
+        assert record.prompt == b"".join(map(BPE.bytes_of, ids)).decode()
+        assert record.problem in record.prompt
+        assert [execution.output for execution in record.executions] == [printed]
+        assert printed not in "".join(segment.text for segment in record.segments)
+    assert sorted(row["group"] for row in recorded(path)) == [i // 4 for i in range(20)]
+
+
 def test_grades_do_not_hold_up_the_others() -> None:
     """Trajectories come as they are graded, while others are still sampled."""
     stream = collector(None).stream(ASKED, "free", 2, Occasion("train"))

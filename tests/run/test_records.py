@@ -141,7 +141,9 @@ def test_records_are_plain_json(tmp_path: Path) -> None:
     write(path, RECORD)
     data = json.loads(path.read_text())
     assert data["version"] == 1
-    execution = {"status": "ok", "seconds": 0.1, "error": None, "tool": "python", "code": None}
+    execution = {"status": "ok", "seconds": 0.1, "error": None, "tool": "python", "code": None} | {
+        "output": None
+    }
     assert data["executions"] == [execution]
 
 

@@ -264,6 +264,12 @@ class TestReasons:
         records = read_records(tmp_path / "trajectories.jsonl")
         assert (len(frame), len(replaced)) == (len(records), len(records) - 8)
         assert len(replaced) >= 4
+        groups = Counter((one.group, one.problem_id) for one in records)
+        assert set(groups.values()) == {4}
+        assert sorted(number for number, _ in groups) == list(range(len(groups)))
+        kept = {(one.group, one.problem_id, one.sample) for one in records}
+        trained = frame.filter(pl.col("group").is_not_null()).select("group", "problem_id", "sample")
+        assert set(trained.rows()) <= kept
         assert frame.select("problem_id", "sample").n_unique() == len(frame)
         assert (
             replaced.select("optimizer_step", "advantage", "logprob").null_count().row(0)
