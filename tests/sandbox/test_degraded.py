@@ -103,6 +103,17 @@ def test_nothing_survives_without_landlock(no_landlock: Sandbox, mess: str) -> N
     assert (result.status, result.stdout) == (Status.OK, "[] ['work']\n")
 
 
+@pytest.mark.parametrize("gone", ["os.rmdir(os.getcwd())", "os.rename(os.getcwd(), '../other')"])
+def test_limits_hold_for_a_program_that_moves_its_folder(gone: str) -> None:
+    with build_sandbox(cold(jail="unconfined", workers=1, wall_seconds=3, state="replay")) as sandbox:
+        result = sandbox.run(f"""
+import os, threading, time
+{gone}
+for _ in range(60): threading.Thread(target=time.sleep, args=(1,)).start()
+""")
+        assert (result.status, result.error) == (Status.KILLED, "more than 16 threads")
+
+
 def test_unconfined_goes_on_without_seccomp_and_says_so(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
