@@ -9,7 +9,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from analysis import data, record_table
+from analysis import arms, data, record_table
 from analysis.config import AnalysisConfig
 from analysis.data import AnalysisError, Source, load, load_arms
 from experiments.analysis import synthetic
@@ -120,6 +120,20 @@ def test_what_a_resumed_run_superseded_is_left_out_as_readers_of_records_do(tmp_
             )
     expected = sorted((r.phase, r.step, r.attempt) for r in read_records(file))
     assert sorted(load(file).select("phase", "step", "attempt").rows()) == expected
+
+
+def test_of_a_run_that_was_evaluated_twice_the_last_policy_counts(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It was resumed after its end, with more steps: the records have both evaluations after training."""
+    first = replace(RECORD, phase="after", step=4, attempt=0)
+    with RecordWriter(tmp_path / "trajectories.jsonl") as writer:
+        writer.write_records([first, replace(first, step=5, attempt=1), replace(first, phase="train")])
+    assert load_arms({"one": f"{tmp_path}@after"})["step"].to_list() == [5]
+    assert "evaluated at the steps 4, 5; the last is used" in " ".join(capsys.readouterr().out.split())
+    assert load_arms({"one": f"{tmp_path}@train"})["step"].to_list() == [4]
+    one = arms.Run("one", tmp_path, 0, [], {})
+    assert arms._after(one, first.mode) == {first.problem_id: (float(first.correct), 1)}
 
 
 def test_pieces_of_any_size_give_the_same(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
