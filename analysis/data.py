@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -175,8 +176,9 @@ def load(file: Path, *, code: bool = False, texts: bool = False) -> pl.DataFrame
         table = current(pl.concat(derive(chunk) for chunk in chunks(file)))
         cached.parent.mkdir(exist_ok=True)
         for old in cached.parent.glob(f"{file.name}-*.parquet"):
-            old.unlink()
-        partial = cached.with_suffix(".partial")
+            if old != cached:  # another process may have made it meanwhile
+                old.unlink(missing_ok=True)
+        partial = cached.with_suffix(f".{os.getpid()}.partial")  # analyses may run beside each other
         table.write_parquet(partial, compression="lz4")
         partial.replace(cached)
         return table if code else table.drop("code")

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pytest
@@ -134,6 +136,24 @@ def test_of_a_run_that_was_evaluated_twice_the_last_policy_counts(
     assert load_arms({"one": f"{tmp_path}@train"})["step"].to_list() == [4]
     one = arms.Run("one", tmp_path, 0, [], {})
     assert arms._after(one, first.mode) == {first.problem_id: (float(first.correct), 1)}
+
+
+def test_processes_that_make_the_same_table_do_not_meet(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Analyses of the same records may run beside each other."""
+    expected = load(file).height
+    data._cached(file).unlink()
+    write = pl.DataFrame.write_parquet
+
+    def overtaken(table: pl.DataFrame, path: Path, **options: Any) -> None:
+        """Another process makes the table while this one writes it."""
+        write(table, path, **options)
+        monkeypatch.setattr(pl.DataFrame, "write_parquet", write)
+        monkeypatch.setattr(os, "getpid", lambda: 0)
+        assert load(file).height == expected
+
+    monkeypatch.setattr(pl.DataFrame, "write_parquet", overtaken)
+    assert load(file).height == expected
+    assert [path.name for path in data._cached(file).parent.iterdir()] == [data._cached(file).name]
 
 
 def test_pieces_of_any_size_give_the_same(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
