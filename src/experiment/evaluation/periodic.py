@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from src.experiment.evaluation.earlier import Earlier, drop_lost
 from src.experiment.evaluation.evaluator import Evaluator, evaluate_over_ranks
 from src.policy.long_prompts import fit_benchmark
 from src.policy.prompt_encoder import PromptEncoder
-from src.problems import Problem, load_benchmark
+from src.problems import Problem, answers_taken, fields_line, load_benchmark
 from src.rewards.golds import refuse_unreadable
 from src.rollout.engines import Engine
 from src.rollout.environment import Environment
@@ -42,6 +43,7 @@ class Benchmark:
     problems: list[Problem]
     evaluate: EvaluateConfig
     long_prompts: dict[str, Any] | None = None
+    fields: dict[str, str] = field(default_factory=dict)  # that were recognised
 
 
 def sampling(evaluate: EvaluateConfig, given: PeriodicBenchmarkConfig) -> EvaluateConfig:
@@ -61,14 +63,18 @@ def read_benchmarks(cfg: Config, prompts: PromptEncoder, ranks: Ranks) -> list[B
     found = []
     for given in cfg.evaluate.benchmarks:
         named = replace(named_benchmark(given.benchmark), size=given.size)
-        problems = load_benchmark(named, f"evaluate.benchmarks: {given.benchmark.partition('@')[0]}@FILE")
+        remedy = f"evaluate.benchmarks: {given.benchmark.partition('@')[0]}@FILE"
+        taken, fields = Counter[str](), dict[str, str]()
+        problems = load_benchmark(named, remedy, taken, fields)
+        for said in [fields_line(fields)] * bool(fields) + [answers_taken(taken)] * bool(taken):
+            console.print(f"{named.name}: {said}", markup=False)
         if ranks.first and named.kind != "mini":
             refuse_unreadable(problems, named.fields, "benchmark", cfg.reward.grade_seconds)
         evaluate = sampling(cfg.evaluate, given)
         choice, limit = given.long_prompts or named.long_prompts, cfg.rollout.max_prompt_tokens
         setting = f"evaluate.benchmarks ({given.benchmark}): long_prompts"
         kept, too_long = fit_benchmark(problems, choice, evaluate.modes, prompts, limit, setting)
-        found.append(Benchmark(named.name, kept, evaluate, too_long.json(choice)))
+        found.append(Benchmark(named.name, kept, evaluate, too_long.json(choice), fields))
     return found
 
 
@@ -185,6 +191,7 @@ class PeriodicEvaluation:
             "benchmark": benchmark.name,
             "step": step,
             "modes": benchmark.evaluate.modes,
+            "fields_recognised": benchmark.fields,
             "long_prompts": benchmark.long_prompts,
             "results": results,
         }
@@ -210,7 +217,9 @@ def take_over(checkpoint: Path | None, run_dir: Path, *, unchanged: bool) -> Non
     step = 0 if checkpoint is None else checkpoints.step_of(checkpoint)
     origin = run_dir if checkpoint is None else checkpoint.parent.parent
     if origin != run_dir and (origin / FOLDER).is_dir():
-        shutil.copytree(origin / FOLDER, run_dir / FOLDER, dirs_exist_ok=True)
+        # what an earlier attempt of this run has left would mix with it
+        shutil.rmtree(run_dir / FOLDER, ignore_errors=True)
+        shutil.copytree(origin / FOLDER, run_dir / FOLDER)
     for folder in (run_dir / FOLDER).glob(f"{PREFIX}*"):
         if int(folder.name.removeprefix(PREFIX)) > step or (checkpoint is None and not unchanged):
             shutil.rmtree(folder)
