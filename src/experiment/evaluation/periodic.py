@@ -25,6 +25,7 @@ from src.experiment.evaluation.evaluator import Evaluator, evaluate_over_ranks
 from src.policy.long_prompts import fit_benchmark
 from src.policy.prompt_encoder import PromptEncoder
 from src.problems import Problem, answers_taken, fields_line, load_benchmark
+from src.problems.benchmarks import named_by
 from src.rewards.golds import refuse_unreadable
 from src.rollout.engines import Engine
 from src.rollout.environment import Environment
@@ -65,11 +66,12 @@ def read_benchmarks(cfg: Config, prompts: PromptEncoder, ranks: Ranks) -> list[B
         named = replace(named_benchmark(given.benchmark), size=given.size)
         remedy = f"evaluate.benchmarks: {given.benchmark.partition('@')[0]}@FILE"
         taken, fields = Counter[str](), dict[str, str]()
-        problems = load_benchmark(named, remedy, taken, fields)
+        with named_by("evaluate.benchmarks"):
+            problems = load_benchmark(named, remedy, taken, fields)
+            if ranks.first and named.kind != "mini":
+                refuse_unreadable(problems, named.fields, "benchmark", cfg.reward.grade_seconds)
         for said in [fields_line(fields)] * bool(fields) + [answers_taken(taken)] * bool(taken):
             console.print(f"{named.name}: {said}", markup=False)
-        if ranks.first and named.kind != "mini":
-            refuse_unreadable(problems, named.fields, "benchmark", cfg.reward.grade_seconds)
         evaluate = sampling(cfg.evaluate, given)
         choice, limit = given.long_prompts or named.long_prompts, cfg.rollout.max_prompt_tokens
         setting = f"evaluate.benchmarks ({given.benchmark}): long_prompts"
