@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 
@@ -41,6 +41,17 @@ def load_benchmark(
         rows = hub_rows(cfg, f"benchmark {cfg.name}", remedy)
         problems = read_rows(rows, cfg.fields, cfg.name, cfg.name, *how)
     return [replace(problem, source=cfg.name) for problem in problems[: cfg.size]]
+
+
+def repeated(problems: Sequence[Problem]) -> str:
+    """Return how many problems repeat the text of another one, in a sentence; empty if none does."""
+    number = len(problems) - len({" ".join(problem.text.split()) for problem in problems})
+    if not number:
+        return ""
+    return (
+        f"{number} of {len(problems)} problems repeat the text of another one: they count as different "
+        "problems, so intervals are too narrow; give each problem once, and a larger k"
+    )
 
 
 @contextmanager

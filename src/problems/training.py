@@ -13,7 +13,7 @@ from rich.markup import escape
 
 from src.config import DataConfig, HubConfig, named_benchmark
 from src.config.named import heldout_benchmark
-from src.problems.benchmarks import load_benchmark, named_by
+from src.problems.benchmarks import load_benchmark, named_by, repeated
 from src.problems.clean import clean, removals
 from src.problems.fields import fields_line
 from src.problems.files import read_problems, read_rows
@@ -65,6 +65,8 @@ def load_data(cfg: DataConfig) -> Data:
             line += f"\n{split}: {escape(fields_line(found[split]))}"
         if counts:
             line += f"\n{split}: {escape(answers_taken(counts))}"  # a pattern may contain [...]
+    if cfg.kind != "mini" and (again := repeated(heldout)):
+        line += f"\nheldout: {again}"
     return Data(train, heldout, report, line)
 
 

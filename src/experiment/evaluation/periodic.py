@@ -25,7 +25,7 @@ from src.experiment.evaluation.evaluator import Evaluator, evaluate_over_ranks
 from src.policy.long_prompts import fit_benchmark
 from src.policy.prompt_encoder import PromptEncoder
 from src.problems import Problem, answers_taken, fields_line, load_benchmark
-from src.problems.benchmarks import named_by
+from src.problems.benchmarks import named_by, repeated
 from src.rewards.golds import refuse_unreadable
 from src.rollout.engines import Engine
 from src.rollout.environment import Environment
@@ -70,8 +70,9 @@ def read_benchmarks(cfg: Config, prompts: PromptEncoder, ranks: Ranks) -> list[B
             problems = load_benchmark(named, remedy, taken, fields)
             if ranks.first and named.kind != "mini":
                 refuse_unreadable(problems, named.fields, "benchmark", cfg.reward.grade_seconds)
-        for said in [fields_line(fields)] * bool(fields) + [answers_taken(taken)] * bool(taken):
-            console.print(f"{named.name}: {said}", markup=False)
+        said = [fields_line(fields) if fields else "", answers_taken(taken) if taken else ""]
+        for line in filter(None, [*said, repeated(problems) if named.kind != "mini" else ""]):
+            console.print(f"{named.name}: {line}", markup=False)
         evaluate = sampling(cfg.evaluate, given)
         choice, limit = given.long_prompts or named.long_prompts, cfg.rollout.max_prompt_tokens
         setting = f"evaluate.benchmarks ({given.benchmark}): long_prompts"
