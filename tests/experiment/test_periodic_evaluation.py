@@ -206,6 +206,10 @@ def test_evaluations_of_later_steps_are_made_again(tmp_path: Path) -> None:
     assert list((run_dir / "evaluations" / "step-2" / "mini").iterdir()) == [], "not of an earlier attempt"
     periodic.take_over(checkpoint, origin, unchanged=False)
     assert steps(origin) == {"step-0", "step-2"}
+    (origin / "evaluations" / "step-0" / "mini" / "summary.json").write_text("{}")
+    periodic.take_over(checkpoint, origin, unchanged=False, forced=True)
+    begun = [origin / "evaluations" / f"step-{step}" / "mini" for step in (0, 2)]
+    assert [one.exists() for one in begun] == [True, False], "half of it may have been sampled otherwise"
     periodic.take_over(None, origin, unchanged=True)
     assert steps(origin) == {"step-0"}, "the evaluation before training goes on"
     periodic.take_over(None, origin, unchanged=False)

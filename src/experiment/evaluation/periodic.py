@@ -208,7 +208,7 @@ def without_benchmarks(cfg: Config) -> DataConfig:
     return replace(data, clean=replace(data.clean, against=[*data.clean.against, *more]))
 
 
-def take_over(checkpoint: Path | None, run_dir: Path, *, unchanged: bool) -> None:
+def take_over(checkpoint: Path | None, run_dir: Path, *, unchanged: bool, forced: bool = False) -> None:
     """Let ``run_dir`` have the evaluations of the resumed run up to its checkpoint, and no other.
 
     Args:
@@ -216,6 +216,8 @@ def take_over(checkpoint: Path | None, run_dir: Path, *, unchanged: bool) -> Non
             their weights may differ.
         run_dir: folder of the run.
         unchanged: whether a run that begins has the settings of one that began in this folder before.
+        forced: whether the run may be resumed with settings that change samples (``trainer.resume_force``):
+            then an evaluation that has begun is made anew, since half of it may have been sampled otherwise.
     """
     step = 0 if checkpoint is None else checkpoints.step_of(checkpoint)
     origin = run_dir if checkpoint is None else checkpoint.parent.parent
@@ -225,6 +227,9 @@ def take_over(checkpoint: Path | None, run_dir: Path, *, unchanged: bool) -> Non
         shutil.copytree(origin / FOLDER, run_dir / FOLDER)
     for folder in (run_dir / FOLDER).glob(f"{PREFIX}*"):
         if int(folder.name.removeprefix(PREFIX)) > step or (checkpoint is None and not unchanged):
+            shutil.rmtree(folder)
+    for folder in (run_dir / FOLDER).glob(f"{PREFIX}*/*"):
+        if forced and not (folder / SUMMARY).is_file():
             shutil.rmtree(folder)
 
 
