@@ -139,7 +139,8 @@ class TrainingRun:
         cfg, run_dir = self._cfg, self._run_dir
         self._checkpoint = take_over(cfg, run_dir, self._ranks)
         if self._ranks.first:
-            periodic.take_over(self._checkpoint, run_dir, unchanged=provenance.unchanged(cfg, run_dir))
+            unchanged, forced = provenance.unchanged(cfg, run_dir), cfg.trainer.resume_force
+            periodic.take_over(self._checkpoint, run_dir, unchanged=unchanged, forced=forced)
             provenance.save(cfg, run_dir)
         self._state = read_state(run_dir) if self._checkpoint else {}
         self._earlier = earlier_seconds(run_dir, self._checkpoint)

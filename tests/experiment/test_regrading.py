@@ -192,10 +192,18 @@ def test_each_policy_is_counted_by_itself(tmp_path: Path) -> None:
     """A run that was resumed after its end has been evaluated twice."""
     first = replace(said("7"), phase="after", step=4)
     run = write(tmp_path / "run", [first, replace(said("8"), phase="after", step=5, attempt=1)])
+    for step in (4, 5):
+        folder = run / "evaluations" / f"step-{step}" / "heldout"
+        folder.mkdir(parents=True)
+        (folder / "summary.json").write_text(json.dumps({"step": step, "results": {}}))
     groups = regrade(run, tmp_path / "out")["groups"]
     assert [(one["step"], one["n"], one["accuracy"]) for one in groups] == [(4, 1, [1, 1]), (5, 1, [0, 0])]
     results = json.loads((tmp_path / "out" / "summary.json").read_text())["after"]
     assert results[first.mode]["accuracy"] == 0, "of the last"
+    out = tmp_path / "out" / "evaluations"
+    files = [out / f"step-{step}" / "heldout" / "summary.json" for step in (4, 5)]
+    found = [json.loads(file.read_text())["results"][first.mode]["accuracy"] for file in files]
+    assert found == [1, 0], "each of its own step"
 
 
 def test_no_records_are_overwritten(tmp_path: Path) -> None:

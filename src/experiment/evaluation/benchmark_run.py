@@ -22,6 +22,7 @@ from src.policy.loading import load_model, whole_model
 from src.policy.long_prompts import fit_benchmark
 from src.policy.settle import settle
 from src.problems import Problem, answers_taken, fields_line, load_benchmark
+from src.problems.benchmarks import repeated
 from src.rewards.golds import refuse_unreadable
 from src.rollout.engines.build import Engines, choose_engine
 from src.rollout.engines.colocated import load_llm
@@ -158,6 +159,8 @@ class BenchmarkRun:
         if taken:
             console.print(escape(answers_taken(taken)))
         if cfg.benchmark.kind != "mini":
+            if line := repeated(problems):
+                console.print(line, style="bold yellow", markup=False, highlight=False)
             refuse_unreadable(problems, cfg.benchmark.fields, "benchmark", cfg.reward.grade_seconds)
         # all problems, in every shard, so that all shards leave out the same ones or all refuse
         problems, self._too_long = fit_benchmark(

@@ -55,6 +55,8 @@ def of_training(cfg: c.Config | c.EvaluationConfig, known: Notes, chosen: str, a
         ]
         if found:
             return found
+    if template is None and known.prompt_template is not None and (found := _unknown_modes(cfg, known, at)):
+        return found
     if model.force_prompt_style or (isinstance(cfg, c.Config) and cfg.trainer.resume is not None):
         return []
     force = f"override this with {at}model.force_prompt_style=true"
@@ -74,6 +76,25 @@ def of_training(cfg: c.Config | c.EvaluationConfig, known: Notes, chosen: str, a
             f"or {force}"
         ]
     return []
+
+
+def _unknown_modes(cfg: c.Config | c.EvaluationConfig, known: Notes, at: str) -> list[str]:
+    """Return the modes without a prompt, where the prompts are those of the policy's training."""
+    if isinstance(cfg, c.EvaluationConfig) and cfg.benchmark.keep_prompt:
+        return []
+    given = {f"{at}evaluate.modes": cfg.evaluate.modes}
+    if isinstance(cfg, c.Config):
+        given |= {f"{at}rollout.mode": [cfg.rollout.mode]}
+        benchmarks = enumerate(cfg.evaluate.benchmarks)
+        given |= {f"{at}evaluate.benchmarks[{index}].modes": one.modes or [] for index, one in benchmarks}
+    trained = show(list(known.prompt_template or {}))
+    return [
+        f"{name}={show(modes)}: {at}model.path={cfg.model.path} was trained with own prompts, for the modes "
+        f"{trained} only ({NOTES}); give modes of these, or {at}model.prompt_template for all of them and "
+        f"{at}model.force_prompt_style=true"
+        for name, modes in given.items()
+        if not set(modes) <= set(known.prompt_template or {})
+    ]
 
 
 def _kept(cfg: c.HubConfig, at: str, modes: Sequence[str], mini: bool) -> list[str]:
