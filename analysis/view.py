@@ -103,11 +103,15 @@ def main(cfg: ViewConfig, folder: Path) -> None:
     if file is not None:
         page.write(file, runs)
         rows = sum(len(run.rows) for run in runs)
-        console.print(f"written to {file}: {rows:,} trajectories, {file.stat().st_size / 1e6:.1f} MB", markup=False)
+        console.print(
+            f"written to {file}: {rows:,} trajectories, {file.stat().st_size / 1e6:.1f} MB", markup=False
+        )
         return
     with server(runs, cfg.host, cfg.port, cfg.every) as serving:
         host, port = serving.server_address[:2]
-        console.print(f"serving at http://{f'[{host}]' if ':' in host else host}:{port}/ until Ctrl-C", markup=False)
+        console.print(
+            f"serving at http://{f'[{host}]' if ':' in host else host}:{port}/ until Ctrl-C", markup=False
+        )
         try:
             serving.serve_forever()
         except KeyboardInterrupt as error:

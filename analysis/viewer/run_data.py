@@ -119,7 +119,9 @@ class RunData:
         if {row.values["attempt"] for row in self._all} <= attempts:
             self.rows += self._all[before:]
             return True
-        groups = [((r.values["phase"], r.values["mode"]), r.values["step"], r.values["attempt"]) for r in self._all]
+        groups = [
+            ((r.values["phase"], r.values["mode"]), r.values["step"], r.values["attempt"]) for r in self._all
+        ]
         keep = current_rows(groups)
         kept = [row for row, current in zip(self._all, keep, strict=True) if current]
         if any(old is not new for old, new in zip_longest(self.rows, kept[: len(self.rows)])):
@@ -156,7 +158,9 @@ class RunData:
             numbers.get(row.values["step"], []).append(number)
         for step in new:
             self._steps.pop(step, None)
-            found = {number: self._tokens(self.rows[number]) for number in numbers[step]} if numbers[step] else {}
+            found = (
+                {number: self._tokens(self.rows[number]) for number in numbers[step]} if numbers[step] else {}
+            )
             for number, one in found.items():
                 if one is not None:
                     self.rows[number].values |= one.digest() | {"tokens": True}

@@ -43,40 +43,30 @@ class TrajectoryTokens:
     """The token columns of a trajectory as arrays.
 
     Args:
-        row: a table of one row, see src/run/token_columns.py.
+        scalars: the values of its row that are not lists, see src/run/token_columns.py.
+        lists: the others; None: a null list.
     """
 
-    def __init__(self, row: pl.DataFrame) -> None:
-        self.ids = row["token_ids"][0].to_numpy()
-        self.mask = row["mask"][0].to_numpy().astype(bool)
-        self.prompt_tokens: int = row["prompt_tokens"][0]
-        self.policy_version: int | None = row["policy_version"][0]
-        advantage: float | None = row["advantage"][0]
-        none = np.full(len(self.ids), _NONE, np.uint8)
-        self.codes = {
-            name: none
-            if row[name][0] is None
-            else row[name][0].to_physical().fill_null(_NONE).to_numpy().astype(np.uint8)
-            for name in _CODES
-        }
-        self.floats = {name: self._column(row[name][0]) for name in FLOATS}
-        # None of them is a value of tokens outside the loss.
+    def __init__(self, scalars: Mapping[str, Any], lists: Mapping[str, Column | None]) -> None:
+        ids, mask = lists["token_ids"], lists["mask"]
+        assert ids is not None
+        assert mask is not None
+        self.ids, self.mask = ids.values, mask.values.astype(bool)
+        self.prompt_tokens: int = scalars["prompt_tokens"]
+        self.policy_version: int | None = scalars["policy_version"]
+        self.advantage: float | None = scalars["advantage"]
+        none = Column(np.full(len(self.ids), np.nan, np.float32), np.ones(len(self.ids), bool))
+        self.codes = {name: _coded(lists[name], len(self.ids)) for name in _CODES}
+        self.floats = {name: lists[name] or none for name in FLOATS}
+        # None of the following is a value of tokens outside the loss.
         outside = ~self.mask
-        before = self.floats["old_logprob" if row["old_logprob"][0] is not None else "logprob"]
+        before = self.floats["logprob" if lists["old_logprob"] is None else "old_logprob"]
         engine = self.floats["sampled_logprob"]
-        self.floats["difference"] = Column(
-            before.values - engine.values, before.null | engine.null | outside
-        )
+        self.floats["difference"] = Column(before.values - engine.values, before.null | engine.null | outside)
+        advantage = np.nan if self.advantage is None else self.advantage
         self.floats["advantage"] = Column(
-            np.full(len(self.ids), np.nan if advantage is None else advantage, np.float32),
-            outside | (advantage is None),
+            np.full(len(self.ids), advantage, np.float32), outside | (self.advantage is None)
         )
-        self.advantage = advantage
-
-    def _column(self, values: pl.Series | None) -> Column:
-        if values is None:
-            return Column(np.full(len(self.ids), np.nan, np.float32), np.ones(len(self.ids), bool))
-        return Column(values.to_numpy(), values.is_null().to_numpy())
 
     def trained(self, name: str) -> np.ndarray:
         """Return the values of the tokens in the loss, without null."""
@@ -106,15 +96,37 @@ class StepTokens:
     """
 
     def __init__(self, run_dir: Path, step: int) -> None:
-        self._table = read_tokens(run_dir, step)
+        table = read_tokens(run_dir, step)
+        self._scalars = table.select("prompt_tokens", "policy_version", "advantage").to_dicts()
+        self._lists = {name: _flat(table[name]) for name in ("token_ids", "mask", *_CODES, *FLOATS)}
         self._places: dict[Key, list[int]] = {}
-        for place, found in enumerate(self._table.select(_KEYS).iter_rows()):
+        for place, found in enumerate(table.select(_KEYS).iter_rows()):
             self._places.setdefault(found, []).append(place)
 
     def of(self, key: Key, number: int) -> TrajectoryTokens | None:
         """Return the tokens of a trajectory, the ``number``-th with its key; None: it has none."""
         places = self._places.get(key, [])
-        return TrajectoryTokens(self._table[places[number]]) if number < len(places) else None
+        if number >= len(places):
+            return None
+        place = places[number]
+        lists = {
+            name: None
+            if null[place]
+            else Column(*(part[starts[place] : starts[place + 1]] for part in (flat.values, flat.null)))
+            for name, (flat, starts, null) in self._lists.items()
+        }
+        return TrajectoryTokens(self._scalars[place], lists)
+
+
+def _flat(lists: pl.Series) -> tuple[Column, np.ndarray, np.ndarray]:
+    """Return all values of a column of lists, where each list starts, and which lists are null."""
+    starts = np.cumsum([0, *lists.list.len().fill_null(0).to_list()])
+    # exploding gives a null for an empty list, too
+    values = lists.filter(lists.list.len() > 0).explode()
+    null = values.is_null().to_numpy()
+    if isinstance(values.dtype, pl.Enum):
+        values = values.to_physical().fill_null(_NONE)
+    return Column(values.to_numpy(), null), starts, lists.is_null().to_numpy()
 
 
 def surprising(rows: Mapping[int, TrajectoryTokens]) -> list[dict[str, Any]]:
@@ -164,6 +176,12 @@ def tokens_frame(rows: Sequence[TrajectoryTokens | None], codec: TokenCodec | No
         if not null.all() or name != "old_logprob":
             columns[name] = frames.half(_joined([row.floats[name].values for row in there], np.float32), null)
     return frames.frame({"codes": _CODES, "silent": silent, "texts": codec is not None}, columns)
+
+
+def _coded(column: Column | None, length: int) -> np.ndarray:
+    if column is None:
+        return np.full(length, _NONE, np.uint8)
+    return np.where(column.null, _NONE, column.values).astype(np.uint8)
 
 
 def _joined(parts: Sequence[np.ndarray], kind: Any) -> np.ndarray:

@@ -8,10 +8,9 @@ const list = (() => {
   const COLUMNS = [
     ["run", "run", true], ["phase", "phase", false], ["step", "step", true], ["mode", "mode", false],
     ["problem_id", "problem", true], ["sample", "sample", false], ["subject", "subject", false], ["level", "level", false],
-    ["correct", "correct", true], ["reward", "reward", true], ["advantage", "advantage", false],
-    ["executions", "executions", true], ["failed", "failed", false], ["seconds", "seconds", false],
+    ["correct", "correct", true], ["reward", "reward", true], ["executions", "calls", true], ["failed", "failed", false],
     ["policy_tokens", "tokens", false], ["stop_reason", "stop", false], ["answer", "answer", false],
-    ["entropy", "entropy", false], ["lowest_logprob", "lowest logprob", false], ["difference", "engine diff.", false],
+    ["seconds", "seconds", false], ["advantage", "advantage", false], ["entropy", "entropy", false], ["lowest_logprob", "lowest logprob", false], ["difference", "engine diff.", false],
   ];
   const state = { q: "", sort: "", group: false };
   const open = new Set(); // problems whose group is unfolded

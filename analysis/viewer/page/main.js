@@ -96,8 +96,8 @@ const main = (() => {
   }
 
   function head() {
-    const links = store.runs.map((one) => shown.link(links.to("r", one.name), one.name));
-    document.getElementById("runs").replaceChildren(...links.flatMap((link) => [link, " "]));
+    const names = store.runs.map((one) => shown.link(links.to("r", one.name), one.name));
+    document.getElementById("runs").replaceChildren(...names.flatMap((link) => [link, " "]));
     filter.addEventListener("input", () => {
       clearTimeout(timer);
       timer = setTimeout(() => go({ q: filter.value }), 120);

@@ -69,7 +69,7 @@ const problem = (() => {
       name,
       points: [...steps].sort((x, y) => x[0] - y[0]).map(([step, [right, of]]) => [step, right / of]),
     }));
-    return chart.lines("Accuracy of this problem", series, { low: 0, high: 1, width: 520, height: 220 });
+    return chart.lines("Accuracy of this problem", series, { low: 0, high: 1 });
   }
 
   function table(all) {
@@ -99,11 +99,17 @@ const problem = (() => {
     ]);
   }
 
+  // The last trajectory in the mode of the first one.
+  function lastLike(all) {
+    const mode = ([run, row]) => run.text("mode", row);
+    return all.findLastIndex((one) => mode(one) === mode(all[0]));
+  }
+
   async function show(main_, name, options) {
     const all = store.runs.flatMap((run) => trajectory.ofProblem(run, name).map((row) => [run, row]));
     if (!all.length) return main.missing(`There is no problem ${name}.`);
     const find = (link) => all.findIndex(([run, row]) => run.link(row) === link);
-    const chosen = [find(options.a), find(options.b)].map((at, side) => (at >= 0 ? at : side ? all.length - 1 : 0));
+    const chosen = [find(options.a), find(options.b)].map((at, side) => (at >= 0 ? at : side ? lastLike(all) : 0));
     const text = await all[0][0].texts(all[0][1]);
     if (options.stale()) return undefined;
     const box = shown.el("div", { class: "comparison" });

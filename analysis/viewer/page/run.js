@@ -73,8 +73,8 @@ const run = (() => {
   }
 
   function stepsOf(one) {
-    const links = step.steps(one).map(([phase, number]) => shown.el("a", { href: step.link(one, phase, number) }, [phase === "train" ? String(number) : `${shown.safe(phase)} ${number}`]));
-    return shown.el("p", { class: "steps" }, links.flatMap((link) => [link, " "]));
+    const all = step.steps(one).map(([phase, number]) => shown.el("a", { href: step.link(one, phase, number) }, [phase === "train" ? String(number) : `${shown.safe(phase)} ${number}`]));
+    return shown.el("p", { class: "steps" }, all.flatMap((link) => [link, " "]));
   }
 
   async function show(main_, one, options) {

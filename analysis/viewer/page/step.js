@@ -27,7 +27,7 @@ const step = (() => {
     const width = (high - low) / BARS;
     const bars = Array.from({ length: BARS }, (_, at) => ({ low: low + at * width, high: low + (at + 1) * width, count: 0 }));
     for (const value of values) bars[Math.min(BARS - 1, Math.floor((value - low) / width))].count++;
-    return chart.histogram("Rewards", bars, { x: "reward", width: 420, height: 220 });
+    return chart.histogram("Rewards", bars, { x: "reward" });
   }
 
   // Groups by their number; in older records by problem.
@@ -52,7 +52,7 @@ const step = (() => {
       ...group.flatMap((row) => [shown.el("a", { href: run.link(row), "aria-label": `sample ${run.columns.sample[row]}` }, [String(run.columns.sample[row])]), " "]),
     ]);
     return [
-      shown.el("p", {}, [`${same.length} of ${several.length} groups have equal rewards, so that they teach nothing.`]),
+      shown.el("p", {}, [`${same.length} of ${several.length} groups have equal rewards: none of their trajectories is better than its group.`]),
       shown.el("details", {}, [shown.el("summary", {}, ["List them"]), shown.el("ul", { class: "groups" }, same.map(entry))]),
     ];
   }

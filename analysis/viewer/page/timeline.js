@@ -40,7 +40,10 @@ const timeline = (() => {
     const note = ran.length
       ? "Measured: tokens, and seconds of each execution; each row has its own scale. Sampling and waiting times are not recorded by trajectory."
       : "Measured: tokens. Nothing was executed; sampling and waiting times are not recorded by trajectory.";
-    return shown.el("figure", { class: "timeline" }, [drawing, shown.el("figcaption", { class: "dim" }, [note])]);
+    const kinds = [["policy", "policy"], ["tool", "tool"], ["ok", "execution, ok"], ["failed", "execution, failed"]];
+    const legend = kinds.filter(([kind]) => [...segments, ...ran].some((one) => one.kind === kind)).map(([kind, words_]) =>
+      shown.el("li", {}, [chart.svg("svg", { width: 18, height: 14, "aria-hidden": "true" }, [chart.svg("rect", { class: `turn ${kind}`, x: 1, y: 1, width: 16, height: 12 })]), ` ${words_}`]));
+    return shown.el("figure", { class: "timeline" }, [drawing, shown.el("ul", { class: "legend" }, legend), shown.el("figcaption", { class: "dim" }, [note])]);
   }
 
   return { draw };
