@@ -55,8 +55,8 @@ def folders(cfg: ViewConfig) -> dict[str, Path]:
             raise AnalysisError(f"{where}: this folder does not exist; give the folder of a run")
         if not (folder / RECORDS).is_file():
             raise AnalysisError(
-                f"{where}: contains no {RECORDS}; give the folder of a run or of an evaluation, or wait until "
-                "it has sampled"
+                f"{where}: contains no {RECORDS}; give the folder of a run or of an evaluation, or wait "
+                "until it has sampled"
             )
         found[name] = folder
     if cfg.tokenizer is not None and not Path(cfg.tokenizer).expanduser().is_dir():

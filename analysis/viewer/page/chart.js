@@ -2,7 +2,7 @@
 "use strict";
 
 const chart = (() => {
-  const SPACE = "http://www.w3.org/2000/svg";
+  const SPACE = document.getElementById("drawing").namespaceURI; // so that the page contains no address
   const LEFT = 52;
   const BOTTOM = 34;
   const TOP = 10;
