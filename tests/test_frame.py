@@ -137,7 +137,7 @@ class TestImports:
         TopologicalSorter(graph).prepare()  # raises CycleError, which names the circle
 
     def test_analysis_reads_records_only(self) -> None:
-        """And is configured, shown and reckoned with as all else; programs have one grammar, tokens one text."""
+        """And is configured and shown as all else is; programs have one grammar, tokens one text."""
         units = {one for path in modules("analysis") for one in self.units(path)}
         assert units <= {"run", "launch", "config", "formats", "policy"}
         of_formats = {name for path in modules("analysis") for name in imported(path) if ".formats" in name}

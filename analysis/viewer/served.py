@@ -26,7 +26,7 @@ from src.run.records import RecordError
 
 _BUDGET = 2.0  # seconds of a request that may go into token columns that are new
 _WORDS = 2000  # most characters of a search
-_PATH = re.compile(r"/data/(\d{1,6})/(index|about|search|texts/(\d{1,9})|tokens/(\d{1,9}))")
+_PATH = re.compile(r"/data/([0-9]{1,6})/(index|about|search|texts/([0-9]{1,9})|tokens/([0-9]{1,9}))")
 
 
 class Served:
