@@ -80,7 +80,8 @@ class RunData:
         self._all: list[Row] = []
         self._seen: Counter[Key] = Counter()
         self._read = 0  # bytes of the records
-        self._number = 0  # lines of the records
+        self._merged = 0  # of all, in rows unless superseded
+        self._attempts: set[int] = set()
         self._files: dict[int, Path] = {}  # token files that have been digested
         self._surprising: dict[int, list[dict[str, Any]]] = {}
         self._steps: OrderedDict[int, StepTokens] = OrderedDict()
@@ -103,26 +104,26 @@ class RunData:
         file = self.folder / RECORDS
         if file.stat().st_size < self._read:  # replaced by another
             self._forget()
-        attempts = {row.values["attempt"] for row in self._all}
-        before = len(self._all)
+            self.rows, self.epoch = [], self.epoch + 1
         with file.open("rb") as content:
             content.seek(self._read)
             for line in content:
                 if not line.endswith(b"\n"):
                     break  # it is being written, or its writer was killed
-                self._number += 1
-                record = parse_record(line.decode("utf-8", "replace"), f"{file}:{self._number}")
+                record = parse_record(line.decode("utf-8", "replace"), f"{file}:{len(self._all) + 1}")
                 self._all.append(self._row(record, self._read, len(line)))
                 self._read += len(line)
-        if len(self._all) == before:
+        new = self._all[self._merged :]
+        if not new:
             return False
-        if {row.values["attempt"] for row in self._all} <= attempts:
-            self.rows += self._all[before:]
+        self._merged = len(self._all)
+        attempts = {row.values["attempt"] for row in new}
+        if attempts <= self._attempts:
+            self.rows += new
             return True
-        groups = [
-            ((r.values["phase"], r.values["mode"]), r.values["step"], r.values["attempt"]) for r in self._all
-        ]
-        keep = current_rows(groups)
+        self._attempts |= attempts
+        each = [row.values for row in self._all]
+        keep = current_rows([((one["phase"], one["mode"]), one["step"], one["attempt"]) for one in each])
         kept = [row for row, current in zip(self._all, keep, strict=True) if current]
         if any(old is not new for old, new in zip_longest(self.rows, kept[: len(self.rows)])):
             self.epoch += 1

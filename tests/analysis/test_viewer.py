@@ -432,7 +432,8 @@ class TestPage:
     def test_a_long_trajectory_has_a_chunk_of_its_own(self, tmp_path: Path) -> None:
         short = made.record()
         with RecordWriter(tmp_path / "trajectories.jsonl") as writer:
-            writer.write_records([short, made.record("long", tool="x" * (5 << 20)), short, short])
+            long = replace(short.segments[1], text="x" * (5 << 20))
+            writer.write_records([short, replace(short, segments=[long]), short, short])
         assert loaded(tmp_path).starts() == [0, 1, 2, 4]
 
 

@@ -129,6 +129,7 @@ def test_a_run_that_grows(client: Client, run: RunData) -> None:
 
 def test_damaged_records_are_said_and_the_server_lives_on(client: Client, run: RunData) -> None:
     file = run.folder / "trajectories.jsonl"
+    made.write_records(run.folder, [made.record("good")])
     size = file.stat().st_size
     with file.open("a") as content:
         content.write("{}\n")
@@ -136,7 +137,8 @@ def test_damaged_records_are_said_and_the_server_lives_on(client: Client, run: R
     assert status == 500
     assert b"not a trajectory record" in body
     os.truncate(file, size)
-    assert client.ask("/data/runs")[0] == 200
+    assert json.loads(client.ask("/data/runs")[1])[0]["version"] == 2
+    assert run.rows[-1].values["problem_id"] == "good"
 
 
 def test_a_port_that_is_taken_is_named(run: RunData) -> None:
