@@ -177,7 +177,9 @@ const list = (() => {
     const head = shown.el("thead", {}, [shown.el("tr", { "aria-rowindex": 1 }, columnsShown().map(heading))]);
     const table = shown.el("table", { id: "table", "aria-label": "Trajectories" }, [head, shown.el("tbody", { id: "rows" })]);
     const box = shown.el("div", { id: "scroller", tabindex: 0, role: "region", "aria-label": "List of trajectories" }, [table]);
+    const focused = document.activeElement?.id === "scroller";
     main_.replaceChildren(box);
+    if (focused) box.focus({ preventScroll: true });
     let due = false;
     box.addEventListener("scroll", () => {
       if (due) return;

@@ -18,12 +18,16 @@ const main = (() => {
     return text ? `#/?${text}` : "#/";
   }
 
-  // Goes to the list in another state.
-  function go(state) {
+  // Goes to the list in another state; what is typed into the filter there makes no history.
+  function go(state, typed = false) {
     Object.assign(list.state, state);
     const wanted = address(list.state);
-    if (location.hash === wanted) route();
-    else location.hash = wanted;
+    if (typed && document.body.classList.contains("listed")) history.replaceState(null, "", wanted);
+    else if (location.hash !== wanted) {
+      location.hash = wanted;
+      return;
+    }
+    route();
   }
 
   const toList = () => go({});
@@ -100,7 +104,7 @@ const main = (() => {
     document.getElementById("runs").replaceChildren(...names.flatMap((link) => [link, " "]));
     filter.addEventListener("input", () => {
       clearTimeout(timer);
-      timer = setTimeout(() => go({ q: filter.value }), 120);
+      timer = setTimeout(() => go({ q: filter.value }, true), 120);
     });
     filter.addEventListener("keydown", (event) => {
       if (event.key !== "Enter") return;
