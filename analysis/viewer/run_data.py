@@ -299,6 +299,8 @@ def searched(text: dict[str, Any]) -> str:
 def _json(file: Path) -> Any:
     try:
         return json.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
     except (OSError, ValueError) as error:
         console.print(f"{file}: not shown ({error})", markup=False)
         return None

@@ -530,7 +530,7 @@ class TestViews:
             for there in ("#/", place(records[1][12]), "#/p/p%2F2", "#/s/run/train/3", "#/r/run"):
                 shown.go(there)
                 wide = shown.page.evaluate(
-                    "() => [document.documentElement, document.querySelector('main')].map((one) => one.scrollWidth)"
+                    "() => ['html', 'main'].map((name) => document.querySelector(name).scrollWidth)"
                 )
                 assert max(wide) <= 390, there
             colour = shown.page.evaluate("getComputedStyle(document.body).backgroundColor")
@@ -705,7 +705,7 @@ class TestHostile:
 
 class TestServed:
     def test_a_run_that_grows(self, browser: Browser, tmp_path: Path) -> None:
-        written = made.write(tmp_path, steps=2)
+        written = made.write(tmp_path, steps=6)
         run = loaded(tmp_path, "run")
         with served.server([run], "127.0.0.1", 0, every=0.3) as serving:
             thread = threading.Thread(target=serving.serve_forever, args=(0.05,))
@@ -716,6 +716,7 @@ class TestServed:
                     shown.open(address)
                     count = shown.page.locator("#count")
                     assert count.inner_text() == f"{len(written)} of {len(written)} trajectories"
+                    shown.page.evaluate("document.getElementById('scroller').scrollTop = 60")
                     later = made.record("later", step=7, policy="from afar")
                     made.write_records(tmp_path, [later])
                     made.write_tokens(tmp_path, [made.row(later)])
@@ -724,6 +725,7 @@ class TestServed:
                         "text => document.getElementById('count').textContent === text",
                         arg=f"{total} of {total} trajectories",
                     )
+                    assert shown.page.evaluate("document.getElementById('scroller').scrollTop") == 60
                     shown.page.fill("#filter", "AFAR")
                     shown.page.wait_for_function(
                         "text => document.getElementById('count').textContent === text",

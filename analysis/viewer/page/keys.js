@@ -49,7 +49,7 @@ const keys = (() => {
     const dialog = document.getElementById("help");
     if (dialog.open) dialog.close();
     else if (document.querySelector("#tip")) flow.hide();
-    else if (document.activeElement?.id === "filter") document.getElementById("scroller")?.focus() ?? document.activeElement.blur();
+    else if (document.activeElement?.id === "filter") (document.getElementById("scroller") || document.getElementById("main")).focus();
     else if (!document.getElementById("scroller")) main.toList();
   }
 

@@ -20,6 +20,8 @@ const list = (() => {
   let shownFor = null; // of which state and data found is
   let current = null; // [run, row] of the chosen one
   let generation = 0;
+  let top = 0; // how far the list is scrolled
+  let topOf = ""; // in which state of it
 
   const columnsShown = () => COLUMNS.filter(([field]) => field !== "run" || store.runs.length > 1);
 
@@ -180,8 +182,13 @@ const list = (() => {
     const focused = document.activeElement?.id === "scroller";
     main_.replaceChildren(box);
     if (focused) box.focus({ preventScroll: true });
+    draw(); // so that there is something to scroll
+    if (topOf === JSON.stringify(state)) box.scrollTop = top;
+    else top = 0;
+    topOf = JSON.stringify(state);
     let due = false;
     box.addEventListener("scroll", () => {
+      top = box.scrollTop;
       if (due) return;
       due = true;
       requestAnimationFrame(() => {
