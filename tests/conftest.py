@@ -36,6 +36,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--require-jails", action="store_true", help="fail at once where bubblewrap or sandlock does not work"
     )
     parser.addoption("--ray", action="store_true", help="run the tests that start a Ray cluster, too")
+    parser.addoption("--browser", action="store_true", help="run the tests that drive Chromium, too")
     parser.addoption("--long", action="store_true", help="run the long tests, too")
     parser.addoption("--vllm", action="store_true", help="run the tests that need vLLM, too")
 
@@ -45,6 +46,7 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "sandlock: runs in this jail")
     config.addinivalue_line("markers", "docker: needs a Docker daemon; --jails must name it")
     config.addinivalue_line("markers", "ray: starts a Ray cluster; run with --ray")
+    config.addinivalue_line("markers", "browser: drives Chromium; run with --browser")
     config.addinivalue_line("markers", "long: computes, waits or kills for long; run with --long")
     config.addinivalue_line("markers", "vllm: needs vLLM (make setup-vllm); run with --vllm")
     config.stash[_NOT_RUN] = Counter()
@@ -64,6 +66,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     asked = {
         "docker": "docker" in named,
         "ray": config.getoption("--ray"),
+        "browser": config.getoption("--browser"),
         "vllm": config.getoption("--vllm"),
         "long": config.getoption("--long"),
     }

@@ -137,11 +137,13 @@ class TestImports:
         TopologicalSorter(graph).prepare()  # raises CycleError, which names the circle
 
     def test_analysis_reads_records_only(self) -> None:
-        """And is configured, shown and reckoned with as all else is; programs in text have one grammar."""
+        """And is configured and shown as all else is; programs have one grammar, tokens one text."""
         units = {one for path in modules("analysis") for one in self.units(path)}
-        assert units <= {"run", "launch", "config", "formats"}
+        assert units <= {"run", "launch", "config", "formats", "policy"}
         of_formats = {name for path in modules("analysis") for name in imported(path) if ".formats" in name}
         assert of_formats == {"src.formats.fence_grammar"}
+        of_policy = {name for path in modules("analysis") for name in imported(path) if ".policy" in name}
+        assert of_policy == {"src.policy.loading.load_codec", "src.policy.codec.TokenCodec"}
 
     def test_nothing_imports_tests_or_analysis(self) -> None:
         tops = {name.partition(".")[0] for path in modules("src") for name in imported(path)}
@@ -401,12 +403,13 @@ class TestMake:
     def test_help_lists_every_target(self, folder: Path) -> None:
         listed = re.findall(r"^make ([\w-]+)", self.make(folder, "help").stdout, flags=re.MULTILINE)
         measured = ["soak-sandbox", "doctor", "chaos", "bench-sandbox", "bench-neighbours", "scale-sandbox"]
-        measured += ["bench-rollout", "bench-trl", "bench-analysis"]
+        measured += ["bench-rollout", "bench-trl", "bench-analysis", "bench-viewer"]
         tested = [
             "test",
             "test-long",
             "test-sandlock",
             "test-ray",
+            "test-browser",
             "test-vllm",
             "test-docker",
             "sandbox-image",

@@ -40,6 +40,7 @@ PROGRAMS = {
     "analysis/ablation": "analysis.ablation:AblationConfig",
     "analysis/report": "analysis.report:ReportConfig",
     "analysis/watch": "analysis.watch:WatchConfig",
+    "analysis/view": "analysis.view:ViewConfig",
 }
 # Options that no schema describes.
 FILES = ("experiment", "hydra/output", "hydra/callbacks", "hydra/launcher", "accelerate")
