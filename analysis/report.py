@@ -22,8 +22,8 @@ from analysis.data import AnalysisError
 from src.config.schema import option
 from src.launch.entry import entry
 from src.run.console import console
-from src.run.dashboard import start_run
 from src.run.records import SUMMARY
+from src.run.wandb_backend import start_run
 
 NAME = "report"
 _ROWS = 200  # rows of a table that are shown

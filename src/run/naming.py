@@ -13,7 +13,15 @@ from hydra.types import RunMode
 from src.config.command_line import parsed
 from src.config.schema import show
 
-_UNNAMED = ("hydra", "tracking", "hardware", "estimate", "trainer.resume", "trainer.resume_force")
+_UNNAMED = (
+    "hydra",
+    "tracking",
+    "hardware",
+    "estimate",
+    "trainer.resume",
+    "trainer.resume_force",
+    "evaluate.resume",
+)
 _LONGEST = 120  # characters of a name; W&B takes 128
 
 
