@@ -23,6 +23,7 @@ PROGRAMS = {
     "train": "src.config:Config",
     "evaluate": "src.config:EvaluationConfig",
     "regrade": "src.config:RegradeConfig",
+    "dashboard": "src.dashboard:DashboardConfig",
     "merge": "src.merge:MergeConfig",
     "merge_adapter": "src.merge_adapter:MergeAdapterConfig",
     "prepare": "src.problems.prepare:PrepareConfig",

@@ -37,6 +37,16 @@ def sweep_name() -> str | None:
     return Path(str(HydraConfig.get().sweep.dir)).name
 
 
+def arm_name(given: Sequence[str]) -> str:
+    """Return the name without seeds, which the runs of an arm share; ``defaults`` if that is nothing."""
+    kept = [
+        one.input_line or ""
+        for one in parsed(given)
+        if one.key_or_group.rpartition(".")[2] != "seed" or one.is_delete()
+    ]
+    return run_name(kept) or "defaults"
+
+
 def run_name(given: Sequence[str]) -> str | None:
     """Return a name such as ``mini seed=1``; None if the overrides name nothing.
 

@@ -1,8 +1,8 @@
 """TensorBoard: ``RUN/tensorboard``, for ``tensorboard --logdir RUN``; needs no account.
 
 The step of a tag is that of its axis. TensorBoard groups charts by what is before a tag's first slash, so
-that the parts of a name but the last are joined by dots: ``train/tokens/policy`` is ``train.tokens/policy``.
-Accuracies on benchmarks stay together, in ``eval``.
+that ``train/tokens/policy`` is ``train.tokens/policy``, and ``eval/heldout/free/reward`` is
+``eval.heldout.free/reward``. Accuracies on benchmarks stay together: ``eval/heldout/free/accuracy``.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ _ENDS = ("accuracy_low", "accuracy", "accuracy_high")
 
 def tag(axis: str, name: str) -> str:
     """Return under which tag a metric is logged."""
-    group, _, last = name.rpartition("/")
-    if not group or (axis == EVAL and last.startswith("accuracy")):
+    *groups, last = name.split("/", maxsplit=2 if axis == EVAL else 1)
+    if not groups or (axis == EVAL and last.startswith("accuracy")):
         return f"{axis}/{name}"
-    return f"{axis}.{group.replace('/', '.')}/{last}"
+    return f"{'.'.join([axis, *groups])}/{last}"
 
 
 class TensorBoardBackend:

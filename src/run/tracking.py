@@ -75,7 +75,7 @@ class Tracker:
             name=self._name,
             group=cfg.tracking.group or naming.sweep_name(),
             job_type=TRAIN if training else EVAL,
-            config=asdict(cfg),
+            config={**asdict(cfg), "arm": naming.arm_name(self._overrides)},
             overrides=self._overrides,
             curves=[f"{benchmark}/{mode}/accuracy" for mode in cfg.evaluate.modes],
             step=step,
