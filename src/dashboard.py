@@ -10,7 +10,8 @@ from pathlib import Path
 from src.config import TrackingConfig
 from src.config.schema import ConfigError, option
 from src.launch.entry import entry
-from src.run.workspaces import ARMS, CURVES, TRAINING
+from src.run.panels import CURVES
+from src.run.workspaces import ARMS, TRAINING
 
 
 @dataclass
@@ -21,7 +22,7 @@ class DashboardConfig:
     project: str = option(TrackingConfig().project, "W&B project")
     kind: str | None = option(
         None,
-        "training: to follow runs; arms: to compare them, those that differ in seeds alone as one; null: both",
+        "training: to follow runs; arms: to compare them, with those that differ in seeds as one; null: both",
         choices=(TRAINING, ARMS),
     )
     curves: list[str] = option(list(CURVES), "which accuracies are shown, as BENCHMARK/MODE")

@@ -8,23 +8,27 @@ that ``train/tokens/policy`` is ``train.tokens/policy``, and ``eval/heldout/free
 from __future__ import annotations
 
 import json
-import math
-from collections.abc import Iterator, Mapping, Sequence
+import re
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from src.run import panels
 from src.run.artifacts import Artifact
 from src.run.backend import EVAL, TRAIN, Card, Entry
 from src.run.records import TrajectoryRecord
 
 TENSORBOARD = "tensorboard"  # folder in that of the run
-_GROUPS = ("model", "engine", "rollout", "curriculum", "reward", "trainer", "evaluate", "benchmark")
-_ENDS = ("accuracy_low", "accuracy", "accuracy_high")
+_HYPERPARAMETERS = (
+    *("model.path", "curriculum.kind", "rollout.max_tokens", "benchmark.name", "evaluate.k"),
+    *(f"trainer.{name}" for name in ("learning_rate", "batch_size", "samples_per_prompt", "minibatches")),
+    *(f"trainer.{name}" for name in ("advantage", "loss_type", "steps", "seed")),
+)
 
 
 def tag(axis: str, name: str) -> str:
     """Return under which tag a metric is logged."""
     *groups, last = name.split("/", maxsplit=2 if axis == EVAL else 1)
-    if not groups or (axis == EVAL and last.startswith("accuracy")):
+    if not groups or (axis == EVAL and last == "accuracy"):
         return f"{axis}/{name}"
     return f"{'.'.join([axis, *groups])}/{last}"
 
@@ -42,20 +46,10 @@ class TensorBoardBackend:
         self._writer = SummaryWriter(str(card.folder / TENSORBOARD), purge_step=card.step)
         curves = [tag(EVAL, name) for name in card.curves]
         metrics = [*(tag(TRAIN, name) for name in ("reward", "accuracy") if card.job_type == TRAIN), *curves]
-        experiment, begin, self._end = hparams(
-            {"name": card.name, **dict(_hyperparameters(card.config))}, dict.fromkeys(metrics, 0.0)
-        )
+        experiment, begin, self._end = hparams(_hyperparameters(card), dict.fromkeys(metrics, 0.0))
         for summary in (experiment, begin):
             self._writer.file_writer.add_summary(summary)
-        bands = {
-            name.removesuffix("/accuracy"): [
-                "Margin",
-                [tag(EVAL, name.removesuffix("accuracy") + end) for end in ("accuracy", *_ENDS[::2])],
-            ]
-            for name in card.curves
-        }
-        if bands:
-            self._writer.add_custom_scalars({"accuracy, with 95 % intervals": bands})
+        self._writer.add_custom_scalars(_layout(card))
         about = {"name": card.name, "group": card.group, "folder": str(card.folder)}
         self._writer.add_text("overrides", _code("\n".join(card.overrides) or "none"), card.step)
         self._writer.add_text("config", _code(json.dumps({**about, **card.config}, indent=2)), card.step)
@@ -89,17 +83,31 @@ class TensorBoardBackend:
         self._writer.close()
 
 
-def _hyperparameters(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Yield the settings that are one value, of the groups that change results."""
-    for name, value in config.items():
-        if not prefix and name not in _GROUPS:
-            continue
-        if isinstance(value, Mapping):
-            yield from _hyperparameters(value, f"{prefix}{name}.")
-        elif isinstance(value, bool | int | float | str) and not (
-            isinstance(value, float) and math.isnan(value)
-        ):
-            yield f"{prefix}{name}", value
+def _layout(card: Card) -> dict[str, dict[str, list[Any]]]:
+    """Return what the dashboard of custom scalars shows: accuracies with intervals, and the panels."""
+    bands = {
+        curve: ["Margin", [tag(EVAL, f"{curve}/accuracy{end}") for end in ("", "_low", "_high")]]
+        for curve in (name.removesuffix("/accuracy") for name in card.curves)
+    }
+    found: dict[str, dict[str, list[Any]]] = {"accuracy on benchmarks, 95 % intervals": bands}
+    for name, shown in panels.TRAINING.items() if card.job_type == TRAIN else ():
+        found[name] = {
+            one.title: ["Multiline", [f"^{re.escape(tag(TRAIN, x))}$" for x in one.names]] for one in shown
+        }
+    return found
+
+
+def _hyperparameters(card: Card) -> dict[str, Any]:
+    """Return the arm, and the values of the settings that matter most or were given."""
+    given = [one.partition("=")[0].lstrip("+") for one in card.overrides]
+    found: dict[str, Any] = {"arm": card.config.get("arm", card.name)}
+    for name in dict.fromkeys([*_HYPERPARAMETERS, *given]):
+        value: Any = card.config
+        for part in name.split("."):
+            value = value.get(part) if isinstance(value, Mapping) else None
+        if isinstance(value, bool | int | float | str):
+            found[name] = value
+    return found
 
 
 def _sample(record: TrajectoryRecord, advantage: float | None) -> str:

@@ -9,8 +9,10 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
+from src.run import panels
+from src.run.panels import CURVES
+
 TRAINING, ARMS = "training", "arms"
-CURVES = ("heldout/free", "heldout/code", "heldout/text")  # BENCHMARK/MODE
 SAMPLES = "train/samples"
 _ARM = "arm"  # the setting that names the overrides without seeds
 
@@ -55,42 +57,10 @@ def training_sections(curves: Sequence[str] = CURVES) -> list[Any]:
     """Return the sections of the workspace for training runs."""
     import wandb_workspaces.reports.v2 as wr
 
-    return [
-        _section(
-            "progress",
-            _train("reward", "reward"),
-            _train("accuracy in training", "accuracy", "accuracy_lenient", range_y=(0, 1)),
-            _accuracy("accuracy on benchmarks", curves),
-            _train("reward, deviation over trajectories", "reward_std"),
-            _train("groups without a signal", "frac_reward_zero_std", range_y=(0, 1)),
-            _train("why trajectories end", *(f"stop/{one}" for one in _STOPS), plot_type="stacked-area"),
-        ),
-        _section(
-            "policy",
-            _train("entropy and KL, nats", "entropy", "kl"),
-            _train("tokens per trajectory", "tokens/policy", "tokens/feedback"),
-            _train("clipped tokens", *(f"clip_ratio/{one}_mean" for one in ("low", "high", "region"))),
-            _train("gradient norm", "grad_norm"),
-            _train("loss", "loss"),
-            _train("learning rate", "learning_rate"),
-        ),
-        _section(
-            "tools",
-            _train("executions per trajectory, and the budget", "executions_per_trajectory", "budget"),
-            _train("failing executions", "execution_failure_rate", range_y=(0, 1)),
-            _train("trajectories with code, at the budget", "tool_use_rate", "budget_exhausted_rate"),
-            _train("accuracy after a failure", "accuracy_after_failure", range_y=(0, 1)),
-            _train("fabricated output", "fabricated_output_rate"),
-            _train("seconds of a program", *(f"sandbox/p{one}_seconds" for one in (50, 95, 99))),
-        ),
-        _section(
-            "speed",
-            _train("seconds of a step", *(f"seconds/{one}" for one in _PARTS), plot_type="stacked-area"),
-            _train("tokens per second", "engine/tokens_per_second"),
-            _train("running sequences", "engine/running_sequences"),
-        ),
-        _section("samples", wr.WeavePanelSummaryTable(table_name=SAMPLES), columns=1),
-    ]
+    sections = {name: [_train(panel) for panel in found] for name, found in panels.TRAINING.items()}
+    sections["progress"].insert(2, _accuracy("accuracy on benchmarks", curves))
+    table = _section("samples", wr.WeavePanelSummaryTable(table_name=SAMPLES), columns=1)
+    return [*(_section(name, *found) for name, found in sections.items()), table]
 
 
 def arm_sections(curves: Sequence[str] = CURVES) -> list[Any]:
@@ -116,13 +86,9 @@ def arm_sections(curves: Sequence[str] = CURVES) -> list[Any]:
             *(_accuracy(f"accuracy, {curve}", [curve], **grouped) for curve in curves),
             rows=1,
         ),
-        _section("training", *(_train(name, name, **grouped) for name in names)),
+        _section("training", *(_train(panels.Panel(name, [name]), **grouped) for name in names)),
         _section("settings", wr.RunComparer(diff_only="split"), columns=1),
     ]
-
-
-_STOPS = ("answered", "no_answer", "length", "budget", "void", "infrastructure")
-_PARTS = ("generation", "execution", "grading", "update")
 
 
 def _section(name: str, *panels: Any, columns: int = 3, rows: int = 2) -> Any:
@@ -132,10 +98,15 @@ def _section(name: str, *panels: Any, columns: int = 3, rows: int = 2) -> Any:
     return ws.Section(name=name, panels=list(panels), is_open=True, layout_settings=layout)
 
 
-def _train(title: str, *names: str, **options: Any) -> Any:
+def _train(panel: panels.Panel, **options: Any) -> Any:
     import wandb_workspaces.reports.v2 as wr
 
-    return wr.LinePlot(title=title, x="train/step", y=[f"train/{name}" for name in names], **options)
+    y = [f"train/{name}" for name in panel.names]
+    if panel.share:
+        options["range_y"] = (0, 1)
+    if panel.parts:
+        options["plot_type"] = "stacked-area"
+    return wr.LinePlot(title=panel.title, x="train/step", y=y, **options)
 
 
 def _accuracy(title: str, curves: Sequence[str], **options: Any) -> Any:
