@@ -41,6 +41,7 @@ PROGRAMS = {
     "analysis/ablation": "analysis.ablation:AblationConfig",
     "analysis/report": "analysis.report:ReportConfig",
     "analysis/watch": "analysis.watch:WatchConfig",
+    "analysis/publish": "analysis.publish:PublishConfig",
 }
 # Options that no schema describes.
 FILES = ("experiment", "hydra/output", "hydra/callbacks", "hydra/launcher", "accelerate")

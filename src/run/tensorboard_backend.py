@@ -120,12 +120,13 @@ def _sample(record: TrajectoryRecord, advantage: float | None) -> str:
         record.stop_reason,
         f"{len(record.executions)} executions",
     ]
-    title = f"{record.problem_id}, {record.mode}, sample {record.sample}"
+    head = f"{record.problem_id}, {record.mode}, sample {record.sample}: {'; '.join(facts)}"
     said = "".join(segment.text for segment in record.segments)
-    return "\n\n".join(
-        [f"#### `{title}`", _code("; ".join(facts)), _code(record.problem), "trajectory:", _code(said)]
-    )
+    parts = ["---", _code(head), "problem", _code(record.problem), "trajectory", _code(said)]
+    return "\n\n".join(parts)
 
 
 def _code(text: str) -> str:
+    """Return text as a block of code; lone surrogates, which a program may print, have no UTF-8 encoding."""
+    text = text.encode("utf-8", "replace").decode()
     return "\n".join(f"    {line}" for line in text.splitlines()) or "    "
