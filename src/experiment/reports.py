@@ -50,7 +50,7 @@ class Reports:
         self._tracker = Tracker(cfg, run_dir, earlier, step=step, write=write)
         self._open.callback(self._tracker.finish)
         self.bar = progress(status.progress)
-        self._task = self.bar.add_task("training", total=self._steps, visible=False)
+        self._task = self.bar.add_task("training", total=self._steps, visible=False, lines=False)
 
     def __enter__(self) -> Self:
         self._open.enter_context(self.bar)
