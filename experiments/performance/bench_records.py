@@ -52,7 +52,7 @@ BYTES = 4.0  # per token and value, before compression
 _MODE = "free"
 
 
-class Fixed(Collector):
+class SameRollout(Collector):
     """A collector that returns the same trajectories again and again."""
 
     made: Collected
@@ -96,7 +96,9 @@ class Within:
         return timed
 
 
-def sample(cfg: Config, environment: Environment, folder: Path, rollouts: int) -> tuple[Fixed, list[float]]:
+def sample(
+    cfg: Config, environment: Environment, folder: Path, rollouts: int
+) -> tuple[SameRollout, list[float]]:
     """Make rollouts, recorded as in a run; return the last, and the seconds of each but the first."""
     engine = TransformersEngine(
         load_model(cfg.model), environment.codec, temperature=1.0, top_p=1.0, batch_size=cfg.engine.batch_size
@@ -105,7 +107,7 @@ def sample(cfg: Config, environment: Environment, folder: Path, rollouts: int) -
     problems = load_problems(cfg.data, "train")[: cfg.trainer.batch_size // size]
     asked = [(problem, number) for problem in problems for number in range(size)]
     with RecordWriter(folder / "trajectories.jsonl") as writer:
-        fixed = Fixed(engine, environment, writer)
+        fixed = SameRollout(engine, environment, writer)
         for number in range(rollouts + 1):  # the first is for warming up
             began = time.perf_counter()
             fixed.made = Collector.collect(fixed, asked, _MODE, 2, Occasion("train"))
@@ -115,7 +117,7 @@ def sample(cfg: Config, environment: Environment, folder: Path, rollouts: int) -
 
 
 def build(
-    cfg: Config, folder: Path, fixed: Fixed, problems: list[Problem], *, tokens: bool
+    cfg: Config, folder: Path, fixed: SameRollout, problems: list[Problem], *, tokens: bool
 ) -> tuple[CIRTrainer, StepClock]:
     """A trainer of a fresh policy that is given the collector's trajectories."""
     own = composed("train", [*_OVERRIDES, f"records.tokens={str(tokens).lower()}"], Config)
