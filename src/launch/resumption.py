@@ -73,6 +73,7 @@ _OF_A_SHARD = (
         "engine.",
         "reward.grade_",
         "sandbox.backend",
+        "tracking.",
     ),
     *SANDBOX_MAY_CHANGE,
 )
@@ -127,6 +128,8 @@ def renamed(recorded: Mapping[str, Any]) -> dict[str, Any]:
     settings = deepcopy(dict(recorded))
     if "rollout" in settings:
         settings.setdefault("format", {"_target_": "src.formats.FenceFormat"})  # before there were others
+    if "benchmark" in settings:
+        settings.setdefault("tracking", {"mode": "none"})  # an evaluation that is older than it
     if "curriculum" in settings:
         settings.setdefault("records", {})  # a training run that is older than them
     for old, new in RENAMED.items():

@@ -21,6 +21,7 @@ from src.run.processes import Ranks
 SCHEMA_VERSION = 1
 # What lies in the folder of a run or of an evaluation.
 RECORDS, METRICS, SUMMARY, CONFIG = "trajectories.jsonl", "metrics.jsonl", "summary.json", "config.json"
+STATE = "state.json"  # of a training run: its evaluation before training; of both, who they are in W&B
 
 
 class RecordError(ValueError):
