@@ -11,13 +11,12 @@ from typing import Any
 
 from rich.markup import escape
 
-from src.config import DataConfig, HubConfig, named_benchmark
-from src.problems.benchmarks import load_benchmark
+from src.config import GENERATED, DataConfig, HubConfig, named_benchmark
+from src.problems.benchmarks import generated, load_benchmark
 from src.problems.clean import clean, removals
 from src.problems.fields import fields_line
 from src.problems.files import read_problems, read_rows
 from src.problems.hub import hub_rows
-from src.problems.mini import generate
 from src.problems.problem import Problem, ProblemError
 
 
@@ -97,9 +96,8 @@ def answers_taken(counts: Counter[str]) -> str:
 def _read(
     cfg: DataConfig, split: str, taken: Counter[str] | None = None, found: dict[str, str] | None = None
 ) -> list[Problem]:
-    if cfg.kind == "mini":
-        size = cfg.train_size if split == "train" else cfg.heldout_size
-        return generate(size, cfg.seed, split, cfg.subjects, cfg.levels)
+    if cfg.kind in GENERATED:
+        return generated(cfg, cfg.train_size if split == "train" else cfg.heldout_size, split)
     if split == "train":
         return _files_or_hub(cfg, cfg.train_path, "train_path", "data", taken, found)
     if cfg.heldout.benchmark:

@@ -13,7 +13,7 @@ from typing import Any, Self
 import torch
 from rich.markup import escape
 
-from src.config import EvaluationConfig
+from src.config import GENERATED, EvaluationConfig
 from src.config.schema import ConfigError, build, show
 from src.experiment.evaluation.earlier import Earlier, drop_lost
 from src.experiment.evaluation.evaluator import Evaluator
@@ -157,7 +157,7 @@ class BenchmarkRun:
             console.print(escape(fields_line(self._found)))
         if taken:
             console.print(escape(answers_taken(taken)))
-        if cfg.benchmark.kind != "mini":
+        if cfg.benchmark.kind not in GENERATED:
             refuse_unreadable(problems, cfg.benchmark.fields, "benchmark", cfg.reward.grade_seconds)
         # all problems, in every shard, so that all shards leave out the same ones or all refuse
         problems, self._too_long = fit_benchmark(

@@ -16,7 +16,7 @@ from typing import Any
 
 from rich.progress import Progress
 
-from src.config import Config, DataConfig, EvaluateConfig, PeriodicBenchmarkConfig, named_benchmark
+from src.config import GENERATED, Config, DataConfig, EvaluateConfig, PeriodicBenchmarkConfig, named_benchmark
 from src.config.named import sampling_of
 from src.experiment.evaluation.benchmark_run import PHASE
 from src.experiment.evaluation.earlier import Earlier, drop_lost
@@ -62,7 +62,7 @@ def read_benchmarks(cfg: Config, prompts: PromptEncoder, ranks: Ranks) -> list[B
     for given in cfg.evaluate.benchmarks:
         named = replace(named_benchmark(given.benchmark), size=given.size)
         problems = load_benchmark(named, f"evaluate.benchmarks: {given.benchmark.partition('@')[0]}@FILE")
-        if ranks.first and named.kind != "mini":
+        if ranks.first and named.kind not in GENERATED:
             refuse_unreadable(problems, named.fields, "benchmark", cfg.reward.grade_seconds)
         evaluate = sampling(cfg.evaluate, given)
         choice, limit = given.long_prompts or named.long_prompts, cfg.rollout.max_prompt_tokens
