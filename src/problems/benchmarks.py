@@ -6,9 +6,9 @@ from collections import Counter
 from dataclasses import replace
 
 from src.config import GENERATED, BenchmarkConfig, DataConfig
+from src.problems import mini, worded
 from src.problems.files import read_problems, read_rows
 from src.problems.hub import hub_rows
-from src.problems import mini, worded
 from src.problems.problem import Problem
 
 

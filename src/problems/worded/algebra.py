@@ -11,14 +11,14 @@ SYSTEM = Phrasings(
     trained=(
         "The numbers $x$ and $y$ satisfy both ${first}$ and ${second}$. Determine ${asked}$.",
         "Find the value of ${asked}$ given that ${first}$ and ${second}$.",
-        "Two lines have the equations ${first}$ and ${second}$. What is the ${asked}$-coordinate of the point "
-        "where they cross?",
-        "A student wrote ${first}$ on one page and ${second}$ on the next. Which value must ${asked}$ have for "
-        "both equations to hold?",
+        "Two lines have the equations ${first}$ and ${second}$. What is the ${asked}$-coordinate of the "
+        "point where they cross?",
+        "A student wrote ${first}$ on one page and ${second}$ on the next. Which value must ${asked}$ have "
+        "for both equations to hold?",
         "Consider the system ${first}$, ${second}$. Only ${asked}$ is needed; compute it.",
         "Which number is ${asked}$ if ${first}$ holds together with ${second}$?",
-        "Although the system ${second}$, ${first}$ may look unfriendly, it has exactly one solution. State the "
-        "value of ${asked}$ in it.",
+        "Although the system ${second}$, ${first}$ may look unfriendly, it has exactly one solution. State "
+        "the value of ${asked}$ in it.",
     ),
     unseen=(
         "At the intersection of the lines ${first}$ and ${second}$, what is the value of ${asked}$?",
@@ -31,10 +31,11 @@ VALUE = Phrasings(
         "A function is given by $f(x) = {poly}$. Which value does it take at $x = {x}$?",
         "If $x = {x}$, how much is ${poly}$?",
         "Substitute ${x}$ for $x$ in ${poly}$ and simplify.",
-        "The graph of $y = {poly}$ passes through a point with $x$-coordinate ${x}$. What is the $y$-coordinate "
-        "of this point?",
+        "The graph of $y = {poly}$ passes through a point with $x$-coordinate ${x}$. What is the "
+        "$y$-coordinate of this point?",
         "With $p(x) = {poly}$, determine $p({x})$.",
-        "A teacher defines $g(x) = {poly}$ and asks about its zeros first, but we only want $g({x})$. What is it?",
+        "A teacher defines $g(x) = {poly}$ and asks about its zeros first, but we only want $g({x})$. What "
+        "is it?",
     ),
     unseen=(
         "Plug $x = {x}$ into the polynomial ${poly}$; which number comes out?",
@@ -48,7 +49,8 @@ PRODUCT = Phrasings(
         "Remove the parentheses in ${text}$ and collect like terms.",
         "Find the expanded form of ${text}$.",
         "Express ${text}$ without parentheses, with the highest power of $x$ first.",
-        "The sides of a rectangle are given by the two factors of ${text}$. Expand this expression for its area.",
+        "The sides of a rectangle are given by the two factors of ${text}$. Expand this expression for its "
+        "area.",
         "Which polynomial do you get by carrying out the multiplication ${text}$?",
     ),
     unseen=(

@@ -6,11 +6,12 @@ from collections.abc import Callable, Sequence
 
 from src.problems.mini import chains as mini
 from src.problems.mini.chains import Link
+from src.problems.mini.notation import latex_polynomial
 from src.problems.mini.template import Params
 from src.problems.worded.phrasing import Phrasings, Told, rephrased
 
-# Each quantity in three ways, the last of which is never trained on: $p$ and $q$ are its numbers, before is the
-# quantity before it.
+# Each quantity in three ways, the last of which is never trained on. p and q are its numbers, px is p times x,
+# and before is the name of the quantity before it.
 SAID: dict[Link, tuple[str, str, str]] = {
     mini.NUMBER_THEORY[0]: (
         "the number of positive divisors of ${p}$",
@@ -63,9 +64,9 @@ SAID: dict[Link, tuple[str, str, str]] = {
         "the result of putting $x = {q}$ into ${p}x - 1$",
     ),
     mini.ALGEBRA[1]: (
-        "the value of $x^{{2}} - {p}x + {q}$ at $x = {before}$",
-        "the value that $x^{{2}} - {p}x + {q}$ takes for $x = {before}$",
-        "the result of putting $x = {before}$ into $x^{{2}} - {p}x + {q}$",
+        "the value of $x^{{2}} - {px} + {q}$ at $x = {before}$",
+        "the value that $x^{{2}} - {px} + {q}$ takes for $x = {before}$",
+        "the result of putting $x = {before}$ into $x^{{2}} - {px} + {q}$",
     ),
     mini.ALGEBRA[2]: (
         "the solution $x$ of $x - {q} = {p} \\cdot {before}$",
@@ -73,9 +74,9 @@ SAID: dict[Link, tuple[str, str, str]] = {
         "the value of $x$ that satisfies $x - {q} = {p} \\cdot {before}$",
     ),
     mini.INTERMEDIATE_ALGEBRA[0]: (
-        "the value of $r^{{2}} + s^{{2}}$ if $x^{{2}} - {p}x + {q} = (x - r)(x - s)$",
-        "the sum of the squares of the roots of $x^{{2}} - {p}x + {q}$, where a double root counts twice",
-        "the number $r^{{2}} + s^{{2}}$ such that $x^{{2}} - {p}x + {q}$ factors as $(x - r)(x - s)$",
+        "the number $r^{{2}} + s^{{2}}$ for $r$ and $s$ with $x^{{2}} - {px} + {q} = (x - r)(x - s)$",
+        "the sum of the squares of the roots, counted with multiplicity, of $x^{{2}} - {px} + {q}$",
+        "the number $r^{{2}} + s^{{2}}$ such that $x^{{2}} - {px} + {q}$ factors as $(x - r)(x - s)$",
     ),
     mini.INTERMEDIATE_ALGEBRA[1]: (
         "the sum of $k^{{2}}$ for all integers $k$ from ${p}$ to ${before}$",
@@ -86,8 +87,8 @@ SAID: dict[Link, tuple[str, str, str]] = {
         "the term $u_{{3}}$ of the sequence with $u_{{1}} = {before}$ and $u_{{n+1}} = {q}u_{{n}} - {p}$",
         "the third term of the sequence that begins with $u_{{1}} = {before}$ and follows the rule "
         "$u_{{n+1}} = {q}u_{{n}} - {p}$",
-        "the number $u_{{3}}$ in a sequence that starts with $u_{{1}} = {before}$ and in which $u_{{n+1}}$ is "
-        "always ${q}u_{{n}} - {p}$",
+        "the number $u_{{3}}$ in a sequence that starts with $u_{{1}} = {before}$ and in which $u_{{n+1}}$ "
+        "is always ${q}u_{{n}} - {p}$",
     ),
 }
 FRAMES = Phrasings(
@@ -98,10 +99,10 @@ FRAMES = Phrasings(
         "Find {other_asked}, where {other_are}.",
         "In this problem, {are}. Your task is to compute {other_asked}.",
         "First work with these definitions: {other_are}. Then give {asked}.",
-        "A puzzle is solved in steps. Its first part says that {are}. Its last part asks for {other_asked}. What "
-        "is the answer to the last part?",
-        "Anna's homework has several parts, and only the last one counts. It asks for {asked}, where {other_are}. "
-        "Which number should she write down?",
+        "A puzzle is solved in steps. Its first part says that {are}. Its last part asks for {other_asked}. "
+        "What is the answer to the last part?",
+        "Anna's homework has several parts, and only the last one counts. It asks for {asked}, where "
+        "{other_are}. Which number should she write down?",
     ),
     unseen=(
         "Given that {third_are}, calculate {third_asked}.",
@@ -115,12 +116,14 @@ def _tell(links: Sequence[Link]) -> Callable[[Params], Told]:
         slots = {}
         for variant, prefix in enumerate(("", "other_", "third_")):
             said = [
-                SAID[link][variant].format(p=p, q=q, before=mini.LETTERS[place - 1] if place else "")
+                SAID[link][variant].format(
+                    p=p, q=q, px=latex_polynomial((p, 0)), before=mini.LETTERS[place - 1] if place else ""
+                )
                 for place, (link, p, q) in enumerate(zip(links, params[::2], params[1::2], strict=False))
             ]
             known = list(zip(mini.LETTERS, said[:-1], strict=False))
-            slots[f"{prefix}let"] = " and ".join(f"${letter}$ be {what}" for letter, what in known)
-            slots[f"{prefix}are"] = " and ".join(f"${letter}$ is {what}" for letter, what in known)
+            slots[f"{prefix}let"] = ", and ".join(f"${letter}$ be {what}" for letter, what in known)
+            slots[f"{prefix}are"] = ", and ".join(f"${letter}$ is {what}" for letter, what in known)
             slots[f"{prefix}asked"] = said[-1]
         return FRAMES.fill(**slots)
 

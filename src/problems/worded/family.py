@@ -7,8 +7,8 @@ Its splits are
 - ``heldout_phrasings``: other numbers again, in phrasings that are never trained on;
 - ``heldout_templates``: templates that are never trained on.
 
-Parameters alone decide the side. What the mini family holds out is held out here, too: half of it in each of the
-two splits of trained templates.
+Parameters alone decide the side. What the mini family holds out is held out here, too: half of it in each of
+the two splits of trained templates.
 """
 
 from __future__ import annotations

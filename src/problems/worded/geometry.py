@@ -1,7 +1,7 @@
 """Geometry: the mini family's templates in several phrasings, with programs that print the exact answer.
 
-The mini family's own programs give decimals there; its policy is to learn to do without code. Here the subject
-is like the others.
+The mini family's own programs give decimals there; its policy is to learn to do without code. Here the
+subject is like the others.
 """
 
 from __future__ import annotations
@@ -127,7 +127,7 @@ def _centers_program(params: Params) -> Program:
     kind, a, b = params
     formula = ("a + b", "(a + b)//2", "180 - (a + b)//2", "360 - 2*(a + b)")[kind]
     blunder = (("a + b", "180 - a - b"), ("a + b", "a - b"), ("180 - ", ""), ("2*", ""))[kind]
-    errors = ((("a + b", "a b"), ("2*", "2 x ")) if kind == 3 else (("a + b", "a b"), ("print(", "prints(")))
+    errors = (("a + b", "a b"), ("2*", "2 x ")) if kind == 3 else (("a + b", "a b"), ("print(", "prints("))
     return f"a, b = {a}, {b}\nprint({formula})", errors, (blunder,)
 
 

@@ -12,8 +12,8 @@ ROOT = Phrasings(
         "Solve ${poly} = 0$ and give the {size} solution in exact form.",
         "The equation ${poly} = 0$ has two real solutions. Which is the {size} one?",
         "Determine exactly the {size} zero of $f(x) = {poly}$.",
-        "The parabola $y = {poly}$ meets the $x$-axis twice. Find the exact $x$-coordinate of the meeting point "
-        "farther to the {side}.",
+        "The parabola $y = {poly}$ meets the $x$-axis twice. Find the exact $x$-coordinate of the meeting "
+        "point farther to the {side}.",
         "Let $r$ be the {size} root of ${poly}$. Express $r$ with a square root in simplest form.",
         "Decimals are not wanted here: what is the exact value of the {size} root of ${poly}$?",
         "A number $x$ satisfies ${poly} = 0$, and it is the {size} of the two numbers that do. What is $x$?",
@@ -31,27 +31,28 @@ ROOTS = Phrasings(
         "Without solving ${poly} = 0$, find the sum of the squares of its two solutions.",
         "The polynomial ${poly}$ has the zeros $p$ and $q$. Determine $p^{{2}} + q^{{2}}$.",
         "Find $u^{{2}} + v^{{2}}$, where $u$ and $v$ denote the roots of ${poly}$.",
-        "A student knows the sum and the product of the roots of ${poly}$. What should the student get for the "
-        "sum of the squares of the roots?",
+        "A student knows the sum and the product of the roots of ${poly}$. What should the student get for "
+        "the sum of the squares of the roots?",
     ),
     unseen=(
         "Which number is the sum of the squares of the two solutions of ${poly} = 0$?",
-        "Suppose ${poly}$ vanishes exactly at $x = \\alpha$ and $x = \\beta$. What is "
-        "$\\alpha^{{2}} + \\beta^{{2}}$?",
+        "Suppose ${poly}$ vanishes exactly at $x = \\alpha$ and $x = \\beta$. What is $\\alpha^{{2}} + "
+        "\\beta^{{2}}$?",
     ),
 )
 RECURRENCE = Phrasings(
     trained=(
         "Starting from $a_{{1}} = {first}$, each further term is given by ${step}$. Compute ${last}$.",
-        "The sequence $a_{{1}}, a_{{2}}, \\ldots$ satisfies $a_{{1}} = {first}$ and ${step}$ for $n \\ge 1$. "
-        "Determine ${last}$.",
+        "The sequence $a_{{1}}, a_{{2}}, \\ldots$ satisfies $a_{{1}} = {first}$ and ${step}$ for $n \\ge "
+        "1$. Determine ${last}$.",
         "If ${step}$ for all positive integers $n$ and $a_{{1}} = {first}$, what is ${last}$?",
-        "A sequence follows the rule ${step}$. Its first term is $a_{{1}} = {first}$. Which number is ${last}$?",
+        "A sequence follows the rule ${step}$. Its first term is $a_{{1}} = {first}$. Which number is "
+        "${last}$?",
         "Find ${last}$ in the sequence with the first term $a_{{1}} = {first}$ and the rule ${step}$.",
-        "Someone applies the rule ${step}$ again and again, beginning with $a_{{1}} = {first}$. What value does "
-        "${last}$ have?",
-        "Given are $a_{{1}} = {first}$ and the recursion ${step}$. A closed formula is not required; just give "
-        "${last}$.",
+        "Someone applies the rule ${step}$ again and again, beginning with $a_{{1}} = {first}$. What value "
+        "does ${last}$ have?",
+        "Given are $a_{{1}} = {first}$ and the recursion ${step}$. A closed formula is not required; just "
+        "give ${last}$.",
     ),
     unseen=(
         "What does ${last}$ equal when $a_{{1}} = {first}$ and every later term comes from ${step}$?",
@@ -63,9 +64,10 @@ POWER_SUM = Phrasings(
         "Evaluate ${sum}$.",
         "What is the value of ${sum}$?",
         "Add the values of ${term}$ for all integers $k$ with ${low} \\le k \\le {high}$.",
-        "For every integer $k$ from ${low}$ to ${high}$, the number ${term}$ is written down. What is the sum of "
-        "these numbers?",
-        "Let $k$ run through the integers from ${low}$ to ${high}$. Determine the total of all values of ${term}$.",
+        "For every integer $k$ from ${low}$ to ${high}$, the number ${term}$ is written down. What is the "
+        "sum of these numbers?",
+        "Let $k$ run through the integers from ${low}$ to ${high}$. Determine the total of all values of "
+        "${term}$.",
         "If the terms ${term}$ for $k = {low}, \\ldots, {high}$ are added up, what is the result?",
     ),
     unseen=(

@@ -12,16 +12,16 @@ POWER = Phrasings(
         "Divide ${power}$ by ${m}$. Which remainder is left over?",
         "Compute ${power}$ modulo ${m}$.",
         "Find the smallest nonnegative integer that is congruent to ${power}$ modulo ${m}$.",
-        "If ${power}$ marbles are packed into boxes of ${m}$ until too few are left to fill a box, how many are "
-        "left?",
+        "If ${power}$ marbles are packed into boxes of ${m}$ until too few are left to fill a box, how many "
+        "are left?",
         "Without writing out all digits of ${power}$, determine its remainder on division by ${m}$.",
-        "Let $N = {power}$. By how much does $N$ exceed the largest multiple of ${m}$ that is not greater than "
-        "$N$?",
+        "Let $N = {power}$. By how much does $N$ exceed the largest multiple of ${m}$ that is not greater "
+        "than $N$?",
     ),
     unseen=(
         "What is left when ${m}$ is taken away from ${power}$ as often as possible without going below zero?",
-        "A clock has ${m}$ hours, numbered from $0$. It starts at $0$ and runs for ${power}$ hours. Which number "
-        "does it show then?",
+        "A clock has ${m}$ hours, numbered from $0$. It starts at $0$ and runs for ${power}$ hours. Which "
+        "number does it show then?",
     ),
 )
 DIVISOR = Phrasings(
@@ -30,14 +30,14 @@ DIVISOR = Phrasings(
         "Which number is the greatest common divisor of {listed}?",
         "What is the largest integer that divides each of {listed}?",
         "Given the numbers {listed}, compute their greatest common divisor.",
-        "Ribbons of {listed} centimeters are cut without waste into pieces of one equal length, a whole number "
-        "of centimeters. How many centimeters long can the pieces be at most?",
+        "Ribbons of {listed} centimeters are cut without waste into pieces of one equal length, a whole "
+        "number of centimeters. How many centimeters long can the pieces be at most?",
         "Among all positive integers that divide each of {listed}, find the largest.",
         "A friend will need a common multiple later; for now, give the greatest common divisor of {listed}.",
     ),
     unseen=(
         "Each of {listed} is a multiple of some integer. How large can this integer be at most?",
-        "Name the biggest whole number by which all of {listed} can be divided without remainder.",
+        "Name the biggest whole number by which each of {listed} can be divided without remainder.",
     ),
 )
 MULTIPLE = Phrasings(
@@ -46,24 +46,24 @@ MULTIPLE = Phrasings(
         "Which number is the least common multiple of {listed}?",
         "What is the smallest positive integer that is divisible by each of {listed}?",
         "Given the numbers {listed}, compute their least common multiple.",
-        "Several lights blink every {listed} seconds, respectively, and they have just blinked together. In how "
-        "many seconds will they next blink together?",
+        "Some lights blink every {listed} seconds, respectively, and they have just blinked together. In "
+        "how many seconds will they next blink together?",
         "Among all positive integers that are divisible by each of {listed}, find the smallest.",
         "A friend will need a common divisor later; for now, give the least common multiple of {listed}.",
     ),
     unseen=(
         "Each of {listed} divides a certain positive integer. How small can this integer be?",
-        "Name the smallest positive whole number that appears in the times tables of all of {listed}.",
+        "Name the smallest positive whole number that appears in the times table of each of {listed}.",
     ),
 )
 DIVISOR_COUNT = Phrasings(
     trained=(
         "Determine the number of positive divisors of ${n}$.",
         "By how many different positive integers is ${n}$ divisible?",
-        "In how many ways can ${n}$ be written as a product $a \\cdot b$ of two positive integers, if the order "
-        "of the factors matters?",
-        "Exactly ${n}$ square tiles are laid out as a full rectangle. How many choices are there for the number "
-        "of rows?",
+        "In how many ways can ${n}$ be written as a product $a \\cdot b$ of two positive integers, if the "
+        "order of the factors matters?",
+        "Exactly ${n}$ square tiles are laid out as a full rectangle. How many choices are there for the "
+        "number of rows?",
         "The positive divisors of ${n}$, including $1$ and ${n}$ itself, are listed. How long is the list?",
         "For how many positive integers $d$ is ${n}/d$ an integer?",
         "Everyone knows that $1$ divides ${n}$. How many positive divisors does ${n}$ have altogether?",
@@ -81,8 +81,8 @@ DIVISOR_SUM = Phrasings(
         "Compute $\\sigma({n})$, the sum of the positive divisors of ${n}$.",
         "List the positive divisors of ${n}$, including $1$ and ${n}$ itself, and find their sum.",
         "What total do the positive divisors of ${n}$ have?",
-        "If every positive divisor of ${n}$ is written on its own card, what is the sum of the numbers on all "
-        "cards?",
+        "If every positive divisor of ${n}$ is written on its own card, what is the sum of the numbers on "
+        "all cards?",
         "How many positive divisors ${n}$ has is not the question here. What is their sum?",
     ),
     unseen=(
@@ -97,7 +97,8 @@ DIGITS = Phrasings(
         "Write ${power}$ in decimal notation. What is the sum of its digits?",
         "Compute the sum of all digits in the decimal notation of ${power}$.",
         "Let $N = {power}$. Determine the sum of the digits of $N$.",
-        "Every digit of ${power}$ is written on a separate card. What is the sum of the numbers on the cards?",
+        "Every digit of ${power}$ is written on a separate card. What is the sum of the numbers on the "
+        "cards?",
         "A calculator with a wide display shows all digits of ${power}$. Add the digits; what is the result?",
     ),
     unseen=(

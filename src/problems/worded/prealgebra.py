@@ -24,8 +24,8 @@ FRACTIONS = Phrasings(
         "Simplify ${text}$.",
         "Find the exact value of ${text}$.",
         "Evaluate ${text}$. Do not round.",
-        "Bring the fractions in ${text}$ to a common denominator and combine them. What is the result in lowest "
-        "terms?",
+        "Bring the fractions in ${text}$ to a common denominator and combine them. What is the result in "
+        "lowest terms?",
         "How much is ${text}$, exactly?",
         "A calculator may show a rounded decimal for ${text}$. Give the exact value instead.",
     ),
@@ -38,8 +38,8 @@ MEAN = Phrasings(
     trained=(
         "Compute the arithmetic mean of {listed}.",
         "In a class, the test scores were {listed}. What was the average score?",
-        "On successive days, a bakery sold {listed} loaves. How many loaves is that per day on average? Give an "
-        "exact value.",
+        "On successive days, a bakery sold {listed} loaves. How many loaves is that per day on average? "
+        "Give an exact value.",
         "What is the exact mean of the numbers {listed}?",
         "Determine the average of the following numbers: {listed}.",
         "The numbers {listed} are given. Which of them is largest does not matter; find their mean.",
@@ -70,6 +70,4 @@ def _mean(params: Params) -> Told:
     return MEAN.fill(listed=", ".join(f"${value}$" for value in params[:-1]) + f" and ${params[-1]}$")
 
 
-TEMPLATES = rephrase(
-    mini.TEMPLATES, {"arithmetic": _arithmetic, "fraction_sum": _fractions, "mean": _mean}
-)
+TEMPLATES = rephrase(mini.TEMPLATES, {"arithmetic": _arithmetic, "fraction_sum": _fractions, "mean": _mean})

@@ -13,9 +13,10 @@ COMPOSITION = Phrasings(
     (
         "Let $f(x) = {f}$ and $g(x) = {g}$. Find $f(g({x}))$.",
         "If $g(x) = {g}$ and $f(x) = {f}$, what is $f(g({x}))$?",
-        "The number ${x}$ is put into the function $g(x) = {g}$, and the result into $f(x) = {f}$. Which number comes "
-        "out in the end?",
-        "For $f(x) = {f}$ and $g(x) = {g}$, compute the value of the composition $(f \\circ g)(x)$ at $x = {x}$.",
+        "The number ${x}$ is put into the function $g(x) = {g}$, and the result into $f(x) = {f}$. Which "
+        "number comes out in the end?",
+        "For $f(x) = {f}$ and $g(x) = {g}$, compute the value of the composition $(f \\circ g)(x)$ at $x = "
+        "{x}$.",
     )
 )
 
@@ -48,10 +49,11 @@ def _composition(params: Params) -> Exercise:
 
 CONGRUENCE = Phrasings(
     (
-        "Find the smallest positive integer $x$ such that ${a}x$ leaves the remainder ${r}$ on division by ${m}$.",
+        "Find the smallest positive integer $x$ such that ${a}x$ leaves the remainder ${r}$ on division by "
+        "${m}$.",
         "What is the least positive integer $x$ with ${a}x \\equiv {r} \\pmod{{{m}}}$?",
-        "A number is multiplied by ${a}$, and the product leaves the remainder ${r}$ when divided by ${m}$. Determine "
-        "the smallest positive integer that this number can be.",
+        "A number is multiplied by ${a}$, and the product leaves the remainder ${r}$ when divided by ${m}$. "
+        "Determine the smallest positive integer that this number can be.",
         "Which is the smallest positive integer $x$ for which ${a}x - {r}$ is a multiple of ${m}$?",
     )
 )
@@ -78,7 +80,8 @@ def _congruence(params: Params) -> Exercise:
     return Exercise(
         wordings=told.trained,
         answer=str(product // a),
-        steps=f"The numbers with this remainder are ${r}$, ${r + m}$, ${r + 2 * m}$ and so on. The first that ${a}$ "
+        steps=f"The numbers with this remainder are ${r}$, ${r + m}$, ${r + 2 * m}$ and so on. The first "
+        f"that ${a}$ "
         f"divides is ${product}$.",
         code=f"x = 1\nwhile {a}*x % {m} != {r}:\n    x += 1\nprint(x)",
         errors=((f"{a}*x", f"{a}x"), ("!= ", "=! "), (":\n", "\n")),
@@ -88,14 +91,14 @@ def _congruence(params: Params) -> Exercise:
 
 DICE = Phrasings(
     (
-        "Two fair dice have {n} sides each, numbered from $1$ to ${n}$. What is the probability that the sum of one roll "
-        "of both is ${s}$?",
-        "When two fair dice with ${n}$ sides, numbered from $1$ to ${n}$, are rolled, the two numbers may differ or be the "
-        "same. Find the probability that they add up to ${s}$.",
-        "A fair spinner shows each of the numbers $1$ to ${n}$ with the same probability. It is spun twice. How likely, "
-        "as a fraction, is a total of exactly ${s}$?",
-        "Two integers from $1$ to ${n}$ are picked at random, independently and each equally likely. Compute the "
-        "probability that their sum equals ${s}$.",
+        "Two fair dice have ${n}$ sides each, numbered from $1$ to ${n}$. What is the probability that the "
+        "sum of one roll of both is ${s}$?",
+        "When two fair dice with ${n}$ sides, numbered from $1$ to ${n}$, are rolled, the two numbers may "
+        "differ or be the same. Find the probability that they add up to ${s}$.",
+        "A fair spinner shows each of the numbers $1$ to ${n}$ with the same probability. It is spun twice. "
+        "How likely, as a fraction, is a total of exactly ${s}$?",
+        "Two integers from $1$ to ${n}$ are picked at random, independently and each equally likely. "
+        "Compute the probability that their sum equals ${s}$.",
     )
 )
 
@@ -123,14 +126,14 @@ def _dice(params: Params) -> Exercise:
 
 PERCENT = Phrasings(
     (
-        "A price of ${price}$ dollars rises by ${up}$ percent and then falls by ${down}$ percent of the new price. What is "
-        "it in the end, in dollars? Give the exact value.",
-        "First add ${up}$ percent to ${price}$. Then take away ${down}$ percent of the result. Which number do you get, "
-        "exactly?",
-        "If ${price}$ is increased by ${up}$ percent, and what comes out is decreased by ${down}$ percent, find the final "
-        "value. Do not round.",
-        "The number of visitors of a website in thousands was ${price}$. It grew by ${up}$ percent in the first year and "
-        "shrank by ${down}$ percent in the second. How many thousands was it then, exactly?",
+        "A price of ${price}$ dollars rises by ${up}$ percent and then falls by ${down}$ percent of the new "
+        "price. What is it in the end, in dollars? Give the exact value.",
+        "First add ${up}$ percent to ${price}$. Then take away ${down}$ percent of the result. Which number "
+        "do you get, exactly?",
+        "If ${price}$ is increased by ${up}$ percent, and what comes out is decreased by ${down}$ percent, "
+        "find the final value. Do not round.",
+        "The number of visitors of a website in thousands was ${price}$. It grew by ${up}$ percent in the "
+        "first year and shrank by ${down}$ percent in the second. How many thousands was it then, exactly?",
     )
 )
 
@@ -147,7 +150,8 @@ def _percent(params: Params) -> Exercise:
     return Exercise(
         wordings=told.trained,
         answer=latex_ratio(price * (100 + up) * (100 - down), 10000),
-        steps=rf"We multiply ${price}$ by $\frac{{{100 + up}}}{{100}}$ and by $\frac{{{100 - down}}}{{100}}$.",
+        steps=rf"We multiply ${price}$ by $\frac{{{100 + up}}}{{100}}$ and by "
+        rf"$\frac{{{100 - down}}}{{100}}$.",
         code=f"{FRACTION}x = Fraction({price})\nx = x*(100 + {up})/100\nx = x*(100 - {down})/100\nprint(x)",
         errors=(("Fraction(", "Fractions("), ("x*(100 - ", "x(100 - "), ("print(x", "print(X")),
         blunders=((f"100 - {down}", f"{down}"), (f"100 + {up}", f"{up}")),
@@ -157,11 +161,12 @@ def _percent(params: Params) -> Exercise:
 TELESCOPE = Phrasings(
     (
         "Compute $\\sum_{{k={low}}}^{{{high}}} \\frac{{1}}{{k(k+1)}}$ as a fraction in lowest terms.",
-        "What is the exact value of the sum of $\\frac{{1}}{{k(k+1)}}$ for all integers $k$ from ${low}$ to ${high}$?",
-        "Add the fractions $\\frac{{1}}{{n(n+1)}}$ for $n = {low}, {low} + 1, \\ldots, {high}$. Which fraction in lowest "
-        "terms is the result?",
-        "For every integer $m$ with ${low} \\le m \\le {high}$, take the reciprocal of $m(m+1)$. Find the exact sum of "
-        "these reciprocals.",
+        "What is the exact value of the sum of $\\frac{{1}}{{k(k+1)}}$ for all integers $k$ from ${low}$ to "
+        "${high}$?",
+        "Add the fractions $\\frac{{1}}{{n(n+1)}}$ for $n = {low}, {next}, \\ldots, {high}$. Which fraction "
+        "in lowest terms is the result?",
+        "For every integer $m$ with ${low} \\le m \\le {high}$, take the reciprocal of $m(m+1)$. Find the "
+        "exact sum of these reciprocals.",
     )
 )
 
@@ -173,13 +178,14 @@ def _draw_telescope(rng: Random, level: int) -> Params:
 
 def _telescope(params: Params) -> Exercise:
     low, high = params
-    told = TELESCOPE.fill(low=low, high=high)
+    told = TELESCOPE.fill(low=low, next=low + 1, high=high)
     return Exercise(
         wordings=told.trained,
         answer=latex_ratio(high + 1 - low, low * (high + 1)),
-        steps=rf"Each term is a difference of reciprocals, and $\frac{{1}}{{{low}}} - \frac{{1}}{{{high + 1}}}$ remains.",
+        steps=rf"Each term is a difference of reciprocals, and $\frac{{1}}{{{low}}} - "
+        rf"\frac{{1}}{{{high + 1}}}$ remains.",
         code=f"{FRACTION}print(sum(Fraction(1, k*(k + 1)) for k in range({low}, {high} + 1)))",
-        errors=(("k*(", "k("), ("1, k", "1 k")) if low > 0 else (),
+        errors=(("k*(", "k("), ("1, k", "1 k")),
         blunders=((f"{high} + 1", f"{high}"), ("k*(k + 1)", "k**2")),
     )
 
@@ -187,11 +193,12 @@ def _telescope(params: Params) -> Exercise:
 CORNERS = Phrasings(
     (
         "Find the area of the triangle with the vertices $({a}, {b})$, $({c}, {d})$ and $({e}, {f})$.",
-        "The corners of a triangle are $P = ({a}, {b})$, $Q = ({c}, {d})$ and $R = ({e}, {f})$. How large is its area?",
-        "In the coordinate plane, the points $({a}, {b})$, $({c}, {d})$ and $({e}, {f})$ are joined by line segments. What "
-        "area do these enclose?",
-        "A triangular field on a map with square units has corners at $({a}, {b})$, $({c}, {d})$ and $({e}, {f})$. "
-        "Determine its area in these units.",
+        "The corners of a triangle are $P = ({a}, {b})$, $Q = ({c}, {d})$ and $R = ({e}, {f})$. How large "
+        "is its area?",
+        "In the coordinate plane, the points $({a}, {b})$, $({c}, {d})$ and $({e}, {f})$ are joined by line "
+        "segments. What area do these enclose?",
+        "A triangular field on a map with square units has corners at $({a}, {b})$, $({c}, {d})$ and $({e}, "
+        "{f})$. Determine its area in these units.",
     )
 )
 
@@ -212,7 +219,8 @@ def _corners(params: Params) -> Exercise:
     return Exercise(
         wordings=told.trained,
         answer=latex_ratio(twice, 2),
-        steps=f"Two sides are the vectors $({c - a}, {d - b})$ and $({e - a}, {f - b})$, and the area is half the size of "
+        steps=f"Two sides are the vectors $({c - a}, {d - b})$ and $({e - a}, {f - b})$, and the area is "
+        f"half the size of "
         "their determinant.",
         code=f"{FRACTION}a, b, c, d, e, f = {a}, {b}, {c}, {d}, {e}, {f}\n"
         "twice = abs((c - a)*(f - b) - (e - a)*(d - b))\nprint(Fraction(twice, 2))",

@@ -39,7 +39,7 @@ def casting(name: str, params: Params) -> Random:
 
 def people(rng: Random, count: int = 1) -> dict[str, str]:
     """Return slots for people: ``name``, ``she``, ``She``, ``her``, ``Her``, then ``name2`` and so on."""
-    slots = {}
+    slots: dict[str, str] = {}
     for place, (name, she, her) in enumerate(rng.sample(PEOPLE, count)):
         number = str(place + 1) if place else ""
         slots |= {f"name{number}": name, f"she{number}": she, f"her{number}": her}

@@ -13,30 +13,30 @@ FRACTION = "from fractions import Fraction\n"
 OCCASIONS = (
     ("starters", "main courses", "desserts", "orders a meal"),
     ("shirts", "pairs of trousers", "hats", "gets dressed"),
-    ("frames", "wheels", "bells", "puts together a bicycle"),
+    ("frames", "saddles", "bells", "puts together a bicycle"),
     ("kinds of bread", "spreads", "drinks", "prepares breakfast"),
     ("cones", "flavors", "toppings", "buys an ice cream"),
 )
 MENU = Phrasings(
     trained=(
-        "{name} {does} and chooses from {a} {first} and {b} {second}. {She} takes exactly one of each.{third} How many "
-        "different combinations can {name} choose?",
-        "There are {a} {first} and {b} {second}, all different. {name} {does} with one of each kind.{third} Find the number "
-        "of possible combinations.",
-        "When {name} {does}, {she} picks one of {a} {first} and one of {b} {second}.{third} {She} has been here before. In "
-        "how many ways can {she} choose?",
-        "One of {b} different {second} goes with one of {a} different {first}. {name} {does} in this way.{third} Determine "
-        "how many choices {she} has.",
-        "{name} wants a new combination every day. Whenever {she} {does}, {she} chooses one of {a} {first} and one of {b} "
-        "{second}.{third} For how many days can {she} do so without repeating a combination?",
-        "How many different combinations are possible in the following situation? {name} {does} and needs one of {a} "
-        "{first}, then one of {b} {second}.{third}",
+        "{name} {does} and chooses from {a} {first} and {b} {second}. {She} takes exactly one of "
+        "each.{third} How many different combinations can {name} choose?",
+        "There are {a} {first} and {b} {second}, all different. {name} {does} with one of each kind.{third} "
+        "Find the number of possible combinations.",
+        "When {name} {does}, {she} picks one of {a} {first} and one of {b} {second}.{third} {She} has "
+        "plenty of time. In how many ways can {she} choose?",
+        "One of {b} different {second} goes with one of {a} different {first}. {name} {does} in this "
+        "way.{third} Determine how many choices {she} has.",
+        "{name} wants a new combination every day. Whenever {she} {does}, {she} chooses one of {a} {first} "
+        "and one of {b} {second}.{third} For how many days can {she} do so without repeating a combination?",
+        "How many different combinations are possible in the following situation? {name} {does} and needs "
+        "one of {a} {first}, then one of {b} {second}.{third}",
     ),
     unseen=(
-        "Counting combinations is what {name} likes to do. {She} {does}, and there are {b} {second} and {a} {first} to "
-        "choose from; one of each is taken.{third} What number should {she} get?",
-        "Out of {a} {first}, {name} takes one, and out of {b} {second}, one more. That is how {she} {does}.{third} Give the number "
-        "of combinations that {she} can end up with.",
+        "Counting combinations is what {name} likes to do. {She} {does}, and there are {b} {second} and {a} "
+        "{first} to choose from; one of each is taken.{third} What number should {she} get?",
+        "Out of {a} {first}, {name} takes one, and out of {b} {second}, one more. That is how {she} "
+        "{does}.{third} Give the number of combinations that {she} can end up with.",
     ),
 )
 
@@ -56,8 +56,9 @@ def _menu(params: Params) -> Exercise:
     extra = (
         "",
         f" {slots['She']} may also add one of {c} {third}, or none.",
-        f" In addition, {slots['she']} takes two different ones of {c} {third}, in no particular order.",
-        f" In addition, {slots['she']} takes up to two different ones of {c} {third} or none, in no particular order.",
+        f" In addition, {slots['she']} takes two different {third} out of {c}; their order does not matter.",
+        f" In addition, {slots['she']} takes no, one or two different {third} out of {c}; their order does "
+        f"not matter.",
     )[kind]
     told = MENU.fill(**slots, first=first, second=second, third=extra, does=does, a=a, b=b)
     pairs = sum(range(c))
@@ -86,24 +87,24 @@ EVENTS = (
 )
 RAFFLE = Phrasings(
     trained=(
-        "At {event} there are {n} {tickets}, of which {w} {win}. {name} picks {k} of them at random. What is the "
-        "probability that {goal}?",
-        "{name} takes {k} of {n} {tickets} at {event} without looking. Exactly {w} of all the {tickets} {win}. Find the "
-        "probability that {goal}.",
-        "Among {n} {tickets} at {event}, {w} {win}, and the others do not. {name} is the first guest and draws {k} of them "
-        "at random. Determine the probability that {goal}.",
-        "It is late at {event} when {name} arrives. Of the {tickets}, {n} are left, and {w} of these {win}. {She} is given "
-        "{k} random ones. With what probability is it true that {goal}?",
-        "At {event}, {w} out of {n} {tickets} {win}. A helper mixes them and hands {k} of them to {name}. Compute, as a "
-        "fraction, the probability that {goal}.",
-        "What is the probability that {goal}, if {name} chooses {k} {tickets} at random? This happens at {event} with {n} "
-        "{tickets}. Of all {tickets}, {w} {win}.",
+        "At {event} there are {n} {tickets}, of which {w} {win}. {name} picks {k} of them at random. What "
+        "is the probability that {goal}?",
+        "{name} takes {k} of {n} {tickets} at {event} without looking. Exactly {w} of all the {tickets} "
+        "{win}. Find the probability that {goal}.",
+        "Among {n} {tickets} at {event}, {w} {win}, and the others do not. {name} is the first guest and "
+        "draws {k} of them at random. Determine the probability that {goal}.",
+        "It is late at {event} when {name} arrives. Of the {tickets}, {n} are left, and {w} of these {win}. "
+        "{She} is given {k} random ones. With what probability is it true that {goal}?",
+        "At {event}, {w} out of {n} {tickets} {win}. A helper mixes them and hands {k} of them to {name}. "
+        "Compute, as a fraction, the probability that {goal}.",
+        "If {name} chooses {k} {tickets} at random, what is the probability that {goal}? This is at "
+        "{event}, where there are {n} {tickets}. Of all these, {w} {win}.",
     ),
     unseen=(
-        "{name} has {k} of the {n} {tickets} at {event}, all got at random. It is known that {w} of the {n} {win}. How "
-        "probable is it, as a fraction, that {goal}?",
-        "A box at {event} holds {n} {tickets}. Blindfolded, {name} pulls out {k}; {w} of those in the box at the start "
-        "{win}. Give the probability that {goal}.",
+        "{name} has {k} of the {n} {tickets} at {event}, all received at random. It is known that {w} of "
+        "the {n} {win}. How probable is it, as a fraction, that {goal}?",
+        "A box at {event} holds {n} {tickets}. Blindfolded, {name} pulls out {k} of them. At the start, {w} "
+        "of those in the box {win}. Give the probability that {goal}.",
     ),
 )
 
@@ -119,9 +120,7 @@ def _raffle(params: Params) -> Exercise:
     rng = casting("raffle", params)
     event, tickets, win, wins = rng.choice(EVENTS)
     goal = f"at least one of them {wins}" if kind else f"none of them {win}"
-    told = RAFFLE.fill(
-        **people(rng), event=event, tickets=tickets, win=win, n=n, w=w, k=k, goal=goal
-    )
+    told = RAFFLE.fill(**people(rng), event=event, tickets=tickets, win=win, n=n, w=w, k=k, goal=goal)
     above = below = 1
     for i in range(k):
         above *= n - w - i
@@ -134,9 +133,13 @@ def _raffle(params: Params) -> Exercise:
         unseen=told.unseen,
         answer=latex_ratio(below - above if kind else above, below),
         steps=rf"No success has the probability ${chances}$.{rest}",
-        code=f"from math import comb\n{FRACTION}none = Fraction(comb({n - w}, {k}), comb({n}, {k}))\nprint({one}none)",
+        code=f"from math import comb\n{FRACTION}none = Fraction(comb({n - w}, {k}), comb({n}, "
+        f"{k}))\nprint({one}none)",
         errors=(("Fraction(", "Fractions("), ("none)", "None_)"), (f"comb({n},", f"choose({n},")),
-        blunders=((f"{one}none", "none") if kind else ("none)", "1 - none)"), (f"comb({n},", f"comb({n - 1},")),
+        blunders=(
+            (f"{one}none", "none") if kind else ("none)", "1 - none)"),
+            (f"comb({n},", f"comb({n - 1},"),
+        ),
     )
 
 
@@ -148,26 +151,29 @@ GARDENS = (
 )
 PATH = Phrasings(
     trained=(
-        "A rectangular {garden} is {l} meters long and {w} meters wide. A {path} of {gravel}, {p} meters wide, runs all "
-        "around it on the outside and has square corners.{price} {ask}",
-        "Around a rectangular {garden} of {l} by {w} meters, {name} lays a {path} of {gravel}. It is {p} meters wide "
-        "everywhere and its outer edge is a rectangle, too.{price} {ask}",
-        "{name} owns a {garden} in the form of a rectangle with sides of {l} and {w} meters. {She} surrounds it with a "
-        "{path} of {gravel} that is {p} meters wide and, with its corners, forms a larger rectangle.{price} {ask}",
-        "The {garden} of {name}'s house is a rectangle, {w} meters wide and {l} meters long. The house itself is blue. A "
-        "{path} of {gravel} encloses the {garden}; outside, too, it is rectangular, and its width is {p} meters.{price} "
-        "{ask}",
-        "A {path} of {gravel} lies around a rectangular {garden}. The {garden} measures {l} by {w} meters. The {path} "
-        "extends {p} meters beyond it on each side, and fills the corners, so that the outer edge is a "
-        "rectangle.{price} {ask}",
-        "Two rectangles have parallel sides and the same center. The inner one is a {garden}, {l} meters long and {w} "
-        "meters wide, and the gap of {p} meters between it and the outer one is a {path} of {gravel}.{price} {ask}",
+        "A rectangular {garden} is {l} meters long and {w} meters wide. A {path} of {gravel}, {p} meters "
+        "wide, runs all around it on the outside and has square corners.{price} {ask}",
+        "Around a rectangular {garden} of {l} by {w} meters, {name} lays a {path} of {gravel}. It is {p} "
+        "meters wide everywhere and its outer edge is a rectangle, too.{price} {ask}",
+        "{name} owns a {garden} in the form of a rectangle with sides of {l} and {w} meters. {She} "
+        "surrounds it with a {path} of {gravel} that is {p} meters wide and, with its corners, forms a "
+        "larger rectangle.{price} {ask}",
+        "The {garden} of {name}'s house is a rectangle, {w} meters wide and {l} meters long. The house "
+        "itself is blue. A {path} of {gravel} encloses the {garden}; outside, too, it is rectangular, and "
+        "its width is {p} meters.{price} {ask}",
+        "A {path} of {gravel} lies around a rectangular {garden}. The {garden} measures {l} by {w} meters. "
+        "The {path} extends {p} meters beyond it on each side, and fills the corners, so that the outer "
+        "edge is a rectangle.{price} {ask}",
+        "Two rectangles have parallel sides and the same center. The inner one is a {garden}, {l} meters "
+        "long and {w} meters wide, and the gap of {p} meters between it and the outer one is a {path} of "
+        "{gravel}.{price} {ask}",
     ),
     unseen=(
-        "{name} measures a rectangle of {l} by {w} meters, the {garden}. Then {she} walks around it at a distance of {p} "
-        "meters from its sides, along a larger rectangle. Between the two there is a {path} of {gravel}.{price} {ask}",
-        "With a {path} of {gravel} around it, {p} meters wide on every side, a {garden} becomes a larger rectangle. Without "
-        "the {path}, it is a rectangle of {w} by {l} meters.{price} {ask}",
+        "{name} measures a rectangle of {l} by {w} meters, the {garden}. Then {she} walks around it at a "
+        "distance of {p} meters from its sides, along a larger rectangle. Between the two there is a {path} "
+        "of {gravel}.{price} {ask}",
+        "With a {path} of {gravel} around it, {p} meters wide on every side, a {garden} becomes a larger "
+        "rectangle. Without the {path}, it is a rectangle of {w} by {l} meters.{price} {ask}",
     ),
 )
 
@@ -175,7 +181,12 @@ PATH = Phrasings(
 def _draw_path(rng: Random, level: int) -> Params:
     top = (15, 30, 40, 75, 150)[level - 1]
     width = rng.randint(3, top - 1)
-    return rng.randint(width + 1, top), width, rng.randint(2, 3 + level), rng.randint(3, 9 * level) if level > 2 else 0
+    return (
+        rng.randint(width + 1, top),
+        width,
+        rng.randint(2, 3 + level),
+        rng.randint(3, 9 * level) if level > 2 else 0,
+    )
 
 
 def _path(params: Params) -> Exercise:

@@ -17,24 +17,24 @@ LINES = (
 )
 SCHEDULE = Phrasings(
     trained=(
-        "At {place}, {count} {lines} start together at noon. On the first there is a departure every {first} minutes"
-        "{more}. {name} has time to watch. {ask}",
-        "The {count} {lines} at {place} have departures every {listed} minutes, respectively. All of them depart at "
-        "noon. Assume that nothing is late. {ask}",
-        "{name} reads the timetable at {place}. It lists {count} {lines} with departures every {listed} minutes, and at "
-        "noon they all depart at once. {She} does not need a ticket. {ask}",
-        "Every {listed} minutes, respectively, there is a departure on one of the {count} {lines} at {place}. Noon is a "
-        "moment at which they all depart. The timetable never changes. {ask}",
-        "There are {count} {lines} at {place}. Their departures are {listed} minutes apart, respectively, and {name} sees "
-        "a departure on all of them at noon. {ask}",
-        "Noon is when all {count} {lines} at {place} have a departure. From then on, they keep to intervals of {listed} "
-        "minutes, respectively. It is a windy day. {ask}",
+        "At {place}, {count} {lines} start together at noon. There is a departure {more}. {name} has time "
+        "to watch. {ask}",
+        "The {count} {lines} at {place} have departures every {listed} minutes, respectively. All of them "
+        "depart at noon. Assume that nothing is late. {ask}",
+        "{name} reads the timetable at {place}. It lists {count} {lines} with departures every {listed} "
+        "minutes, respectively, and at noon they all depart at once. {She} does not need a ticket. {ask}",
+        "Every {listed} minutes, respectively, there is a departure on one of the {count} {lines} at "
+        "{place}. Noon is a moment at which they all depart. The timetable never changes. {ask}",
+        "There are {count} {lines} at {place}. Their departures are {listed} minutes apart, respectively, "
+        "and {name} sees a departure on all of them at noon. {ask}",
+        "Noon is when {all} {lines} at {place} have a departure. From then on, they keep to intervals of "
+        "{listed} minutes, respectively. It is a windy day. {ask}",
     ),
     unseen=(
-        "{name} plans a photograph with all {count} {lines} departing from {place} at once. This happens at noon, and the "
-        "intervals between departures are {listed} minutes, respectively. {ask}",
-        "Think of {count} {lines} that all depart from {place} at noon and then every {listed} minutes, respectively. "
-        "No departure is ever cancelled. {ask}",
+        "{name} plans a photograph of {all} {lines} departing from {place} at once. This happens at noon, "
+        "and the intervals between departures are {listed} minutes, respectively. {ask}",
+        "Think of {count} {lines} that all depart from {place} at noon and then every {listed} minutes, "
+        "respectively. No departure is ever cancelled. {ask}",
     ),
 )
 
@@ -63,20 +63,21 @@ def _schedule(params: Params) -> Exercise:
     common = _multiple(tuple(every))
     rng = casting("schedule", params)
     lines, place = rng.choice(LINES)
-    ordinals = ("second", "third")
+    ordinals = ("first", "second", "third")
     ask = (
-        f"How often do they all depart at once in the {hours} hours after noon, counting the end of this time but "
+        f"How often do they all depart at the same moment in the {hours} hours after noon, counting the end "
+        f"of this time but "
         "not noon itself?"
         if hours
-        else "How many minutes after noon do they next depart at once?"
+        else "How many minutes after noon do they all next depart at the same moment?"
     )
     told = SCHEDULE.fill(
         **people(rng),
         lines=lines,
         place=place,
         count=("two", "three")[len(every) - 2],
-        first=every[0],
-        more="".join(f", on the {o} every {n} minutes" for o, n in zip(ordinals, every[1:], strict=False)),
+        all=("both", "all three")[len(every) - 2],
+        more=joined([f"on the {o} every {n} minutes" for o, n in zip(ordinals, every, strict=False)]),
         listed=joined(list(map(str, every))),
         ask=ask,
     )
@@ -106,27 +107,29 @@ HARVEST = (
 )
 PACKING = Phrasings(
     trained=(
-        "{name} has {a} {crates} with {b} {things} each. Another {c} {things} are on the {spot}. {She} packs all the "
-        "{things} into {bags} of {m} until fewer than {m} are left. How many {things} are left over?",
-        "A company stores {things} in {a} {crates} of {b}, and {c} more {things} lie on a {spot}. All of them are sold in "
-        "full {bags} of {m}. Find the number of {things} that cannot be sold.",
-        "There are {c} {things} on the {spot}. In addition, {name} empties {a} {crates}, each with {b} {things}. {She} "
-        "fills as many {bags} of {m} as possible. How many {things} remain?",
-        "Every one of {a} {crates} contains {b} {things}. Together with {c} loose {things}, they are put into {bags} that "
-        "hold exactly {m} each. The {bags} are yellow. If only full {bags} count, how many {things} are not in any of "
-        "them?",
-        "{name} fills {bags} with {m} {things} each. {She} uses up the contents of {a} {crates} with {b} {things} each and "
-        "{c} {things} from a {spot}. Only full {bags} are closed. Determine how many {things} the last, unfinished one "
-        "would hold.",
-        "How many {things} are left when as many {bags} of {m} as possible have been filled? At the start there are {a} "
-        "{crates} of {b} {things}. Besides, {c} single {things} were found on the {spot}.",
+        "{name} has {a} {crates} with {b} {things} each. Another {c} {things} are on the {spot}. {She} "
+        "packs all the {things} into {bags} of {m} until fewer than {m} are left. How many {things} are "
+        "left over?",
+        "A company stores {things} in {a} {crates} of {b}, and {c} more {things} lie on a {spot}. All of "
+        "them are sold in full {bags} of {m}. Find the number of {things} that cannot be sold.",
+        "There are {c} {things} on the {spot}. In addition, {name} empties {a} {crates}, each with {b} "
+        "{things}. {She} fills as many {bags} of {m} as possible. How many {things} remain?",
+        "Every one of {a} {crates} contains {b} {things}. Together with {c} loose {things}, they are put "
+        "into {bags} that hold exactly {m} each. The {bags} are yellow. If only full {bags} count, how many "
+        "{things} are not in any of them?",
+        "{name} fills {bags} with {m} {things} each. {She} uses up the contents of {a} {crates} with {b} "
+        "{things} each and {c} {things} from a {spot}. Only full {bags} are closed. Determine how many "
+        "{things} the last, unfinished one would hold.",
+        "How many {things} are left when as many {bags} of {m} as possible have been filled? At the start "
+        "there are {a} {crates} of {b} {things}. Besides, {c} single {things} were found on the {spot}.",
     ),
     unseen=(
-        "From {a} {crates} holding {b} {things} each, and {c} {things} that were not in any of them, full {bags} of {m} "
-        "are made. {name} may keep what does not fill another one. How many {things} does {she} keep?",
-        "A robot counts {things} into {bags} of {m}. It receives {c} {things} first and then the {b} {things} of each of "
-        "{a} {crates}. When nothing more comes, how many {things} does it hold that are too few to fill another of the "
-        "{bags}?",
+        "From {a} {crates} holding {b} {things} each, and {c} {things} that were not in any of them, full "
+        "{bags} of {m} are made. {name} may keep what does not fill another one. How many {things} does "
+        "{she} keep?",
+        "A robot counts {things} into {bags} of {m}. It receives {c} {things} first and then the {b} "
+        "{things} of each of {a} {crates}. When nothing more comes, how many {things} does it hold that are "
+        "too few to fill another of the {bags}?",
     ),
 )
 
@@ -141,9 +144,7 @@ def _packing(params: Params) -> Exercise:
     a, b, c, m = params
     rng = casting("packing", params)
     crates, things, bags, spot = rng.choice(HARVEST)
-    told = PACKING.fill(
-        **people(rng), crates=crates, things=things, bags=bags, spot=spot, a=a, b=b, c=c, m=m
-    )
+    told = PACKING.fill(**people(rng), crates=crates, things=things, bags=bags, spot=spot, a=a, b=b, c=c, m=m)
     total = sum(b for _ in range(a)) + c
     full = int(total / m)
     return Exercise(

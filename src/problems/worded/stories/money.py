@@ -18,24 +18,24 @@ GOODS = (
 )
 SHOPPING = Phrasings(
     trained=(
-        "{name} goes shopping and buys {bought}.{coupon} {She} pays with {paid} dollars. How many dollars does "
-        "{she} get back?",
-        "At a market, {name} pays with {paid} dollars.{coupon} {She} has bought {bought}. What is {her} change, "
-        "in dollars?",
-        "{name} has {paid} dollars and a long list. {She} buys {bought}.{coupon} Find how many dollars {she} has "
-        "left.",
-        "A customer hands {paid} dollars to the cashier for {bought}.{coupon} The cashier, {name}, has to give "
-        "the right change. How many dollars must {she} hand back?",
-        "It was raining when {name} reached the shop. {She} took {bought}.{coupon} {She} gave the cashier {paid} "
-        "dollars. Compute the change in dollars.",
-        "For a party, {name} buys {bought}.{coupon} Before, {she} had {paid} dollars in {her} purse. How many "
-        "dollars are in it afterwards?",
+        "{name} goes shopping and buys {bought}.{coupon} {She} pays with {paid} dollars. How many dollars "
+        "does {she} get back?",
+        "At a market, {name} pays with {paid} dollars.{coupon} {She} has bought {bought}. What is {her} "
+        "change, in dollars?",
+        "{name} has {paid} dollars and a long list. {She} buys {bought}.{coupon} Find how many dollars "
+        "{she} has left.",
+        "A customer hands {paid} dollars to the cashier for {bought}.{coupon} The cashier, {name}, has to "
+        "give the right change. How many dollars must {she} hand back?",
+        "It was raining when {name} reached the shop. {She} took {bought}.{coupon} {She} gave the cashier "
+        "{paid} dollars. Compute the change in dollars.",
+        "For a party, {name} buys {bought}.{coupon} Before, {she} had {paid} dollars in {her} purse. How "
+        "many dollars are in it afterwards?",
     ),
     unseen=(
-        "How much change, in dollars, is due in the following purchase? {name} takes {bought}.{coupon} {She} pays "
-        "with {paid} dollars.",
-        "{name} puts {paid} dollars on the counter. {She} wants to pay for {bought}.{coupon} Work out the number "
-        "of dollars that come back to {name}.",
+        "How much change, in dollars, is due in the following purchase? {name} takes {bought}.{coupon} "
+        "{She} pays with {paid} dollars.",
+        "{name} puts {paid} dollars on the counter. {She} wants to pay for {bought}.{coupon} Work out the "
+        "number of dollars that come back to {name}.",
     ),
 )
 
@@ -96,25 +96,28 @@ PLACES = (
 )
 INVENTORY = Phrasings(
     trained=(
-        "On Monday morning, a {place} has {start} {things} in stock. Every day it {makes} {made} more and sells "
-        "{sold}.{broken} How many {things} are in stock after {days} days?",
-        "A {place} {makes} {made} {things} a day and sells {sold} a day.{broken} It began with {start} {things} in "
-        "stock. Find the number of {things} in stock at the end of day {days}.",
-        "The owner of a {place} counts {start} {things} in stock. During each of the next {days} days, {made} "
-        "{things} are added and {sold} are sold.{broken} Determine the stock after these days.",
-        "A {place} has been in the same street for years. It now has {start} {things} in stock, sells {sold} of them "
-        "daily, and {makes} {made} new ones daily.{broken} How large is the stock {days} days from now?",
-        "For {days} days, a {place} follows the same routine. Each day {sold} {things} are sold and {made} new "
-        "ones come in.{broken} If {start} {things} were there at the beginning, how many are there at the end?",
-        "What is the stock of a {place} after {days} days, if it has {start} {things} now? Each day it {makes} "
-        "{made} and sells {sold}.{broken} All other changes can be ignored.",
+        "On Monday morning, a {place} has {start} {things} in stock. Every day it {makes} {made} more and "
+        "sells {sold}.{broken} How many {things} are in stock after {days} days?",
+        "A {place} {makes} {made} {things} a day and sells {sold} a day.{broken} It began with {start} "
+        "{things} in stock. Find the number of {things} in stock at the end of day {days}.",
+        "The owner of a {place} counts {start} {things} in stock. During each of the next {days} days, "
+        "{made} {things} are added and {sold} are sold.{broken} Determine the stock after these days.",
+        "A {place} has been in the same street for years. It now has {start} {things} in stock, sells "
+        "{sold} of them daily, and {makes} {made} new ones daily.{broken} How large is the stock {days} "
+        "days from now?",
+        "For {days} days, a {place} follows the same routine. Each day {sold} {things} are sold and {made} "
+        "new ones come in.{broken} If {start} {things} were there at the beginning, how many are there at "
+        "the end?",
+        "What is the stock of a {place} after {days} days, if it has {start} {things} now? Each day it "
+        "{makes} {made} and sells {sold}.{broken} All other changes can be ignored.",
     ),
     unseen=(
-        "Starting with {start} {things} in stock, a {place} sells {sold} per day. At the same time it {makes} {made} "
-        "per day.{broken} Give the number of {things} that it has in stock when {days} days are over.",
-        "A clerk keeps the books of a {place}. In each line, one per day, she adds {made} {things} that come in and "
-        "subtracts {sold} that are sold.{broken} The stock before the first line is {start}. Which stock stands "
-        "after line {days}?",
+        "Starting with {start} {things} in stock, a {place} sells {sold} per day. At the same time it "
+        "{makes} {made} per day.{broken} Give the number of {things} that it has in stock when {days} days "
+        "are over.",
+        "A clerk keeps the books of a {place}. In each line, one per day, she adds {made} {things} that "
+        "come in and subtracts {sold} that are sold.{broken} The stock before the first line is {start}. "
+        "Which stock stands after line {days}?",
     ),
 )
 
@@ -154,7 +157,9 @@ def _inventory(params: Params) -> Exercise:
         if day % 2 == 0:
             stock -= broken
     change = (made - sold) * days
-    steps = f"Without damage, the stock changes by ${made} - {sold} = {made - sold}$ a day, which is ${change}$ "
+    steps = (
+        f"Without damage, the stock changes by ${made} - {sold} = {made - sold}$ a day, which is ${change}$ "
+    )
     steps += f"in ${days}$ days."
     if broken:
         steps += f" On ${days // 2}$ days ${broken}$ are damaged, together ${broken * (days // 2)}$."
@@ -184,26 +189,28 @@ def _inventory(params: Params) -> Exercise:
 BANKS = ("a bank", "a savings bank", "a credit union", "an online bank")
 INTEREST = Phrasings(
     trained=(
-        "{name} puts {start} dollars into an account at {bank}. At the end of every year, {rate} percent interest "
-        "is added to what is in the account.{deposit} How many dollars are in it after {years} years?",
-        "An account at {bank} pays {rate} percent interest, added once a year.{deposit} {name} opens it with "
-        "{start} dollars. Find the balance in dollars after {years} years.",
-        "{name} has saved {start} dollars. {She} invests them for {years} years at {rate} percent interest per year, "
-        "and the interest earns interest, too.{deposit} What is the final amount in dollars?",
-        "For {years} years, {name} leaves {start} dollars at {bank} and never withdraws anything. The balance "
-        "grows by {rate} percent each year.{deposit} Determine the number of dollars at the end.",
-        "The branch of {bank} in the main street has new doors. {name} enters and deposits {start} dollars at a "
-        "yearly rate of {rate} percent, compounded yearly.{deposit} Compute {her} balance after {years} years, in "
-        "dollars.",
-        "How many dollars does {name} own after {years} years? {She} starts with {start} dollars, which grow by "
-        "{rate} percent a year.{deposit} There are no taxes or fees.",
+        "{name} puts {start} dollars into an account at {bank}. At the end of every year, {rate} percent "
+        "interest is added to what is in the account.{deposit} How many dollars are in it after {years} "
+        "years?",
+        "An account at {bank} pays {rate} percent interest, added once a year.{deposit} {name} opens it "
+        "with {start} dollars. Find the balance in dollars after {years} years.",
+        "{name} has saved {start} dollars. {She} invests this money for {years} years at {rate} percent "
+        "interest per year, and the interest earns interest, too.{deposit} What is the final amount in "
+        "dollars?",
+        "For {years} years, {name} leaves {start} dollars at {bank} and never withdraws anything. The "
+        "balance grows by {rate} percent each year.{deposit} Determine the number of dollars at the end.",
+        "The branch of {bank} in the main street has new doors. {name} enters and deposits {start} dollars "
+        "at a yearly rate of {rate} percent, compounded yearly.{deposit} Compute {her} balance after "
+        "{years} years, in dollars.",
+        "How many dollars are in the account of {name} after {years} years? {She} starts with {start} "
+        "dollars, which grow by {rate} percent a year.{deposit} There are no taxes or fees.",
     ),
     unseen=(
-        "At {rate} percent compound interest per year, {name} lets {start} dollars grow.{deposit} {She} looks at "
-        "the balance when {years} years have passed. Which number of dollars does {she} see?",
-        "{bank_} multiplies every savings account by the same factor at the end of a year, which adds {rate} "
-        "percent to it.{deposit} An account of {name} holds {start} dollars at first. Give its balance in dollars "
-        "after {years} such multiplications.",
+        "At {rate} percent compound interest per year, {name} lets {start} dollars grow.{deposit} {She} "
+        "looks at the balance when {years} years have passed. Which number of dollars does {she} see?",
+        "{bank_} multiplies every savings account by the same factor at the end of a year, which adds "
+        "{rate} percent to it.{deposit} An account of {name} holds {start} dollars at first. Give its "
+        "balance in dollars after {years} such multiplications.",
     ),
 )
 RATES = ((5, 20), (10, 10), (20, 5), (25, 4), (50, 2))  # percent, and the part of the whole that it is
@@ -224,7 +231,12 @@ def _interest(params: Params) -> Exercise:
     rng = casting("interest", params)
     slots = people(rng)
     bank = rng.choice(BANKS)
-    extra = f" Right after that, {deposit} more dollars are put into the account every year." if deposit else ""
+    extra = (
+        f" At the end of every year, the last one included, {deposit} more dollars are put into the account "
+        f"right after the interest."
+        if deposit
+        else ""
+    )
     told = INTEREST.fill(
         **slots,
         bank=bank,

@@ -21,32 +21,33 @@ TRIPS = (
 )
 MEETING = Phrasings(
     trained=(
-        "The towns {here} and {there} are {far} kilometers apart. {name} leaves {here} and travels toward {there} "
-        "at {fast} kilometers per hour. {name2} leaves {there} {when} and travels toward {here} on the same "
-        "route at {slow} kilometers per hour. How many hours after {name2} sets out do they meet?",
-        "{name} and {name2} travel toward each other on a route of {far} kilometers between {here} and {there}. "
-        "{name}, starting in {here}, covers {fast} kilometers each hour, and {name2}, starting in {there} {when}, "
-        "covers {slow}. Find the number of hours that {name2} travels until they meet.",
-        "From {here} to {there} it is {far} kilometers. {name} goes from {here} to {there} at a constant speed of "
-        "{fast} kilometers per hour. {name2} starts in {there} {when} and comes the other way at {slow} "
-        "kilometers per hour. After how many hours of travel does {name2} meet {name}?",
+        "The towns {here} and {there} are {far} kilometers apart. {name} leaves {here} and travels toward "
+        "{there} at {fast} kilometers per hour. {name2} leaves {there} {when} and travels toward {here} on "
+        "the same route at {slow} kilometers per hour. How many hours after {name2} sets out do they meet?",
+        "{name} and {name2} travel toward each other on a route of {far} kilometers between {here} and "
+        "{there}. {name}, starting in {here}, covers {fast} kilometers each hour, and {name2}, starting in "
+        "{there} {when}, covers {slow}. Find the number of hours that {name2} travels until they meet.",
+        "From {here} to {there} it is {far} kilometers. {name} goes from {here} to {there} at a constant "
+        "speed of {fast} kilometers per hour. {name2} starts in {there} {when} and comes the other way at "
+        "{slow} kilometers per hour. After how many hours of travel does {name2} meet {name}?",
         "{name2} wants to meet {name} on the way. {name} starts in {here} at {fast} kilometers per hour. "
-        "{name2} starts in {there}, {far} kilometers away, {when} and comes toward {name} at {slow} kilometers per "
-        "hour. Determine how many hours {name2} is on the way when they meet.",
-        "Among the {paths} of the region, one connects {here} and {there} and is {far} kilometers long. {name} moves "
-        "on it from {here} at {fast} kilometers per hour. From {there}, {name2} moves toward {name} at {slow} "
-        "kilometers per hour and has left {when}. How long does {name2} travel before they meet, in hours?",
-        "When do {name} and {name2} meet? {name} leaves {here} at {fast} kilometers per hour. {name2} leaves "
-        "{there}, which is {far} kilometers from {here}, {when} and heads for {here} at {slow} kilometers per hour. "
-        "Count the hours from the start of {name2}.",
+        "{name2} starts in {there}, {far} kilometers away, {when} and comes toward {name} at {slow} "
+        "kilometers per hour. Determine how many hours {name2} is on the way when they meet.",
+        "Among the {paths} of the region, one connects {here} and {there} and is {far} kilometers long. "
+        "{name} moves on it from {here} at {fast} kilometers per hour. From {there}, {name2} leaves {when} "
+        "and moves toward {name} at {slow} kilometers per hour. How long does {name2} travel before they "
+        "meet, in hours?",
+        "When do {name} and {name2} meet? {name} leaves {here} at {fast} kilometers per hour. {name2} "
+        "leaves {there}, which is {far} kilometers from {here}, {when} and heads for {here} at {slow} "
+        "kilometers per hour. Count the hours from the start of {name2}.",
     ),
     unseen=(
-        "A gap of {far} kilometers lies between {name} in {here} and {name2} in {there}. {name} closes it by {fast} "
-        "kilometers per hour. {name2}, who starts {when}, closes it by {slow} kilometers per hour. For how "
-        "many hours does {name2} travel until the gap is gone?",
-        "How many hours of travel does {name2} need until the meeting with {name}? {name2} rides from {there} to "
-        "{here} at {slow} kilometers per hour and starts {when}. {name} rides from {here} to {there} at {fast} "
-        "kilometers per hour. The distance is {far} kilometers.",
+        "A gap of {far} kilometers lies between {name} in {here} and {name2} in {there}. {name} shortens it "
+        "by {fast} kilometers per hour, and {name2}, who starts {when}, by {slow} kilometers per hour. For "
+        "how many hours does {name2} travel until the gap is gone?",
+        "How many hours of travel does {name2} need until the meeting with {name}? {name2} rides from "
+        "{there} to {here} at {slow} kilometers per hour and starts {when}. {name} rides from {here} to "
+        "{there} at {fast} kilometers per hour. The distance is {far} kilometers.",
     ),
 )
 
@@ -82,7 +83,8 @@ def _meeting(params: Params) -> Exercise:
         wordings=told.trained,
         unseen=told.unseen,
         answer=latex_ratio(left, fast + slow),
-        steps=f"{first if ahead else ''}Together they cover ${fast} + {slow} = {fast + slow}$ kilometers per hour, "
+        steps=f"{first if ahead else ''}Together they cover ${fast} + {slow} = {fast + slow}$ kilometers "
+        f"per hour, "
         f"so we divide ${left}$ by ${fast + slow}$.",
         code=f"{FRACTION}far, u, v = {far}, {fast}, {slow}\nleft = far{f' - u*{ahead}' if ahead else ''}\n"
         "print(Fraction(left, u + v))",
@@ -103,24 +105,24 @@ JOBS = (
 )
 WORK = Phrasings(
     trained=(
-        "Working alone, {each}. All of them start at the same moment and work together.{done} How many hours do they "
-        "need to {job}?",
-        "To {job}, there are {count} {tools} of different size. Alone, {each}.{done} Find the number of hours that they "
-        "need together.",
-        "The {count} {tools} of a company are used to {job}. If only one of them works, {each}.{done} Determine how many "
-        "hours it takes when all work at once.",
-        "A foreman must {job} and has {count} {tools}, which are painted green. On its own, {each}. He turns all of them "
-        "on at once.{done} After how many hours is the job done?",
-        "Each {tool} of a set works at a constant rate. To {job} alone, {each}. They are used at the same time.{done} "
-        "Compute the hours that this takes.",
-        "How many hours do {count} {tools} need to {job} if they work side by side? By itself, {each}.{done} None of "
-        "them slows the others down.",
+        "Working alone, {each}. All of them start at the same moment and work together.{done} How many "
+        "hours do they need to {job}?",
+        "To {job}, there are {count} {tools} of different size. Alone, {each}.{done} Find the number of "
+        "hours that they need together.",
+        "The {count} {tools} of a company are used to {job}. If only one of them works, {each}.{done} "
+        "Determine how many hours it takes when all of them work at once.",
+        "A foreman must {job} and has {count} {tools}, which are painted green. On its own, {each}. He "
+        "turns all of them on at once.{done} After how many hours is the job done?",
+        "Each {tool} of a set works at a constant rate. To {job} alone, {each}. They are used at the same "
+        "time.{done} How many hours does this take?",
+        "How many hours do {count} {tools} need to {job} if they work side by side? By itself, "
+        "{each}.{done} None of them slows the others down.",
     ),
     unseen=(
-        "Suppose that {count} {tools} share the job to {job}. One at a time, {each}.{done} Give the time in hours for "
-        "all of them together.",
-        "Before noon, someone switches on {count} {tools} in order to {job}. Without help from the others, {each}. Every "
-        "one keeps its pace.{done} For how many hours must they run?",
+        "Suppose that {count} {tools} share the job to {job}. One at a time, {each}.{done} Give the time in "
+        "hours for all of them together.",
+        "Before noon, someone switches on {count} {tools} in order to {job}. Without help from the others, "
+        "{each}. Every one keeps its pace.{done} For how many hours must they run?",
     ),
 )
 
@@ -144,7 +146,7 @@ def _work(params: Params) -> Exercise:
         tools=tools,
         count=("two", "three")[len(hours) - 2],
         each=joined(needs),
-        done=rf" Yesterday, $\frac{{1}}{{{done}}}$ of the job was already done." if done else "",
+        done=rf" Before they start, $\frac{{1}}{{{done}}}$ of the job has already been done." if done else "",
     )
     common = 1
     for n in hours:

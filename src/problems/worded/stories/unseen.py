@@ -14,14 +14,16 @@ FRACTION = "from fractions import Fraction\n"
 SHOWS = ("a concert", "a circus show", "a puppet theater", "a museum", "a football match")
 TICKETS = Phrasings(
     (
-        "For {show}, {n} tickets were sold. An adult's ticket costs {p} dollars and a child's ticket {q} dollars. In all, "
-        "{total} dollars were taken in. How many adults' tickets were sold?",
-        "{name} counts {total} dollars after selling {n} tickets for {show}. {She} took {p} dollars from every adult and "
-        "{q} dollars from every child, and each of them got one ticket. Find the number of adults.",
-        "Adults pay {p} dollars for {show}, and children pay {q}. The {n} guests paid {total} dollars altogether. The show "
-        "began late. How many of the guests were adults?",
-        "The cash box at {show} holds {total} dollars, and nothing was in it at first. It comes from {n} people, some of "
-        "them adults at {p} dollars each and the rest children at {q} dollars each. Determine the number of adults.",
+        "For {show}, {n} tickets were sold. An adult's ticket costs {p} dollars and a child's ticket {q} "
+        "dollars. In all, {total} dollars were taken in. How many adults' tickets were sold?",
+        "{name} counts {total} dollars after selling {n} tickets for {show}. {She} took {p} dollars from "
+        "every adult and {q} dollars from every child, and each of them got one ticket. Find the number of "
+        "adults.",
+        "Adults pay {p} dollars for {show}, and children pay {q}. The {n} guests paid {total} dollars "
+        "altogether. The show began late. How many of the guests were adults?",
+        "The cash box at {show} holds {total} dollars, and nothing was in it at first. It comes from {n} "
+        "people, some of them adults at {p} dollars each and the rest children at {q} dollars each. "
+        "Determine the number of adults.",
     )
 )
 
@@ -45,7 +47,8 @@ def _tickets(params: Params) -> Exercise:
     return Exercise(
         wordings=told.trained,
         answer=str(more // (p - q)),
-        steps=f"If all were children, ${total - more}$ dollars would come in, ${more}$ too few. Each adult adds "
+        steps=f"If all were children, ${total - more}$ dollars would come in, ${more}$ too few. Each adult "
+        f"adds "
         f"${p} - {q} = {p - q}$.",
         code=f"n, p, q, total = {n}, {p}, {q}, {total}\nprint((total - n*q)//(p - q))",
         errors=(("n*q", "nq"), ("(p - q)", "p - q)"), ("n, p, q", "n p, q")),
@@ -55,14 +58,14 @@ def _tickets(params: Params) -> Exercise:
 
 READING = Phrasings(
     (
-        "{name} reads a book of {pages} pages. On each of the first {m} days {she} reads {a} pages, and after that {b} "
-        "pages a day. How many pages are left after {days} days?",
-        "A book has {pages} pages. {name} reads {a} pages a day for {m} days and then {b} pages a day, until {days} days "
-        "are over in total. Find the number of pages that {she} has not read.",
-        "During a holiday of {days} days, {name} reads in a book of {pages} pages. {She} begins with {a} pages a day, but "
-        "after day {m} it is {b} a day. It rains all the time. How many pages remain?",
-        "How many of the {pages} pages of a book are still unread when {name} has read for {days} days? {She} reads {b} "
-        "pages a day, except on the first {m} days. On those {she} reads {a} pages a day.",
+        "{name} reads a book of {pages} pages. On each of the first {m} days {she} reads {a} pages, and "
+        "after that {b} pages a day. How many pages are left after {days} days?",
+        "A book has {pages} pages. {name} reads {a} pages a day for {m} days and then {b} pages a day, "
+        "until {days} days are over in total. Find the number of pages that {she} has not read.",
+        "During a holiday of {days} days, {name} reads in a book of {pages} pages. {She} begins with {a} "
+        "pages a day, but after day {m} it is {b} a day. It rains all the time. How many pages remain?",
+        "How many of the {pages} pages of a book are still unread when {name} has read for {days} days? "
+        "{She} reads {b} pages a day, except on the first {m} days. On those {she} reads {a} pages a day.",
     )
 )
 
@@ -84,7 +87,8 @@ def _reading(params: Params) -> Exercise:
     return Exercise(
         wordings=told.trained,
         answer=str(left),
-        steps=rf"Read are ${m} \cdot {a} = {m * a}$ pages and then ${days - m} \cdot {b} = {(days - m) * b}$ pages.",
+        steps=rf"First ${m} \cdot {a} = {m * a}$ pages are read, and then ${days - m} \cdot {b} = "
+        rf"{(days - m) * b}$.",
         code=f"pages = {pages}\nread = {m}*{a} + ({days} - {m})*{b}\nprint(pages - read)",
         errors=((")*", ")"), ("read = ", "seen = "), (" - read", " read")),
         blunders=((f"({days} - {m})", f"{days}"), (" - read", " + read")),
@@ -94,17 +98,18 @@ def _reading(params: Params) -> Exercise:
 WHEELS = (("gear", "teeth", "tooth"), ("cogwheel", "pins", "pin"))
 GEARS = Phrasings(
     (
-        "A {gear} with {a} {teeth} drives another with {b} {teeth}. A white dot is painted on each, where they touch. "
-        "After how many full turns of the first {gear} do the dots meet again for the first time?",
-        "Two {gear}s mesh, and {name} marks the place where they touch on both. The first has {a} {teeth}, and the second "
-        "has {b}. They turn slowly. How many full turns must the first make until both marks are back at this place "
-        "together for the first time?",
-        "{name} turns a {gear} with {a} {teeth}, and it moves a {gear} with {b} {teeth}, one {tooth} for each {tooth}. At "
-        "the start, an arrow on each points to the other. Find the smallest positive number of turns of the first {gear} "
-        "after which both arrows point like this again.",
-        "In a clockwork, a {gear} with {b} {teeth} is moved by one with {a} {teeth}. Both are in their starting positions. "
-        "The one with {a} {teeth} makes full turns. Determine after how many of them both are in their starting "
-        "positions for the first time.",
+        "A {gear} with {a} {teeth} drives another with {b} {teeth}. A white dot is painted on each, where "
+        "they touch. After how many full turns of the first {gear} do the dots meet again for the first "
+        "time?",
+        "Two {gear}s mesh, and {name} marks the place where they touch on both. The first has {a} {teeth}, "
+        "and the second has {b}. They turn slowly. How many full turns must the first make until both marks "
+        "are back at this place together for the first time?",
+        "{name} turns a {gear} with {a} {teeth}, and it moves a {gear} with {b} {teeth}, one {tooth} for "
+        "each {tooth}. At the start, an arrow on each points to the other. Find the smallest positive "
+        "number of turns of the first {gear} after which both arrows point like this again.",
+        "In a clockwork, a {gear} with {b} {teeth} is moved by one with {a} {teeth}. Both are in their "
+        "starting positions. The one with {a} {teeth} makes full turns. Determine after how many of them "
+        "both are in their starting positions for the first time.",
     )
 )
 
@@ -127,7 +132,8 @@ def _gears(params: Params) -> Exercise:
     return Exercise(
         wordings=told.trained,
         answer=str(turns),
-        steps=f"The number of {teeth} that pass must be a multiple of ${a}$ and of ${b}$. The smallest is ${turns * a}$, "
+        steps=f"The number of {teeth} that pass must be a multiple of ${a}$ and of ${b}$. The smallest is "
+        f"${turns * a}$, "
         f"and we divide it by ${a}$.",
         code=f"from math import lcm\na, b = {a}, {b}\nprint(lcm(a, b)//a)",
         errors=(("lcm(a, b)", "lcm(a b)"), ("lcm(a", "lmc(a"), ("a, b = ", "a b = ")),
@@ -136,25 +142,28 @@ def _gears(params: Params) -> Exercise:
 
 
 LOCKS = (
-    ("a bicycle lock", "digits", "digit"),
-    ("a safe", "symbols", "symbol"),
+    ("a bicycle lock", "symbols", "symbol"),
+    ("a safe", "signs", "sign"),
     ("a suitcase", "letters", "letter"),
 )
 CODES = Phrasings(
     (
-        "The code of {lock} is a sequence of {k} {signs}, each one of {n} possible {signs}. {rule} {name} has forgotten the "
-        "code. How many codes are there to try?",
-        "{name} sets a code for {lock}. It consists of {k} {signs} in a certain order, and for each place {n} {signs} are "
-        "available. {rule} Find the number of codes that {she} can set.",
-        "With {n} different {signs} on its keys, {lock} opens after the right {k} {signs} in the right order. {rule} The "
-        "keys are old. How many codes are possible?",
-        "How many codes does {lock} allow? A code has {k} places, and each is one of {n} {signs}. {rule} The order matters.",
+        "The code of {lock} is a sequence of {k} {signs}, each one of {n} possible {signs}. {rule} {name} "
+        "has forgotten the code. How many codes are there to try?",
+        "{name} sets a code for {lock}. It consists of {k} {signs} in a certain order, and for each place "
+        "the same {n} {signs} are available. {rule} Find the number of codes that {she} can set.",
+        "With {n} different {signs} on its keys, {lock} opens after the right {k} {signs} in the right "
+        "order. {rule} The keys are old. How many codes are possible?",
+        "How many codes does {lock} allow? A code has {k} places, and each is one of {n} {signs}. {rule} "
+        "The order matters.",
     )
 )
 
 
 def _draw_codes(rng: Random, level: int) -> Params:
-    k = (rng.randint(2, 3), rng.randint(2, 3), rng.randint(3, 4), rng.randint(3, 5), rng.randint(4, 6))[level - 1]
+    k = (rng.randint(2, 3), rng.randint(2, 3), rng.randint(3, 4), rng.randint(3, 5), rng.randint(4, 6))[
+        level - 1
+    ]
     n = rng.randint(*((4, 15), (7, 20), (8, 24), (8, 26), (10, 26))[level - 1])
     return rng.randrange(3), n, k
 
@@ -182,7 +191,7 @@ def _codes(params: Params) -> Exercise:
         answer=str(count),
         steps=f"Place by place, there are ${product}$ codes.",
         code=f"{head}n, k = {n}, {k}\nprint({code})",
-        errors=(("n, k = ", "n k = "), ((("perm(", "permutations(") if kind == 0 else ("**", "* *")))),
+        errors=(("n, k = ", "n k = "), (("perm(", "permutations(") if kind == 0 else ("**", "* *"))),
         blunders=(
             (("perm(n, k)", "n**k"), ("perm(n, k)", "perm(n, k)//2")),
             (("(k - 1)", "k"), ("n*(n - 1)", "(n - 1)")),
@@ -191,20 +200,22 @@ def _codes(params: Params) -> Exercise:
     )
 
 
+NTH = {2: "2nd", 3: "3rd", 4: "4th", 5: "5th"}
 BALLS = ("A rubber ball", "A tennis ball", "A golf ball", "A beach ball")
 BOUNCE = Phrasings(
     (
         "{ball} is dropped from a height of {h} meters. After each time it hits the ground, it rises to "
-        "$\\frac{{{p}}}{{{q}}}$ of the height from which it last fell. How many meters has it traveled in total when it hits "
-        "the ground for time number {n}? Give an exact value.",
-        "From {h} meters above the ground, {name} lets a ball fall. Every bounce takes it to $\\frac{{{p}}}{{{q}}}$ of its "
-        "previous height, straight up. Find the exact length of its way, up and down, in meters until it touches the "
-        "ground for time number {n}.",
-        "A ball falls {h} meters, bounces, and reaches $\\frac{{{p}}}{{{q}}}$ of the height it came from. The same happens "
-        "at every further bounce. {name} adds up all distances, up and down, and stops when the ball lands for time number "
-        "{n}. What is the exact sum in meters?",
-        "What distance in meters, exactly, does a ball cover until it meets the ground for time number {n}? It starts at "
-        "rest at a height of {h} meters. With each bounce, the height becomes $\\frac{{{p}}}{{{q}}}$ of what it was.",
+        "$\\frac{{{p}}}{{{q}}}$ of the height from which it last fell. How many meters has it traveled in "
+        "total when it hits the ground for the {nth} time? Give an exact value.",
+        "From {h} meters above the ground, {name} lets a ball fall. Every bounce takes it to "
+        "$\\frac{{{p}}}{{{q}}}$ of its previous height, straight up. Find the exact length of its way, up "
+        "and down, in meters until it touches the ground for the {nth} time.",
+        "A ball falls {h} meters, bounces, and reaches $\\frac{{{p}}}{{{q}}}$ of the height it came from. "
+        "The same happens at every further bounce. {name} adds up all distances, up and down, and stops "
+        "when the ball lands for the {nth} time. What is the exact sum in meters?",
+        "What distance in meters, exactly, does a ball cover until it meets the ground for the {nth} time? "
+        "It starts at rest at a height of {h} meters. With each bounce, the height becomes "
+        "$\\frac{{{p}}}{{{q}}}$ of what it was.",
     )
 )
 
@@ -221,7 +232,7 @@ def _draw_bounce(rng: Random, level: int) -> Params:
 def _bounce(params: Params) -> Exercise:
     h, p, q, n = params
     rng = casting("bounce", params)
-    told = BOUNCE.fill(**people(rng), ball=rng.choice(BALLS), h=h, p=p, q=q, n=n)
+    told = BOUNCE.fill(**people(rng), ball=rng.choice(BALLS), h=h, p=p, q=q, nth=NTH[n])
     below = q ** (n - 1)
     above = h * below
     for bounce in range(1, n):
@@ -240,18 +251,18 @@ def _bounce(params: Params) -> Exercise:
 
 TANK = Phrasings(
     (
-        "An aquarium has a rectangular floor, {l} by {w} centimeters, and water stands {h} centimeters high in it. Stones "
-        "with a volume of {v} cubic centimeters sink into the water, and nothing spills. They are covered by it. How high, "
-        "in centimeters, does the water stand then?",
-        "{name} puts a piece of metal of {v} cubic centimeters into a tank. The tank has vertical walls and a rectangular "
-        "base of {l} by {w} centimeters. Before, the water was {h} centimeters deep, and afterwards it covers the metal. "
-        "Find the new depth in centimeters, exactly.",
-        "The base of a water tank is a rectangle with sides of {w} and {l} centimeters, and its walls are vertical. Then "
-        "{v} cubic centimeters of water are poured into it. The water was {h} centimeters deep before. Determine how deep it "
-        "is now, in centimeters.",
-        "What is the depth of the water, in centimeters, in a box with vertical walls after {v} cubic centimeters are "
-        "added? The box is open at the top and does not overflow. It measures {l} by {w} centimeters on the inside, and the "
-        "water in it was {h} centimeters deep.",
+        "An aquarium has a rectangular floor, {l} by {w} centimeters, and water stands {h} centimeters high "
+        "in it. Stones with a volume of {v} cubic centimeters sink into the water, and nothing spills. They "
+        "are covered by it. How high, in centimeters, does the water stand then?",
+        "{name} puts a piece of metal of {v} cubic centimeters into a tank. The tank has vertical walls and "
+        "a rectangular base of {l} by {w} centimeters. Before, the water was {h} centimeters deep, and "
+        "afterwards it covers the metal. Find the new depth in centimeters, exactly.",
+        "The base of a water tank is a rectangle with sides of {w} and {l} centimeters, and its walls are "
+        "vertical. Then {v} cubic centimeters of water are poured into it. The water was {h} centimeters "
+        "deep before. Determine how deep it is now, in centimeters.",
+        "What is the depth of the water, in centimeters, in a box with vertical walls after {v} cubic "
+        "centimeters of water are added? The box is open at the top and does not overflow. It measures {l} "
+        "by {w} centimeters on the inside, and the water in it was {h} centimeters deep.",
     )
 )
 
