@@ -10,8 +10,8 @@ from src.problems.mini.notation import latex_polynomial
 from src.problems.mini.template import Params
 from src.problems.worded.phrasing import Phrasings, Told, rephrased
 
-# Each quantity in three ways, the last of which is never trained on. p and q are its numbers, px is p times x,
-# and before is the name of the quantity before it.
+# Each quantity in three ways, the last of which is never trained on. Slots: its numbers p and q, px for p
+# times x, and the name of the quantity before it.
 SAID: dict[Link, tuple[str, str, str]] = {
     mini.NUMBER_THEORY[0]: (
         "the number of positive divisors of ${p}$",

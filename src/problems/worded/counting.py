@@ -40,8 +40,9 @@ GROUPS = Phrasings(
     unseen=(
         "Of ${n}$ sopranos, ${k}$ are to sing in a concert, and of ${m}$ tenors, ${j}$ are. In how many "
         "ways can the singers be selected?",
-        "An exam has ${n}$ questions in part A and ${m}$ in part B. A student must answer exactly ${k}$ "
-        "from part A and ${j}$ from part B. How many choices of questions are there?",
+        "An exam has ${n}$ questions in its first part and ${m}$ in its second part. A student must answer "
+        "exactly ${k}$ from the first and ${j}$ from the second part. How many choices of questions are "
+        "there?",
     ),
 )
 BAG = Phrasings(

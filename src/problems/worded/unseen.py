@@ -120,7 +120,7 @@ def _dice(params: Params) -> Exercise:
         code=f"{FRACTION}n, s = {n}, {s}\nsides = range(1, n + 1)\n"
         "good = sum(1 for a in sides for b in sides if a + b == s)\nprint(Fraction(good, n**2))",
         errors=(("== s", "= s"), ("Fraction(", "Fractions("), ("good, n", "good n")),
-        blunders=(("n + 1", "n"), ("n**2", "2*n")),
+        blunders=(("== s", "<= s"), ("n**2", "2*n")),
     )
 
 

@@ -22,9 +22,9 @@ MIXTURE = Phrasings(
         "{who_} mixes {first} liters of {liquid} that is {p} percent {part} with {second} liters of "
         "{liquid} that is {q} percent {part}.{water} Everything is stirred well. What percentage of the "
         "mixture is {part}?",
-        "One can holds {first} liters of {liquid} with {p} percent {part}, another {second} liters with {q} "
-        "percent {part}. Both are poured into a large bowl.{water} Find the percentage of {part} in the "
-        "bowl.",
+        "One can holds {first} liters of {liquid} with {p} percent {part}, another one holds {second} "
+        "liters with {q} percent {part}. Both are poured into a large bowl.{water} Find the percentage of "
+        "{part} in the bowl.",
         "In a tank there are {first} liters of {liquid}, of which {p} percent is {part}. Then {who} adds "
         "{second} liters of {liquid}, of which {q} percent is {part}.{water} What percentage of the "
         "contents of the tank is {part} now?",
@@ -95,22 +95,22 @@ AGES = Phrasings(
         "{name} is {d} years older than {name2}. {then} {name} {will} {k} times as old as {name2}. Both "
         "have their birthday today. {ask}",
         "Today is the birthday of both {name} and {name2}. {name2} is {d} years younger than {name}. {then} "
-        "{name}'s age {will} {k} times {name2}'s age. {ask}",
+        "{name}'s age {will} {k} times {name2}'s age. {find}",
         "The ages of {name} and {name2} differ by {d} years, and {name} is the older one. {then} the age of "
         "{name} {will} exactly {k} times the age of {name2}. Their birthdays are on the same day. {ask}",
         "{name} and {name2} were born on the same day of the year, {d} years apart, {name} first. {then} "
-        "{name} {will} {k} times as old as {name2}. {ask}",
+        "{name} {will} {k} times as old as {name2}. {find}",
         '{name2} likes puzzles about ages. "I am {d} years younger than {name}," {she2} says. "{then} '
         "{name} {will} "
         '{k} times as old as I." {ask} Ages are whole numbers of years.',
         "Consider two cousins, {name} and {name2}, who share a birthday. {then} {name} {will} {k} times as "
-        "old as {name2}. Between them there are {d} years, and {name2} is the younger. {ask}",
+        "old as {name2}. Between them there are {d} years, and {name2} is the younger. {find}",
     ),
     unseen=(
         "When {name2} was born, {name} turned {d} on the same day. {then} {name} {will} {k} times as old as "
         "{name2}. Use whole years. {ask}",
         "Subtract the age of {name2} from that of {name} and you get {d}. {then} the older of the two, "
-        "{name}, {will} {k} times as old as {name2}. They have the same birthday. {ask}",
+        "{name}, {will} {k} times as old as {name2}. They have the same birthday. {find}",
     ),
 )
 
@@ -140,6 +140,12 @@ def _ages(params: Params) -> Exercise:
         "What is the sum of their present ages?",
         "What is the product of their present ages?",
     )
+    finds = (
+        f"Find the present age of {name2}.",
+        f"Find the present age of {name}.",
+        "Find the sum of their present ages.",
+        "Find the product of their present ages.",
+    )
     told = AGES.fill(
         **slots,
         d=d,
@@ -147,6 +153,7 @@ def _ages(params: Params) -> Exercise:
         then=f"In {shift} years," if shift > 0 else f"Exactly {-shift} years ago,",
         will="will be" if shift > 0 else "was",
         ask=asks[kind],
+        find=finds[kind],
     )
     answer = (young, young + d, young + young + d, young * (young + d))[kind]
     final = ("young", "young + d", "2*young + d", "young*(young + d)")[kind]

@@ -30,7 +30,7 @@ MENU = Phrasings(
         "{name} wants a new combination every day. Whenever {she} {does}, {she} chooses one of {a} {first} "
         "and one of {b} {second}.{third} For how many days can {she} do so without repeating a combination?",
         "How many different combinations are possible in the following situation? {name} {does} and needs "
-        "one of {a} {first}, then one of {b} {second}.{third}",
+        "one of {a} {first}, then one of {b} {second}.{third} Nothing else is up to {name}.",
     ),
     unseen=(
         "Counting combinations is what {name} likes to do. {She} {does}, and there are {b} {second} and {a} "
@@ -133,12 +133,12 @@ def _raffle(params: Params) -> Exercise:
         unseen=told.unseen,
         answer=latex_ratio(below - above if kind else above, below),
         steps=rf"No success has the probability ${chances}$.{rest}",
-        code=f"from math import comb\n{FRACTION}none = Fraction(comb({n - w}, {k}), comb({n}, "
-        f"{k}))\nprint({one}none)",
-        errors=(("Fraction(", "Fractions("), ("none)", "None_)"), (f"comb({n},", f"choose({n},")),
+        code=f"from math import comb\n{FRACTION}n, w, k = {n}, {w}, {k}\n"
+        f"none = Fraction(comb(n - w, k), comb(n, k))\nprint({one}none)",
+        errors=(("Fraction(", "Fractions("), ("none)", "None_)"), ("comb(n, k)", "choose(n, k)")),
         blunders=(
             (f"{one}none", "none") if kind else ("none)", "1 - none)"),
-            (f"comb({n},", f"comb({n - 1},"),
+            ("n - w", "w"),
         ),
     )
 
@@ -154,13 +154,13 @@ PATH = Phrasings(
         "A rectangular {garden} is {l} meters long and {w} meters wide. A {path} of {gravel}, {p} meters "
         "wide, runs all around it on the outside and has square corners.{price} {ask}",
         "Around a rectangular {garden} of {l} by {w} meters, {name} lays a {path} of {gravel}. It is {p} "
-        "meters wide everywhere and its outer edge is a rectangle, too.{price} {ask}",
+        "meters wide everywhere and its outer edge is a rectangle, too.{price} {find}",
         "{name} owns a {garden} in the form of a rectangle with sides of {l} and {w} meters. {She} "
         "surrounds it with a {path} of {gravel} that is {p} meters wide and, with its corners, forms a "
         "larger rectangle.{price} {ask}",
         "The {garden} of {name}'s house is a rectangle, {w} meters wide and {l} meters long. The house "
         "itself is blue. A {path} of {gravel} encloses the {garden}; outside, too, it is rectangular, and "
-        "its width is {p} meters.{price} {ask}",
+        "its width is {p} meters.{price} {find}",
         "A {path} of {gravel} lies around a rectangular {garden}. The {garden} measures {l} by {w} meters. "
         "The {path} extends {p} meters beyond it on each side, and fills the corners, so that the outer "
         "edge is a rectangle.{price} {ask}",
@@ -171,7 +171,7 @@ PATH = Phrasings(
     unseen=(
         "{name} measures a rectangle of {l} by {w} meters, the {garden}. Then {she} walks around it at a "
         "distance of {p} meters from its sides, along a larger rectangle. Between the two there is a {path} "
-        "of {gravel}.{price} {ask}",
+        "of {gravel}.{price} {find}",
         "With a {path} of {gravel} around it, {p} meters wide on every side, a {garden} becomes a larger "
         "rectangle. Without the {path}, it is a rectangle of {w} by {l} meters.{price} {ask}",
     ),
@@ -206,6 +206,11 @@ def _path(params: Params) -> Exercise:
             f"What does the whole {path} cost, in dollars?"
             if price
             else f"What is the area of the {path}, in square meters?"
+        ),
+        find=(
+            f"Find the cost of the whole {path} in dollars."
+            if price
+            else f"Find the area of the {path} in square meters."
         ),
     )
     area = 2 * length * p + 2 * width * p + 4 * p * p

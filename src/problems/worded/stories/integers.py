@@ -19,22 +19,22 @@ SCHEDULE = Phrasings(
     trained=(
         "At {place}, {count} {lines} start together at noon. There is a departure {more}. {name} has time "
         "to watch. {ask}",
-        "The {count} {lines} at {place} have departures every {listed} minutes, respectively. All of them "
-        "depart at noon. Assume that nothing is late. {ask}",
+        "The {count} {lines} at {place} have departures every {listed} minutes, respectively. {Both} of "
+        "them depart at noon. Assume that nothing is late. {find}",
         "{name} reads the timetable at {place}. It lists {count} {lines} with departures every {listed} "
-        "minutes, respectively, and at noon they all depart at once. {She} does not need a ticket. {ask}",
+        "minutes, respectively, and at noon they {both} depart at once. {She} does not need a ticket. {ask}",
         "Every {listed} minutes, respectively, there is a departure on one of the {count} {lines} at "
-        "{place}. Noon is a moment at which they all depart. The timetable never changes. {ask}",
+        "{place}. Noon is a moment at which they {both} depart. The timetable never changes. {ask}",
         "There are {count} {lines} at {place}. Their departures are {listed} minutes apart, respectively, "
-        "and {name} sees a departure on all of them at noon. {ask}",
+        "and {name} sees a departure on {both} of them at noon. {find}",
         "Noon is when {all} {lines} at {place} have a departure. From then on, they keep to intervals of "
         "{listed} minutes, respectively. It is a windy day. {ask}",
     ),
     unseen=(
         "{name} plans a photograph of {all} {lines} departing from {place} at once. This happens at noon, "
         "and the intervals between departures are {listed} minutes, respectively. {ask}",
-        "Think of {count} {lines} that all depart from {place} at noon and then every {listed} minutes, "
-        "respectively. No departure is ever cancelled. {ask}",
+        "Think of {count} {lines} that {both} depart from {place} at noon and then every {listed} minutes, "
+        "respectively. No departure is ever cancelled. {find}",
     ),
 )
 
@@ -64,22 +64,25 @@ def _schedule(params: Params) -> Exercise:
     rng = casting("schedule", params)
     lines, place = rng.choice(LINES)
     ordinals = ("first", "second", "third")
-    ask = (
-        f"How often do they all depart at the same moment in the {hours} hours after noon, counting the end "
-        f"of this time but "
-        "not noon itself?"
-        if hours
-        else "How many minutes after noon do they all next depart at the same moment?"
-    )
+    both = ("both", "all")[len(every) - 2]
+    span = f"in the {hours} hours after noon, counting the end of this time but not noon itself"
+    ask = f"How many minutes after noon do they {both} next depart at the same moment?"
+    find = f"Find the number of minutes from noon until they {both} next depart at the same moment."
+    if hours:
+        ask = f"How often do they {both} depart at the same moment {span}?"
+        find = f"Find how often they {both} depart at the same moment {span}."
     told = SCHEDULE.fill(
         **people(rng),
         lines=lines,
         place=place,
         count=("two", "three")[len(every) - 2],
+        both=both,
+        Both=both.capitalize(),
         all=("both", "all three")[len(every) - 2],
         more=joined([f"on the {o} every {n} minutes" for o, n in zip(ordinals, every, strict=False)]),
         listed=joined(list(map(str, every))),
         ask=ask,
+        find=find,
     )
     minutes = 0
     for _ in range(hours):
@@ -98,7 +101,7 @@ def _schedule(params: Params) -> Exercise:
 
 
 HARVEST = (
-    ("crates", "apples", "bags", "basket"),
+    ("crates", "apples", "bags", "floor"),
     ("boxes", "tiles", "packs", "shelf"),
     ("trays", "eggs", "cartons", "counter"),
     ("chests", "coins", "rolls", "table"),

@@ -105,24 +105,24 @@ JOBS = (
 )
 WORK = Phrasings(
     trained=(
-        "Working alone, {each}. All of them start at the same moment and work together.{done} How many "
+        "Working alone, {each}. {All} of them start at the same moment and work together.{done} How many "
         "hours do they need to {job}?",
         "To {job}, there are {count} {tools} of different size. Alone, {each}.{done} Find the number of "
         "hours that they need together.",
         "The {count} {tools} of a company are used to {job}. If only one of them works, {each}.{done} "
-        "Determine how many hours it takes when all of them work at once.",
+        "Determine how many hours it takes when {all} of them work at once.",
         "A foreman must {job} and has {count} {tools}, which are painted green. On its own, {each}. He "
-        "turns all of them on at once.{done} After how many hours is the job done?",
+        "turns {all} of them on at once.{done} After how many hours is the job done?",
         "Each {tool} of a set works at a constant rate. To {job} alone, {each}. They are used at the same "
         "time.{done} How many hours does this take?",
         "How many hours do {count} {tools} need to {job} if they work side by side? By itself, "
-        "{each}.{done} None of them slows the others down.",
+        "{each}.{done} They do not slow each other down.",
     ),
     unseen=(
         "Suppose that {count} {tools} share the job to {job}. One at a time, {each}.{done} Give the time in "
-        "hours for all of them together.",
-        "Before noon, someone switches on {count} {tools} in order to {job}. Without help from the others, "
-        "{each}. Every one keeps its pace.{done} For how many hours must they run?",
+        "hours for {all} of them together.",
+        "Before noon, someone switches on {count} {tools} in order to {job}. Without help, {each}. Every "
+        "one keeps its pace.{done} For how many hours must they run?",
     ),
 )
 
@@ -145,6 +145,8 @@ def _work(params: Params) -> Exercise:
         tool=tool,
         tools=tools,
         count=("two", "three")[len(hours) - 2],
+        all=("both", "all")[len(hours) - 2],
+        All=("Both", "All")[len(hours) - 2],
         each=joined(needs),
         done=rf" Before they start, $\frac{{1}}{{{done}}}$ of the job has already been done." if done else "",
     )

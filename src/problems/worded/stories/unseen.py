@@ -161,11 +161,9 @@ CODES = Phrasings(
 
 
 def _draw_codes(rng: Random, level: int) -> Params:
-    k = (rng.randint(2, 3), rng.randint(2, 3), rng.randint(3, 4), rng.randint(3, 5), rng.randint(4, 6))[
-        level - 1
-    ]
-    n = rng.randint(*((4, 15), (7, 20), (8, 24), (8, 26), (10, 26))[level - 1])
-    return rng.randrange(3), n, k
+    places = ((2, 3), (2, 3), (3, 4), (3, 5), (4, 6))[level - 1]
+    signs = ((4, 15), (7, 20), (8, 24), (8, 26), (10, 26))[level - 1]
+    return rng.randrange(3), rng.randint(*signs), rng.randint(*places)
 
 
 def _codes(params: Params) -> Exercise:
