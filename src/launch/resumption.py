@@ -143,9 +143,9 @@ def renamed(recorded: Mapping[str, Any]) -> dict[str, Any]:
             if node.get(leaf) == value:
                 node[leaf] = now
     for group in ("data", "data.heldout", "benchmark"):
-        if settings.get(group.partition(".")[0], {}).get("kind") == "mini":
+        if settings.get(group.partition(".")[0], {}).get("kind") in c.GENERATED:
             for node in _groups(settings, group.split(".")):
-                node.pop("fields", None)  # the mini family has none, and their defaults have changed
+                node.pop("fields", None)  # generated problems have none, and their defaults have changed
     return settings
 
 

@@ -1,4 +1,4 @@
-"""Benchmarks: the mini family, data sets of the hub, and files; each with a field mapping."""
+"""Benchmarks: generated families, data sets of the hub, and files; each with a field mapping."""
 
 from __future__ import annotations
 
@@ -7,11 +7,21 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 
-from src.config import BenchmarkConfig
+from src.config import GENERATED, BenchmarkConfig, DataConfig
+from src.problems import mini, worded
 from src.problems.files import read_problems, read_rows
 from src.problems.hub import hub_rows
-from src.problems.mini import generate
 from src.problems.problem import Problem, ProblemError
+
+
+def generated(cfg: DataConfig | BenchmarkConfig, size: int, split: str) -> list[Problem]:
+    """Return ``size`` different problems of a generated family.
+
+    Raises:
+        ProblemError: unknown split, subject or level, or fewer different problems than asked for.
+    """
+    family = worded if cfg.kind == "worded" else mini
+    return family.generate(size, cfg.seed, split, cfg.subjects, cfg.levels)
 
 
 def load_benchmark(
@@ -32,8 +42,9 @@ def load_benchmark(
     Raises:
         ProblemError: it cannot be loaded, a row is malformed, or too many gold answers cannot be graded.
     """
-    if cfg.kind == "mini":
-        return generate(cfg.size or 400, cfg.seed, "heldout", cfg.subjects, cfg.levels)
+    if cfg.kind in GENERATED:
+        problems = generated(cfg, cfg.size or 400, "heldout" if cfg.kind == "mini" else cfg.split)
+        return problems if cfg.kind == "mini" else [replace(one, source=cfg.name) for one in problems]
     how = (group, taken, cfg.keep_prompt, found, texts_only)
     if cfg.path:
         problems = read_problems(cfg.path, cfg.fields, *how)

@@ -11,14 +11,13 @@ from typing import Any
 
 from rich.markup import escape
 
-from src.config import DataConfig, HubConfig, named_benchmark
+from src.config import GENERATED, DataConfig, HubConfig, named_benchmark
 from src.config.named import heldout_benchmark
-from src.problems.benchmarks import load_benchmark, named_by, repeated
+from src.problems.benchmarks import generated, load_benchmark, named_by, repeated
 from src.problems.clean import clean, removals
 from src.problems.fields import fields_line
 from src.problems.files import read_problems, read_rows
 from src.problems.hub import hub_rows
-from src.problems.mini import generate
 from src.problems.problem import Problem, ProblemError
 
 
@@ -65,7 +64,7 @@ def load_data(cfg: DataConfig) -> Data:
             line += f"\n{split}: {escape(fields_line(found[split]))}"
         if counts:
             line += f"\n{split}: {escape(answers_taken(counts))}"  # a pattern may contain [...]
-    if cfg.kind != "mini" and (again := repeated(heldout)):
+    if cfg.kind not in GENERATED and (again := repeated(heldout)):
         line += f"\nheldout: {again}"
     return Data(train, heldout, report, line)
 
@@ -100,9 +99,8 @@ def answers_taken(counts: Counter[str]) -> str:
 def _read(
     cfg: DataConfig, split: str, taken: Counter[str] | None = None, found: dict[str, str] | None = None
 ) -> list[Problem]:
-    if cfg.kind == "mini":
-        size = cfg.train_size if split == "train" else cfg.heldout_size
-        return generate(size, cfg.seed, split, cfg.subjects, cfg.levels)
+    if cfg.kind in GENERATED:
+        return generated(cfg, cfg.train_size if split == "train" else cfg.heldout_size, split)
     if split == "train":
         return _files_or_hub(cfg, cfg.train_path, "train_path", "data", taken, found)
     if cfg.heldout.benchmark:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from src.config import DataConfig, FieldsConfig
+from src.config import GENERATED, DataConfig, FieldsConfig
 from src.config.named import heldout_benchmark
 from src.problems import Data, Problem
 from src.problems.gold import Unreadable, refuse
@@ -22,12 +22,12 @@ _WORKERS = 2
 
 
 def refuse_unreadable_data(data: Data, cfg: DataConfig, seconds: float) -> None:
-    """Check training and held-out problems, see :func:`refuse_unreadable`; not those of the mini family."""
-    if cfg.kind == "mini":
+    """Check training and held-out problems, see :func:`refuse_unreadable`; not those that are generated."""
+    if cfg.kind in GENERATED:
         return
     refuse_unreadable(data.train, cfg.fields, "data", seconds)
     benchmark = None if cfg.heldout.benchmark is None else heldout_benchmark(cfg.heldout)
-    if benchmark is None or benchmark.kind != "mini":
+    if benchmark is None or benchmark.kind not in GENERATED:
         fields = cfg.heldout.fields if benchmark is None else benchmark.fields
         refuse_unreadable(data.heldout, fields, "data.heldout", seconds)
 

@@ -14,7 +14,7 @@ from typing import Any, Self
 import torch
 from rich.markup import escape
 
-from src.config import EvaluationConfig
+from src.config import GENERATED, EvaluationConfig
 from src.config.schema import ConfigError, build, show
 from src.experiment.evaluation.earlier import Earlier, drop_lost
 from src.experiment.evaluation.evaluator import Evaluator
@@ -193,7 +193,7 @@ class BenchmarkRun:
             console.print(escape(fields_line(self._found)))
         if taken:
             console.print(escape(answers_taken(taken)))
-        if cfg.benchmark.kind != "mini":
+        if cfg.benchmark.kind not in GENERATED:
             if line := repeated(problems):
                 console.print(line, style="bold yellow", markup=False, highlight=False)
             refuse_unreadable(problems, cfg.benchmark.fields, "benchmark", cfg.reward.grade_seconds)

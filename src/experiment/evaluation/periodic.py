@@ -17,7 +17,7 @@ from typing import Any
 
 from rich.progress import Progress
 
-from src.config import Config, DataConfig, EvaluateConfig, PeriodicBenchmarkConfig, named_benchmark
+from src.config import GENERATED, Config, DataConfig, EvaluateConfig, PeriodicBenchmarkConfig, named_benchmark
 from src.config.named import sampling_of
 from src.experiment.evaluation.benchmark_run import PHASE
 from src.experiment.evaluation.earlier import Earlier, drop_lost
@@ -66,12 +66,13 @@ def read_benchmarks(cfg: Config, prompts: PromptEncoder, ranks: Ranks) -> list[B
         named = replace(named_benchmark(given.benchmark), size=given.size)
         remedy = f"evaluate.benchmarks: {given.benchmark.partition('@')[0]}@FILE"
         taken, fields = Counter[str](), dict[str, str]()
+        made = named.kind in GENERATED
         with named_by("evaluate.benchmarks"):
             problems = load_benchmark(named, remedy, taken, fields)
-            if ranks.first and named.kind != "mini":
+            if ranks.first and not made:
                 refuse_unreadable(problems, named.fields, "benchmark", cfg.reward.grade_seconds)
         said = [fields_line(fields) if fields else "", answers_taken(taken) if taken else ""]
-        for line in filter(None, [*said, repeated(problems) if named.kind != "mini" else ""]):
+        for line in filter(None, [*said, "" if made else repeated(problems)]):
             console.print(f"{named.name}: {line}", markup=False)
         evaluate = sampling(cfg.evaluate, given)
         choice, limit = given.long_prompts or named.long_prompts, cfg.rollout.max_prompt_tokens

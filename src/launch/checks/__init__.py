@@ -213,7 +213,7 @@ def _evaluation(cfg: c.EvaluationConfig, at: str) -> list[str]:
 def _run(cfg: c.Config, at: str) -> list[str]:
     faults = []
     needed = cfg.trainer.batch_size // cfg.trainer.samples_per_prompt
-    if cfg.data.kind == "mini" and needed > cfg.data.train_size:
+    if cfg.data.kind in c.GENERATED and needed > cfg.data.train_size:
         faults.append(
             f"{at}data.train_size={cfg.data.train_size}: one rollout step takes {needed} problems "
             f"({at}trainer.batch_size={cfg.trainer.batch_size} / {at}trainer.samples_per_prompt="
