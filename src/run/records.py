@@ -32,8 +32,7 @@ class RecordError(ValueError):
 class SegmentRecord:
     """Consecutive tokens with one author (``policy`` or ``tool``); ``tokens`` is their number.
 
-    ``tool`` is the tool whose result this is. In older records the author of a result is ``sandbox``, which
-    is read as ``tool``.
+    ``tool`` is the tool whose result this is. Older records have ``sandbox`` for the author ``tool``.
     """
 
     author: str
