@@ -47,6 +47,8 @@ class TestCombinations:
         ("change", "says"),
         [
             ({"trainer.batch_size": 130}, "trainer.samples_per_prompt=16; nearest: 128 or 192"),
+            ({"tracking.backends": ["wandb", "wandb"]}, "tracking.backends=[wandb,wandb]: give each once"),
+            ({"tracking.backends": []}, "tracking.backends=[]: nothing would be logged; choose tracking"),
             ({"trainer.minibatches": 3}, "that many equal parts; nearest: 2 or 4"),
             ({"trainer.micro_batch_size": 48}, "a mini-batch of 1024 trajectories"),
             ({"trainer.micro_batch_size": 4096}, "nearest: 1024"),
