@@ -739,6 +739,17 @@ class TestServed:
                     for there in ("#/p/later", "#/s/run/train/7", "#/r/run"):
                         shown.go(there)
                         assert shown.page.locator("h1").inner_text() != "Not found"
+                    again = made.record("again", step=3, attempt=1)
+                    made.write_records(tmp_path, [again])
+                    shown.go("#/")
+                    shown.page.fill("#filter", "")
+                    kept = sum(one.step < 3 or one.phase != "train" for one in written) + 1
+                    shown.page.wait_for_function(
+                        "text => document.getElementById('count').textContent === text",
+                        arg=f"{kept} of {kept} trajectories",
+                    )
+                    shown.go(place(again))
+                    assert shown.originals(".segment .text") == [one.text for one in again.segments]
             finally:
                 serving.shutdown()
                 thread.join()

@@ -234,7 +234,7 @@ const list = (() => {
   }
 
   function choose(run, row) {
-    current = [run, row];
+    current = run && [run, row];
   }
 
   return { state, update, show, tell, draw, move, choose, current: () => current, position: () => [place() + 1, found.length] };

@@ -83,7 +83,7 @@ const main = (() => {
     if (document.activeElement !== filter) filter.value = list.state.q;
     group.checked = list.state.group;
     document.title = `${listed ? "trajectories" : parts.slice(1).map(shown.safe).join(" ")} - viewer`;
-    document.documentElement.dataset.drawn = String(mine);
+    Object.assign(document.documentElement.dataset, { drawn: String(mine), place: location.hash });
     if (!listed && document.activeElement !== filter && !box.contains(document.activeElement)) box.focus({ preventScroll: true });
   }
 
@@ -128,8 +128,9 @@ const main = (() => {
     addEventListener("hashchange", route);
     await route();
     document.documentElement.dataset.ready = "1";
-    store.follow(() => {
-      if (document.body.classList.contains("listed")) route();
+    store.follow((renumbered) => {
+      if (renumbered) list.choose(null);
+      if (renumbered || document.body.classList.contains("listed")) route();
       say("New trajectories have arrived.");
     }, (fault) => {
       document.getElementById("fault").textContent = fault;

@@ -21,9 +21,9 @@ const shown = (() => {
 
   function escape(text) {
     const code = text.codePointAt(0);
-    if (code < 32) return String.fromCharCode(0x2400 + code);
-    if (code === 127) return "\u2421";
-    return code < 256 ? `\\x${code.toString(16).padStart(2, "0")}` : code > 0xffff ? `\\u{${code.toString(16)}}` : `\\u${code.toString(16).padStart(4, "0")}`;
+    const digits = code.toString(16);
+    if (code < 256) return `\\x${digits.padStart(2, "0")}`;
+    return code > 0xffff ? `\\u{${digits}}` : `\\u${digits.padStart(4, "0")}`;
   }
 
   // As one string, for labels and cells.

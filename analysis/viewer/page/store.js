@@ -166,7 +166,7 @@ const store = (() => {
     await Promise.all(runs.map((run) => run.load()));
   }
 
-  // Looks for new steps; calls changed() if there were some.
+  // Looks for new steps; calls changed(renumbered) if there were some.
   function follow(changed, failed) {
     if (!every) return;
     let first = true;
@@ -174,10 +174,12 @@ const store = (() => {
       try {
         const states = await (await fetched("data/runs")).json();
         let news = false;
+        let renumbered = false; // after a resumption rows have other numbers
         for (const [number, state] of states.entries()) {
           const run = runs[number];
           if (run.version === state.version) continue;
           if (!first || run.epoch !== state.epoch) {
+            renumbered = renumbered || run.epoch !== state.epoch;
             await run.load();
             news = true;
           }
@@ -185,7 +187,7 @@ const store = (() => {
         }
         first = false;
         failed("");
-        if (news) changed();
+        if (news) changed(renumbered);
       } catch (error) {
         failed(`The server does not answer (${error.message}); what is shown may be old.`);
       }
