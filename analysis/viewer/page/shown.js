@@ -27,7 +27,7 @@ const shown = (() => {
   }
 
   // As one string, for labels and cells.
-  const safe = (text) => String(text).replace(HIDDEN, escape).replace(/[\n\t]/g, (one) => (one === "\n" ? "\u21b5" : "\u21e5"));
+  const safe = (text) => String(text).replace(HIDDEN, escape).replace(/\n/g, "\u21b5").replace(/\t/g, "\u21e5");
 
   // Appends a text; hidden characters become elements that keep the original.
   function append(parent, text) {
@@ -35,7 +35,11 @@ const shown = (() => {
     HIDDEN.lastIndex = 0;
     for (const match of text.matchAll(HIDDEN)) {
       if (match.index > at) parent.append(text.slice(at, match.index));
-      const mark = el("span", { class: "ctl", title: "a character that would not be seen" }, [escape(match[0])]);
+      const mark = el(
+        "span",
+        { class: "ctl", title: "a character that would not be seen" },
+        [escape(match[0])],
+      );
       mark.dataset.original = match[0];
       parent.append(mark);
       at = match.index + match[0].length;
@@ -91,7 +95,11 @@ const shown = (() => {
   // A list of names and values; a value is a text or a node.
   function facts(pairs) {
     return el("dl", { class: "facts" }, pairs.filter(Boolean).flatMap(([name, value]) => [
-      el("div", {}, [el("dt", {}, [name]), el("dd", {}, [typeof value === "string" ? inline(value) : value])]),
+      el(
+        "div",
+        {},
+        [el("dt", {}, [name]), el("dd", {}, [typeof value === "string" ? inline(value) : value])],
+      ),
     ]));
   }
 
