@@ -13,6 +13,7 @@ import numpy as np
 import polars as pl
 
 from analysis.data import AnalysisError, Source, load, summary_settings
+from analysis.record_table import of_phase
 from analysis.stats import Floats
 from src.run.records import CONFIG, METRICS, SUMMARY, RecordError, read_metrics
 
@@ -173,7 +174,7 @@ def _after(run: Run, mode: str) -> dict[str, tuple[float, int] | None]:
         table = load(Source(run.folder, PHASE).file)
     except RecordError as error:
         raise AnalysisError(str(error)) from None
-    after = table.filter(pl.col("phase") == PHASE)
+    after = of_phase(table, PHASE)
     modes = after["mode"].unique().sort().to_list()
     if mode not in modes:
         raise AnalysisError(

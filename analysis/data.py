@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -17,7 +18,7 @@ import polars as pl
 
 from analysis import record_table
 from analysis.caveats import caveats
-from analysis.record_table import chunks, current, derive
+from analysis.record_table import TRAIN, chunks, current, derive, of_phase
 from src.config.schema import ConfigError
 from src.formats import fence_grammar
 from src.run.console import console
@@ -58,8 +59,8 @@ class Source:
         """Settings and caveats of the records, for the output."""
         found = summary_settings(self.file.parent) | {"records": str(self.file), "phase": self.phase}
         table = load(self.file)
-        counts = pl.col("phase") == self.phase if self.phase else pl.col("phase") != "train"
-        warnings = caveats(self.file, table.filter(counts))
+        counted = of_phase(table, self.phase) if self.phase else table.filter(pl.col("phase") != TRAIN)
+        warnings = caveats(self.file, counted)
         return found | ({"caveats": warnings} if warnings else {})
 
 
@@ -135,13 +136,17 @@ def _load_source(text: str, name: str, modes: list[str] | None, *, code: bool) -
     except RecordError as error:
         raise AnalysisError(str(error)) from None
     phases = table["phase"].unique().sort().to_list()
-    chosen = [source.phase] if source.phase else [phase for phase in phases if phase != "train"] or phases
+    chosen = [source.phase] if source.phase else [phase for phase in phases if phase != TRAIN] or phases
     if len(chosen) > 1 or chosen[0] not in phases:
         raise AnalysisError(
             f"{name}={text}: the records have the phases {', '.join(phases)}; choose one, such as "
             f"{source.path}@{phases[0]}"
         )
-    table = table.filter(pl.col("phase") == chosen[0])
+    evaluated = table.filter((pl.col("phase") == chosen[0]) & (pl.col("phase") != TRAIN))["step"].unique()
+    if len(evaluated) > 1:
+        steps = ", ".join(map(str, evaluated.sort()))
+        console.print(f"{name}={text}: evaluated at the steps {steps}; the last is used", markup=False)
+    table = of_phase(table, chosen[0])
     for caveat in caveats(source.file, table):
         console.print(f"{name}={text}: {caveat}", style="bold yellow", markup=False)
     return table.filter(
@@ -171,8 +176,9 @@ def load(file: Path, *, code: bool = False, texts: bool = False) -> pl.DataFrame
         table = current(pl.concat(derive(chunk) for chunk in chunks(file)))
         cached.parent.mkdir(exist_ok=True)
         for old in cached.parent.glob(f"{file.name}-*.parquet"):
-            old.unlink()
-        partial = cached.with_suffix(".partial")
+            if old != cached:  # another process may have made it meanwhile
+                old.unlink(missing_ok=True)
+        partial = cached.with_suffix(f".{os.getpid()}.partial")  # analyses may run beside each other
         table.write_parquet(partial, compression="lz4")
         partial.replace(cached)
         return table if code else table.drop("code")

@@ -13,6 +13,7 @@ from src.formats import fence_grammar
 from src.run.console import console
 from src.run.records import SCHEMA_VERSION, RecordError, parse_record
 
+TRAIN = "train"  # the phase of training
 _CHUNK = 64 << 20  # bytes of records that are parsed at once
 
 _SEGMENT = pl.Struct({"author": pl.String, "text": pl.String, "tokens": pl.Int64})
@@ -153,6 +154,15 @@ def programs(record: dict[str, Any]) -> list[str | None]:
         return recorded
     texts = [one["text"] for one in record["segments"] if one["author"] == "policy"]
     return [fence_grammar.last_program(text) for text in texts[: len(recorded)]]
+
+
+def of_phase(table: pl.DataFrame, phase: str) -> pl.DataFrame:
+    """Return the trajectories of a phase; of an evaluation, those of the last policy that it evaluated.
+
+    A run that was resumed after its end has been evaluated at its old and at its new last step.
+    """
+    found = table.filter(pl.col("phase") == phase)
+    return found if phase == TRAIN else found.filter(pl.col("step") == pl.col("step").max())
 
 
 def current(table: pl.DataFrame) -> pl.DataFrame:

@@ -22,8 +22,9 @@ from analysis.data import AnalysisError
 from src.config.schema import option
 from src.launch.entry import entry
 from src.run.console import console
-from src.run.dashboard import start_run
 from src.run.records import SUMMARY
+from src.run.wandb_backend import start_run
+from src.run.workspaces import training_sections
 
 NAME = "report"
 _ROWS = 200  # rows of a table that are shown
@@ -234,9 +235,7 @@ def save_workspace(sections: list[Section], cfg: DetailsConfig, entity: str) -> 
     import wandb_workspaces.reports.v2 as panels
     import wandb_workspaces.workspaces as workspaces
 
-    metrics = ("accuracy", "reward", "budget", "execution_failure_rate")
-    curves = [panels.LinePlot(x="Step", y=[name]) for name in metrics]
-    shown = [workspaces.Section(name="training", panels=curves, is_open=True)]
+    shown = training_sections()[:1]
     shown += [
         workspaces.Section(
             name=section.title,

@@ -15,6 +15,8 @@ from src.launch.entry import entry
 from src.launch.resumption import read_shards
 from src.run.records import CONFIG, RECORDS, SUMMARY, RecordError, iter_records, write_json
 
+_OF_THE_WHOLE = ("prompt", "fields_recognised", "long_prompts")
+
 
 @dataclass
 class MergeConfig:
@@ -59,7 +61,7 @@ def merge(folders: list[Path], out: Path) -> dict[str, Any]:
     summary = {
         "settings": summaries[0]["settings"] | {"shard": None, "merged": [str(folder) for folder in folders]},
         # every shard checks the prompts of the whole benchmark
-        **{name: summaries[0][name] for name in ("prompt", "long_prompts") if name in summaries[0]},
+        **{name: summaries[0][name] for name in _OF_THE_WHOLE if name in summaries[0]},
         "results": {mode: found.summary() for mode, found in results.items()},
         "wall_seconds": max(one["wall_seconds"] for one in summaries),
     }

@@ -32,7 +32,10 @@ def main(cfg: RegradeConfig, run_dir: Path) -> None:
     for name, (old, new) in folder.changes.items():
         console.print(f"{name}={new}; it was {old}", markup=False, highlight=False)
     if reward.terms:
-        console.print("reward.terms: outputs are the feedback that the policy read, which may be cut")
+        console.print(
+            "reward.terms: where older records lack the outputs of executions, terms see the feedback that "
+            "the policy read, which may be cut"
+        )
     try:
         with Grader(reward.grade_workers, reward.grade_seconds, mode=reward.grader) as grader:
             summary = folder.write(Regrader(reward, form, most, grader))

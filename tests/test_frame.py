@@ -25,7 +25,7 @@ LAYERS = (
     *({"config"}, {"run"}, {"launch"}),
     *({"problems"}, {"sandbox"}, {"tools"}, {"formats"}, {"rewards", "policy"}),
     *({"rollout"}, {"trainer"}, {"experiment"}, {"estimate", "warm_start"}, {"doctor"}),
-    {"train", "evaluate", "regrade", "merge", "merge_adapter"},
+    {"train", "evaluate", "regrade", "merge", "merge_adapter", "dashboard"},
 )
 
 
@@ -403,7 +403,7 @@ class TestMake:
     def test_help_lists_every_target(self, folder: Path) -> None:
         listed = re.findall(r"^make ([\w-]+)", self.make(folder, "help").stdout, flags=re.MULTILINE)
         measured = ["soak-sandbox", "doctor", "chaos", "bench-sandbox", "bench-neighbours", "scale-sandbox"]
-        measured += ["bench-rollout", "bench-trl", "bench-analysis", "bench-viewer"]
+        measured += ["bench-rollout", "bench-trl", "bench-records", "bench-analysis", "bench-viewer"]
         tested = [
             "test",
             "test-long",

@@ -12,17 +12,27 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, get_type_hints
 
+from hydra.errors import OverrideParseException
+
 from experiments.reproduce.config import ReproduceConfig, SamplesConfig
 from experiments.reproduce.models import GivenModel, download_config, faults_of, given_models
 from experiments.reproduce.names import slug, text
 from experiments.reproduce.plan import ANALYSIS, EVALUATE, MERGE, REPORT, Command, CommandPlan, report_command
 from src.config import EvaluationConfig
+from src.config.command_line import names
 from src.config.paths import CONF
-from src.config.schema import ConfigError, wrong_choice
+from src.config.schema import ConfigError, show, wrong_choice
 from src.launch.entry import composed
 from src.problems import ProblemError, load_benchmark
 
 LONG_COT = "long_cot"
+# Settings of evaluations that the suite gives itself, after its overrides -> what gives them instead.
+_OF_THE_SUITE = {
+    "evaluate.k": "suite.given.{part}.k",
+    "evaluate.modes": "suite.given.{part}.modes",
+    "evaluate.shard": "suite.given.shards",
+    "evaluate.resume": "nothing: it is always true",
+}
 _TABLE, _PASS_AT_K, _TOKENS = PARTS = ("table", "pass_at_k", "token_efficiency")
 _ABOUT = {
     _TABLE: {
@@ -144,6 +154,7 @@ class _ModelsPlanner:
             for i, part in enumerate(cfg.only or [])
             if part not in PARTS
         ]
+        faults += self._ignored()
         if cfg.only == []:
             faults.append("only=[]: no part is left; name some, or give null for all")
         if cfg.publish:
@@ -159,6 +170,22 @@ class _ModelsPlanner:
                 faults += self._model_faults(one)
         if faults:
             raise ConfigError(*faults)
+
+    def _ignored(self) -> list[str]:
+        """Return the overrides that would have no effect, since the suite gives these settings itself."""
+        given: dict[str, tuple[list[str], str]] = {
+            "overrides": (self.given.overrides, "PART"),
+            "long_cot_overrides": (self.given.long_cot_overrides, _TOKENS),
+        }
+        given |= {f"{part}.overrides": (getattr(self.given, part).overrides, part) for part in PARTS}
+        k = {part for part in PARTS if (one := getattr(self.given, part)).k is not None and one.benchmarks}
+        return [
+            f"suite.given.{name}={show(overrides)}: {one} would be ignored; give "
+            f"{_OF_THE_SUITE[one].format(part=part)}"
+            for name, (overrides, part) in given.items()
+            for one in _named(overrides)
+            if one in _OF_THE_SUITE and (one != "evaluate.k" or part in k or (part == "PART" and k))
+        ]
 
     def _long_cot(self) -> GivenModel:
         return GivenModel(LONG_COT, str(self.given.long_cot), "suite.given.long_cot")
@@ -313,6 +340,14 @@ class _ModelsPlanner:
             tuple(needs),
             about=_ABOUT[part],
         )
+
+
+def _named(overrides: list[str]) -> list[str]:
+    """Return the settings that overrides name; none if they cannot be parsed, which is reported elsewhere."""
+    try:
+        return names(overrides)
+    except OverrideParseException:
+        return []
 
 
 def _machine(shard: str) -> tuple[int, int] | None:

@@ -12,8 +12,10 @@ from typing import Any
 from src.config.hardware import HardwareConfig
 from src.config.named import named_benchmark
 from src.config.problems import (
+    GENERATED,
     LEVELS,
     SUBJECTS,
+    WORDED_SPLITS,
     BenchmarkConfig,
     CleanConfig,
     DataConfig,
@@ -42,8 +44,10 @@ from src.config.training import (
 )
 
 __all__ = [
+    "GENERATED",
     "LEVELS",
     "SUBJECTS",
+    "WORDED_SPLITS",
     "AlarmConfig",
     "BenchmarkConfig",
     "CleanConfig",
@@ -114,6 +118,7 @@ class EvaluationConfig:
     sandbox: SandboxConfig = field(default_factory=SandboxConfig)
     reward: RewardConfig = field(default_factory=RewardConfig)
     evaluate: EvaluateConfig = field(default_factory=EvaluateConfig)
+    tracking: TrackingConfig = field(default_factory=TrackingConfig)
 
 
 @dataclass

@@ -23,6 +23,7 @@ PROGRAMS = {
     "train": "src.config:Config",
     "evaluate": "src.config:EvaluationConfig",
     "regrade": "src.config:RegradeConfig",
+    "dashboard": "src.dashboard:DashboardConfig",
     "merge": "src.merge:MergeConfig",
     "merge_adapter": "src.merge_adapter:MergeAdapterConfig",
     "prepare": "src.problems.prepare:PrepareConfig",
@@ -41,6 +42,7 @@ PROGRAMS = {
     "analysis/report": "analysis.report:ReportConfig",
     "analysis/watch": "analysis.watch:WatchConfig",
     "analysis/view": "analysis.view:ViewConfig",
+    "analysis/publish": "analysis.publish:PublishConfig",
 }
 # Options that no schema describes.
 FILES = ("experiment", "hydra/output", "hydra/callbacks", "hydra/launcher", "accelerate")

@@ -9,7 +9,7 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from src.config.paths import CONF
-from src.config.problems import BenchmarkConfig
+from src.config.problems import BenchmarkConfig, FieldsConfig, HeldoutConfig
 from src.config.schema import ConfigError, build, wrong_choice
 
 _OPTIONS = CONF / "benchmark"
@@ -36,6 +36,12 @@ def named_benchmark(text: str) -> BenchmarkConfig:
     raise ConfigError(f"{wrong_choice('benchmark', text, names)}; or give a .jsonl or .parquet file")
 
 
+def heldout_benchmark(cfg: HeldoutConfig) -> BenchmarkConfig:
+    """Return the benchmark of ``data.heldout.benchmark``, with the fields and prompts of ``data.heldout``."""
+    found = replace(named_benchmark(str(cfg.benchmark)), keep_prompt=cfg.keep_prompt)
+    return found if cfg.fields == FieldsConfig() else replace(found, fields=cfg.fields)
+
+
 def sampling_of(text: str) -> dict[str, Any]:
     """Return the settings of ``evaluate`` that the option of a valid benchmark name sets; a file has none."""
     name, _, _ = text.partition("@")
@@ -47,7 +53,10 @@ def _option(name: str, group: str = "benchmark", default: dict[str, Any] | None 
 
     None: the defaults of :class:`BenchmarkConfig`.
     """
-    own: Any = OmegaConf.load(_OPTIONS / f"{name}.yaml")
+    file = _OPTIONS / f"{name}.yaml"
+    own: Any = OmegaConf.load(file)
+    if "@package _global_" not in file.read_text(encoding="utf-8"):  # it sets the group benchmark alone
+        own = {"defaults": own.pop("defaults", []), "benchmark": own}
     parents = [_option(parent, group, default) for parent in own.get("defaults", [])]
     parents = parents or [asdict(BenchmarkConfig()) if default is None else default]
     merged: Any = OmegaConf.to_container(OmegaConf.merge(*parents, own.get(group, {})))

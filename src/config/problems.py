@@ -16,6 +16,8 @@ SUBJECTS = (
     "Geometry",
 )
 LEVELS = (1, 2, 3, 4, 5)
+GENERATED = ("mini", "worded")  # families of problems
+WORDED_SPLITS = ("heldout", "heldout_phrasings", "heldout_templates")  # numbers, phrasings, templates are new
 
 
 @dataclass
@@ -147,8 +149,8 @@ class DataConfig(HubConfig):
 
     kind: str = option(
         "mini",
-        "mini: generated; file: JSON Lines or Parquet; hub: a data set of the hub",
-        choices=("mini", "file", "hub"),
+        "mini, worded: generated; file: JSON Lines or Parquet; hub: a data set of the hub",
+        choices=("mini", "worded", "file", "hub"),
     )
     train_size: int = option(
         4096,
@@ -156,9 +158,9 @@ class DataConfig(HubConfig):
         at_least=1,
     )
     heldout_size: int = option(400, "number of held-out problems, likewise", at_least=1)
-    seed: int = seed_option(0, "seed of the mini family's problems")
-    subjects: list[str] | None = option(None, "mini only; null: all six")
-    levels: list[int] | None = option(None, "mini only; null: 1 to 5")
+    seed: int = seed_option(0, "seed of generated problems")
+    subjects: list[str] | None = option(None, "generated problems only; null: all six")
+    levels: list[int] | None = option(None, "generated problems only; null: 1 to 5")
     train_path: str | None = option(
         None, "the file for kind=file; with kind=hub, read instead of the data set"
     )
@@ -173,9 +175,9 @@ class DataConfig(HubConfig):
 
     @property
     def heldout_name(self) -> str:
-        """Name of the held-out set: ``mini``, a benchmark, a file, or a data set."""
+        """Name of the held-out set: a generated family, a benchmark, a file, or a data set."""
         others = self.heldout.benchmark or self.heldout_path or self.heldout.dataset
-        return "mini" if self.kind == "mini" else str(others)
+        return self.kind if self.kind in GENERATED else str(others)
 
 
 @dataclass
@@ -185,19 +187,21 @@ class BenchmarkConfig(HubConfig):
     name: str = option("mini", "name in tables")
     kind: str = option(
         "mini",
-        "mini: generated; file: JSON Lines or Parquet; hub: a data set of the hub",
-        choices=("mini", "hub", "file"),
+        "mini, worded: generated; file: JSON Lines or Parquet; hub: a data set of the hub",
+        choices=("mini", "worded", "hub", "file"),
     )
     long_prompts: str = option(
         "refuse",
         "what to do with problems whose prompts have more than rollout.max_prompt_tokens tokens",
         choices=("drop", "truncate_left", "refuse"),
     )
-    split: str = option("test", "split in the syntax of the library datasets")
+    split: str = option(
+        "test", "split in the syntax of the library datasets; worded: " + ", ".join(WORDED_SPLITS)
+    )
     path: str | None = option(None, "the file for kind=file; a benchmark of the hub is read from it instead")
     size: int | None = option(
         None, "number of problems; of a file or data set, at most the first that many; null: all", at_least=1
     )
-    seed: int = seed_option(0, "seed of the mini family's problems")
-    subjects: list[str] | None = option(None, "mini only; null: all six")
-    levels: list[int] | None = option(None, "mini only; null: 1 to 5")
+    seed: int = seed_option(0, "seed of generated problems")
+    subjects: list[str] | None = option(None, "generated problems only; null: all six")
+    levels: list[int] | None = option(None, "generated problems only; null: 1 to 5")

@@ -282,12 +282,18 @@ class RecordsConfig:
 
 @dataclass
 class TrackingConfig:
-    """Weights & Biases; console output, records and summary.json are always written."""
+    """Weights & Biases and TensorBoard; console output, records and summary.json are always written."""
 
     mode: str = option(
         "offline",
-        "offline: written into the run's folder, for wandb sync; online: over the network",
+        "none: nothing is logged; of W&B, offline: written into the run's folder, for wandb sync; online: "
+        "over the network",
         choices=("offline", "online", "none"),
+    )
+    backends: list[str] = option(
+        ["wandb"],
+        "wandb: Weights & Biases; tensorboard: event files in the run's folder, without an account; or both",
+        choices=("wandb", "tensorboard"),
     )
     init_timeout: float = option(
         30.0,
@@ -299,4 +305,12 @@ class TrackingConfig:
     name: str | None = option(None, "name of the run; null: its overrides, without any its folder")
     group: str | None = option(None, "group of the run; null: the folder of its sweep, if it is in one")
     tags: list[str] = option([], "tags of the run")
-    samples: int = option(8, "trajectories per step in the table of samples", at_least=0)
+    samples: int = option(
+        8, "trajectories per step in the table of samples; of src.evaluate, per mode", at_least=0
+    )
+    artifacts: list[str] = option(
+        ["results"],
+        "files that a finished run logs as W&B artifacts; results: summary, settings and metrics; "
+        "trajectories, tokens: what it recorded; checkpoint: its last one",
+        choices=("results", "trajectories", "tokens", "checkpoint"),
+    )

@@ -148,11 +148,27 @@ def vllm(patient: Patient) -> Iterator[Finding]:
 
 
 def tracking(patient: Patient) -> Iterator[Finding]:
-    """Weights & Biases can be written, and reached where that is asked for."""
-    mode = "online" if patient.has("no W&B key") else patient.cfg.tracking.mode
+    """Weights & Biases can be written, and reached where that is asked for; so can TensorBoard."""
+    cfg = patient.cfg.tracking
+    mode = "online" if patient.has("no W&B key") else cfg.mode
     if mode == "none":
-        yield Finding(OK, "W&B is off")
+        yield Finding(OK, "tracking is off")
         return
+    if "tensorboard" in cfg.backends:
+        yield from _tensorboard()
+    if "wandb" in cfg.backends:
+        yield from _wandb(mode, planted=patient.has("no W&B key"))
+
+
+def _tensorboard() -> Iterator[Finding]:
+    found = installed("tensorboard")
+    if found:
+        yield Finding(OK, f"TensorBoard {found}")
+    else:
+        yield Finding(ERROR, "tensorboard is not installed", "pip install tensorboard, or tracking=none")
+
+
+def _wandb(mode: str, *, planted: bool) -> Iterator[Finding]:
     try:
         import wandb
     except ImportError as error:
@@ -160,7 +176,7 @@ def tracking(patient: Patient) -> Iterator[Finding]:
         return
     netrc = Path.home() / ".netrc"
     known = "WANDB_API_KEY" in os.environ or (netrc.is_file() and "wandb" in netrc.read_text())
-    if mode == "online" and (patient.has("no W&B key") or not known):
+    if mode == "online" and (planted or not known):
         yield Finding(ERROR, "no key for W&B", "wandb login, or tracking=wandb (offline, for wandb sync)")
     else:
         yield Finding(OK, f"W&B {wandb.__version__}, {mode}")

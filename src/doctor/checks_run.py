@@ -93,21 +93,9 @@ def resume(patient: Patient) -> Iterator[Finding]:
         remedy = "examine a smaller run: engine=transformers, and a smaller trainer.batch_size"
         yield Finding(WARNING, "not tried: two steps of this run take long", remedy)
         return
-    cfg, folder = patient.cfg.trainer, patient.folder / "resume"
-    group = cfg.samples_per_prompt * cfg.minibatches
-    small = [
-        *patient.overrides,
-        "trainer.steps=2",
-        "trainer.checkpoint_every=1",
-        f"trainer.batch_size={group}",
-        f"trainer.micro_batch_size={min(cfg.micro_batch_size, group // cfg.minibatches)}",
-        "evaluate.phases=[after]",
-        f"evaluate.modes=[{patient.cfg.evaluate.modes[0]}]",
-        "data.heldout_size=4",
-        "tracking=none",
-        f"hydra.run.dir={folder}",
-    ]
-    process = _start(small, patient)
+    folder = patient.folder / "resume"
+    group = patient.cfg.trainer.samples_per_prompt * patient.cfg.trainer.minibatches
+    process = _start([*two_steps(patient), f"hydra.run.dir={folder}"], patient)
     first = folder / "checkpoints" / "step-1"
     deadline = time.monotonic() + _LONGEST
     while not checkpoints.complete(first.parent) and process.poll() is None and time.monotonic() < deadline:
@@ -132,6 +120,27 @@ def resume(patient: Patient) -> Iterator[Finding]:
         yield Finding(ERROR, f"the resumed run lost or repeated some: {text}", "report this")
     else:
         yield Finding(OK, "killed after its first step, a run goes on, and consumes each problem once")
+
+
+def two_steps(patient: Patient) -> list[str]:
+    """Return the overrides of two steps of the run, each with one problem for each optimizer step."""
+    cfg = patient.cfg.trainer
+    group = cfg.samples_per_prompt * cfg.minibatches
+    return [
+        *patient.overrides,
+        "trainer.steps=2",
+        "trainer.checkpoint_every=1",
+        "trainer.warmup_steps=0",
+        "trainer.dynamic_sampling=0",  # which would sample more than are counted
+        f"trainer.batch_size={group}",
+        f"trainer.micro_batch_size={min(cfg.micro_batch_size, group // cfg.minibatches)}",
+        "evaluate.phases=[after]",
+        "evaluate.every=0",
+        "evaluate.benchmarks=[]",
+        f"evaluate.modes=[{patient.cfg.evaluate.modes[0]}]",
+        "data.heldout_size=4",
+        "tracking=none",
+    ]
 
 
 def ranks(patient: Patient) -> Iterator[Finding]:

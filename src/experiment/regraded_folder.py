@@ -118,9 +118,11 @@ class RegradedFolder:
             for (file, phase, _), modes in self._results.items()
             if file == RECORDS
         }
-        at_step = {
-            step: phases[phase] for file, phase, step in self._results if file == RECORDS
-        }  # held-out problems before and after training
+        at_step = {  # held-out problems before and after training
+            step: {mode: found.summary() for mode, found in modes.items()}
+            for (file, _, step), modes in self._results.items()
+            if file == RECORDS
+        }
         origin = _read(self._run / SUMMARY)
         settings = origin.get("settings", {}) | {
             "regraded": str(self._run),

@@ -17,6 +17,7 @@ from src.problems import Problem
 from src.rewards import Grade, Grader, Outcome, compose, extract_answer, last_expression
 from src.rewards.compose import own_terms
 from src.run.records import TrajectoryRecord
+from src.sandbox import ExecutionResult, Status
 from src.tools.build import build_tools
 
 _WAITING = 1000  # most trajectories that wait for their grades
@@ -130,11 +131,17 @@ def stored_format(config: Mapping[str, Any]) -> Format:
 
 
 def _outcome(record: TrajectoryRecord, answer: str | None, correct: bool, max_tokens: int) -> Outcome:
-    """Return what reward terms see; in place of a program's output, the feedback that the policy read."""
+    """Return what reward terms see; in older records, feedback for outputs."""
     by_author: Mapping[str, list[str]] = {
         author: [segment.text for segment in record.segments if segment.author == author]
         for author in ("policy", "tool")
     }
+    outputs = [
+        ExecutionResult(Status(one.status), one.output, one.error, one.seconds).output
+        for one in record.executions
+        if one.output is not None
+    ]
+    recorded = len(outputs) == len(record.executions)
     problem = Problem(
         record.problem_id, record.problem, record.gold, record.subject, record.level, record.source
     )
@@ -143,7 +150,7 @@ def _outcome(record: TrajectoryRecord, answer: str | None, correct: bool, max_to
         answer=answer,
         problem=problem,
         programs=tuple(execution.code or "" for execution in record.executions),
-        outputs=tuple(by_author["tool"]),
+        outputs=tuple(outputs if recorded else by_author["tool"]),
         policy_texts=tuple(by_author["policy"]),
         statuses=tuple(execution.status for execution in record.executions),
         stop_reason=record.stop_reason,

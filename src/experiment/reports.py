@@ -1,4 +1,4 @@
-"""What a training run says on its way: metrics.jsonl, W&B, status.json, console and progress bar."""
+"""What a training run says on its way: metrics.jsonl, tracking, status.json, console and progress bar."""
 
 from __future__ import annotations
 
@@ -26,7 +26,8 @@ class Reports:
         cfg: of the run.
         run_dir: its folder.
         status: of the run; its owner closes it.
-        earlier: what the resumed run saved when it started, with its identity in W&B.
+        earlier: what the resumed run saved when it started, with its identity for the tracker.
+        step: finished rollout steps.
         write: True on rank 0 only; other processes write and show nothing.
 
     Attributes:
@@ -34,19 +35,28 @@ class Reports:
     """
 
     def __init__(
-        self, cfg: Config, run_dir: Path, status: RunStatus, earlier: Mapping[str, Any], *, write: bool
+        self,
+        cfg: Config,
+        run_dir: Path,
+        status: RunStatus,
+        earlier: Mapping[str, Any],
+        step: int = 0,
+        *,
+        write: bool,
     ) -> None:
-        self._run_dir, self._steps, self._status = run_dir, cfg.trainer.steps, status
+        self._run_dir, self._steps, self._status, self._begins = run_dir, cfg.trainer.steps, status, step
         self._open = ExitStack()
         self._metrics = self._open.enter_context(LineWriter(run_dir / METRICS)) if write else None
-        self._tracker = Tracker(cfg, run_dir, earlier, write=write)
+        self._tracker = Tracker(cfg, run_dir, earlier, step=step, write=write)
         self._open.callback(self._tracker.finish)
         self.bar = progress(status.progress)
-        self._task = self.bar.add_task("training", total=self._steps, visible=False)
+        self._task = self.bar.add_task("training", total=self._steps, visible=False, lines=False)
 
     def __enter__(self) -> Self:
         self._open.enter_context(self.bar)
-        self._status.evaluated([point.json() for point in read_points(self._run_dir)])  # of a resumed run
+        points = read_points(self._run_dir)  # of a resumed run
+        self._tracker.resume(points, self._begins)
+        self._status.evaluated([point.json() for point in points])
         return self
 
     def __exit__(self, *error: Any) -> None:

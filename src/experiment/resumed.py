@@ -14,10 +14,9 @@ from src.launch import resumption
 from src.run import checkpoints
 from src.run.console import console
 from src.run.processes import Ranks
-from src.run.records import METRICS, RECORDS, read_metrics
+from src.run.records import METRICS, RECORDS, STATE, read_metrics
+from src.run.tensorboard_backend import TENSORBOARD
 from src.run.token_columns import TOKENS
-
-STATE = "state.json"
 
 
 def take_over(cfg: Config, run_dir: Path, ranks: Ranks) -> Path | None:
@@ -58,8 +57,9 @@ def take_over(cfg: Config, run_dir: Path, ranks: Ranks) -> Path | None:
             run_dir.mkdir(parents=True, exist_ok=True)
             for name in (RECORDS, METRICS, STATE):
                 shutil.copy(origin / name, run_dir / name)
-            if (origin / TOKENS).is_dir():
-                shutil.copytree(origin / TOKENS, run_dir / TOKENS, dirs_exist_ok=True)
+            for name in (TOKENS, TENSORBOARD):
+                if (origin / name).is_dir():
+                    shutil.copytree(origin / name, run_dir / name, dirs_exist_ok=True)
         console.print(f"resuming {shown(origin)} from step {step} of {cfg.trainer.steps}", markup=False)
         for key, old, new in _differences(cfg, origin):
             console.print(f"resuming with {key}={show(new)}; it was {show(old)}", markup=False)

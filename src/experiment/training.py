@@ -15,7 +15,7 @@ from src.config import Config
 from src.experiment.evaluation import periodic
 from src.experiment.evaluation.evaluator import Evaluator, evaluate_over_ranks
 from src.experiment.reports import Reports
-from src.experiment.resumed import STATE, earlier_seconds, read_state, take_over
+from src.experiment.resumed import earlier_seconds, read_state, take_over
 from src.policy.loading import load_model
 from src.policy.long_prompts import fit_data
 from src.policy.settle import settle
@@ -35,6 +35,7 @@ from src.run.processes import Ranks
 from src.run.records import (
     METRICS,
     RECORDS,
+    STATE,
     SUMMARY,
     Occasion,
     RankWriter,
@@ -139,7 +140,8 @@ class TrainingRun:
         cfg, run_dir = self._cfg, self._run_dir
         self._checkpoint = take_over(cfg, run_dir, self._ranks)
         if self._ranks.first:
-            periodic.take_over(self._checkpoint, run_dir, unchanged=provenance.unchanged(cfg, run_dir))
+            unchanged, forced = provenance.unchanged(cfg, run_dir), cfg.trainer.resume_force
+            periodic.take_over(self._checkpoint, run_dir, unchanged=unchanged, forced=forced)
             provenance.save(cfg, run_dir)
         self._state = read_state(run_dir) if self._checkpoint else {}
         self._earlier = earlier_seconds(run_dir, self._checkpoint)
@@ -164,12 +166,14 @@ class TrainingRun:
     def _open_files(self) -> None:
         run_dir, enter = self._run_dir, self._open.enter_context
         self._writer = enter(RankWriter(run_dir / RECORDS, self._ranks))
-        step = checkpoints.step_of(self._checkpoint) if self._checkpoint else 0
+        self._begins = step = checkpoints.step_of(self._checkpoint) if self._checkpoint else 0
         self._status = enter(RunStatus(run_dir, self._cfg.trainer.steps, step, write=self._ranks.first))
 
     def _show(self, earlier: dict[str, Any]) -> None:
         transformers_logging.disable_progress_bar()  # this project shows its own
-        self._reports = Reports(self._cfg, self._run_dir, self._status, earlier, write=self._ranks.first)
+        self._reports = Reports(
+            self._cfg, self._run_dir, self._status, earlier, self._begins, write=self._ranks.first
+        )
         self._open.enter_context(self._reports)
         self._bar = self._reports.bar
 

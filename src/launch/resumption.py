@@ -73,6 +73,7 @@ _OF_A_SHARD = (
         "engine.",
         "reward.grade_",
         "sandbox.backend",
+        "tracking.",
     ),
     *SANDBOX_MAY_CHANGE,
 )
@@ -127,6 +128,8 @@ def renamed(recorded: Mapping[str, Any]) -> dict[str, Any]:
     settings = deepcopy(dict(recorded))
     if "rollout" in settings:
         settings.setdefault("format", {"_target_": "src.formats.FenceFormat"})  # before there were others
+    if "benchmark" in settings:
+        settings.setdefault("tracking", {"mode": "none"})  # an evaluation that is older than it
     if "curriculum" in settings:
         settings.setdefault("records", {})  # a training run that is older than them
     for old, new in RENAMED.items():
@@ -140,9 +143,9 @@ def renamed(recorded: Mapping[str, Any]) -> dict[str, Any]:
             if node.get(leaf) == value:
                 node[leaf] = now
     for group in ("data", "data.heldout", "benchmark"):
-        if settings.get(group.partition(".")[0], {}).get("kind") == "mini":
+        if settings.get(group.partition(".")[0], {}).get("kind") in c.GENERATED:
             for node in _groups(settings, group.split(".")):
-                node.pop("fields", None)  # the mini family has none, and their defaults have changed
+                node.pop("fields", None)  # generated problems have none, and their defaults have changed
     return settings
 
 

@@ -17,6 +17,7 @@ from transformers import (
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
+from transformers.utils import logging as transformers_logging
 
 from src.config import ModelConfig
 from src.launch.checks import style_and_format
@@ -25,6 +26,7 @@ from src.launch.checks.policy import base_of, weights_of
 from src.policy.adapters import add_adapter
 from src.policy.codec import TokenCodec
 from src.policy.positions import read_config
+from src.run.console import console
 
 
 def load_model(cfg: ModelConfig) -> PreTrainedModel | PeftModel:
@@ -33,6 +35,8 @@ def load_model(cfg: ModelConfig) -> PreTrainedModel | PeftModel:
     Raises:
         ConfigError: an adapter target is not in the model, or its positions cannot be extended.
     """
+    if not console.is_terminal:
+        transformers_logging.disable_progress_bar()  # it fills log files
     model = _load(cfg, getattr(torch, cfg.dtype))
     if base_of(cfg.path) is not None:
         return PeftModel.from_pretrained(model, cfg.path)

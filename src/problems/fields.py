@@ -144,6 +144,10 @@ class _Columns:
             first, *others = well or found
             for other in others:
                 self._refuse_different(role, (first, other), found)
+            for other, column in found.items():
+                right = [value if value is not None and good(value) else None for value in column]
+                if well and other not in well and 2 * right.count(None) < len(right):  # few are of no use
+                    self._refuse_different(role, (first, other), {**found, other: right})
             return first
         if unread:
             return unread[0]

@@ -21,6 +21,6 @@ class Problem:
     answer: str  # gold, LaTeX without dollar signs
     subject: str | None
     level: int | None
-    source: str  # "mini", or its file, data set or benchmark
+    source: str  # its generated family, file, data set or benchmark
     prompt: str | list[dict[str, str]] | None = None  # its file's own (keep_prompt): text, or chat messages
     max_prompt_tokens: int | None = None  # the prompt is cut to its last tokens (long_prompts=truncate_left)

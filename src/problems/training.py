@@ -6,18 +6,18 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from rich.markup import escape
 
-from src.config import DataConfig, HubConfig, named_benchmark
-from src.problems.benchmarks import load_benchmark
+from src.config import GENERATED, DataConfig, HubConfig, named_benchmark
+from src.config.named import heldout_benchmark
+from src.problems.benchmarks import generated, load_benchmark, named_by, repeated
 from src.problems.clean import clean, removals
 from src.problems.fields import fields_line
 from src.problems.files import read_problems, read_rows
 from src.problems.hub import hub_rows
-from src.problems.mini import generate
 from src.problems.problem import Problem, ProblemError
 
 
@@ -64,6 +64,8 @@ def load_data(cfg: DataConfig) -> Data:
             line += f"\n{split}: {escape(fields_line(found[split]))}"
         if counts:
             line += f"\n{split}: {escape(answers_taken(counts))}"  # a pattern may contain [...]
+    if cfg.kind not in GENERATED and (again := repeated(heldout)):
+        line += f"\nheldout: {again}"
     return Data(train, heldout, report, line)
 
 
@@ -97,15 +99,13 @@ def answers_taken(counts: Counter[str]) -> str:
 def _read(
     cfg: DataConfig, split: str, taken: Counter[str] | None = None, found: dict[str, str] | None = None
 ) -> list[Problem]:
-    if cfg.kind == "mini":
-        size = cfg.train_size if split == "train" else cfg.heldout_size
-        return generate(size, cfg.seed, split, cfg.subjects, cfg.levels)
+    if cfg.kind in GENERATED:
+        return generated(cfg, cfg.train_size if split == "train" else cfg.heldout_size, split)
     if split == "train":
         return _files_or_hub(cfg, cfg.train_path, "train_path", "data", taken, found)
     if cfg.heldout.benchmark:
         remedy = f"data.heldout.benchmark={cfg.heldout.benchmark}@FILE"
-        benchmark = replace(named_benchmark(cfg.heldout.benchmark), keep_prompt=cfg.heldout.keep_prompt)
-        return load_benchmark(benchmark, remedy, taken, found)
+        return load_benchmark(heldout_benchmark(cfg.heldout), remedy, taken, found, group="data.heldout")
     return _files_or_hub(cfg.heldout, cfg.heldout_path, "heldout_path", "data.heldout", taken, found)
 
 
@@ -113,7 +113,8 @@ def _unwanted(text: str) -> list[Problem]:
     """Return the problems of a benchmark to decontaminate against; of files, only the text is read."""
     cfg = named_benchmark(text)
     remedy = f"data.clean.against=[{text}@FILE]"
-    return load_benchmark(cfg, remedy, texts_only=cfg.path is not None)
+    with named_by("data.clean.against"):
+        return load_benchmark(cfg, remedy, texts_only=cfg.path is not None)
 
 
 def _files_or_hub(

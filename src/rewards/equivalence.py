@@ -79,7 +79,7 @@ _REWRITES: list[tuple[re.Pattern[str], Any]] = [
     (re.compile(r"(?<![\w.,/^}])(\d+)\s+(\d+)/(\d+)(?![\d/])"), r"\1\\frac{\2}{\3}"),  # 1 1/2
     (re.compile(r"\^\s*(?:\{\s*\\circ\s*\}|\\circ(?![A-Za-z]))|\\degree(?![A-Za-z])"), ""),
     (re.compile(r"\\varnothing(?![A-Za-z])"), r"\\emptyset"),
-    (re.compile(r"\*\*\s*(?:\(([^()]*)\)|(-?\w+))"), lambda match: f"^{{{match[1] or match[2]}}}"),
+    (re.compile(r"\*\*\s*(?:\(([^()]*)\)|(-?\w+(?:\.\d+)?))"), lambda match: f"^{{{match[1] or match[2]}}}"),
     (re.compile(r"\N{SQUARE ROOT}\s*(\d+|[A-Za-z])"), r"\\sqrt{\1}"),
     (re.compile(r"\N{SQUARE ROOT}"), r"\\sqrt"),
     (re.compile(r"(?<![\\A-Za-z])pi(?![A-Za-z])"), r"\\pi "),

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from src.config import DataConfig, FieldsConfig, named_benchmark
+from src.config import GENERATED, DataConfig, FieldsConfig
+from src.config.named import heldout_benchmark
 from src.problems import Data, Problem
 from src.problems.gold import Unreadable, refuse
 from src.rewards.grader import Grader
@@ -21,14 +22,14 @@ _WORKERS = 2
 
 
 def refuse_unreadable_data(data: Data, cfg: DataConfig, seconds: float) -> None:
-    """Check training and held-out problems, see :func:`refuse_unreadable`; not those of the mini family."""
-    if cfg.kind == "mini":
+    """Check training and held-out problems, see :func:`refuse_unreadable`; not those that are generated."""
+    if cfg.kind in GENERATED:
         return
     refuse_unreadable(data.train, cfg.fields, "data", seconds)
-    if cfg.heldout.benchmark is None:
-        refuse_unreadable(data.heldout, cfg.heldout.fields, "data.heldout", seconds)
-    elif (benchmark := named_benchmark(cfg.heldout.benchmark)).kind != "mini":
-        refuse_unreadable(data.heldout, benchmark.fields, "benchmark", seconds)
+    benchmark = None if cfg.heldout.benchmark is None else heldout_benchmark(cfg.heldout)
+    if benchmark is None or benchmark.kind not in GENERATED:
+        fields = cfg.heldout.fields if benchmark is None else benchmark.fields
+        refuse_unreadable(data.heldout, fields, "data.heldout", seconds)
 
 
 def refuse_unreadable(

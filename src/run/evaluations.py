@@ -24,7 +24,7 @@ class Point:
     result: dict[str, Any]
 
     def metrics(self) -> dict[str, float]:
-        """Return it for W&B: accuracies with the ends of their intervals, and the metrics of the rollouts."""
+        """Return it for tracking: accuracies with their intervals, pass@k, and metrics of the rollouts."""
         found: dict[str, float] = {}
         for kind in ("", "_lenient"):
             accuracy = self.result.get(f"accuracy{kind}")
@@ -32,6 +32,7 @@ class Point:
                 low, high = self.result[f"interval{kind}"]
                 names = (f"accuracy{kind}", f"accuracy{kind}_low", f"accuracy{kind}_high")
                 found |= dict(zip(names, (accuracy, low, high), strict=True))
+        found |= {f"pass_at_{k}": value for k, value in self.result.get("pass_at_k", {}).items()}
         found |= self.result.get("metrics", {})
         return {f"{self.benchmark}/{self.mode}/{name}": value for name, value in found.items()}
 

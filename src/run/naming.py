@@ -13,7 +13,15 @@ from hydra.types import RunMode
 from src.config.command_line import parsed
 from src.config.schema import show
 
-_UNNAMED = ("hydra", "tracking", "hardware", "estimate", "trainer.resume", "trainer.resume_force")
+_UNNAMED = (
+    "hydra",
+    "tracking",
+    "hardware",
+    "estimate",
+    "trainer.resume",
+    "trainer.resume_force",
+    "evaluate.resume",
+)
 _LONGEST = 120  # characters of a name; W&B takes 128
 
 
@@ -27,6 +35,16 @@ def sweep_name() -> str | None:
     if not HydraConfig.initialized() or HydraConfig.get().mode != RunMode.MULTIRUN:
         return None
     return Path(str(HydraConfig.get().sweep.dir)).name
+
+
+def arm_name(given: Sequence[str]) -> str:
+    """Return the name without seeds, which the runs of an arm share; ``defaults`` if that is nothing."""
+    kept = [
+        one.input_line or ""
+        for one in parsed(given)
+        if one.key_or_group.rpartition(".")[2] != "seed" or one.is_delete()
+    ]
+    return run_name(kept) or "defaults"
 
 
 def run_name(given: Sequence[str]) -> str | None:

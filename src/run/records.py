@@ -21,6 +21,7 @@ from src.run.processes import Ranks
 SCHEMA_VERSION = 1
 # What lies in the folder of a run or of an evaluation.
 RECORDS, METRICS, SUMMARY, CONFIG = "trajectories.jsonl", "metrics.jsonl", "summary.json", "config.json"
+STATE = "state.json"  # of a training run: its evaluation before training; of both, who they are in W&B
 
 
 class RecordError(ValueError):
@@ -31,8 +32,7 @@ class RecordError(ValueError):
 class SegmentRecord:
     """Consecutive tokens with one author (``policy`` or ``tool``); ``tokens`` is their number.
 
-    ``tool`` is the tool whose result this is. In older records the author of a result is ``sandbox``, which
-    is read as ``tool``.
+    ``tool`` is the tool whose result this is. Older records have ``sandbox`` for the author ``tool``.
     """
 
     author: str

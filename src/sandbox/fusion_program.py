@@ -31,7 +31,7 @@ _UNREADABLE = "[DecodeError]"  # how the service represents output that is not u
 # It restarts itself for a fixed hash seed, and because the service may give threads enormous stacks.
 # Descriptors: 100 the report, 101 the true stdout.
 _SCRIPT = """
-import json, os, resource, sys, time, types
+import json, os, resource, select, signal, sys, time, types
 if "SANDBOX_BEGAN" not in os.environ:
     os.environ.update(json.loads({environment!r}), SANDBOX_BEGAN=str(time.time()))
     hard = resource.getrlimit(resource.RLIMIT_STACK)[1]
@@ -44,20 +44,38 @@ os.dup2(1, 101)
 null = os.open(os.devnull, os.O_RDWR)
 for descriptor in (0, 1, 2):
     os.dup2(null, descriptor)
-def drain(pipe, most):
+def pass_on(pipe, most, program):
     # services read the output only at the end, and a pipe holds little: what is beyond the limit is dropped
     os.dup2(pipe, 102)
     os.closerange(0, 101)
     os.closerange(103, 1 << 10)
-    while part := os.read(102, 1 << 16):
-        kept, most = part[:most], most - len(part[:most])
-        while kept:
-            kept = kept[os.write(101, kept):]
-    os._exit(0)
+    ended, status, left = 0, 0, 16  # reads once it has ended: it may have left processes that go on writing
+    while left:
+        if not ended:
+            ended, status = os.waitpid(program, os.WNOHANG)
+        if select.select([102], [], [], 0 if ended else 0.05)[0]:
+            part = os.read(102, 1 << 16)
+            if not part:
+                break
+            kept, most = part[:most], most - len(part[:most])
+            while kept:
+                kept = kept[os.write(101, kept):]
+        elif ended:
+            break
+        left -= bool(ended)
+    if not ended:
+        ended, status = os.waitpid(program, 0)
+    if os.WIFSIGNALED(status):
+        number = os.WTERMSIG(status)
+        if number != signal.SIGKILL:
+            signal.signal(number, signal.SIG_DFL)
+        os.kill(os.getpid(), number)
+    os._exit(os.waitstatus_to_exitcode(status))
 ours, theirs = os.pipe()
-if os.fork() == 0:
+program = os.fork()
+if program:  # services may look for the output as soon as this process has ended
     os.close(theirs)
-    drain(ours, {most!r})
+    pass_on(ours, {most!r}, program)
 os.close(ours)
 os.dup2(theirs, 101)
 os.close(theirs)

@@ -58,7 +58,7 @@ class Holdings:
             size, count = self._grown()
             if size > self.most_bytes or count > MOST_ENTRIES + _OWN_ENTRIES:
                 return True
-        if child.untouched == os.stat(child.slot.folder).st_mtime_ns:
+        if child.untouched == _date(child.slot.folder):
             return False  # each file had a name at first, and making one changes the date
         child.untouched = -1
         if self._private:
@@ -69,7 +69,7 @@ class Holdings:
 
     def resident(self, child: Child) -> int:
         """Return the bytes of memory that only ``child`` has. Raises OSError if it cannot be looked at."""
-        with open(f"/proc/{child.pid}/smaps_rollup", "rb") as file:
+        with open(f"{_living_thread(child.pid)}/smaps_rollup", "rb") as file:
             parts = (line.split() for line in file if line.startswith((b"Private_", b"Swap:")))
             return 1024 * sum(int(part[1]) for part in parts)
 
@@ -84,13 +84,14 @@ class Holdings:
     def _nameless(self, pid: int) -> int:
         """Return the bytes in unlinked files of ``pid``; one that is only mapped is taken for a full one."""
         found: dict[int, int] = {}
-        folder = f"/proc/{pid}/fd"
+        thread = _living_thread(pid)
+        folder = f"{thread}/fd"
         for name in os.listdir(folder):
             with contextlib.suppress(FileNotFoundError):  # it would not stop
                 file = os.stat(f"{folder}/{name}")
                 if stat.S_ISREG(file.st_mode) and not file.st_nlink:
                     found[file.st_ino] = file.st_blocks * 512
-        with open(f"/proc/{pid}/maps", "rb") as maps:
+        with open(f"{thread}/maps", "rb") as maps:
             for line in maps:
                 if line.endswith(b" (deleted)\n"):
                     _addresses, _rights, _offset, _device, inode, path = line.split(None, 5)
@@ -115,10 +116,27 @@ def _stopped(child: Child) -> Iterator[None]:
         child.signal(signal.SIGCONT)
 
 
+def _date(folder: str) -> int | None:
+    """Return when something was last made in ``folder``; None: without Landlock, the program has moved it."""
+    try:
+        return os.lstat(folder).st_mtime_ns
+    except FileNotFoundError:
+        return None
+
+
+def _states(pid: int) -> Iterator[tuple[str, bytes]]:
+    """Yield the folder in /proc and the state of each thread of ``pid``."""
+    for thread in os.listdir(f"/proc/{pid}/task"):
+        folder = f"/proc/{pid}/task/{thread}"
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError), open(f"{folder}/stat", "rb") as file:
+            yield folder, file.read().rpartition(b")")[2].split()[0]
+
+
+def _living_thread(pid: int) -> str:
+    """Return the folder in /proc of a thread: that of a process is empty once its first thread has ended."""
+    return next((folder for folder, state in _states(pid) if state not in b"ZX"), f"/proc/{pid}")
+
+
 def _rests(pid: int) -> bool:
     """Whether no thread of ``pid`` runs: each is stopped or has ended."""
-    for thread in os.listdir(f"/proc/{pid}/task"):
-        with contextlib.suppress(FileNotFoundError), open(f"/proc/{pid}/task/{thread}/stat", "rb") as file:
-            if file.read().rpartition(b")")[2].split()[0] not in b"TtZX":
-                return False
-    return True
+    return all(state in b"TtZX" for _folder, state in _states(pid))

@@ -244,9 +244,12 @@ def _find_fork() -> Callable[[], int]:
 def _fork() -> int:
     """``os.fork``, but -1 for a failure, as glibc's has."""
     try:
-        return os.fork()
+        pid = os.fork()
     except OSError:
         return -1
+    if pid == 0:
+        random.seed(0)  # Python seeds it anew in a child
+    return pid
 
 
 def _resident_of_a_child() -> int:

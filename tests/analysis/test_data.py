@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pytest
 
-from analysis import data, record_table
+from analysis import arms, data, record_table
 from analysis.config import AnalysisConfig
 from analysis.data import AnalysisError, Source, load, load_arms
 from experiments.analysis import synthetic
@@ -120,6 +122,38 @@ def test_what_a_resumed_run_superseded_is_left_out_as_readers_of_records_do(tmp_
             )
     expected = sorted((r.phase, r.step, r.attempt) for r in read_records(file))
     assert sorted(load(file).select("phase", "step", "attempt").rows()) == expected
+
+
+def test_of_a_run_that_was_evaluated_twice_the_last_policy_counts(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It was resumed after its end, with more steps: the records have both evaluations after training."""
+    first = replace(RECORD, phase="after", step=4, attempt=0)
+    with RecordWriter(tmp_path / "trajectories.jsonl") as writer:
+        writer.write_records([first, replace(first, step=5, attempt=1), replace(first, phase="train")])
+    assert load_arms({"one": f"{tmp_path}@after"})["step"].to_list() == [5]
+    assert "evaluated at the steps 4, 5; the last is used" in " ".join(capsys.readouterr().out.split())
+    assert load_arms({"one": f"{tmp_path}@train"})["step"].to_list() == [4]
+    one = arms.Run("one", tmp_path, 0, [], {})
+    assert arms._after(one, first.mode) == {first.problem_id: (float(first.correct), 1)}
+
+
+def test_processes_that_make_the_same_table_do_not_meet(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Analyses of the same records may run beside each other."""
+    expected = load(file).height
+    data._cached(file).unlink()
+    write = pl.DataFrame.write_parquet
+
+    def overtaken(table: pl.DataFrame, path: Path, **options: Any) -> None:
+        """Another process makes the table while this one writes it."""
+        write(table, path, **options)
+        monkeypatch.setattr(pl.DataFrame, "write_parquet", write)
+        monkeypatch.setattr(os, "getpid", lambda: 0)
+        assert load(file).height == expected
+
+    monkeypatch.setattr(pl.DataFrame, "write_parquet", overtaken)
+    assert load(file).height == expected
+    assert [path.name for path in data._cached(file).parent.iterdir()] == [data._cached(file).name]
 
 
 def test_pieces_of_any_size_give_the_same(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:

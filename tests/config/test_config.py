@@ -230,7 +230,7 @@ class TestTypes:
             ("trianer", {"steps": 5}, "did you mean trainer?"),
             ("engine.zzz", 1, "the keys of engine are kind, batch_size"),
             ("zzz", 1, "the groups are model, data, engine"),
-            ("data.kind", "fil", "choose mini, file or hub; did you mean file?"),
+            ("data.kind", "fil", "choose mini, worded, file or hub; did you mean file?"),
             ("evaluate.modes", ["free", "cod"], "choose free, text or code; did you mean code?"),
             ("trainer.steps", 45.0, "write 45"),
             ("trainer.steps", 0, "must be at least 1"),

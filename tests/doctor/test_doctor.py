@@ -12,6 +12,7 @@ import pytest
 from src.config import Config
 from src.config.paths import ROOT
 from src.doctor.__main__ import checks, examine
+from src.doctor.checks_run import two_steps
 from src.doctor.patient import ERROR, OK, WARNING, Check, Finding, Patient
 from src.launch.entry import composed
 
@@ -125,3 +126,18 @@ def test_the_command(arguments: list[str], code: int, said: str, tmp_path: Path)
     )
     assert ended.returncode == code
     assert said in ended.stdout + ended.stderr
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        ["+experiment=[mini_debug,dapo]"],
+        ["+experiment=mini", "trainer.warmup_steps=5"],
+        ["+experiment=mini", "evaluate.every=1", "evaluate.benchmarks=[{benchmark:mini,k:8}]"],
+    ],
+)
+def test_the_two_steps_that_are_killed_are_two_steps_of_any_run(given: list[str]) -> None:
+    with Patient(composed("train", given, Config), given) as one:
+        cfg = composed("train", two_steps(one), Config)
+    assert (cfg.trainer.steps, cfg.trainer.dynamic_sampling) == (2, 0)
+    assert (cfg.evaluate.every, cfg.evaluate.benchmarks) == (0, [])

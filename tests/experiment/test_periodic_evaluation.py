@@ -10,6 +10,7 @@ import sys
 import time
 from collections import Counter
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import polars as pl
@@ -25,6 +26,7 @@ from src.launch import checks
 from src.run.console import evaluation_curve
 from src.run.evaluations import read_points
 from src.run.interrupts import Interrupts
+from src.run.processes import Ranks
 from src.run.records import RankWriter, iter_records, read_metrics
 
 SMALL = ["+experiment=mini_debug", "tracking=none", "data.heldout_size=5", "evaluate.modes=[free]",
@@ -193,13 +195,21 @@ def test_evaluations_of_later_steps_are_made_again(tmp_path: Path) -> None:
     checkpoint.mkdir(parents=True)
     (checkpoint / "complete.json").write_text('{"step": 2, "files": {}}')
 
+    (run_dir / "evaluations" / "step-2" / "mini").mkdir(parents=True)
+    (run_dir / "evaluations" / "step-2" / "mini" / "summary.json").write_text("{}")
+
     def steps(folder: Path) -> set[str]:
         return {one.name for one in (folder / "evaluations").iterdir()}
 
     periodic.take_over(checkpoint, run_dir, unchanged=False)
     assert (steps(run_dir), steps(origin)) == ({"step-0", "step-2"}, {"step-0", "step-2", "step-4"})
+    assert list((run_dir / "evaluations" / "step-2" / "mini").iterdir()) == [], "not of an earlier attempt"
     periodic.take_over(checkpoint, origin, unchanged=False)
     assert steps(origin) == {"step-0", "step-2"}
+    (origin / "evaluations" / "step-0" / "mini" / "summary.json").write_text("{}")
+    periodic.take_over(checkpoint, origin, unchanged=False, forced=True)
+    begun = [origin / "evaluations" / f"step-{step}" / "mini" for step in (0, 2)]
+    assert [one.exists() for one in begun] == [True, False], "half of it may have been sampled otherwise"
     periodic.take_over(None, origin, unchanged=True)
     assert steps(origin) == {"step-0"}, "the evaluation before training goes on"
     periodic.take_over(None, origin, unchanged=False)
@@ -222,6 +232,17 @@ def test_a_benchmark_is_sampled_as_given_else_as_its_option_says(
     evaluate = EvaluateConfig(k=3, temperature=0.7, top_p=0.9)
     found = periodic.sampling(evaluate, PeriodicBenchmarkConfig(**given))
     assert (found.k, found.temperature, found.top_p, found.budget) == expected
+
+
+def test_the_recognised_fields_of_a_benchmark_are_said(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cfg = config(tmp_path)
+    cfg.evaluate.benchmarks = cfg.evaluate.benchmarks[1:]
+    encoder: Any = SimpleNamespace(lengths=lambda problems, modes: [1] * len(problems))
+    (found,) = periodic.read_benchmarks(cfg, encoder, Ranks())
+    assert found.fields == {"text": "problem", "answer": "answer"}
+    assert "own.jsonl: fields recognised: text=problem, answer=answer" in capsys.readouterr().out
 
 
 def test_benchmarks_are_not_trained_on() -> None:

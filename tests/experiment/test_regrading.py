@@ -137,21 +137,31 @@ def test_other_weights_flip_nothing_but_change_rewards(tmp_path: Path) -> None:
     assert json.loads((tmp_path / "out" / "config.json").read_text())["reward"] == asdict(reward)
 
 
-def programs_and_feedback(outcome: Outcome) -> float:
+def programs_and_outputs(outcome: Outcome) -> float:
     """A term of its own."""
     assert outcome.problem is not None
     assert outcome.problem.text == RECORD.problem
     return float(len(outcome.programs[0]) + 100 * len(outcome.outputs[0]))
 
 
-def test_own_terms_see_programs_and_feedback(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("execution", "seen"),
+    [
+        (ExecutionRecord("ok", 0.1, None, code="12"), 4),  # an older record: the feedback
+        (ExecutionRecord("ok", 0.1, None, code="12", output="12345\n"), 5),
+        (ExecutionRecord("ok", 0.1, None, code="12", output=" \n"), len("no output")),
+        (ExecutionRecord("error", 0.1, "E: x", code="12", output="12345\n"), len("E: x")),
+        (ExecutionRecord("timeout", 0.1, None, code="12", output="12345\n"), len("timeout")),
+    ],
+)
+def test_own_terms_see_programs_and_outputs(tmp_path: Path, execution: ExecutionRecord, seen: int) -> None:
     segments = [*said("7").segments, SegmentRecord("tool", "four", 1, "python"), *said("7").segments]
-    record = said("7", segments=segments, executions=[ExecutionRecord("ok", 0.1, None, code="12")])
+    record = said("7", segments=segments, executions=[execution])
     run = write(tmp_path / "run", [record])
-    reward = RewardConfig(terms={"own": {"_target_": f"{__name__}.programs_and_feedback"}})
+    reward = RewardConfig(terms={"own": {"_target_": f"{__name__}.programs_and_outputs"}})
     regrade(run, tmp_path / "out", reward)
     (new,) = read_records(tmp_path / "out" / "trajectories.jsonl")
-    assert new.rewards == {"correctness": 1.0, "own": 402.0, "total": 403.0}
+    assert new.rewards == {"correctness": 1.0, "own": 2.0 + 100 * seen, "total": 3.0 + 100 * seen}
 
 
 def test_superseded_records_are_kept_but_count_nowhere(tmp_path: Path) -> None:
@@ -192,10 +202,18 @@ def test_each_policy_is_counted_by_itself(tmp_path: Path) -> None:
     """A run that was resumed after its end has been evaluated twice."""
     first = replace(said("7"), phase="after", step=4)
     run = write(tmp_path / "run", [first, replace(said("8"), phase="after", step=5, attempt=1)])
+    for step in (4, 5):
+        folder = run / "evaluations" / f"step-{step}" / "heldout"
+        folder.mkdir(parents=True)
+        (folder / "summary.json").write_text(json.dumps({"step": step, "results": {}}))
     groups = regrade(run, tmp_path / "out")["groups"]
     assert [(one["step"], one["n"], one["accuracy"]) for one in groups] == [(4, 1, [1, 1]), (5, 1, [0, 0])]
     results = json.loads((tmp_path / "out" / "summary.json").read_text())["after"]
     assert results[first.mode]["accuracy"] == 0, "of the last"
+    out = tmp_path / "out" / "evaluations"
+    files = [out / f"step-{step}" / "heldout" / "summary.json" for step in (4, 5)]
+    found = [json.loads(file.read_text())["results"][first.mode]["accuracy"] for file in files]
+    assert found == [1, 0], "each of its own step"
 
 
 def test_no_records_are_overwritten(tmp_path: Path) -> None:

@@ -253,6 +253,15 @@ class TestRefusals:
             ("only=[tables]", "only[0]=tables: choose table, pass_at_k or token_efficiency"),
             ("shard=2/2", "shard=2/2: expected I/N with 0 <= I < N"),
             ("publish=true", "publish=true: only of a suite of experiments"),
+            (
+                'suite.given.overrides=["evaluate.k=2"]',
+                "suite.given.overrides=[evaluate.k=2]: evaluate.k would be ignored; give suite.given.PART.k",
+            ),
+            (
+                'suite.given.table.overrides=["evaluate.modes=[code]"]',
+                "evaluate.modes would be ignored; give suite.given.table.modes",
+            ),
+            ('suite.given.overrides=["evaluate.k=["]', "evaluate.k=["),
             ('suite.given.overrides=["evaluate.kk=1"]', "evaluate.kk=1: there is no such key"),
             ("suite.given.max_tokens=99999", "its config.json"),
         ],

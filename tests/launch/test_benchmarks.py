@@ -6,12 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from src.config import EvaluationConfig
+from src.config import GENERATED, WORDED_SPLITS, EvaluationConfig
 from src.config.paths import ROOT
 from src.launch.checks import check, load
 from tests.compositions import CONF, composed, evaluation
 
 BENCHMARKS = sorted(path.stem for path in (CONF / "benchmark").glob("*.yaml"))
+WORDED = dict(zip(("worded", "worded_phrasings", "worded_templates"), WORDED_SPLITS, strict=True))
 
 
 @pytest.mark.parametrize("name", BENCHMARKS)
@@ -21,12 +22,12 @@ def test_every_benchmark_composes(name: str, tmp_path: Path, monkeypatch: pytest
     path.write_text("{}\n")
     # The mini policy has too few positions for the paper's benchmarks; that of a hub id is not known yet.
     theirs = [f"benchmark.path={path}", "model.path=org/policy"]
-    config = composed("evaluate", f"benchmark={name}", *([] if name == "mini" else theirs))
-    assert load(EvaluationConfig, config).benchmark.kind in ("mini", "hub", "file")
+    config = composed("evaluate", f"benchmark={name}", *([] if name in ("mini", *WORDED) else theirs))
+    assert load(EvaluationConfig, config).benchmark.kind in (*GENERATED, "hub", "file")
 
 
 def test_benchmarks_are_evaluated_as_in_the_paper_unless_one_says_otherwise() -> None:
-    for name in set(BENCHMARKS) - {"mini", "file", "paper"}:
+    for name in set(BENCHMARKS) - {"mini", "file", "paper", *WORDED}:
         cfg = evaluation(f"benchmark={name}")
         assert cfg.benchmark.kind == "hub"
         assert cfg.benchmark.dataset
@@ -36,6 +37,12 @@ def test_benchmarks_are_evaluated_as_in_the_paper_unless_one_says_otherwise() ->
         assert (cfg.evaluate.budget, cfg.rollout.max_tokens) == (5, 16_384)
     assert evaluation("benchmark=aime24", "evaluate.k=4", "rollout.max_tokens=99").evaluate.k == 4
     assert evaluation("benchmark=mini").rollout.max_tokens == 256
+
+
+@pytest.mark.parametrize(("name", "split"), WORDED.items())
+def test_a_benchmark_of_the_worded_family_is_one_of_its_splits(name: str, split: str) -> None:
+    cfg = evaluation(f"benchmark={name}", "benchmark.levels=[1,2]", "benchmark.subjects=[Geometry]").benchmark
+    assert (cfg.name, cfg.kind, cfg.split, cfg.size) == (name, "worded", split, 400)
 
 
 @pytest.mark.parametrize(
@@ -48,8 +55,15 @@ def test_benchmarks_are_evaluated_as_in_the_paper_unless_one_says_otherwise() ->
         ),
         (["benchmark=math500", "benchmark.dataset=null"], "benchmark.dataset=null: benchmark.kind=hub needs"),
         (["benchmark.path=conf/evaluate.yaml"], "the mini family is generated; choose benchmark=file"),
+        (["benchmark=worded", "benchmark.path=conf/evaluate.yaml"], "the worded family is generated; choose"),
+        (["benchmark=worded", "benchmark.split=test"], "benchmark.split=test: choose heldout, heldout_phr"),
+        (["benchmark=worded", "benchmark.levels=[6]"], "benchmark.levels[0]=6: choose 1"),
+        (["benchmark=worded", "benchmark.keep_prompt=true"], "the worded family has no prompts of its own"),
         (["benchmark.subjects=[Geometri]"], "benchmark.subjects[0]=Geometri: choose Algebra"),
-        (["benchmark=math500", "benchmark.levels=[5]"], "benchmark.levels=[5]: only for benchmark=mini"),
+        (
+            ["benchmark=math500", "benchmark.levels=[5]"],
+            "benchmark.levels=[5]: only for benchmark=mini or worded",
+        ),
         (["benchmark.levels=[]"], "benchmark.levels=[]: no problem is left"),
         (["evaluate.phases=[after]"], "evaluate.phases=[after]: only for training runs; remove it"),
         (["evaluate.every=5"], "evaluate.every=5: only for training runs; remove it"),

@@ -47,6 +47,8 @@ class TestCombinations:
         ("change", "says"),
         [
             ({"trainer.batch_size": 130}, "trainer.samples_per_prompt=16; nearest: 128 or 192"),
+            ({"tracking.backends": ["wandb", "wandb"]}, "tracking.backends=[wandb,wandb]: give each once"),
+            ({"tracking.backends": []}, "tracking.backends=[]: nothing would be logged; choose tracking"),
             ({"trainer.minibatches": 3}, "that many equal parts; nearest: 2 or 4"),
             ({"trainer.micro_batch_size": 48}, "a mini-batch of 1024 trajectories"),
             ({"trainer.micro_batch_size": 4096}, "nearest: 1024"),
@@ -72,6 +74,9 @@ class TestCombinations:
             ({"data.levels": [1, 6]}, "data.levels[1]=6: choose 1, 2, 3, 4 or 5"),
             ({"data.kind": "file", "data.levels": [1]}, "data.levels=[1]: only for data.kind=mini"),
             ({"data.train_size": 100}, "data.train_size=100: one rollout step takes 128 problems"),
+            ({"data.levels": [6], "data.kind": "worded"}, "data.levels[0]=6: choose 1, 2, 3, 4 or 5"),
+            ({"data.train_size": 100, "data.kind": "worded"}, "data.train_size=100: one rollout step takes"),
+            ({"data.dataset": "a/b", "data.kind": "worded"}, "the worded family is generated; choose data=h"),
             ({"rollout.tools": False, "rollout.mode": "code"}, "set rollout.tools=true, or rollout.mode"),
             ({"evaluate.modes": ["free", "free"]}, "evaluate.modes=[free,free]: give each mode once"),
             ({"evaluate.phases": ["after", "after"]}, "phases=[after,after]: give each phase once"),

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from src.config import Config
+from src.config import Config, EvaluationConfig
 from src.config.paths import ROOT
-from src.config.schema import ConfigError
+from src.config.schema import ConfigError, build
 from src.launch import resumption
 from src.launch.checks import load
 from src.launch.checks.model_files import resumed_config
@@ -236,3 +236,10 @@ class TestProgram:
         assert override.split("=")[0] in one_message(shop.run("trainer.resume=run", override))
         assert sorted(path.name for path in run.glob(".hydra*")) == [".hydra"]
         assert not (tmp_path / "runs").exists()
+
+
+def test_an_evaluation_that_is_older_than_tracking_has_none() -> None:
+    config = asdict(EvaluationConfig())
+    config["model"]["path"] = "model"
+    del config["tracking"]
+    assert build(EvaluationConfig, resumption.renamed(config)).tracking.mode == "none"

@@ -195,6 +195,7 @@ def test_an_evaluation_says_what_it_leaves_out_in_every_shard(
         shard = replace(cfg, evaluate=replace(cfg.evaluate, shard=part))
         summaries.append(benchmark_run.run(shard, tmp_path / part[0]))
     merged = merge([tmp_path / "0", tmp_path / "1"], tmp_path / "merged")
+    assert merged["fields_recognised"] == {}, "the mini family has none"
     left_out = merged["long_prompts"]
     assert 0 < left_out["count"] < left_out["of"] == 9
     assert merged["results"]["code"]["n"] == 9 - left_out["count"]

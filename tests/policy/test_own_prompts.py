@@ -216,6 +216,7 @@ class TestChecks:
             (Notes("chat", kept_prompts=True), None, "chat", "benchmark.keep_prompt=false: "),
             (Notes("chat", prompt_template=TEMPLATE), TEMPLATE, "chat", None),
             (Notes("chat", prompt_template=TEMPLATE, kept_prompts=True), None, "chat", None),
+            (Notes("chat", prompt_template={"free": "{problem}"}), None, "chat", "for the modes [free] only"),
             (Notes(), TEMPLATE, "chat", None),
         ],
     )
@@ -223,10 +224,12 @@ class TestChecks:
         self, known: Notes, template: dict[str, Any] | None, style: str, fault: str | None
     ) -> None:
         cfg = EvaluationConfig(model=ModelConfig(prompt_template=template))
+        cfg.evaluate.modes = ["free", "text"]
         found = prompts.of_training(cfg, known, style, "")
         assert len(found) == (fault is not None)
         assert fault is None or fault in found[0]
         cfg.model.force_prompt_style = True
+        cfg.evaluate.modes = ["free"]
         assert style == "plain" or prompts.of_training(cfg, known, style, "") == []
 
 

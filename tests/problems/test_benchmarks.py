@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from src.config import BenchmarkConfig, FieldsConfig
-from src.problems import ProblemError, load_benchmark
+from src.config import BenchmarkConfig, DataConfig, FieldsConfig, HeldoutConfig
+from src.problems import ProblemError, load_benchmark, load_data
+from src.problems.benchmarks import repeated
 
 ROWS = [
     {
@@ -72,3 +73,15 @@ def test_answers_in_a_box_are_taken_out(tmp_path: Path, answer: object, gold: st
     path.write_text(json.dumps({"problem": "?", "answer": answer}) + "\n")
     (problem,) = load_benchmark(BenchmarkConfig(kind="file", name="x", path=str(path)))
     assert problem.answer == gold
+
+
+def test_repeated_problems_are_said(tmp_path: Path) -> None:
+    """As in a file that has each problem as often as it is sampled."""
+    path = tmp_path / "problems.jsonl"
+    rows = [{"problem": f"What is ${n % 3} + 1$?" + " " * n, "answer": n % 3 + 1} for n in range(6)]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    problems = load_benchmark(BenchmarkConfig(kind="file", name="x", path=str(path)))
+    assert repeated(problems).startswith("3 of 6 problems repeat the text of another one")
+    assert repeated(problems[:3]) == ""
+    held = DataConfig(kind="file", train_path=str(path), heldout=HeldoutConfig(benchmark=f"file@{path}"))
+    assert "heldout: 3 of 6 problems repeat" in load_data(held).line

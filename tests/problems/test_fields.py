@@ -193,6 +193,10 @@ def test_with_own_prompts_the_prompt_comes_first(tmp_path: Path) -> None:
          r".*1 \+ 1.*Why.*; give data\.fields\.text=problem or data\.fields\.text=question$"),
         ({"problem": ASKED, "answer": [2, 4], "gold": [2, 5]},
          r"^row 2: data\.fields\.answer=auto: both answer and gold may be meant.*\('4' and '5'\)"),
+        ({"problem": [*ASKED, "What is 3 + 3?"], "answer": [2, None, 6], "gold": [0, 1, 2]},
+         r"^row 1: data\.fields\.answer=auto: both gold and answer may be meant.*\('0' and '2'\)"),
+        ({"problem": [*ASKED, ""], "question": ["Why?"] * 3, "answer": [2, 4, 6]},
+         r"^row 1: data\.fields\.text=auto: both question and problem may be meant"),
         ({"task": ASKED, "answer": [2, 4]},
          r"^set\.jsonl: data\.fields\.text=auto knows none of the fields task, answer, but problem, "
          r".*; give data\.fields\.text=NAME$"),

@@ -136,12 +136,12 @@ class TestRefusal:
         if group == "data":
             return [lambda: load_data(file_config(path, good))]
         if group == "data.heldout":
-            return [lambda: load_data(file_config(good, path))]
-        return [
-            lambda: load_benchmark(BenchmarkConfig(kind="file", name="x", path=str(path))),
-            lambda: load_data(replace(file_config(good, path), heldout_path=None,
-                                      heldout=HeldoutConfig(benchmark=f"file@{path}"))),
-        ]  # fmt: skip
+            named = HeldoutConfig(benchmark=f"file@{path}")
+            return [
+                lambda: load_data(file_config(good, path)),
+                lambda: load_data(replace(file_config(good, path), heldout_path=None, heldout=named)),
+            ]
+        return [lambda: load_benchmark(BenchmarkConfig(kind="file", name="x", path=str(path)))]
 
     @pytest.mark.parametrize("group", ["data", "data.heldout", "benchmark"])
     def test_paragraphs_are_refused_with_the_first_three(self, tmp_path: Path, group: str) -> None:

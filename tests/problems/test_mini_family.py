@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import random
 from collections import Counter
+from dataclasses import asdict
+from itertools import islice
 
 import pytest
 
@@ -19,6 +23,22 @@ RECORDED = [
     "mini/root_squares/8/49/7",
     "mini/remainder_chain/50/7/5/2",
 ]
+STREAMS = {  # digests of 600 instances each, with everything that the warm start teaches of them
+    ("train-all-0", "train"): "10fcd0a7a80206bb",
+    ("train-all-0", "heldout"): "f381a792916a1ebf",
+    ("train-geometry-0", "train"): "487033108bd7a7dc",
+    ("train-geometry-0", "heldout"): "696c963c9d7dc6ac",
+    ("tokenizer-all-0", "train"): "423763f097bd29b9",
+    ("tokenizer-all-0", "heldout"): "e557fa87b9684b7c",
+}
+PROBLEMS = {  # digests of 300 problems each
+    (0, "train"): "c607a57929f39a5b",
+    (0, "heldout"): "3c2b07d3eb03ad24",
+    (1, "train"): "8534a6f2739a1743",
+    (1, "heldout"): "9262f26c959008f6",
+    (20261, "train"): "220c050fd3d2f184",
+    (20261, "heldout"): "e727d0b151683ef8",
+}
 
 
 def test_there_are_enough_templates_of_every_subject() -> None:
@@ -38,6 +58,23 @@ def test_same_seed_same_problems() -> None:
 def test_the_family_has_not_changed() -> None:
     """Recorded: another Python, or a careless edit, must not change problems behind published numbers."""
     assert [problem.id for problem in generate(6, 0, "heldout")] == RECORDED
+
+
+@pytest.mark.parametrize(("seed", "split"), STREAMS)
+def test_the_streams_have_not_changed(seed: str, split: str) -> None:
+    digest = hashlib.sha256()
+    for one in islice(stream(seed, split, SUBJECTS, LEVELS), 600):
+        exercise, links = one.exercise, [asdict(link) for link in one.exercise.links]
+        programs = [exercise.code, exercise.errors, exercise.blunders, links]
+        known = [one.key, one.level, exercise.wordings, exercise.answer, exercise.steps, *programs]
+        digest.update(json.dumps(known).encode())
+    assert digest.hexdigest()[:16] == STREAMS[seed, split]
+
+
+@pytest.mark.parametrize(("seed", "split"), PROBLEMS)
+def test_the_problems_have_not_changed(seed: int, split: str) -> None:
+    content = json.dumps([asdict(problem) for problem in generate(300, seed, split)])
+    assert hashlib.sha256(content.encode()).hexdigest()[:16] == PROBLEMS[seed, split]
 
 
 def test_training_and_heldout_problems_are_disjoint_whatever_the_seeds() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from dataclasses import asdict, replace
@@ -13,9 +14,9 @@ from typing import Any
 import polars
 import pytest
 
-from src.config import CleanConfig, DataConfig, FieldsConfig, HeldoutConfig, named_benchmark
+from src.config import CleanConfig, DataConfig, FieldsConfig, HeldoutConfig, named, named_benchmark
 from src.config.composition import compose
-from src.config.paths import ROOT
+from src.config.paths import CONF, ROOT
 from src.config.schema import ConfigError
 from src.launch.checks import check, load
 from src.problems import ProblemError, load_data, load_problems
@@ -280,3 +281,32 @@ def test_prepare_writes_what_a_run_would_have(hub: DataConfig, tmp_path: Path) -
     report = json.loads((tmp_path / "out" / "data.json").read_text())
     assert report["clean"] == asdict(CleanConfig(enabled=True))
     assert report["train"]["kept"] == 2
+
+
+def test_fields_of_the_held_out_problems_and_of_named_benchmarks(tmp_path: Path) -> None:
+    """The former are settings; the latter are not, of a training run, and the error says what helps."""
+    file, odd = tmp_path / "a.jsonl", tmp_path / "odd.jsonl"
+    file.write_text('{"problem": "What is $1 + 1$?", "answer": "2"}\n')
+    odd.write_text('{"task": "What is $2 + 2$?", "result": "4"}\n')
+    cfg = DataConfig(kind="file", train_path=str(file))
+    cfg.heldout = HeldoutConfig(benchmark=f"file@{odd}")
+    with pytest.raises(ProblemError, match=r"give data\.heldout\.fields\.text=NAME"):
+        load_data(cfg)
+    cfg.heldout.fields = FieldsConfig(text="task", answer="result")
+    assert [one.answer for one in load_data(cfg).heldout] == ["4"]
+    cfg.clean = CleanConfig(enabled=True, against=[str(odd)])
+    with pytest.raises(ProblemError, match=r"^data\.clean\.against: odd.jsonl: .*conf/benchmark"):
+        load_data(cfg)
+
+
+def test_an_option_of_the_group_alone_can_be_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As docs/extending.md writes it, without ``@package _global_``."""
+    options = tmp_path / "benchmark"
+    shutil.copytree(CONF / "benchmark", options)
+    (options / "mine.yaml").write_text(
+        "# benchmark\ndefaults: [paper]\nkind: file\npath: p.jsonl\nfields: {text: task, answer: result}\n"
+    )
+    monkeypatch.setattr(named, "_OPTIONS", options)
+    found = named.named_benchmark("mine")
+    assert (found.kind, found.path, found.fields.text) == ("file", "p.jsonl", "task")
+    assert named.sampling_of("mine") == {"k": 16, "top_p": 0.95, "budget": 5}

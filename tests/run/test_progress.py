@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import threading
+import time
 
 import pytest
 from rich.console import Console
@@ -44,6 +46,49 @@ def test_a_terminal_has_the_bar_alone() -> None:
     printed, heard = lines(terminal=True, seconds=60)
     assert printed == []
     assert len(heard) == 90
+
+
+class Owner:
+    """Has the meter of a rollout."""
+
+    class meter:
+        live = 3
+
+        @staticmethod
+        def line() -> str:
+            return "3 live, 70 tokens/s"
+
+
+def test_a_log_file_says_that_a_slow_rollout_is_alive_before_anything_is_finished() -> None:
+    output, clock = io.StringIO(), Clock()
+    bar = ReportingProgress(console=Console(file=output, width=100), clock=clock)
+    bar.add_task("evaluating, free", total=8, meter=Owner())
+    bar.add_task("training", total=2, lines=False)
+    bar.add_task("hidden", total=2, visible=False)
+    for _ in range(7):
+        clock.now += 10
+        bar.report()
+    assert output.getvalue().splitlines() == ["evaluating, free: 0 of 8 (0%), 3 live, 70 tokens/s"] * 2
+
+
+def test_the_lines_come_by_themselves_and_end_with_the_bar() -> None:
+    output = io.StringIO()
+    with ReportingProgress(console=Console(file=output, width=100), every=0.01) as bar:
+        bar.add_task("evaluating", total=8)
+        deadline = time.monotonic() + 60
+        while output.getvalue().count("evaluating: 0 of 8") < 3:
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+    assert not any(one is bar._thread for one in threading.enumerate())
+
+
+def test_a_terminal_gets_no_lines_from_the_clock() -> None:
+    output, clock = io.StringIO(), Clock()
+    bar = ReportingProgress(console=Console(file=output, width=100, force_terminal=True), clock=clock)
+    bar.add_task("evaluating", total=8)
+    clock.now += 100
+    bar.report()
+    assert output.getvalue() == ""
 
 
 @pytest.mark.parametrize(

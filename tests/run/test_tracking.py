@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from src.config.paths import CONF, ROOT
-from src.run.naming import overrides, run_name, sweep_name
+from src.run.naming import arm_name, overrides, run_name, sweep_name
 from src.run.records import TrajectoryRecord
 from src.run.tracking import spread
 from tests.run.test_records import RECORD
@@ -49,7 +49,7 @@ def test_outside_a_program_there_are_none() -> None:
 JOB = f"""
 import hydra, json
 from src.config import Config, composition
-from src.run.naming import overrides, run_name, sweep_name
+from src.run.naming import arm_name, overrides, run_name, sweep_name
 composition.register("train", Config)
 @hydra.main(version_base="1.3", config_path={str(CONF)!r}, config_name="train")
 def main(cfg):
@@ -59,14 +59,20 @@ main()
 
 
 def test_the_jobs_of_a_sweep_have_names_and_a_group(tmp_path: Path) -> None:
-    sweep = ["--multirun", f"hydra.sweep.dir={tmp_path}/seeds", "+experiment=mini", "trainer.seed=0,1"]
+    sweep = ["--multirun", f"hydra.sweep.dir={tmp_path}/seeds", "+experiment=mini", "trainer.seed=0,1,2"]
     done = subprocess.run(
         [sys.executable, "-c", JOB, *sweep],
         cwd=ROOT, capture_output=True, text=True, timeout=120, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     said = [json.loads(line) for line in done.stdout.splitlines() if line.startswith('["')]
-    assert said == [["mini seed=0", "seeds"], ["mini seed=1", "seeds"]]
+    assert said == [[f"mini seed={seed}", "seeds"] for seed in range(3)]
+
+
+def test_runs_that_differ_in_seeds_are_an_arm() -> None:
+    arms = [arm_name(["+experiment=mini", "reward.wrong=0", *more]) for more in ([], ["trainer.seed=3"])]
+    assert arms == ["mini wrong=0"] * 2
+    assert arm_name(["trainer.seed=1", "data.seed=2"]) == arm_name([]) == "defaults"
 
 
 def test_of_each_problem_one_is_shown_before_the_second_of_any() -> None:

@@ -22,7 +22,7 @@ from typing import Any
 _CAPTURED = 1 << 20  # bytes of output that the service keeps
 
 
-def run_python(request: dict[str, Any], reads_late: bool = False) -> dict[str, Any]:
+def run_python(request: dict[str, Any], reads_late: bool = False, reads_once: bool = False) -> dict[str, Any]:
     """The answer to a request: the code in a file of a new folder, run by a shell."""
     limit = request["memory_limit_MB"] * 2**20
 
@@ -44,9 +44,12 @@ def run_python(request: dict[str, Any], reads_late: bool = False) -> dict[str, A
             preexec_fn=limits,
         )
         try:
-            if reads_late:
+            if reads_late or reads_once:
                 process.wait(timeout=request["run_timeout"])
-            output = process.communicate(timeout=request["run_timeout"])
+            if reads_once:
+                output = _there(process.stdout), _there(process.stderr)
+            else:
+                output = process.communicate(timeout=request["run_timeout"])
         except subprocess.TimeoutExpired:
             os.killpg(process.pid, signal.SIGKILL)
             output = process.communicate()
@@ -56,6 +59,13 @@ def run_python(request: dict[str, Any], reads_late: bool = False) -> dict[str, A
         taken = time.time() - began
     stdout, stderr = map(_text, output)
     return answer(status, code, stdout, stderr, taken)
+
+
+def _there(pipe: Any) -> bytes:
+    """What is in ``pipe`` now."""
+    os.set_blocking(pipe.fileno(), False)
+    with pipe:
+        return pipe.read() or b""
 
 
 def _text(data: bytes) -> str:
@@ -90,6 +100,7 @@ class FusionServer:
         self.requests: list[dict[str, Any]] = []
         self.connections = 0
         self.reads_late = False  # the output, once the program has ended
+        self.reads_once = False  # then, and only what is there, as SandboxFusion did until 2025
         self.released = threading.Event()  # lets a hanging request go
         fusion = self
 
@@ -133,7 +144,8 @@ class Handler(BaseHTTPRequestHandler):
         elif act is not None:
             act(self)
         else:
-            self.reply(200, json.dumps(run_python(request, self.fusion.reads_late)).encode())
+            result = run_python(request, self.fusion.reads_late, self.fusion.reads_once)
+            self.reply(200, json.dumps(result).encode())
 
     def reply(self, status: int, body: bytes, headers: dict[str, str] | None = None) -> None:
         self.send_response(status)

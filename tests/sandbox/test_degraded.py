@@ -25,6 +25,7 @@ def lacking(monkeypatch: pytest.MonkeyPatch, module: str, old: str, new: str) ->
 
 NO_LANDLOCK = ("src.sandbox.landlock", "return max(int(version), 0)", "return 0")
 NO_SECCOMP = ("src.sandbox.seccomp", "platform.machine()", "'nothing'")
+NO_FAST_FORK = ("src.sandbox.zygote", "PyDLL(None)._Fork", "PyDLL(None)._no_such_function")
 SECCOMP_REFUSED = ("src.sandbox.seccomp", "ctypes.c_long(22)", "ctypes.c_long(9999)")
 
 
@@ -101,6 +102,27 @@ def test_nothing_survives_without_landlock(no_landlock: Sandbox, mess: str) -> N
     assert no_landlock.run(f"import os\n{mess}").status is Status.OK
     result = no_landlock.run("import os\nprint(os.listdir('.'), os.listdir('/tmp'))\nopen('x', 'w').close()")
     assert (result.status, result.stdout) == (Status.OK, "[] ['work']\n")
+
+
+def test_programs_draw_the_same_numbers_where_the_library_has_no_fast_fork(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As before glibc 2.34."""
+    lacking(monkeypatch, *NO_FAST_FORK)
+    with build_sandbox(cold(jail="unconfined", workers=1)) as sandbox:
+        drawn = {sandbox.run("import random\nrandom.random()").stdout for _ in range(3)}
+    assert drawn == {"0.8444218515250481\n"}
+
+
+@pytest.mark.parametrize("gone", ["os.rmdir(os.getcwd())", "os.rename(os.getcwd(), '../other')"])
+def test_limits_hold_for_a_program_that_moves_its_folder(gone: str) -> None:
+    with build_sandbox(cold(jail="unconfined", workers=1, wall_seconds=3, state="replay")) as sandbox:
+        result = sandbox.run(f"""
+import os, threading, time
+{gone}
+for _ in range(60): threading.Thread(target=time.sleep, args=(1,)).start()
+""")
+        assert (result.status, result.error) == (Status.KILLED, "more than 16 threads")
 
 
 def test_unconfined_goes_on_without_seccomp_and_says_so(

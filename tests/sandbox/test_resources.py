@@ -5,6 +5,7 @@ A limit holds within a factor: the worker looks at what the kernel does not coun
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import threading
@@ -17,7 +18,7 @@ import pytest
 
 from src.sandbox import Status, build_sandbox
 from src.sandbox.pool import WorkerPool
-from tests.sandbox.helpers import cold, descendants, eventually
+from tests.sandbox.helpers import cold, descendants, eventually, worker_and_zygote
 
 MEMORY_MB, FILES_MB = 64, 16
 LIMITS: dict[str, Any] = {"wall_seconds": 1.2, "cpu_seconds": 0.6, "memory_mb": MEMORY_MB, "processes": 16}
@@ -116,6 +117,10 @@ ATTACKS = {
     "small files": "for i in range(10**6): os.close(os.open(str(i), os.O_CREAT))",
     "unlinked files": "while True:\n    f = file(); os.write(f, bytes(10**6)); kept.append(f)",
     "mapped files": "while True:\n    f = file(); os.write(f, bytes(10**6)); page(f)",
+    "mapped files, and no first thread": "def fill():\n"
+    "    for _ in range(400): f = file(); os.write(f, bytes(10**6)); page(f)\n    time.sleep(60)\n"
+    "threading.Thread(target=fill).start()\n"
+    "libc.syscall(60 if os.uname().machine == 'x86_64' else 93, 0)",
     "descriptor tables": "def hold():\n    libc.unshare(0x400)\n    libc.close_range(70, 80, 2)\n"
     "    for _ in range(50): os.write(file(), bytes(10**6))\n    time.sleep(60)\n"
     "for _ in range(8): threading.Thread(target=hold).start()",
@@ -192,3 +197,38 @@ def test_sessions_have_a_memory_in_common(each_jail: str) -> None:
         for number in (0, 11):
             result = sandbox.run("print(chr(x[0]), len(x) >> 20)", trajectory=str(number))
             assert (result.status, result.stdout) == (Status.OK, f"{number % 10} 40\n")
+
+
+HEADLESS = """
+import ctypes, os, threading, time
+def hold():
+    kept = bytearray(b"x") * (40 << 20)
+    os.write(3, b'{"status": "ok", "error": null}\\n')
+    time.sleep(60)
+threading.Thread(target=hold).start()
+ctypes.CDLL(None).syscall(60 if os.uname().machine == "x86_64" else 93, 0)
+"""
+
+
+def test_a_session_cannot_hide_its_memory_by_ending_its_first_thread(each_jail: str) -> None:
+    with build_sandbox(
+        cold(jail=each_jail, workers=1, state="session", sessions_mb=96, memory_mb=128)
+    ) as sandbox:
+        assert isinstance(sandbox, WorkerPool)
+        sandbox.run("print(1)")
+        _worker, zygote = worker_and_zygote(sandbox.pids()[0])
+        for number in range(6):
+            assert sandbox.run(HEADLESS, trajectory=str(number)).status is Status.OK
+
+        def large() -> int:
+            """Processes with more than 40 MB, whichever of their threads live."""
+            found = set()
+            for pid in Path(f"/proc/{zygote}/task/{zygote}/children").read_text().split():
+                for status in Path(f"/proc/{pid}/task").glob("*/status"):
+                    with contextlib.suppress(OSError):  # ended meanwhile
+                        resident = re.search(r"VmRSS:\s+(\d+)", status.read_text())
+                        if resident and int(resident[1]) > 40 << 10:
+                            found.add(pid)
+            return len(found)
+
+        assert eventually(lambda: 0 < large() <= 2)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections import Counter
 from collections.abc import Sequence
@@ -13,7 +14,7 @@ from typing import Any, Self
 import torch
 from rich.markup import escape
 
-from src.config import EvaluationConfig
+from src.config import GENERATED, EvaluationConfig
 from src.config.schema import ConfigError, build, show
 from src.experiment.evaluation.earlier import Earlier, drop_lost
 from src.experiment.evaluation.evaluator import Evaluator
@@ -22,22 +23,27 @@ from src.policy.loading import load_model, whole_model
 from src.policy.long_prompts import fit_benchmark
 from src.policy.settle import settle
 from src.problems import Problem, answers_taken, fields_line, load_benchmark
+from src.problems.benchmarks import repeated
 from src.rewards.golds import refuse_unreadable
 from src.rollout.engines.build import Engines, choose_engine
 from src.rollout.engines.colocated import load_llm
 from src.rollout.environment import open_environment
-from src.run import provenance
-from src.run.console import comparison, console, progress
+from src.run import checkpoints, provenance
+from src.run.console import comparison, console, percent, progress
 from src.run.evaluations import Point
 from src.run.records import (
     CONFIG,
     RECORDS,
+    STATE,
     SUMMARY,
     Occasion,
     RecordWriter,
+    TrajectoryRecord,
+    iter_records,
     write_json,
 )
 from src.run.status import RunStatus
+from src.run.tracking import Tracker
 
 PHASE = "evaluate"
 _MAY_CHANGE = (
@@ -48,6 +54,7 @@ _MAY_CHANGE = (
         "reward.grade_",
         "rollout.max_concurrent",
         "sandbox.backend",
+        "tracking.",
     ),
     *SANDBOX_MAY_CHANGE,
 )
@@ -82,6 +89,7 @@ class BenchmarkRun:
         self._cfg, self._run_dir = cfg, run_dir
         self._open, self._until_the_end = ExitStack(), ExitStack()
         self._results: dict[str, Any] = {}
+        self._step = trained_steps(Path(cfg.model.path))
 
     def __enter__(self) -> Self:
         return self
@@ -102,6 +110,7 @@ class BenchmarkRun:
         self._environment = self._open.enter_context(open_environment(cfg, self._codec))
         self._problems = self._read_problems()
         provenance.save(cfg, run_dir)
+        self._open_tracker()
         policy = self._load_policy()
         self._writer = self._open.enter_context(RecordWriter(run_dir / RECORDS))
         self._engines = self._open.enter_context(
@@ -127,7 +136,10 @@ class BenchmarkRun:
             remedy = f"evaluate those again with evaluate.resume=true hydra.run.dir={self._run_dir}"
             results.refuse_losses(cfg.evaluate.max_infrastructure_failure_rate, f"mode {mode}", remedy)
             self._results[mode] = results.summary() | {"rollout": metrics}
-            self._status.evaluated([Point(0, cfg.benchmark.name, mode, self._results[mode]).json()])
+            point = Point(self._step, cfg.benchmark.name, mode, self._results[mode])
+            self._status.evaluated([point.json()])
+            self._tracker.points([point])
+            console.print(f"{point.benchmark}, {mode}: {percent(point.result)}", highlight=False)
 
     def summarise(self) -> dict[str, Any]:
         """Write summary.json, print it, and return it."""
@@ -142,10 +154,34 @@ class BenchmarkRun:
             "wall_seconds": time.perf_counter() - self._start,
         }
         write_json(self._run_dir / SUMMARY, summary)
+        self._tracker.samples(self._step, self._shown())
+        self._tracker.finish({"results": self._results})
         self._status.finish()
         console.print(comparison({"accuracy": self._results}))
         console.print(f"{self._run_dir / SUMMARY}: {summary['wall_seconds']:.0f} s")
         return summary
+
+    def _open_tracker(self) -> None:
+        """Begin to log, as the same run if the evaluation is resumed."""
+        file = self._run_dir / STATE
+        earlier = json.loads(file.read_text()) if file.is_file() else {}
+        self._tracker = Tracker(self._cfg, self._run_dir.resolve(), earlier)
+        self._until_the_end.callback(self._tracker.finish)
+        if identity := self._tracker.identity:
+            write_json(file, identity)
+
+    def _shown(self) -> list[TrajectoryRecord]:
+        """Return the first trajectory of the first problems in every mode, as many as the tracker shows."""
+        tracking = self._cfg.tracking
+        first = {problem.id: place for place, problem in enumerate(self._problems[: tracking.samples])}
+        if tracking.mode == "none" or not first:
+            return []
+        found = [
+            record
+            for record in iter_records(self._run_dir / RECORDS)
+            if record.problem_id in first and record.sample == 0
+        ]
+        return sorted(found, key=lambda record: (first[record.problem_id], record.mode))
 
     def _read_problems(self) -> list[Problem]:
         """Return the problems of this shard, without those whose prompts are too long."""
@@ -157,7 +193,9 @@ class BenchmarkRun:
             console.print(escape(fields_line(self._found)))
         if taken:
             console.print(escape(answers_taken(taken)))
-        if cfg.benchmark.kind != "mini":
+        if cfg.benchmark.kind not in GENERATED:
+            if line := repeated(problems):
+                console.print(line, style="bold yellow", markup=False, highlight=False)
             refuse_unreadable(problems, cfg.benchmark.fields, "benchmark", cfg.reward.grade_seconds)
         # all problems, in every shard, so that all shards leave out the same ones or all refuse
         problems, self._too_long = fit_benchmark(
@@ -179,6 +217,14 @@ class BenchmarkRun:
         if self._kind == "transformers":
             return {"model": load_model(cfg.model).to("cuda" if torch.cuda.is_available() else "cpu")}
         return {}
+
+
+def trained_steps(model: Path) -> int:
+    """Return for how many steps a checkpoint was trained; 0 for any other policy."""
+    try:
+        return checkpoints.step_of(model)
+    except (OSError, checkpoints.CheckpointError):
+        return 0
 
 
 def shard(problems: Sequence[Problem], part: str | None) -> list[Problem]:

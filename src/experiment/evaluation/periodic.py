@@ -9,21 +9,23 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from rich.progress import Progress
 
-from src.config import Config, DataConfig, EvaluateConfig, PeriodicBenchmarkConfig, named_benchmark
+from src.config import GENERATED, Config, DataConfig, EvaluateConfig, PeriodicBenchmarkConfig, named_benchmark
 from src.config.named import sampling_of
 from src.experiment.evaluation.benchmark_run import PHASE
 from src.experiment.evaluation.earlier import Earlier, drop_lost
 from src.experiment.evaluation.evaluator import Evaluator, evaluate_over_ranks
 from src.policy.long_prompts import fit_benchmark
 from src.policy.prompt_encoder import PromptEncoder
-from src.problems import Problem, load_benchmark
+from src.problems import Problem, answers_taken, fields_line, load_benchmark
+from src.problems.benchmarks import named_by, repeated
 from src.rewards.golds import refuse_unreadable
 from src.rollout.engines import Engine
 from src.rollout.environment import Environment
@@ -42,6 +44,7 @@ class Benchmark:
     problems: list[Problem]
     evaluate: EvaluateConfig
     long_prompts: dict[str, Any] | None = None
+    fields: dict[str, str] = field(default_factory=dict)  # that were recognised
 
 
 def sampling(evaluate: EvaluateConfig, given: PeriodicBenchmarkConfig) -> EvaluateConfig:
@@ -61,14 +64,21 @@ def read_benchmarks(cfg: Config, prompts: PromptEncoder, ranks: Ranks) -> list[B
     found = []
     for given in cfg.evaluate.benchmarks:
         named = replace(named_benchmark(given.benchmark), size=given.size)
-        problems = load_benchmark(named, f"evaluate.benchmarks: {given.benchmark.partition('@')[0]}@FILE")
-        if ranks.first and named.kind != "mini":
-            refuse_unreadable(problems, named.fields, "benchmark", cfg.reward.grade_seconds)
+        remedy = f"evaluate.benchmarks: {given.benchmark.partition('@')[0]}@FILE"
+        taken, fields = Counter[str](), dict[str, str]()
+        made = named.kind in GENERATED
+        with named_by("evaluate.benchmarks"):
+            problems = load_benchmark(named, remedy, taken, fields)
+            if ranks.first and not made:
+                refuse_unreadable(problems, named.fields, "benchmark", cfg.reward.grade_seconds)
+        said = [fields_line(fields) if fields else "", answers_taken(taken) if taken else ""]
+        for line in filter(None, [*said, "" if made else repeated(problems)]):
+            console.print(f"{named.name}: {line}", markup=False)
         evaluate = sampling(cfg.evaluate, given)
         choice, limit = given.long_prompts or named.long_prompts, cfg.rollout.max_prompt_tokens
         setting = f"evaluate.benchmarks ({given.benchmark}): long_prompts"
         kept, too_long = fit_benchmark(problems, choice, evaluate.modes, prompts, limit, setting)
-        found.append(Benchmark(named.name, kept, evaluate, too_long.json(choice)))
+        found.append(Benchmark(named.name, kept, evaluate, too_long.json(choice), fields))
     return found
 
 
@@ -185,6 +195,7 @@ class PeriodicEvaluation:
             "benchmark": benchmark.name,
             "step": step,
             "modes": benchmark.evaluate.modes,
+            "fields_recognised": benchmark.fields,
             "long_prompts": benchmark.long_prompts,
             "results": results,
         }
@@ -198,7 +209,7 @@ def without_benchmarks(cfg: Config) -> DataConfig:
     return replace(data, clean=replace(data.clean, against=[*data.clean.against, *more]))
 
 
-def take_over(checkpoint: Path | None, run_dir: Path, *, unchanged: bool) -> None:
+def take_over(checkpoint: Path | None, run_dir: Path, *, unchanged: bool, forced: bool = False) -> None:
     """Let ``run_dir`` have the evaluations of the resumed run up to its checkpoint, and no other.
 
     Args:
@@ -206,13 +217,20 @@ def take_over(checkpoint: Path | None, run_dir: Path, *, unchanged: bool) -> Non
             their weights may differ.
         run_dir: folder of the run.
         unchanged: whether a run that begins has the settings of one that began in this folder before.
+        forced: whether the run may be resumed with settings that change samples (``trainer.resume_force``):
+            then an evaluation that has begun is made anew, since half of it may have been sampled otherwise.
     """
     step = 0 if checkpoint is None else checkpoints.step_of(checkpoint)
     origin = run_dir if checkpoint is None else checkpoint.parent.parent
     if origin != run_dir and (origin / FOLDER).is_dir():
-        shutil.copytree(origin / FOLDER, run_dir / FOLDER, dirs_exist_ok=True)
+        # what an earlier attempt of this run has left would mix with it
+        shutil.rmtree(run_dir / FOLDER, ignore_errors=True)
+        shutil.copytree(origin / FOLDER, run_dir / FOLDER)
     for folder in (run_dir / FOLDER).glob(f"{PREFIX}*"):
         if int(folder.name.removeprefix(PREFIX)) > step or (checkpoint is None and not unchanged):
+            shutil.rmtree(folder)
+    for folder in (run_dir / FOLDER).glob(f"{PREFIX}*/*"):
+        if forced and not (folder / SUMMARY).is_file():
             shutil.rmtree(folder)
 
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from src.rollout.metrics import Tally
 from src.run.intervals import SHARE, mean_limits, widened, wilson
+from src.run.pass_at_k import pass_at_k
 from src.run.records import TrajectoryRecord
 from src.sandbox import InfrastructureError
 
@@ -84,17 +85,28 @@ class Results:
         ``infrastructure`` counts those lost to infrastructure failures; the accuracy excludes them, and
         ``lost_as_wrong`` counts them as wrong. Long trajectories are affected more often than short ones, so
         the accuracy is biased if either is above 0. ``accuracy_lenient`` and ``interval_lenient`` are present
-        if all trajectories were also graded leniently (``reward.lenient``).
+        if all trajectories were also graded leniently (``reward.lenient``); ``pass_at_k`` if each problem
+        has several, for the powers of two and the most.
         """
         metrics = self._tally.metrics()
         return {
             **self._accuracies(list(self._outcomes)),
+            **self._pass_at_k(),
             "stragglers": self._stragglers,
             "infrastructure": self.lost,
             **({"lost_as_wrong": _accuracy(self._with_lost())} if self.lost else {}),
             "by_subject": {subject: self._accuracies([subject]) for subject in sorted(self._outcomes)},
             "metrics": {name: value for name, value in metrics.items() if not _is_accuracy(name)},
         }
+
+    def _pass_at_k(self) -> dict[str, Any]:
+        known = [values for problems in self._outcomes.values() for values in problems.values()]
+        most = min(map(len, known), default=0)
+        if most < 2:
+            return {}
+        found = pass_at_k(np.array([len(one) for one in known]), np.array([sum(one) for one in known]), most)
+        sizes = sorted({*(2**power for power in range(1, most.bit_length())), most})
+        return {"pass_at_k": {str(k): float(found[:, k - 1].mean()) for k in sizes}}
 
     def _accuracies(self, subjects: Sequence[str]) -> dict[str, Any]:
         """Return the accuracy over all problems of ``subjects``, and the lenient one beside it."""

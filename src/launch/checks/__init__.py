@@ -162,6 +162,17 @@ def _alarm(cfg: c.AlarmConfig, at: str) -> list[str]:
     return faults
 
 
+def _tracking(cfg: c.TrackingConfig, at: str) -> list[str]:
+    faults = [
+        f"{at}{name}={show(values)}: give each once"
+        for name, values in (("backends", cfg.backends), ("artifacts", cfg.artifacts))
+        if len(set(values)) < len(values)
+    ]
+    if not cfg.backends and cfg.mode != "none":
+        faults.append(f"{at}backends=[]: nothing would be logged; choose tracking=none")
+    return faults
+
+
 def _evaluate(cfg: c.EvaluateConfig, at: str) -> list[str]:
     faults = []
     if len(set(cfg.modes)) < len(cfg.modes):
@@ -202,7 +213,7 @@ def _evaluation(cfg: c.EvaluationConfig, at: str) -> list[str]:
 def _run(cfg: c.Config, at: str) -> list[str]:
     faults = []
     needed = cfg.trainer.batch_size // cfg.trainer.samples_per_prompt
-    if cfg.data.kind == "mini" and needed > cfg.data.train_size:
+    if cfg.data.kind in c.GENERATED and needed > cfg.data.train_size:
         faults.append(
             f"{at}data.train_size={cfg.data.train_size}: one rollout step takes {needed} problems "
             f"({at}trainer.batch_size={cfg.trainer.batch_size} / {at}trainer.samples_per_prompt="
@@ -268,6 +279,7 @@ _CHECKS: dict[type, Callable[[Any, str], list[str]]] = {
     c.TrainerConfig: trainer.trainer,
     c.AlarmConfig: _alarm,
     c.EvaluateConfig: _evaluate,
+    c.TrackingConfig: _tracking,
     c.Config: _run,
     c.EvaluationConfig: _evaluation,
     c.RegradeConfig: regrade.faults,

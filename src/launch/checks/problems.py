@@ -22,14 +22,14 @@ def data(cfg: c.DataConfig, at: str) -> list[str]:
         f"{at}heldout.dataset": cfg.heldout.dataset,
     }
     faults = []
-    if cfg.kind == "mini":
+    if cfg.kind in c.GENERATED:
         faults += [
             f"{name}={path}: problem files need {at}kind=file; choose data=file, or leave {name} null"
             for name, path in paths.items()
             if path is not None
         ]
         faults += [
-            f"{name}={value}: the mini family is generated; choose data=hub, or leave {name} null"
+            f"{name}={value}: the {cfg.kind} family is generated; choose data=hub, or leave {name} null"
             for name, value in (held | {f"{at}dataset": cfg.dataset}).items()
             if value is not None and name not in paths
         ]
@@ -52,7 +52,7 @@ def data(cfg: c.DataConfig, at: str) -> list[str]:
     if cfg.kind == "hub" and cfg.dataset is None and cfg.train_path is None:
         faults.append(f"{at}dataset=null: {at}kind=hub needs a data set's id, or {at}train_path=FILE")
     faults += _pattern(cfg.fields, f"{at}fields.") + _pattern(cfg.heldout.fields, f"{at}heldout.fields.")
-    return faults + _named(cfg, at) + _mini_only(cfg, at, "data.kind=mini")
+    return faults + _named(cfg, at) + _generated_only(cfg, at, "data.kind=mini or worded")
 
 
 def _pattern(fields: c.FieldsConfig, at: str) -> list[str]:
@@ -87,11 +87,11 @@ def _benchmark_of(name: str, text: str) -> list[str]:
         found = c.named_benchmark(text)
     except ConfigError as error:
         return [error.faults[0].replace("benchmark=", f"{name}=", 1)]
-    if found.path is not None and found.kind == "mini":
-        return [f"{name}={text}: the mini family is generated; remove @{found.path}"]
+    if found.path is not None and found.kind in c.GENERATED:
+        return [f"{name}={text}: the {found.kind} family is generated; remove @{found.path}"]
     if found.path is not None:
         return _problem_file(name, found.path)
-    if found.kind != "mini" and found.dataset is None:
+    if found.kind not in c.GENERATED and found.dataset is None:
         return [f"{name}={text}: this option has no problems; give {text}@FILE"]
     return []
 
@@ -131,13 +131,15 @@ def benchmark(cfg: c.BenchmarkConfig, at: str) -> list[str]:
         faults += _problem_file(f"{at}path", cfg.path)
     if cfg.kind == "hub" and not (cfg.dataset or cfg.path):
         faults.append(f"{at}dataset=null: {at}kind=hub needs a data set's id, or {at}path=FILE")
-    if cfg.kind == "mini" and cfg.path is not None:
-        faults.append(f"{at}path={cfg.path}: the mini family is generated; choose benchmark=file")
-    if cfg.kind == "mini":
+    if cfg.kind in c.GENERATED and cfg.path is not None:
+        faults.append(f"{at}path={cfg.path}: the {cfg.kind} family is generated; choose benchmark=file")
+    if cfg.kind == "worded" and cfg.split not in c.WORDED_SPLITS:
+        faults.append(wrong_choice(f"{at}split", cfg.split, c.WORDED_SPLITS))
+    if cfg.kind in c.GENERATED:
         faults += _choices(f"{at}subjects", cfg.subjects, c.SUBJECTS)
         faults += _choices(f"{at}levels", cfg.levels, c.LEVELS)
     else:
-        faults += _mini_only(cfg, at, "benchmark=mini")
+        faults += _generated_only(cfg, at, "benchmark=mini or worded")
     return faults + _pattern(cfg.fields, f"{at}fields.")
 
 
@@ -149,7 +151,7 @@ def _problem_file(name: str, path: str) -> list[str]:
     return [f"{name}={path}: this file does not exist (paths are relative to {Path.cwd()}); {remedy}"]
 
 
-def _mini_only(cfg: c.DataConfig | c.BenchmarkConfig, at: str, taker: str) -> list[str]:
+def _generated_only(cfg: c.DataConfig | c.BenchmarkConfig, at: str, taker: str) -> list[str]:
     return [
         f"{at}{name}={show(chosen)}: only for {taker}; leave it null"
         for name, chosen in {"subjects": cfg.subjects, "levels": cfg.levels}.items()
@@ -158,7 +160,7 @@ def _mini_only(cfg: c.DataConfig | c.BenchmarkConfig, at: str, taker: str) -> li
 
 
 def _choices(name: str, chosen: list[Any] | None, choices: Any) -> list[str]:
-    """Return the faults of a list of the mini family's subjects or levels."""
+    """Return the faults of a list of subjects or levels of generated problems."""
     if chosen == []:
         return [f"{name}=[]: no problem is left; name some, or give null for all"]
     return [

@@ -18,9 +18,9 @@ def training(cfg: c.Config, at: str) -> list[str]:
     more = [mode for one in cfg.evaluate.benchmarks for mode in one.modes or []]
     modes = list(dict.fromkeys([cfg.rollout.mode, *cfg.evaluate.modes, *more]))
     faults = _template(cfg.model, modes, at)
-    mini = cfg.data.kind == "mini"
-    faults += _kept(cfg.data, f"{at}data.", [cfg.rollout.mode], mini)
-    faults += _kept(cfg.data.heldout, f"{at}data.heldout.", cfg.evaluate.modes, mini)
+    family = cfg.data.kind if cfg.data.kind in c.GENERATED else None
+    faults += _kept(cfg.data, f"{at}data.", [cfg.rollout.mode], family)
+    faults += _kept(cfg.data.heldout, f"{at}data.heldout.", cfg.evaluate.modes, family)
     if cfg.data.keep_prompt and cfg.evaluate.benchmarks and cfg.model.prompt_template is None:
         faults.append(
             f"{at}evaluate.benchmarks={show([one.benchmark for one in cfg.evaluate.benchmarks])}: they would "
@@ -39,7 +39,8 @@ def training(cfg: c.Config, at: str) -> list[str]:
 def evaluation(cfg: c.EvaluationConfig, at: str) -> list[str]:
     """Return the faults of the prompts of an evaluation."""
     faults = _template(cfg.model, cfg.evaluate.modes, at)
-    return faults + _kept(cfg.benchmark, f"{at}benchmark.", cfg.evaluate.modes, cfg.benchmark.kind == "mini")
+    family = cfg.benchmark.kind if cfg.benchmark.kind in c.GENERATED else None
+    return faults + _kept(cfg.benchmark, f"{at}benchmark.", cfg.evaluate.modes, family)
 
 
 def of_training(cfg: c.Config | c.EvaluationConfig, known: Notes, chosen: str, at: str) -> list[str]:
@@ -55,6 +56,8 @@ def of_training(cfg: c.Config | c.EvaluationConfig, known: Notes, chosen: str, a
         ]
         if found:
             return found
+    if template is None and known.prompt_template is not None and (found := _unknown_modes(cfg, known, at)):
+        return found
     if model.force_prompt_style or (isinstance(cfg, c.Config) and cfg.trainer.resume is not None):
         return []
     force = f"override this with {at}model.force_prompt_style=true"
@@ -76,12 +79,31 @@ def of_training(cfg: c.Config | c.EvaluationConfig, known: Notes, chosen: str, a
     return []
 
 
-def _kept(cfg: c.HubConfig, at: str, modes: Sequence[str], mini: bool) -> list[str]:
+def _unknown_modes(cfg: c.Config | c.EvaluationConfig, known: Notes, at: str) -> list[str]:
+    """Return the modes without a prompt, where the prompts are those of the policy's training."""
+    if isinstance(cfg, c.EvaluationConfig) and cfg.benchmark.keep_prompt:
+        return []
+    given = {f"{at}evaluate.modes": cfg.evaluate.modes}
+    if isinstance(cfg, c.Config):
+        given |= {f"{at}rollout.mode": [cfg.rollout.mode]}
+        benchmarks = enumerate(cfg.evaluate.benchmarks)
+        given |= {f"{at}evaluate.benchmarks[{index}].modes": one.modes or [] for index, one in benchmarks}
+    trained = show(list(known.prompt_template or {}))
+    return [
+        f"{name}={show(modes)}: {at}model.path={cfg.model.path} was trained with own prompts, for the modes "
+        f"{trained} only ({NOTES}); give modes of these, or {at}model.prompt_template for all of them and "
+        f"{at}model.force_prompt_style=true"
+        for name, modes in given.items()
+        if not set(modes) <= set(known.prompt_template or {})
+    ]
+
+
+def _kept(cfg: c.HubConfig, at: str, modes: Sequence[str], family: str | None) -> list[str]:
     if not cfg.keep_prompt:
         return []
     faults = []
-    if mini:
-        faults.append(f"{at}keep_prompt=true: the mini family has no prompts of its own; leave it false")
+    if family is not None:
+        faults.append(f"{at}keep_prompt=true: the {family} family has no prompts of its own; leave it false")
     if len(modes) > 1:
         faults.append(
             f"{at}keep_prompt=true: prompts would be the same in the modes {show(list(modes))}; give one mode"

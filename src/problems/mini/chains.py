@@ -248,15 +248,16 @@ def chain(name: str, subject: str, links: Sequence[Link]) -> Template:
     return Template(name, subject, draw, write)
 
 
-TEMPLATES = (
-    chain("number_chain", "Number Theory", NUMBER_THEORY),
-    chain("power_chain", "Number Theory", (PREALGEBRA[0], *NUMBER_THEORY[1:])),
-    chain("counting_chain", "Counting & Probability", COUNTING),
-    chain("divisor_chain", "Counting & Probability", (NUMBER_THEORY[0], *COUNTING[1:])),
-    chain("arithmetic_chain", "Prealgebra", PREALGEBRA),
-    chain("remainder_chain", "Prealgebra", (COUNTING[0], *PREALGEBRA[1:])),
-    chain("value_chain", "Algebra", ALGEBRA),
-    chain("equation_chain", "Algebra", (NUMBER_THEORY[0], *ALGEBRA[1:])),
-    chain("root_chain", "Intermediate Algebra", INTERMEDIATE_ALGEBRA),
-    chain("recurrence_chain", "Intermediate Algebra", (*INTERMEDIATE_ALGEBRA[::2], PREALGEBRA[2])),
-)
+CHAINS: dict[str, tuple[str, tuple[Link, ...]]] = {
+    "number_chain": ("Number Theory", NUMBER_THEORY),
+    "power_chain": ("Number Theory", (PREALGEBRA[0], *NUMBER_THEORY[1:])),
+    "counting_chain": ("Counting & Probability", COUNTING),
+    "divisor_chain": ("Counting & Probability", (NUMBER_THEORY[0], *COUNTING[1:])),
+    "arithmetic_chain": ("Prealgebra", PREALGEBRA),
+    "remainder_chain": ("Prealgebra", (COUNTING[0], *PREALGEBRA[1:])),
+    "value_chain": ("Algebra", ALGEBRA),
+    "equation_chain": ("Algebra", (NUMBER_THEORY[0], *ALGEBRA[1:])),
+    "root_chain": ("Intermediate Algebra", INTERMEDIATE_ALGEBRA),
+    "recurrence_chain": ("Intermediate Algebra", (*INTERMEDIATE_ALGEBRA[::2], PREALGEBRA[2])),
+}
+TEMPLATES = tuple(chain(name, subject, links) for name, (subject, links) in CHAINS.items())

@@ -1,4 +1,4 @@
-"""The parts of a template of the mini family."""
+"""The parts of a template of a generated family."""
 
 from __future__ import annotations
 
@@ -30,13 +30,14 @@ class Exercise(Program):
 
     ``answer`` and ``steps`` come from plain Python arithmetic that shares nothing with ``code``.
     ``links`` are programs that lead to the answer one after the other; :data:`LAST` in one of them stands for
-    what the one before printed.
+    what the one before printed. ``unseen`` are wordings that are never trained on; the mini family has none.
     """
 
     wordings: tuple[str, ...]
     answer: str  # LaTeX
     steps: str  # a solution by hand, without its last sentence
     links: tuple[Program, ...] = ()
+    unseen: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
