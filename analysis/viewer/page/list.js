@@ -97,7 +97,7 @@ const list = (() => {
     const onclick = (event) => {
       if (!event.target.closest("a")) location.hash = run.link(row);
     };
-    const state_ = chosen ? { class: "current", "aria-selected": "true" } : {};
+    const state_ = chosen ? { class: "current", "aria-current": "true" } : {};
     return shown.el("tr", { ...state_, "aria-rowindex": place + 2, onclick }, cells);
   }
 
