@@ -93,6 +93,12 @@ def load(name: str, folder: Path, given: str | None, *, live: bool = False) -> R
     return run
 
 
+def write_page(folder: Path, file: Path) -> None:
+    """Write the page of the run in ``folder``. Raises AnalysisError if its files are missing or damaged."""
+    found = folders(ViewConfig(run=str(folder)))
+    page.write(file, [load(name, path, None) for name, path in found.items()])
+
+
 @entry(f"analysis/{NAME}", ViewConfig)
 def main(cfg: ViewConfig, folder: Path) -> None:
     """Write the file, or serve until Ctrl-C."""

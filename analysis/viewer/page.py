@@ -16,8 +16,8 @@ from analysis.viewer.run_data import RunData
 PAGE = Path(__file__).parent / "page"
 # In the order in which they are run; later ones use earlier ones.
 SCRIPTS = (
-    *("frames", "query", "links", "store", "colours", "shown", "highlight", "chart", "list", "timeline"),
-    *("tokens", "flow", "trajectory", "problem", "step", "run", "keys", "main"),
+    *("frames", "query", "links", "store", "colours", "shown", "highlight", "chart", "order"),
+    *("list", "timeline", "tokens", "flow", "trajectory", "problem", "step", "run", "keys", "main"),
 )
 
 

@@ -68,6 +68,8 @@ class Watched:
     def go(self, place: str) -> None:
         """Go to another view of the page and wait until it is drawn."""
         self.drawing(lambda: self.page.evaluate("place => { location.hash = place; }", place))
+        # another view may have been on its way
+        self.page.wait_for_function("() => document.documentElement.dataset.place === location.hash")
 
     def drawing(self, action: Any) -> None:
         """Do what changes the view, and wait until the next one is drawn."""

@@ -466,6 +466,14 @@ class TestCommand:
         with pytest.raises(AnalysisError, match=message):
             view.output(cfg, view.folders(cfg))
 
+    def test_the_page_of_a_run_from_python(self, tmp_path: Path) -> None:
+        written = made.write(tmp_path, steps=1)
+        view.write_page(tmp_path, tmp_path / "view.html")
+        inside = Embedded((tmp_path / "view.html").read_text())
+        index = unpack(inside.data["run-0-index"])
+        assert (index["name"], index["starts"][-1], index["note"]) == (tmp_path.name, len(written), "")
+        assert unpack(inside.data["run-0-tokens-0"])["texts"]
+
     def test_damaged_records_are_named(self, tmp_path: Path) -> None:
         (tmp_path / "trajectories.jsonl").write_text("{}\n")
         with pytest.raises(AnalysisError, match=r"trajectories\.jsonl:1: not a trajectory record"):

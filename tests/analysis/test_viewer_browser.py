@@ -518,6 +518,37 @@ class TestViews:
                 shown.page.locator(".chart > svg").first.get_attribute("aria-label") or ""
             )
 
+    def contrasts(self, shown: Watched) -> list[str]:
+        """Return the colours of tokens whose letters are hard to read: a contrast below 4.5."""
+        return list(
+            shown.page.evaluate(
+                """() => {
+                  const light = (colour) => {
+                    const parts = colour.match(/[0-9.]+/g).map((part) => Number(part) / 255);
+                    const power = (part) => ((part + 0.055) / 1.055) ** 2.4;
+                    const linear = (part) => (part <= 0.03928 ? part / 12.92 : power(part));
+                    const [red, green, blue] = parts.map(linear);
+                    return 0.2126 * red + 0.7152 * green + 0.0722 * blue;
+                  };
+                  const found = [];
+                  for (const name of Object.keys(colours.scales)) {
+                    const select = document.getElementById("colour");
+                    select.value = name;
+                    select.dispatchEvent(new Event("change"));
+                    for (const one of document.querySelectorAll(".chooser .legend .t")) {
+                      const style = getComputedStyle(one);
+                      const clear = style.backgroundColor === "rgba(0, 0, 0, 0)";
+                      const ground = clear ? getComputedStyle(document.body) : style;
+                      const [a, b] = [light(style.color), light(ground.backgroundColor)];
+                      const ratio = (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);
+                      if (ratio < 4.5) found.push(`${name} ${one.className}: ${ratio.toFixed(2)}`);
+                    }
+                  }
+                  return found;
+                }"""
+            )
+        )
+
     @pytest.mark.parametrize("scheme", ["light", "dark"])
     def test_readable_on_a_phone(
         self, browser: Browser, records: tuple[Path, list[TrajectoryRecord]], scheme: Any
@@ -533,6 +564,8 @@ class TestViews:
                     "() => ['html', 'main'].map((name) => document.querySelector(name).scrollWidth)"
                 )
                 assert max(wide) <= 390, there
+            shown.go(place(records[1][12]))
+            assert self.contrasts(shown) == []
             colour = shown.page.evaluate("getComputedStyle(document.body).backgroundColor")
             shown.page.click("#theme")
             assert shown.page.evaluate("getComputedStyle(document.body).backgroundColor") != colour
@@ -739,6 +772,17 @@ class TestServed:
                     for there in ("#/p/later", "#/s/run/train/7", "#/r/run"):
                         shown.go(there)
                         assert shown.page.locator("h1").inner_text() != "Not found"
+                    again = made.record("again", step=3, attempt=1)
+                    made.write_records(tmp_path, [again])
+                    shown.go("#/")
+                    shown.page.fill("#filter", "")
+                    kept = sum(one.step < 3 or one.phase != "train" for one in written) + 1
+                    shown.page.wait_for_function(
+                        "text => document.getElementById('count').textContent === text",
+                        arg=f"{kept} of {kept} trajectories",
+                    )
+                    shown.go(place(again))
+                    assert shown.originals(".segment .text") == [one.text for one in again.segments]
             finally:
                 serving.shutdown()
                 thread.join()

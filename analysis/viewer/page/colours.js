@@ -17,11 +17,15 @@ const colours = (() => {
   const diverging = (bounds, value) => `d${4 + Math.sign(value) * step(bounds, Math.abs(value))}`;
 
   const sequentialLegend = (bounds, unit) => [
-    ...bounds.map((bound, at) => [`q${at}`, `${at ? "" : "below "}${at ? `${bounds[at - 1]} to ` : ""}${bound}`]),
+    ...bounds.map(
+      (bound, at) => [`q${at}`, `${at ? "" : "below "}${at ? `${bounds[at - 1]} to ` : ""}${bound}`],
+    ),
     [`q${bounds.length}`, `${bounds[bounds.length - 1]} ${unit} or more`],
   ];
   const divergingLegend = (bounds) => [
-    ...[3, 2, 1, 0].map((at) => [`d${3 - at}`, `${at === 3 ? "" : "to "}-${bounds[at]}${at === 3 ? " or less" : ""}`]),
+    ...[3, 2, 1, 0].map(
+      (at) => [`d${3 - at}`, `${at === 3 ? "" : "to "}-${bounds[at]}${at === 3 ? " or less" : ""}`],
+    ),
     ["d4", "about 0"],
     ...[0, 1, 2, 3].map((at) => [`d${5 + at}`, `${bounds[at]}${at === 3 ? " or more" : " and more"}`]),
   ];
@@ -54,7 +58,12 @@ const colours = (() => {
     mask: {
       label: "loss mask",
       of: (all, i) => (REASONS[all.reason(i)] || ["none"])[0],
-      legend: [REASONS.trained, REASONS.feedback, REASONS.prompt, ["m-excluded", "left out: see the token for why"]],
+      legend: [
+        REASONS.trained,
+        REASONS.feedback,
+        REASONS.prompt,
+        ["m-excluded", "left out: see the token for why"],
+      ],
     },
     logprob: {
       label: "logprob in the trainer",
@@ -90,7 +99,13 @@ const colours = (() => {
     const numeric = !["author", "mask", "clip"].includes(name);
     const items = [...scales[name].legend, ...(name === "author" ? [] : [["none", "no value"]])];
     return shown.el("ul", { class: "legend", "aria-label": `Legend: ${scales[name].label}` }, [
-      ...items.map(([colour, words]) => shown.el("li", {}, [shown.el("span", { class: `t ${colour}` }, ["abc"]), ` ${words}`])),
+      ...items.map(
+        ([colour, words]) => shown.el(
+          "li",
+          {},
+          [shown.el("span", { class: `t ${colour}` }, ["abc"]), ` ${words}`],
+        ),
+      ),
       ...(numeric ? [shown.el("li", { class: "dim" }, ["values have three significant digits"])] : []),
     ]);
   }

@@ -10,12 +10,21 @@ const flow = (() => {
     if (one.code === null) program.append(shown.el("em", {}, ["not recorded"]));
     else shown.long(program, one.code, one.tool === "python" ? highlight.python : shown.append);
     const output = shown.el("pre", { class: "output", tabindex: 0, "aria-label": `Output ${number}` });
-    if (one.output === null) output.append(shown.el("em", {}, ["not recorded (an older run): see what the policy read"]));
+    if (one.output === null) output.append(
+      shown.el("em", {}, ["not recorded (an older run): see what the policy read"]),
+    );
     else if (one.output === "") output.append(shown.el("em", {}, ["nothing"]));
     else shown.long(output, one.output);
-    return shown.el("section", { class: `execution${failed ? " failed" : ""}`, "aria-label": `Execution ${number} of ${of}` }, [
+    return shown.el("section", {
+      class: `execution${failed ? " failed" : ""}`,
+      "aria-label": `Execution ${number} of ${of}`,
+    }, [
       shown.el("h3", {}, [
-        `Execution ${number} of ${of}: `, shown.el("span", { class: failed ? "no" : "yes" }, [`${failed ? "✗" : "✓"} ${shown.safe(one.status)}`]),
+        `Execution ${number} of ${of}: `, shown.el(
+          "span",
+          { class: failed ? "no" : "yes" },
+          [`${failed ? "✗" : "✓"} ${shown.safe(one.status)}`],
+        ),
         ` · ${shown.safe(one.tool)} · ${shown.number(one.seconds, 3)} s`,
       ]),
       shown.el("div", { class: "beside" }, [
@@ -31,7 +40,9 @@ const flow = (() => {
     const found = [];
     let ran = 0;
     for (const [at, one] of text.segments.entries()) {
-      if (one.author !== "policy" && ran < text.executions.length) found.push({ execution: text.executions[ran++] });
+      if (one.author !== "policy" && ran < text.executions.length) found.push(
+        { execution: text.executions[ran++] },
+      );
       found.push({ segment: one, at });
     }
     while (ran < text.executions.length) found.push({ execution: text.executions[ran++] });
@@ -63,7 +74,10 @@ const flow = (() => {
     }
 
     tokensLeft() {
-      const rest = this.queue.reduce((sum, one) => sum + (one.segment ? one.segment.tokens : one.prompt ? this.all.promptTokens : 0), 0);
+      const rest = this.queue.reduce(
+        (sum, one) => sum + (one.segment ? one.segment.tokens : one.prompt ? this.all.promptTokens : 0),
+        0,
+      );
       return rest - (this.queue[0]?.done || 0);
     }
 
@@ -87,9 +101,16 @@ const flow = (() => {
       const left = this.byToken ? this.tokensLeft() : 0;
       this.more_.replaceChildren();
       if (!left) return;
-      const button = (count, words) => shown.el("button", { type: "button", class: "more", onclick: () => this.more(count) }, [words]);
+      const button = (count, words) => shown.el(
+        "button",
+        { type: "button", class: "more", onclick: () => this.more(count) },
+        [words],
+      );
       this.more_.append(
-        button(tokens.PART, `show ${shown.count(Math.min(tokens.PART, left))} more tokens (${shown.count(left)} left)`), " ",
+        button(
+          tokens.PART,
+          `show ${shown.count(Math.min(tokens.PART, left))} more tokens (${shown.count(left)} left)`,
+        ), " ",
         button(Infinity, "show all"),
       );
     }
@@ -99,18 +120,29 @@ const flow = (() => {
       const one = block.segment;
       const count = block.prompt ? this.all.promptTokens : one.tokens;
       const who = block.prompt ? "prompt" : one.author === "policy" ? "policy" : `tool${one.tool ? ` ${one.tool}` : ""}`;
-      const words = block.prompt ? `prompt, ${count} tokens` : `segment ${block.at + 1} of ${of}: ${who}, ${shown.count(count)} tokens`;
+      const number = block.prompt ? "" : `segment ${block.at + 1} of ${of}: `;
+      const words = `${number}${who}, ${shown.count(count)} tokens`;
       const body = shown.el("div", { class: "text" });
       const hint = one && one.author !== "policy" ? " (what the policy read)" : "";
       const kind = block.prompt ? "prompt" : one.author === "policy" ? "policy" : "tool";
-      this.add(shown.el("section", { class: `segment ${kind}`, "aria-label": shown.safe(words) }, [shown.el("h3", {}, [shown.safe(words) + hint]), body]));
+      this.add(
+        shown.el(
+          "section",
+          { class: `segment ${kind}`, "aria-label": shown.safe(words) },
+          [shown.el("h3", {}, [shown.safe(words) + hint]), body],
+        ),
+      );
       return body;
     }
 
     drawTokens(block, budget) {
       if (!block.body) {
         block.body = this.section(block);
-        const range = block.prompt ? { from: 0, to: this.all.promptTokens, pieces: this.all.texts(0, this.all.promptTokens) } : this.segments[block.at];
+        const range = block.prompt ? {
+          from: 0,
+          to: this.all.promptTokens,
+          pieces: this.all.texts(0, this.all.promptTokens),
+        } : this.segments[block.at];
         Object.assign(block, range, { done: 0, size: range.to - range.from });
       }
       const end = Math.min(block.size, block.done + budget);
@@ -188,13 +220,20 @@ const flow = (() => {
     explain(token) {
       const i = Number(token.dataset.i);
       hide();
-      tip = shown.el("div", { id: "tip", role: "tooltip" }, [shown.facts(tokens.facts(this.all, i, this.pieces.get(i)))]);
+      tip = shown.el(
+        "div",
+        { id: "tip", role: "tooltip" },
+        [shown.facts(tokens.facts(this.all, i, this.pieces.get(i)))],
+      );
       document.body.append(tip);
       token.setAttribute("aria-describedby", "tip");
       const box = token.getClientRects()[0] || token.getBoundingClientRect();
       const left = Math.max(4, Math.min(box.left, innerWidth - tip.offsetWidth - 8));
       const below = box.bottom + 6;
-      const top = below + tip.offsetHeight < innerHeight ? below : Math.max(4, box.top - tip.offsetHeight - 6);
+      const top = below + tip.offsetHeight < innerHeight ? below : Math.max(
+        4,
+        box.top - tip.offsetHeight - 6,
+      );
       tip.style.left = `${left}px`;
       tip.style.top = `${top}px`;
     }

@@ -20,10 +20,14 @@ const keys = (() => {
   }
 
   function otherStep(by) {
-    const here = trajectory.present() || (list.current() && { run: list.current()[0], row: list.current()[1] });
+    const here = trajectory.present() || (
+      list.current() && { run: list.current()[0], row: list.current()[1] }
+    );
     if (!here) return;
     const row = trajectory.otherStep(here.run, here.row, by);
-    if (row === null) main.say(by > 0 ? "This is the last step of this problem." : "This is the first step of this problem.");
+    if (row === null) main.say(
+      by > 0 ? "This is the last step of this problem." : "This is the first step of this problem.",
+    );
     else location.hash = here.run.link(row);
   }
 
@@ -33,12 +37,26 @@ const keys = (() => {
       dialog.close();
       return;
     }
-    const rows = HELP.map(([key, words]) => shown.el("tr", {}, [shown.el("th", { scope: "row" }, [shown.el("kbd", {}, [key])]), shown.el("td", {}, [words])]));
+    const rows = HELP.map(
+      ([key, words]) => shown.el(
+        "tr",
+        {},
+        [shown.el("th", { scope: "row" }, [shown.el("kbd", {}, [key])]), shown.el("td", {}, [words])],
+      ),
+    );
     const fields = [...new Set(store.runs.flatMap((run) => Object.keys(run.columns)))].sort().join(", ");
     dialog.replaceChildren(
       shown.el("h2", {}, ["Keys"]), shown.el("table", { class: "plain" }, [shown.el("tbody", {}, rows)]),
       shown.el("h2", {}, ["Filter"]),
-      shown.el("p", {}, ["Terms that must all hold: ", shown.el("code", {}, ['correct=0 executions>2 subject="Geometry" step>=40 answer~12 recurrence']), ". Operators are = != < <= > >= and ~ (contains); a word alone is searched in the texts; null is unknown."]),
+      shown.el(
+        "p",
+        {},
+        [
+          "Terms that must all hold: ",
+          shown.el("code", {}, ['correct=0 executions>2 subject="Geometry" step>=40 answer~12 recurrence']),
+          ". Operators are = != < <= > >= and ~ (contains); a word alone is searched in the texts; null is unknown.",
+        ],
+      ),
       shown.el("p", {}, ["Fields: ", shown.el("code", {}, [shown.safe(`run, ${fields}`)])]),
       shown.el("button", { type: "button", onclick: () => dialog.close() }, ["close"]),
     );
@@ -49,7 +67,9 @@ const keys = (() => {
     const dialog = document.getElementById("help");
     if (dialog.open) dialog.close();
     else if (document.querySelector("#tip")) flow.hide();
-    else if (document.activeElement?.id === "filter") (document.getElementById("scroller") || document.getElementById("main")).focus();
+    else if (document.activeElement?.id === "filter") (
+      document.getElementById("scroller") || document.getElementById("main")
+    ).focus();
     else if (!document.getElementById("scroller")) main.toList();
   }
 

@@ -1,17 +1,18 @@
-// The list: which trajectories a query leaves, in which order, and the rows of them that are seen.
+// The list: draws those rows that are seen, alone or in groups, and knows which one is chosen.
 "use strict";
 
 const list = (() => {
   const HEIGHT = 30; // of a row, as in style.css
   const BEYOND = 12; // rows drawn above and below those that are seen
-  // Field, heading, whether it is shown on a narrow screen.
+  const NARROW = new Set(["run", "step", "problem_id", "correct", "reward", "executions"]); // on a phone, too
+  // Field and heading.
   const COLUMNS = [
-    ["run", "run", true], ["phase", "phase", false], ["step", "step", true], ["mode", "mode", false],
-    ["problem_id", "problem", true], ["sample", "sample", false], ["subject", "subject", false], ["level", "level", false],
-    ["correct", "correct", true], ["reward", "reward", true], ["executions", "calls", true], ["failed", "failed", false],
-    ["policy_tokens", "tokens", false], ["stop_reason", "stop", false], ["answer", "answer", false],
-    ["seconds", "seconds", false], ["advantage", "advantage", false], ["entropy", "entropy", false], ["lowest_logprob", "lowest logprob", false], ["difference", "engine diff.", false],
-  ];
+    ["run", "run"], ["phase", "phase"], ["step", "step"], ["mode", "mode"], ["problem_id", "problem"],
+    ["sample", "sample"], ["subject", "subject"], ["level", "level"], ["correct", "correct"],
+    ["reward", "reward"], ["executions", "calls"], ["failed", "failed"], ["policy_tokens", "tokens"],
+    ["stop_reason", "stop"], ["answer", "answer"], ["seconds", "seconds"], ["advantage", "advantage"],
+    ["entropy", "entropy"], ["lowest_logprob", "lowest logprob"], ["difference", "engine diff."],
+  ].map(([field, title]) => [field, title, NARROW.has(field)]);
   const state = { q: "", sort: "", group: false };
   const open = new Set(); // problems whose group is unfolded
   let found = []; // [run, row] in the order of the list
@@ -24,38 +25,6 @@ const list = (() => {
   let topOf = ""; // in which state of it
 
   const columnsShown = () => COLUMNS.filter(([field]) => field !== "run" || store.runs.length > 1);
-
-  // The columns of a run by name, with those that only other runs have as null.
-  function columnsOf(run) {
-    const all = { run: { names: [run.name], codes: new Uint8Array(run.rows).fill(1) } };
-    for (const other of store.runs) {
-      for (const name of Object.keys(other.columns)) all[name] = run.columns[name] || new Float64Array(run.rows).fill(NaN);
-    }
-    return all;
-  }
-
-  async function filter(q) {
-    const terms = query.parse(q);
-    const words = terms.filter((term) => term.word !== undefined).map((term) => term.word);
-    const chosen = [];
-    for (const run of store.runs) {
-      const columns = columnsOf(run);
-      const tests = terms.filter((term) => term.field).map((term) => query.test(term, columns));
-      if (words.length) tests.push(await run.search(words));
-      for (let row = 0; row < run.rows; row++) if (tests.every((test) => test(row))) chosen.push([run, row]);
-    }
-    return chosen;
-  }
-
-  function sort(rows, by) {
-    if (!by) return rows;
-    const sign = by.startsWith("-") ? -1 : 1;
-    const field = by.replace(/^-/, "");
-    const value = ([run, row]) => (field === "run" ? run.name : run.columns[field] ? run.value(field, row) : null);
-    const keyed = rows.map((one) => [value(one), one]);
-    keyed.sort(([a], [b]) => (a === null ? (b === null ? 0 : 1) : b === null ? -1 : a < b ? -sign : a > b ? sign : 0));
-    return keyed.map(([, one]) => one);
-  }
 
   function regroup() {
     groups = [];
@@ -90,7 +59,7 @@ const list = (() => {
     if (wanted === shownFor) return;
     const mine = ++generation;
     const began = performance.now();
-    const chosen = sort(await filter(state.q), state.sort);
+    const chosen = await order.rows(state);
     if (mine !== generation) return; // another one has overtaken it
     found = chosen;
     regroup();
@@ -108,15 +77,28 @@ const list = (() => {
   function drawRow(at, place) {
     const [run, row] = found[at];
     const chosen = current && current[0] === run && current[1] === row;
+    const right = run.number_("correct", row);
     const cells = columnsShown().map(([field, , narrow]) => {
       const text = shown.safe(cell(run, row, field));
-      const inside = field === "problem_id" ? shown.el("a", { href: run.link(row), tabindex: chosen ? 0 : -1 }, [text]) : text;
+      const inside = field === "problem_id" ? shown.el(
+        "a",
+        { href: run.link(row), tabindex: chosen ? 0 : -1 },
+        [text],
+      ) : text;
       const kind = run.columns[field] instanceof Float64Array && field !== "correct" ? "number" : "";
-      return shown.el("td", { class: `${kind}${narrow ? "" : " wide"}${field === "correct" ? (run.number_("correct", row) ? " yes" : " no") : ""}` }, [inside]);
+      return shown.el(
+        "td",
+        {
+          class: `${kind}${narrow ? "" : " wide"}${field === "correct" ? (right ? " yes" : " no") : ""}`,
+        },
+        [inside],
+      );
     });
-    return shown.el("tr", { class: chosen ? "current" : null, "aria-rowindex": place + 2, "aria-selected": chosen ? "true" : null, onclick: (event) => {
+    const onclick = (event) => {
       if (!event.target.closest("a")) location.hash = run.link(row);
-    } }, cells);
+    };
+    const state_ = chosen ? { class: "current", "aria-current": "true" } : {};
+    return shown.el("tr", { ...state_, "aria-rowindex": place + 2, onclick }, cells);
   }
 
   function drawGroup(number, place) {
@@ -134,7 +116,11 @@ const list = (() => {
     } }, [`${unfolded ? "▾" : "▸"} ${shown.safe(problem)}`]);
     const words = ` ${to - from} trajectories, accuracy ${mean("correct")}, reward ${mean("reward")} `;
     return shown.el("tr", { class: "group", "aria-rowindex": place + 2 }, [
-      shown.el("td", { colspan: columnsShown().length }, [toggle, words, shown.link(links.to("p", problem), "compare")]),
+      shown.el(
+        "td",
+        { colspan: columnsShown().length },
+        [toggle, words, shown.link(links.to("p", problem), "compare")],
+      ),
     ]);
   }
 
@@ -145,14 +131,24 @@ const list = (() => {
     const first = Math.max(0, Math.floor(box.scrollTop / HEIGHT) - BEYOND);
     const last = Math.min(entries.length, Math.ceil((box.scrollTop + box.clientHeight) / HEIGHT) + BEYOND);
     const space = (rows) => {
-      const row = shown.el("tr", { class: "space", "aria-hidden": "true" }, [shown.el("td", { colspan: columnsShown().length })]);
+      const row = shown.el(
+        "tr",
+        { class: "space", "aria-hidden": "true" },
+        [shown.el("td", { colspan: columnsShown().length })],
+      );
       row.firstChild.style.height = `${rows * HEIGHT}px`;
       return row;
     };
     const rows = [];
-    for (let at = first; at < last; at++) rows.push(entries[at] < 0 ? drawGroup(-1 - entries[at], at) : drawRow(entries[at], at));
+    for (let at = first; at < last; at++) rows.push(
+      entries[at] < 0 ? drawGroup(-1 - entries[at], at) : drawRow(entries[at], at),
+    );
     const focused = document.activeElement && body.contains(document.activeElement);
-    body.replaceChildren(...(first ? [space(first)] : []), ...rows, ...(last < entries.length ? [space(entries.length - last)] : []));
+    body.replaceChildren(
+      ...(first ? [space(first)] : []),
+      ...rows,
+      ...(last < entries.length ? [space(entries.length - last)] : []),
+    );
     if (focused) (body.querySelector("tr.current a") || box).focus({ preventScroll: true });
     document.querySelector("#table").setAttribute("aria-rowcount", entries.length + 1);
   }
@@ -161,8 +157,16 @@ const list = (() => {
     const direction = state.sort === field ? "ascending" : state.sort === `-${field}` ? "descending" : null;
     const mark = { ascending: " ▲", descending: " ▼" }[direction] || "";
     const next = direction === "descending" ? field : direction === "ascending" ? "" : `-${field}`;
-    return shown.el("th", { scope: "col", class: `f-${field}${narrow ? "" : " wide"}`, "aria-sort": direction || "none" }, [
-      shown.el("button", { type: "button", onclick: () => main.go({ ...state, sort: next }) }, [title + mark]),
+    return shown.el("th", {
+      scope: "col",
+      class: `f-${field}${narrow ? "" : " wide"}`,
+      "aria-sort": direction || "none",
+    }, [
+      shown.el(
+        "button",
+        { type: "button", onclick: () => main.go({ ...state, sort: next }) },
+        [title + mark],
+      ),
     ]);
   }
 
@@ -177,8 +181,16 @@ const list = (() => {
     }
     tell(fault);
     const head = shown.el("thead", {}, [shown.el("tr", { "aria-rowindex": 1 }, columnsShown().map(heading))]);
-    const table = shown.el("table", { id: "table", "aria-label": "Trajectories" }, [head, shown.el("tbody", { id: "rows" })]);
-    const box = shown.el("div", { id: "scroller", tabindex: 0, role: "region", "aria-label": "List of trajectories" }, [table]);
+    const table = shown.el(
+      "table",
+      { id: "table", "aria-label": "Trajectories" },
+      [head, shown.el("tbody", { id: "rows" })],
+    );
+    const box = shown.el(
+      "div",
+      { id: "scroller", tabindex: 0, role: "region", "aria-label": "List of trajectories" },
+      [table],
+    );
     const focused = document.activeElement?.id === "scroller";
     main_.replaceChildren(box);
     if (focused) box.focus({ preventScroll: true });
@@ -202,12 +214,15 @@ const list = (() => {
 
   function tell(fault) {
     const all = store.runs.reduce((sum, run) => sum + run.rows, 0);
-    const words = `${shown.count(found.length)} of ${shown.count(all)} trajectories${groups.length ? `, ${shown.count(groups.length)} problems` : ""}`;
+    const problems = groups.length ? `, ${shown.count(groups.length)} problems` : "";
+    const words = `${shown.count(found.length)} of ${shown.count(all)} trajectories${problems}`;
     document.getElementById("count").textContent = fault ? "" : words;
     document.getElementById("fault").textContent = fault ? shown.safe(fault) : "";
   }
 
-  const place = () => (current ? found.findIndex(([run, row]) => run === current[0] && row === current[1]) : -1);
+  const place = () => (
+    current ? found.findIndex(([run, row]) => run === current[0] && row === current[1]) : -1
+  );
 
   // Scrolls to the chosen row.
   function reveal() {
@@ -215,7 +230,9 @@ const list = (() => {
     const box = document.getElementById("scroller");
     if (at < 0 || !box) return;
     const top = entries.indexOf(at) * HEIGHT;
-    if (top >= 0 && (top < box.scrollTop || top > box.scrollTop + box.clientHeight - 3 * HEIGHT)) box.scrollTop = Math.max(0, top - box.clientHeight / 2);
+    if (top >= 0 && (
+      top < box.scrollTop || top > box.scrollTop + box.clientHeight - 3 * HEIGHT
+    )) box.scrollTop = Math.max(0, top - box.clientHeight / 2);
   }
 
   // Chooses the next (1) or previous (-1) trajectory and returns it; null: there is none.
@@ -234,8 +251,18 @@ const list = (() => {
   }
 
   function choose(run, row) {
-    current = [run, row];
+    current = run && [run, row];
   }
 
-  return { state, update, show, tell, draw, move, choose, current: () => current, position: () => [place() + 1, found.length] };
+  return {
+    state,
+    update,
+    show,
+    tell,
+    draw,
+    move,
+    choose,
+    current: () => current,
+    position: () => [place() + 1, found.length],
+  };
 })();

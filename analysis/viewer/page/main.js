@@ -42,7 +42,17 @@ const main = (() => {
   }
 
   function missing(words) {
-    box.replaceChildren(shown.el("article", { class: "page" }, [shown.el("h1", {}, ["Not found"]), shown.el("p", {}, [shown.safe(words)]), shown.el("p", {}, [shown.el("a", { href: address(list.state) }, ["to the list"])])]));
+    box.replaceChildren(
+      shown.el(
+        "article",
+        { class: "page" },
+        [
+          shown.el("h1", {}, ["Not found"]),
+          shown.el("p", {}, [shown.safe(words)]),
+          shown.el("p", {}, [shown.el("a", { href: address(list.state) }, ["to the list"])]),
+        ],
+      ),
+    );
   }
 
   async function view(path, given, stale) {
@@ -54,12 +64,22 @@ const main = (() => {
       if (kind === "s") return step.show(box, run_, rest[1], Number(rest[2]));
       await list.update().catch(() => {}); // neighbours; a wrong query is told in the list
       const row = run_.row(rest.slice(1));
-      if (row === null) return missing("There is no such trajectory; a later attempt may have superseded it.");
+      if (row === null) return missing(
+        "There is no such trajectory; a later attempt may have superseded it.",
+      );
       const token = given.get("t");
-      return trajectory.show(box, run_, row, { colour: given.get("c"), token: token === null ? null : Number(token), stale });
+      return trajectory.show(
+        box,
+        run_,
+        row,
+        { colour: given.get("c"), token: token === null ? null : Number(token), stale },
+      );
     }
     if (kind === "p") return problem.show(box, rest[0], { a: given.get("a"), b: given.get("b"), stale });
-    Object.assign(list.state, { q: given.get("q") || "", sort: given.get("sort") || "", group: given.get("group") === "problem" });
+    Object.assign(
+      list.state,
+      { q: given.get("q") || "", sort: given.get("sort") || "", group: given.get("group") === "problem" },
+    );
     return list.show(box);
   }
 
@@ -83,8 +103,9 @@ const main = (() => {
     if (document.activeElement !== filter) filter.value = list.state.q;
     group.checked = list.state.group;
     document.title = `${listed ? "trajectories" : parts.slice(1).map(shown.safe).join(" ")} - viewer`;
-    document.documentElement.dataset.drawn = String(mine);
-    if (!listed && document.activeElement !== filter && !box.contains(document.activeElement)) box.focus({ preventScroll: true });
+    Object.assign(document.documentElement.dataset, { drawn: String(mine), place: location.hash });
+    const focused = document.activeElement;
+    if (!listed && focused !== filter && !box.contains(focused)) box.focus({ preventScroll: true });
   }
 
   function themes() {
@@ -96,7 +117,10 @@ const main = (() => {
     };
     set(dark.matches ? "dark" : "light");
     dark.addEventListener("change", () => set(dark.matches ? "dark" : "light"));
-    button.addEventListener("click", () => set(document.documentElement.dataset.theme === "dark" ? "light" : "dark"));
+    button.addEventListener(
+      "click",
+      () => set(document.documentElement.dataset.theme === "dark" ? "light" : "dark"),
+    );
   }
 
   function head() {
@@ -128,8 +152,9 @@ const main = (() => {
     addEventListener("hashchange", route);
     await route();
     document.documentElement.dataset.ready = "1";
-    store.follow(() => {
-      if (document.body.classList.contains("listed")) route();
+    store.follow((renumbered) => {
+      if (renumbered) list.choose(null);
+      if (renumbered || document.body.classList.contains("listed")) route();
       say("New trajectories have arrived.");
     }, (fault) => {
       document.getElementById("fault").textContent = fault;

@@ -4,7 +4,12 @@
 const query = (() => {
   const OPERATORS = ["!=", "<=", ">=", "=", "<", ">", "~"];
   const TERM = /\s*(?:([A-Za-z_][\w/.-]*)\s*(!=|<=|>=|=|<|>|~)\s*)?("(?:[^"\\]|\\.)*"|[^\s"]+)/y;
-  const ALIASES = { problem: "problem_id", id: "problem_id", stop: "stop_reason", surprise: "lowest_logprob" };
+  const ALIASES = {
+    problem: "problem_id",
+    id: "problem_id",
+    stop: "stop_reason",
+    surprise: "lowest_logprob",
+  };
 
   class QueryError extends Error {}
 
@@ -21,17 +26,25 @@ const query = (() => {
       const match = TERM.exec(text);
       if (!match) {
         const rest = text.slice(at).trim();
-        throw new QueryError(rest.startsWith('"') ? `A quotation mark is not closed: ${rest}` : `Not understood: ${rest}`);
+        throw new QueryError(
+          rest.startsWith('"') ? `A quotation mark is not closed: ${rest}` : `Not understood: ${rest}`,
+        );
       }
       at = TERM.lastIndex;
       if (text[at] === '"') throw new QueryError(`A quotation mark is not closed: ${text.slice(at)}`);
       if (match[1] === undefined) {
         const word = unquote(match[3]);
-        if (OPERATORS.some((one) => match[3].startsWith(one))) throw new QueryError(`There is no field before ${match[3]}`);
-        if (/[=<>~]$/.test(match[3]) && !match[3].startsWith('"')) throw new QueryError(`There is no value after ${match[3]}`);
+        if (OPERATORS.some((one) => match[3].startsWith(one))) throw new QueryError(
+          `There is no field before ${match[3]}`,
+        );
+        if (/[=<>~]$/.test(match[3]) && !match[3].startsWith('"')) throw new QueryError(
+          `There is no value after ${match[3]}`,
+        );
         if (word) terms.push({ word: word.toLowerCase() });
       } else {
-        terms.push({ field: match[1], operator: match[2], value: unquote(match[3]), quoted: match[3].startsWith('"') });
+        terms.push(
+          { field: match[1], operator: match[2], value: unquote(match[3]), quoted: match[3].startsWith('"') },
+        );
       }
     }
     return terms;
@@ -39,8 +52,10 @@ const query = (() => {
 
   function number(term) {
     const named = { true: 1, false: 0, yes: 1, no: 0 };
-    const value = term.value in named ? named[term.value] : term.value.trim() === "" ? NaN : Number(term.value);
-    if (Number.isNaN(value)) throw new QueryError(`${term.field} is a number, and ${term.value} is none (null: unknown)`);
+    const value = Object.hasOwn(named, term.value) ? named[term.value] : term.value.trim() === "" ? NaN : Number(term.value);
+    if (Number.isNaN(value)) throw new QueryError(
+      `${term.field} is a number, and ${term.value} is none (null: unknown)`,
+    );
     return value;
   }
 
@@ -67,7 +82,9 @@ const query = (() => {
   }
 
   function textual(term, { names, codes }) {
-    if (!["=", "!=", "~"].includes(term.operator)) throw new QueryError(`${term.field} is a text: use = != or ~ (contains)`);
+    if (!["=", "!=", "~"].includes(term.operator)) throw new QueryError(
+      `${term.field} is a text: use = != or ~ (contains)`,
+    );
     const known = [null, ...names];
     const none = term.value === "null" && !term.quoted;
     const low = term.value.toLowerCase();
@@ -85,7 +102,9 @@ const query = (() => {
     const name = ALIASES[term.field] && !(term.field in columns) ? ALIASES[term.field] : term.field;
     const column = Object.hasOwn(columns, name) ? columns[name] : undefined;
     if (column === undefined) {
-      throw new QueryError(`There is no field ${term.field}. The fields are ${Object.keys(columns).sort().join(", ")}.`);
+      throw new QueryError(
+        `There is no field ${term.field}. The fields are ${Object.keys(columns).sort().join(", ")}.`,
+      );
     }
     return column instanceof Float64Array ? numeric(term, column) : textual(term, column);
   }

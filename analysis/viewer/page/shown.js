@@ -21,13 +21,13 @@ const shown = (() => {
 
   function escape(text) {
     const code = text.codePointAt(0);
-    if (code < 32) return String.fromCharCode(0x2400 + code);
-    if (code === 127) return "\u2421";
-    return code < 256 ? `\\x${code.toString(16).padStart(2, "0")}` : code > 0xffff ? `\\u{${code.toString(16)}}` : `\\u${code.toString(16).padStart(4, "0")}`;
+    const digits = code.toString(16);
+    if (code < 256) return `\\x${digits.padStart(2, "0")}`;
+    return code > 0xffff ? `\\u{${digits}}` : `\\u${digits.padStart(4, "0")}`;
   }
 
   // As one string, for labels and cells.
-  const safe = (text) => String(text).replace(HIDDEN, escape).replace(/[\n\t]/g, (one) => (one === "\n" ? "\u21b5" : "\u21e5"));
+  const safe = (text) => String(text).replace(HIDDEN, escape).replace(/\n/g, "\u21b5").replace(/\t/g, "\u21e5");
 
   // Appends a text; hidden characters become elements that keep the original.
   function append(parent, text) {
@@ -35,7 +35,11 @@ const shown = (() => {
     HIDDEN.lastIndex = 0;
     for (const match of text.matchAll(HIDDEN)) {
       if (match.index > at) parent.append(text.slice(at, match.index));
-      const mark = el("span", { class: "ctl", title: "a character that would not be seen" }, [escape(match[0])]);
+      const mark = el(
+        "span",
+        { class: "ctl", title: "a character that would not be seen" },
+        [escape(match[0])],
+      );
       mark.dataset.original = match[0];
       parent.append(mark);
       at = match.index + match[0].length;
@@ -91,7 +95,11 @@ const shown = (() => {
   // A list of names and values; a value is a text or a node.
   function facts(pairs) {
     return el("dl", { class: "facts" }, pairs.filter(Boolean).flatMap(([name, value]) => [
-      el("div", {}, [el("dt", {}, [name]), el("dd", {}, [typeof value === "string" ? inline(value) : value])]),
+      el(
+        "div",
+        {},
+        [el("dt", {}, [name]), el("dd", {}, [typeof value === "string" ? inline(value) : value])],
+      ),
     ]));
   }
 

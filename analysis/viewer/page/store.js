@@ -19,7 +19,9 @@ const store = (() => {
       const path = chunk === undefined ? kind : `${kind}/${chunk}?epoch=${run.epoch}`;
       return frames.inflate(await (await fetched(`data/${run.number}/${path}`)).arrayBuffer());
     }
-    return frames.inflate(frames.fromBase64(document.getElementById(`run-${run.number}-${name}`).textContent));
+    return frames.inflate(
+      frames.fromBase64(document.getElementById(`run-${run.number}-${name}`).textContent),
+    );
   }
 
   class Run {
@@ -40,8 +42,11 @@ const store = (() => {
       this.rows = index.starts[index.starts.length - 1];
       this.surprising = index.surprising;
       this.note = index.note;
-      this.columns = {};
-      for (const [name, names] of Object.entries(index.texts)) this.columns[name] = { names, codes: index.columns[name] };
+      this.columns = Object.create(null);
+      for (const [name, names] of Object.entries(index.texts)) this.columns[name] = {
+        names,
+        codes: index.columns[name],
+      };
       for (const name of index.numbers) this.columns[name] = index.columns[name];
       // The last chunk of a run that is being written grows.
       if (every) for (const name of this.chunks.keys()) if (name.endsWith(`-${this.last}`)) this.chunks.delete(name);
@@ -111,7 +116,9 @@ const store = (() => {
     async search(words) {
       if (every) {
         const given = words.map((word) => `&word=${encodeURIComponent(word)}`).join("");
-        const found = new Set(await (await fetched(`data/${this.number}/search?epoch=${this.epoch}${given}`)).json());
+        const found = new Set(
+          await (await fetched(`data/${this.number}/search?epoch=${this.epoch}${given}`)).json(),
+        );
         return (row) => found.has(row);
       }
       const texts = await this.searchable();
@@ -122,7 +129,9 @@ const store = (() => {
       if (this.searched) return this.searched;
       const found = [];
       for (let chunk = 0; chunk < this.starts.length - 1; chunk++) {
-        for (const row of (await this.piece("texts", chunk)).rows) found.push(searchedText(row).toLowerCase());
+        for (const row of (await this.piece("texts", chunk)).rows) found.push(
+          searchedText(row).toLowerCase(),
+        );
       }
       this.searched = found;
       return found;
@@ -141,7 +150,12 @@ const store = (() => {
 
     key(row) {
       const parts = [this.text("phase", row), this.columns.step[row], this.text("mode", row)];
-      return [...parts, this.text("problem_id", row), this.columns.sample[row], this.columns.number[row]].map(String);
+      return [
+        ...parts,
+        this.text("problem_id", row),
+        this.columns.sample[row],
+        this.columns.number[row],
+      ].map(String);
     }
 
     link(row) {
@@ -166,7 +180,7 @@ const store = (() => {
     await Promise.all(runs.map((run) => run.load()));
   }
 
-  // Looks for new steps; calls changed() if there were some.
+  // Looks for new steps; calls changed(renumbered) if there were some.
   function follow(changed, failed) {
     if (!every) return;
     let first = true;
@@ -174,10 +188,12 @@ const store = (() => {
       try {
         const states = await (await fetched("data/runs")).json();
         let news = false;
+        let renumbered = false; // after a resumption rows have other numbers
         for (const [number, state] of states.entries()) {
           const run = runs[number];
           if (run.version === state.version) continue;
           if (!first || run.epoch !== state.epoch) {
+            renumbered = renumbered || run.epoch !== state.epoch;
             await run.load();
             news = true;
           }
@@ -185,7 +201,7 @@ const store = (() => {
         }
         first = false;
         failed("");
-        if (news) changed();
+        if (news) changed(renumbered);
       } catch (error) {
         failed(`The server does not answer (${error.message}); what is shown may be old.`);
       }

@@ -93,7 +93,10 @@ const tokens = (() => {
 
   // One token as an element.
   function draw(all, i, text, colour) {
-    const token = shown.append(shown.el("span", { class: `t ${colours.scales[colour].of(all, i)}`, "data-i": i }), text);
+    const token = shown.append(
+      shown.el("span", { class: `t ${colours.scales[colour].of(all, i)}`, "data-i": i }),
+      text,
+    );
     const name = all.silent(i);
     if (text === "") token.dataset.mark = name === undefined ? "\u25ab" : shown.safe(name) || "\u25ab";
     return token;
@@ -106,7 +109,12 @@ const tokens = (() => {
     return [
       ["token", name === undefined ? JSON.stringify(shown.safe(text)) : `${shown.safe(name)} (no text)`],
       ["number", `${i} of ${all.length}, id ${all.id(i)}`],
-      ["bytes", hexadecimal(all.bytes(i)) + (name === undefined && vocabulary(all.chunk)[all.place(i)].text === null ? " (part of a character)" : "")],
+      [
+        "bytes",
+        hexadecimal(all.bytes(i)) + (
+          name === undefined && vocabulary(all.chunk)[all.place(i)].text === null ? " (part of a character)" : ""
+        ),
+      ],
       ["author", all.author(i) || "unknown"],
       ["mask", `${all.mask(i) ? 1 : 0}: ${colours.reason(all.reason(i))}`],
       ["logprob, engine", value("sampled_logprob")],

@@ -20,24 +20,32 @@ const trajectory = (() => {
     const code = names.indexOf(problem) + 1;
     const rows = [];
     if (code) for (let row = 0; row < run.rows; row++) if (codes[row] === code) rows.push(row);
-    return rows.sort((a, b) => compare(order(run, a), order(run, b)) || run.columns.sample[a] - run.columns.sample[b] || a - b);
+    return rows.sort(
+      (a, b) => compare(order(run, a), order(run, b)) || run.columns.sample[a] - run.columns.sample[b] || a - b,
+    );
   }
 
   // The same problem at the next (1) or previous (-1) step: in the same mode and with the same sample if it can be.
   function otherStep(run, row, by) {
     const here = order(run, row);
-    const rows = ofProblem(run, run.text("problem_id", row)).filter((one) => compare(order(run, one), here) * by > 0);
+    const rows = ofProblem(run, run.text("problem_id", row)).filter(
+      (one) => compare(order(run, one), here) * by > 0,
+    );
     if (!rows.length) return null;
     const nearest = order(run, by > 0 ? rows[0] : rows.at(-1));
     const there = rows.filter((one) => compare(order(run, one), nearest) === 0);
-    const like = (one) => (run.text("mode", one) === run.text("mode", row) ? 2 : 0) + (run.columns.sample[one] === run.columns.sample[row] ? 1 : 0);
+    const like = (one) => (run.text("mode", one) === run.text("mode", row) ? 2 : 0) + (
+      run.columns.sample[one] === run.columns.sample[row] ? 1 : 0
+    );
     return there.reduce((best, one) => (like(one) > like(best) ? one : best));
   }
 
   function details(run, row, text) {
     const number = (name) => shown.number(run.number_(name, row));
     const truth = (name) => shown.truth(run.number_(name, row));
-    const rewards = Object.entries(text.rewards || {}).map(([name, value]) => `${name} ${shown.number(value)}`).join(", ");
+    const rewards = Object.entries(text.rewards || {}).map(
+      ([name, value]) => `${name} ${shown.number(value)}`,
+    ).join(", ");
     const lenient = run.number_("correct_lenient", row);
     return shown.facts([
       ["correct", run.number_("correct", row) ? "✓ yes" : "✗ no"],
@@ -47,9 +55,19 @@ const trajectory = (() => {
       ["reward", rewards || "none"],
       ["advantage", number("advantage")],
       ["stop reason", run.text("stop_reason", row)],
-      ["executions", `${number("executions")} of ${number("budget")}, ${number("failed")} failed, ${number("seconds")} s`],
-      ["tokens", `prompt ${number("prompt_tokens")}, policy ${number("policy_tokens")}, tool ${number("feedback_tokens")}, dropped ${number("dropped_tokens")}`],
-      ["subject", `${run.text("subject", row) ?? "unknown"}, level ${number("level")}, from ${run.text("source", row)}`],
+      [
+        "executions",
+        `${number("executions")} of ${number("budget")}, ${number("failed")} failed, ${number("seconds")} s`,
+      ],
+      [
+        "tokens",
+        `prompt ${number("prompt_tokens")}, policy ${number("policy_tokens")}, ` +
+          `tool ${number("feedback_tokens")}, dropped ${number("dropped_tokens")}`,
+      ],
+      [
+        "subject",
+        `${run.text("subject", row) ?? "unknown"}, level ${number("level")}, from ${run.text("source", row)}`,
+      ],
       ["group", number("group")],
       ["policy version", number("policy_version")],
       run.text("grading_failure", row) ? ["grading failed", run.text("grading_failure", row)] : null,
@@ -61,11 +79,19 @@ const trajectory = (() => {
 
   function toolbar(run, row) {
     const [place, of] = list.position();
-    const step = (by, words, key, target) => shown.el("button", { type: "button", disabled: !target, onclick: () => keys.press(key) }, [words, " ", shown.el("kbd", {}, [key])]);
+    const step = (by, words, key, target) => shown.el(
+      "button",
+      { type: "button", disabled: !target, onclick: () => keys.press(key) },
+      [words, " ", shown.el("kbd", {}, [key])],
+    );
     return shown.el("nav", { class: "toolbar", "aria-label": "Neighbours" }, [
       step(-1, "previous", "k", place > 1),
       step(1, "next", "j", !place || place < of),
-      shown.el("span", { class: "dim" }, [place ? `${shown.count(place)} of ${shown.count(of)} in the list` : "not in the list"]),
+      shown.el(
+        "span",
+        { class: "dim" },
+        [place ? `${shown.count(place)} of ${shown.count(of)} in the list` : "not in the list"],
+      ),
       step(-1, "earlier step", "p", otherStep(run, row, -1) !== null),
       step(1, "later step", "n", otherStep(run, row, 1) !== null),
     ]);
@@ -77,8 +103,14 @@ const trajectory = (() => {
       colour = select.value;
       flow_.recolour(colour);
       legend.replaceChildren(colours.legend(colour));
-    } }, Object.entries(colours.scales).map(([name, one]) => shown.el("option", { value: name, selected: name === colour }, [one.label])));
-    return shown.el("div", { class: "chooser" }, [shown.el("label", { for: "colour" }, ["Tokens by "]), select, legend]);
+    } }, Object.entries(colours.scales).map(
+      ([name, one]) => shown.el("option", { value: name, selected: name === colour }, [one.label]),
+    ));
+    return shown.el(
+      "div",
+      { class: "chooser" },
+      [shown.el("label", { for: "colour" }, ["Tokens by "]), select, legend],
+    );
   }
 
   function head(run, row) {
@@ -100,15 +132,29 @@ const trajectory = (() => {
     if (options.colour && Object.hasOwn(colours.scales, options.colour)) colour = options.colour;
     const drawn = new flow.Flow(text, all, { colour });
     present = { run, row, flow: drawn };
-    const why = drawn.byToken ? "" : run.note || (all ? "Its tokens do not decode to its texts, so it is shown by segment." : "It has no token columns, so it is shown by segment.");
+    const why = drawn.byToken ? "" : run.note || (
+      all
+        ? "Its tokens do not decode to its texts, so it is shown by segment."
+        : "It has no token columns, so it is shown by segment."
+    );
     const prompt = text.prompt ?? text.problem;
     main_.replaceChildren(shown.el("article", { class: "page" }, [
       head(run, row),
       toolbar(run, row),
       details(run, row, text),
-      shown.el("section", { class: "problem", "aria-label": "Problem" }, [shown.el("h2", {}, ["Problem"]), shown.long(shown.el("div", { class: "text" }), text.problem)]),
+      shown.el(
+        "section",
+        { class: "problem", "aria-label": "Problem" },
+        [shown.el("h2", {}, ["Problem"]), shown.long(shown.el("div", { class: "text" }), text.problem)],
+      ),
       shown.el("details", { class: "prompt", open: !drawn.byToken }, [
-        shown.el("summary", {}, [text.prompt === null ? "Prompt: its text is not recorded (an older run)" : "Prompt, as the policy read it"]),
+        shown.el(
+          "summary",
+          {},
+          [
+            text.prompt === null ? "Prompt: its text is not recorded (an older run)" : "Prompt, as the policy read it",
+          ],
+        ),
         ...(text.prompt === null ? [] : [shown.long(shown.el("div", { class: "text" }), prompt)]),
       ]),
       timeline.draw(text),
