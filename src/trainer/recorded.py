@@ -36,7 +36,9 @@ class RecordedRollouts:
             if record.phase == "train" and record.step in wanted:
                 self._records[tuple(getattr(record, name) for name in _KEYS)] = record
 
-    def collect(self, samples: object, mode: str, budget: int, occasion: Occasion) -> Collected:
+    def collect(
+        self, samples: object, mode: str, budget: int, occasion: Occasion, groups: object = None
+    ) -> Collected:
         """Return the trajectories that step ``occasion.step`` was trained on; see Collector.collect.
 
         Raises:
