@@ -25,7 +25,7 @@ LAYERS = (
     *({"config"}, {"run"}, {"launch"}),
     *({"problems"}, {"sandbox"}, {"tools"}, {"formats"}, {"rewards", "policy"}),
     *({"rollout"}, {"trainer"}, {"experiment"}, {"estimate", "warm_start"}, {"doctor"}),
-    {"train", "evaluate", "regrade", "merge", "merge_adapter", "dashboard"},
+    {"train", "evaluate", "regrade", "replay", "merge", "merge_adapter", "dashboard"},
 )
 
 

@@ -34,20 +34,16 @@ from trl import GRPOTrainer
 
 from experiments.performance.figures import save
 from src.config import Config, DataConfig
-from src.formats.build import build_format
-from src.launch.checks.model_files import Notes
-from src.launch.checks.style_and_format import format_of
 from src.policy.loading import load_codec, load_model
+from src.policy.settle import settle
 from src.problems import load_problems
-from src.rewards import Grader
 from src.rollout.adapter import to_trl
 from src.rollout.collector import Collected, Collector
 from src.rollout.engines.transformers import TransformersEngine
+from src.rollout.environment import open_environment
 from src.run.console import console, progress
 from src.run.provenance import commit
 from src.run.records import Occasion
-from src.sandbox import build_sandbox
-from src.tools import PythonTool, Toolbox
 from src.trainer import CIRTrainer, TrainingStep
 from src.trainer.curriculum import build_curriculum
 from src.trainer.grpo_settings import grpo_config
@@ -177,22 +173,18 @@ def measure(minibatches: int, rounds: int, seed: int) -> dict[str, Any]:
     """Seconds of every arm, a dictionary of parts per round, and what the batch is like."""
     cfg = settings(minibatches, seed)
     set_seed(seed)
+    cfg, codec = settle(cfg)
     with (
-        build_sandbox(cfg.sandbox) as sandbox,
-        Grader(cfg.reward.grade_workers, cfg.reward.grade_seconds) as grader,
+        open_environment(cfg, codec) as environment,
         TemporaryDirectory() as folder,
         progress() as bar,
     ):
-        codec = load_codec(cfg.model)
 
         def collector() -> Given:
             engine = TransformersEngine(
                 load_model(cfg.model), codec, temperature=1.0, top_p=1.0, batch_size=cfg.engine.batch_size
             )
-            style = cfg.model.prompt_style
-            tools = Toolbox([PythonTool(sandbox)])
-            form = build_format(format_of(cfg.format, Notes()), list(tools), codec.tokenizer, style)
-            return Given(engine, tools, form, grader, codec, cfg.rollout, cfg.reward, style)
+            return Given(engine, environment)
 
         given = collector()
         given.made = roll_out(cfg, collector)

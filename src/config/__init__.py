@@ -26,6 +26,7 @@ from src.config.problems import (
     ModelConfig,
 )
 from src.config.regrade import RegradeConfig
+from src.config.replay import ReplayConfig
 from src.config.rollout import EngineConfig, RolloutConfig, VLLMConfig, VLLMServerConfig
 from src.config.sandbox import DockerConfig, RayConfig, SandboxConfig, SandboxFusionConfig
 from src.config.schema import option
@@ -69,6 +70,7 @@ __all__ = [
     "RayConfig",
     "RecordsConfig",
     "RegradeConfig",
+    "ReplayConfig",
     "RewardConfig",
     "RolloutConfig",
     "RuleConfig",

@@ -4,15 +4,17 @@
 ``step``, ``attempt``, ``mode``, ``problem_id`` and ``sample`` are those of its line in trajectories.jsonl.
 All lists of a row have an entry per token, prompt first, without padding. :data:`SCHEMA` has the types,
 :data:`MEANINGS` the meanings. A later attempt supersedes earlier ones from its first step on, as in
-metrics.jsonl.
+metrics.jsonl. Under :data:`CONDITIONS` in its metadata a file has what else its update depended on.
 """
 
 from __future__ import annotations
 
+import json
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
 
 TOKENS = "tokens"  # folder in that of the run
 VERSION = 1
+CONDITIONS = b"conditions"  # JSON, of src/trainer/conditions.py; missing in older files
 
 AUTHORS = ("prompt", "policy", "tool")
 # Why a token is not trained on; "trained": it is.
@@ -100,21 +103,28 @@ class TokenWriter:
             for partial in self._folder.glob("*.partial"):
                 partial.unlink()  # its writer was killed
 
-    def write(self, table: pa.Table, step: int, attempt: int) -> None:
+    def write(
+        self, table: pa.Table, step: int, attempt: int, conditions: Mapping[str, Any] | None = None
+    ) -> None:
         """Write the rows of a step atomically; collective. When this returns they survive a crash.
 
         Args:
             table: the rows of this process, of :data:`SCHEMA`.
             step: rollout step, from 0.
             attempt: number of times that the run had been resumed.
+            conditions: of the update, in the first process.
         """
         tables = self._ranks.gather_to_first(table)
         if not self._ranks.first:
             return
         path = self._folder / f"step-{step:06d}-attempt-{attempt}.parquet"
         partial = path.with_suffix(".partial")
+        table = pa.concat_tables(tables)
+        if conditions is not None:
+            known = {**SCHEMA.metadata, CONDITIONS: json.dumps(conditions).encode()}
+            table = table.replace_schema_metadata(known)
         pq.write_table(
-            pa.concat_tables(tables),
+            table,
             partial,
             compression="zstd",
             use_dictionary=_REPEATED,
@@ -157,3 +167,10 @@ def read_tokens(run_dir: Path, step: int) -> pl.DataFrame:
     return pl.read_parquet(files[step], glob=False).with_columns(
         pl.col(name).cast(pl.List(pl.Enum(values))) for name, values in codes.items()
     )
+
+
+def read_conditions(run_dir: Path, step: int) -> dict[str, Any] | None:
+    """Return the conditions of a step's update; None: there are no columns of it, or without them."""
+    path = token_files(run_dir).get(step)
+    found = (pq.read_schema(path).metadata or {}).get(CONDITIONS) if path else None
+    return dict(json.loads(found)) if found else None

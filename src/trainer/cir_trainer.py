@@ -34,6 +34,7 @@ from src.run.processes import Ranks
 from src.run.records import write_json
 from src.trainer.batches import MultiEpochSampler, trim
 from src.trainer.callbacks import FinishStep
+from src.trainer.conditions import conditions
 from src.trainer.grpo_settings import grpo_config
 from src.trainer.step import TrainingStep
 from src.trainer.token_capture import ROW, TokenCapture
@@ -179,7 +180,10 @@ class CIRTrainer(GRPOTrainer):
 
     def _rollout(self, prompts: list[str], trainer: GRPOTrainer) -> dict[str, Any]:
         """TRL's ``rollout_func``; ``prompts`` are indices, each repeated ``num_generations`` times."""
-        return self.step.rollout(self.rollout_step, [int(index) for index in prompts])
+        inputs = self.step.rollout(self.rollout_step, [int(index) for index in prompts])
+        if self._tokens is not None:
+            self._tokens.conditions = conditions(self.accelerator.device)
+        return inputs
 
     def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
         """Let TRL call :meth:`_rollout` and centre the rewards; then compute the advantages."""

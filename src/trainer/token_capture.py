@@ -71,10 +71,14 @@ class TokenCapture:
         cfg: the whole configuration.
         run_dir: the folder of the run.
         ranks: the processes.
+
+    Attributes:
+        conditions: of the update of the current step, see src/trainer/conditions.py.
     """
 
     def __init__(self, cfg: Config, run_dir: Path, ranks: Ranks) -> None:
         self._cfg, self._ranks = cfg, ranks
+        self.conditions: dict[str, Any] | None = None
         self._writer = TokenWriter(run_dir, ranks)
         self._collected = self._replaced = Collected([], [])
         self._batches: list[dict[str, torch.Tensor | int | None]] = []
@@ -119,7 +123,8 @@ class TokenCapture:
     def write(self) -> None:
         """Write the tokens of the step; collective."""
         first = self._collected.records[0]
-        self._writer.write(pa.concat_tables([self._trained(), self._untrained()]), first.step, first.attempt)
+        table = pa.concat_tables([self._trained(), self._untrained()])
+        self._writer.write(table, first.step, first.attempt, self.conditions)
         self.begin(Collected([], []), Collected([], []))
 
     def _trained(self) -> pa.Table:

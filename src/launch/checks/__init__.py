@@ -26,6 +26,7 @@ from src.launch.checks import (
     problems,
     prompts,
     regrade,
+    replay,
     sampling,
     style_and_format,
     trainer,
@@ -283,4 +284,5 @@ _CHECKS: dict[type, Callable[[Any, str], list[str]]] = {
     c.Config: _run,
     c.EvaluationConfig: _evaluation,
     c.RegradeConfig: regrade.faults,
+    c.ReplayConfig: replay.faults,
 }
