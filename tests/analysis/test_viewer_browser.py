@@ -418,6 +418,14 @@ class TestKeys:
         shown.page.keyboard.press("Escape")
         assert not shown.page.locator("#help").is_visible()
 
+    def test_a_filter_just_written_does_not_lead_back(
+        self, shown: Watched, written: list[TrajectoryRecord]
+    ) -> None:
+        shown.page.fill("#filter", "correct=1")
+        shown.go(place(written[10]))
+        shown.page.wait_for_timeout(400)  # longer than the filter waits for the next letter
+        assert shown.page.evaluate("location.hash") == place(written[10])
+
     def test_arrows_go_from_token_to_token(self, shown: Watched, written: list[TrajectoryRecord]) -> None:
         shown.go(place(written[10]))
         assert shown.page.locator(".flow .t[tabindex='0']").count() == 1, "one stop for the tab key"

@@ -150,7 +150,10 @@ const main = (() => {
       throw error;
     }
     head();
-    addEventListener("hashchange", route);
+    addEventListener("hashchange", () => {
+      clearTimeout(timer); // a filter that was just written would lead back to the list
+      route();
+    });
     await route();
     document.documentElement.dataset.ready = "1";
     store.follow((renumbered) => {
