@@ -197,6 +197,35 @@ class TestTruth:
         )
         assert shown.page.locator("#colour").count() == 0
 
+    def test_bytes_that_are_no_characters(self, browser: Browser, tmp_path: Path) -> None:
+        """Each byte is a token: of half an emoji, of nothing, of a character that the segment's end cuts."""
+        said = [b"a\xf0\x9f\x98", b"b\xff\xc3\xa9", b"\xed\xa0\x80\xf0\x90\xc3"]
+        ids = [made.codec().encode_bytes(data) for data in said]
+        base = made.record()
+        one = replace(
+            base,
+            segments=[
+                SegmentRecord("policy", data.decode("utf-8", "replace"), len(own))
+                for data, own in zip(said, ids, strict=True)
+            ],
+            executions=[],
+        )
+        row = made.row(base)
+        at, size = one.prompt_tokens, one.prompt_tokens + sum(map(len, ids))
+        row = {name: value[:size] if isinstance(value, list) else value for name, value in row.items()}
+        row |= {"token_ids": [*row["token_ids"][:at], *(index for own in ids for index in own)]}
+        row |= {"author": ["prompt"] * at + ["policy"] * (size - at)}
+        made.write_records(tmp_path, [one])
+        made.write_tokens(tmp_path, [row])
+        page.write(tmp_path / "view.html", [loaded(tmp_path, "run")])
+        address = (tmp_path / "view.html").as_uri()
+        with watched(browser, address) as shown:
+            shown.open(address + place(one))
+            assert shown.originals(".segment:not(.prompt) .text") == [each.text for each in one.segments]
+            found = [bytes.fromhex(tip["bytes"].partition(" (")[0]) for tip in tooltips(shown)[at:]]
+            assert b"".join(found) == b"".join(said)
+            assert shown.page.locator(".flow .t[data-mark]").count() > 4
+
     def test_tokens_that_do_not_decode_to_the_text(self, browser: Browser, tmp_path: Path) -> None:
         one = made.record()
         row = made.row(one)
@@ -388,6 +417,14 @@ class TestKeys:
         assert "stop_reason" in shown.page.locator("#help").inner_text()
         shown.page.keyboard.press("Escape")
         assert not shown.page.locator("#help").is_visible()
+
+    def test_a_filter_just_written_does_not_lead_back(
+        self, shown: Watched, written: list[TrajectoryRecord]
+    ) -> None:
+        shown.page.fill("#filter", "correct=1")
+        shown.go(place(written[10]))
+        shown.page.wait_for_timeout(400)  # longer than the filter waits for the next letter
+        assert shown.page.evaluate("location.hash") == place(written[10])
 
     def test_arrows_go_from_token_to_token(self, shown: Watched, written: list[TrajectoryRecord]) -> None:
         shown.go(place(written[10]))

@@ -85,10 +85,11 @@ const main = (() => {
 
   async function route() {
     const mine = ++drawn;
+    const place = location.hash;
     flow.hide();
     trajectory.leave();
     say("");
-    const [path, search] = location.hash.replace(/^#\/?/, "").split(/\?(.*)/s);
+    const [path, search] = place.replace(/^#\/?/, "").split(/\?(.*)/s);
     const parts = path.split("/").filter((part, at, all) => part || (at && all.length > 1)).map(links.decode);
     const listed = !["t", "p", "s", "r"].includes(parts[0]);
     document.body.classList.toggle("listed", listed);
@@ -103,7 +104,7 @@ const main = (() => {
     if (document.activeElement !== filter) filter.value = list.state.q;
     group.checked = list.state.group;
     document.title = `${listed ? "trajectories" : parts.slice(1).map(shown.safe).join(" ")} - viewer`;
-    Object.assign(document.documentElement.dataset, { drawn: String(mine), place: location.hash });
+    Object.assign(document.documentElement.dataset, { drawn: String(mine), place });
     const focused = document.activeElement;
     if (!listed && focused !== filter && !box.contains(focused)) box.focus({ preventScroll: true });
   }
@@ -149,7 +150,10 @@ const main = (() => {
       throw error;
     }
     head();
-    addEventListener("hashchange", route);
+    addEventListener("hashchange", () => {
+      clearTimeout(timer); // a filter that was just written would lead back to the list
+      route();
+    });
     await route();
     document.documentElement.dataset.ready = "1";
     store.follow((renumbered) => {
