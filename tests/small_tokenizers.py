@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from functools import cache
+from typing import Any
 
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 
 from src.config.paths import ROOT
 from src.policy.codec import TokenCodec
+from src.pretrained.convert import build_tokenizer
 from tests import chat_model
 
 # Letters with what stands before them, single digits, and signs with the line breaks behind them.
@@ -73,3 +76,42 @@ def coarse() -> TokenCodec:
 def qwen_like() -> TokenCodec:
     """Byte-level BPE that splits as Qwen's does and has the tags of calls as tokens."""
     return _learned(QWEN_SPLIT, MARKUP)
+
+
+# As of SmolLM2: bytes without a token, and a system turn for chats without one.
+UNKNOWN_BYTES = frozenset({0x04, 0x06, 0x1D, 0xC0, 0xC1, 0xF1, 0xF2, *range(0xF5, 0x100)})
+SYSTEM_TURN = (
+    "{% if messages[0].role != 'system' %}<|im_start|>system\nYou are helpful.<|im_end|>\n{% endif %}"
+    + chat_model.TEMPLATE
+)
+
+
+@cache
+def smol_fields() -> dict[str, Any]:
+    """What a GGUF file would say of such a tokenizer: vocabulary, merges, special tokens, template."""
+    learned = json.loads(_learned(QWEN_SPLIT, []).tokenizer.backend_tokenizer.to_str())["model"]
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    own = sorted(char for char in alphabet if ord(char) < 256)
+    rest = [byte for byte in range(256) if byte not in map(ord, own)]
+    unknown = {chr(256 + rest.index(byte)) if byte in rest else chr(byte) for byte in UNKNOWN_BYTES}
+    merges = [merge for merge in learned["merges"] if unknown.isdisjoint("".join(merge))]
+    made = dict.fromkeys("".join(merge) for merge in merges)
+    tokens = [*SPECIAL, *sorted(set(alphabet) - unknown), *made]
+    return {
+        "model": "gpt2",
+        "pre": "smollm",
+        "tokens": tokens,
+        "token_type": [3] * len(SPECIAL) + [1] * (len(tokens) - len(SPECIAL)),
+        "merges": [" ".join(merge) for merge in merges],
+        "bos_token_id": 1,
+        "eos_token_id": 2,
+        "unknown_token_id": 0,
+        "padding_token_id": 2,
+        "chat_template": SYSTEM_TURN,
+    }
+
+
+@cache
+def smol_like() -> TokenCodec:
+    """Byte-level BPE with single digits and some bytes missing; its template adds a system turn."""
+    return TokenCodec(build_tokenizer(smol_fields(), 8192))

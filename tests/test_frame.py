@@ -24,7 +24,7 @@ CODE = ("src", "analysis", "experiments", "tests")
 LAYERS = (
     *({"config"}, {"run"}, {"launch"}),
     *({"problems"}, {"sandbox"}, {"tools"}, {"formats"}, {"rewards", "policy"}),
-    *({"rollout"}, {"trainer"}, {"experiment"}, {"estimate", "warm_start"}, {"doctor"}),
+    *({"rollout"}, {"trainer"}, {"experiment"}, {"estimate", "pretrained", "warm_start"}, {"doctor"}),
     {"train", "evaluate", "regrade", "replay", "merge", "merge_adapter", "dashboard"},
 )
 
@@ -415,7 +415,7 @@ class TestMake:
             "sandbox-image",
             *measured,
         ]
-        first = ["help", "setup", "setup-vllm", "train", "reproduce"]
+        first = ["help", "setup", "setup-vllm", "model", "train", "reproduce"]
         assert listed == [*first, *tested, "docs", "lint", "format", "clean"]
 
     def test_clean_keeps_the_runs(self, folder: Path) -> None:

@@ -43,6 +43,7 @@ from src.config.training import (
     TrackingConfig,
     TrainerConfig,
 )
+from src.config.warm_start import StartModelConfig, TuneConfig
 
 __all__ = [
     "GENERATED",
@@ -77,8 +78,10 @@ __all__ = [
     "SandboxConfig",
     "SandboxFusionConfig",
     "StageConfig",
+    "StartModelConfig",
     "TrackingConfig",
     "TrainerConfig",
+    "TuneConfig",
     "VLLMConfig",
     "VLLMServerConfig",
     "named_benchmark",

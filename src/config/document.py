@@ -30,6 +30,7 @@ PROGRAMS = {
     "prepare": "src.problems.prepare:PrepareConfig",
     "filter": "src.problems.filter:FilterConfig",
     "execute": "src.config:ExecuteConfig",
+    "pretrained": "src.pretrained.config:PretrainedConfig",
     "warm_start": "src.warm_start.config:WarmStartConfig",
     "reproduce": "experiments.reproduce.config:ReproduceConfig",
     "analysis/pass_at_k": "analysis.pass_at_k:PassAtKConfig",
@@ -47,7 +48,7 @@ PROGRAMS = {
     "analysis/publish": "analysis.publish:PublishConfig",
 }
 # Options that no schema describes.
-FILES = ("experiment", "hydra/output", "hydra/callbacks", "hydra/launcher", "accelerate")
+FILES = ("experiment", "warm_start", "hydra/output", "hydra/callbacks", "hydra/launcher", "accelerate")
 
 _HEAD = """# Configuration
 

@@ -55,6 +55,15 @@ class ModelConfig:
         "own prompts, by mode: a text with {problem}, which is the whole prompt or, in the chat styles, the "
         "user's turn; or {system: ..., user: ...}; null: those that the policy was trained with, else ours",
     )
+    examples: int | None = option(
+        None,
+        "worked examples before each problem, with a call and its result: training problems of the mini "
+        "family; null: as many as in the policy's training, else none",
+        at_least=0,
+    )
+    examples_seed: int | None = option(
+        None, "which examples; null: those of the policy's training, else 0", at_least=0
+    )
     max_positions: int | None = option(
         None, "replaces max_position_embeddings of the model's config.json; null: that value", at_least=1
     )

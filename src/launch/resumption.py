@@ -81,6 +81,8 @@ _OF_A_SHARD = (
 _OPEN = {
     "model.prompt_style": "auto",
     "model.prompt_template": None,
+    "model.examples": None,
+    "model.examples_seed": None,
     "model.max_positions": None,
     "model.rope": None,
 }

@@ -104,14 +104,33 @@ class TokenCodec:
         """Return token ids for exactly the bytes of ``text``, without control tokens.
 
         A program may print the text of a control token (``<|im_end|>``, ``</think>``), which must remain
-        text, whether the tokenizer calls it special or not.
+        text, whether the tokenizer calls it special or not. Characters with a byte that has no token, in
+        vocabularies that lack some control characters, become U+FFFD.
+
+        Raises:
+            ValueError: the tokenizer has no tokens for U+FFFD, either.
         """
         data = text.encode("utf-8", errors="replace")  # a lone surrogate, possible in JSON, has no bytes
+        ids = self._encode(data)
+        if ids is None:
+            data = b"".join(map(self._sayable, data.decode()))
+            ids = self._encode(data)
+        return self._encode_singly(data) if ids is None else ids
+
+    def _sayable(self, char: str) -> bytes:
+        data = char.encode()
+        return data if self._encode(data) is not None else "\ufffd".encode()
+
+    def _encode(self, data: bytes) -> list[int] | None:
+        """Return token ids for exactly ``data``, valid UTF-8; None: a byte has no token."""
         ids: list[int] = self._plain.encode(data.decode(), add_special_tokens=False).ids
         if b"".join([self._bytes[index] for index in ids]) == data and self._markup.isdisjoint(ids):
             return ids
         # A normaliser changed the text, the tokenizer added a leading space, or it looks up whole words.
-        return self._encode_singly(data)
+        try:
+            return self._encode_singly(data)
+        except ValueError:
+            return None
 
     def encode_piece(self, piece: Piece) -> list[int]:
         """Return the token ids of a piece of a result; only ``control`` pieces may contain control tokens."""

@@ -35,6 +35,8 @@ class Environment:
         grader: compares answers, in parallel with sampling.
         reward: reward terms.
         prompt_template: ``model.prompt_template``; None: our prompts.
+        examples: ``model.examples``.
+        examples_seed: ``model.examples_seed``.
     """
 
     codec: TokenCodec
@@ -46,11 +48,20 @@ class Environment:
     grader: Grader
     reward: RewardConfig
     prompt_template: Mapping[str, Any] | None = None
+    examples: int = 0
+    examples_seed: int = 0
 
     @cached_property
     def prompts(self) -> PromptEncoder:
         """Encodes problems as prompts."""
-        return PromptEncoder(self.codec.tokenizer, self.prompt_style, self.form, self.prompt_template)
+        return PromptEncoder(
+            self.codec.tokenizer,
+            self.prompt_style,
+            self.form,
+            self.prompt_template,
+            self.examples,
+            self.examples_seed,
+        )
 
     def prompt_text(self, ids: Sequence[int]) -> str:
         """Return the text of a prompt, control tokens included."""
@@ -97,6 +108,8 @@ def open_environment(cfg: Config | EvaluationConfig, codec: TokenCodec) -> Itera
                 codec=codec,
                 prompt_style=style,
                 prompt_template=cfg.model.prompt_template,
+                examples=cfg.model.examples or 0,
+                examples_seed=cfg.model.examples_seed or 0,
                 sandbox=sandbox,
                 tools=tools,
                 form=form,

@@ -42,6 +42,8 @@ def settings(cfg: Config | EvaluationConfig) -> dict[str, Any]:
         "model": cfg.model.path,
         "prompt_style": cfg.model.prompt_style,
         "prompt_template": cfg.model.prompt_template,
+        "examples": cfg.model.examples or 0,
+        "examples_seed": cfg.model.examples_seed or 0,
         "keep_prompt": cfg.data.keep_prompt if isinstance(cfg, Config) else cfg.benchmark.keep_prompt,
         "format": cfg.format,
         "benchmark": benchmark,

@@ -26,6 +26,7 @@ from trl import GRPOTrainer
 from src.config import Config
 from src.config.schema import ConfigError
 from src.launch.checks.model_files import Notes, write_notes
+from src.launch.checks.style_and_format import examples_of
 from src.policy.adapters import forget_reference
 from src.problems import Problem, ProblemError
 from src.rollout.engines.colocated import llm_settings, patch_weight_sync, trl_makes_llm_with
@@ -245,4 +246,5 @@ class CIRTrainer(GRPOTrainer):
             prompt_template=model.prompt_template,
             kept_prompts=cfg.data.keep_prompt or None,
             dtype=cfg.trainer.autocast or model.dtype,
+            **examples_of(model),
         )

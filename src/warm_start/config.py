@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
+from src.config import StartModelConfig, TuneConfig
 from src.config.schema import option, seed_option
 from src.config.tools import format_option
 
 
 @dataclass
 class WarmStartConfig:
-    """``python -m src.warm_start``: the supervised start that makes the mini base policy."""
+    """``python -m src.warm_start``: the supervised start of a policy.
+
+    Without ``model.path`` it makes the mini base policy. With it, it trains that model: then ``model``,
+    ``tune``, ``output``, ``format``, ``seed``, ``threads`` and the fractions of prompts apply, no others.
+    """
+
+    model: StartModelConfig = field(default_factory=StartModelConfig)
+    tune: TuneConfig = field(default_factory=TuneConfig)
 
     output: str = option("experiments/mini_base", "folder of the policy")
     format: dict[str, Any] = format_option("src.formats.FenceFormat")

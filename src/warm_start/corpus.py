@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -11,6 +11,7 @@ from transformers import PreTrainedTokenizerFast
 
 from src.config import LEVELS, SUBJECTS
 from src.formats.base import Format
+from src.problems import Problem
 from src.problems.mini.family import stream
 from src.problems.mini.solutions import Habits, TextSegment, write_solution
 from src.problems.prompt_text import build_prompt
@@ -59,11 +60,29 @@ def rendered(segments: list[TextSegment], form: Format) -> list[TextSegment]:
     ]
 
 
-def solutions(cfg: WarmStartConfig, form: Format, purpose: str) -> Iterator[tuple[str, list[TextSegment]]]:
-    """Yield endless prompts with solutions to training problems, never to held-out ones."""
+@dataclass(frozen=True)
+class Written:
+    """A trajectory as text: problem, mode, and segments; those of the tool without the format's markup."""
+
+    problem: Problem
+    mode: str
+    segments: list[TextSegment]
+
+
+def written(
+    cfg: WarmStartConfig, form: Format, purpose: str, levels: Sequence[int] = LEVELS
+) -> Iterator[Written]:
+    """Yield endless solutions to training problems of the mini family, never to held-out ones.
+
+    Args:
+        cfg: gives the seed and the fractions of the modes.
+        form: writes the calls.
+        purpose: another purpose, other solutions.
+        levels: of the problems.
+    """
     rng = random.Random(f"{purpose}-{cfg.seed}")
-    everything = stream(f"{purpose}-all-{cfg.seed}", "train", SUBJECTS, LEVELS)
-    geometry = stream(f"{purpose}-geometry-{cfg.seed}", "train", ("Geometry",), LEVELS)
+    everything = stream(f"{purpose}-all-{cfg.seed}", "train", SUBJECTS, levels)
+    geometry = stream(f"{purpose}-geometry-{cfg.seed}", "train", ("Geometry",), levels)
     while True:
         luck = rng.random()
         mode = (
@@ -76,12 +95,18 @@ def solutions(cfg: WarmStartConfig, form: Format, purpose: str) -> Iterator[tupl
         only_geometry = mode == "text" and rng.random() < cfg.text_geometry_fraction
         instance = next(geometry if only_geometry else everything)
         problem = instance.problem(rng.randrange(len(instance.exercise.wordings)))
-        prompt = build_prompt(problem, mode, "mini")
-        assert isinstance(prompt, str)
         segments = write_solution(
             instance, mode, rng, HABITS, lambda code: form.write(Call("python", {"code": code}))
         )
-        yield prompt, rendered(segments, form)
+        yield Written(problem, mode, segments)
+
+
+def solutions(cfg: WarmStartConfig, form: Format, purpose: str) -> Iterator[tuple[str, list[TextSegment]]]:
+    """Yield endless prompts of the mini policy with solutions, results rendered."""
+    for one in written(cfg, form, purpose):
+        prompt = build_prompt(one.problem, one.mode, "mini")
+        assert isinstance(prompt, str)
+        yield prompt, rendered(one.segments, form)
 
 
 def encode(
@@ -116,10 +141,11 @@ def batches(cfg: WarmStartConfig, form: Format, tokenizer: PreTrainedTokenizerFa
         rng.shuffle(order)
         for place in order:
             chosen = examples[place * cfg.batch_size : (place + 1) * cfg.batch_size]
-            yield _padded(chosen, tokenizer.pad_token_id, usual_tokens)
+            yield padded(chosen, tokenizer.pad_token_id, usual_tokens)
 
 
-def _padded(examples: list[Example], pad_id: int, usual_tokens: float) -> Batch:
+def padded(examples: list[Example], pad_id: int, usual_tokens: float) -> Batch:
+    """Return the examples as a batch."""
     shape = (len(examples), max(len(example.ids) for example in examples))
     ids = torch.full(shape, pad_id)
     attention = torch.zeros(shape, dtype=torch.long)

@@ -20,11 +20,11 @@ RECENT = 50  # steps over which the loss is averaged
 LINE_EVERY = 100
 
 
-def rate_factor(cfg: WarmStartConfig, step: int) -> float:
+def rate_factor(step: int, steps: int, warmup_steps: int) -> float:
     """Return the factor of the learning rate: linear warm-up, then cosine decay to zero."""
-    if step < cfg.warmup_steps:
-        return (step + 1) / cfg.warmup_steps
-    progress = (step - cfg.warmup_steps) / max(1, cfg.steps - cfg.warmup_steps)
+    if step < warmup_steps:
+        return (step + 1) / warmup_steps
+    progress = (step - warmup_steps) / max(1, steps - warmup_steps)
     return 0.5 * (1 + math.cos(math.pi * progress))
 
 
@@ -44,7 +44,8 @@ def train(
 ) -> float:
     """Train in place; return the mean loss per unmasked token over the last steps, in nats."""
     optimizers = build_optimizers(cfg, model)
-    schedules = [LambdaLR(optimizer, partial(rate_factor, cfg)) for optimizer in optimizers]
+    factor = partial(rate_factor, steps=cfg.steps, warmup_steps=cfg.warmup_steps)
+    schedules = [LambdaLR(optimizer, factor) for optimizer in optimizers]
     source = batches(cfg, form, tokenizer)
     losses: list[float] = []
     model.train()

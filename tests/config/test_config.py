@@ -21,7 +21,8 @@ EXPERIMENTS = sorted(path.stem for path in (CONF / "experiment").glob("*.yaml"))
 OPTIONS = sorted(
     f"{path.parent.name}={path.stem}"
     for path in CONF.glob("*/*.yaml")
-    if path.parent.name not in {"experiment", "hydra", "analysis", "benchmark", "accelerate", "suite"}
+    if path.parent.name
+    not in {"experiment", "hydra", "analysis", "benchmark", "accelerate", "suite", "warm_start"}
 )
 
 
@@ -40,7 +41,7 @@ LEAVES = dict(leaves(Config))
 GIVEN = sorted(
     path
     for path in [*CONF.glob("*.yaml"), *CONF.glob("*/*.yaml")]
-    if path.parent.name not in {"experiment", "hydra", "accelerate", "analysis"}
+    if path.parent.name not in {"experiment", "hydra", "accelerate", "analysis", "warm_start"}
     and path.stem not in {"reproduce", "filter", "merge", "merge_adapter", "warm_start"}
 )
 # Of every group; those that training and evaluation share are the same.

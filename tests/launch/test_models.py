@@ -11,13 +11,16 @@ from transformers import Qwen2Config, Qwen3Config
 from src.config import Config, EvaluationConfig
 from src.config.composition import compose
 from src.config.document import _comment
-from src.config.paths import CONF, ROOT
+from src.config.paths import CONF, ROOT, SMOLLM2
 from src.config.schema import ConfigError
 from src.launch import checks
+from src.launch.checks import policy
 from src.policy.positions import read_config, refuse_too_long
+from tests import chat_model
 from tests.estimate.models import SMALL, folder
 
-MODELS = sorted(path.stem for path in (CONF / "model").glob("*.yaml") if path.stem != "mini")
+SMALL_ONES = ("mini", "smollm2_135m")  # for a laptop: not the paper's, and folders instead of hub ids
+MODELS = sorted(path.stem for path in (CONF / "model").glob("*.yaml") if path.stem not in SMALL_ONES)
 TABLE_1 = {  # rows of the paper's Table 1: the prompt style of each
     "qwen2.5_math_7b_instruct": "chat",
     "simplerl_zero_7b": "chat",
@@ -84,3 +87,16 @@ def test_the_rows_of_the_papers_table(model: str, style: str, evaluated: None) -
     assert cfg.model.prompt_style == style
     assert "Table 1" in _comment(CONF / "model" / f"{model}.yaml") or model.startswith("cir_")
     assert "Source:" in _comment(CONF / "model" / f"{model}.yaml")
+
+
+def test_the_pretrained_model_for_a_laptop(
+    evaluated: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where it is not made yet, the error says how; where it is, it composes."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(policy, "ROOT", tmp_path)
+    with pytest.raises(ConfigError, match=r"model\.path=models/smollm2_135m: .* run make model"):
+        evaluation("smollm2_135m", "benchmark=mini")
+    chat_model.write(tmp_path / SMOLLM2)
+    assert evaluation("smollm2_135m", "benchmark=mini").model.path == SMOLLM2
+    assert "HuggingFaceTB/SmolLM2-135M-Instruct" in _comment(CONF / "model" / "smollm2_135m.yaml")

@@ -32,8 +32,7 @@ TINY = WarmStartConfig(
 
 
 def test_the_rate_warms_up_and_falls_to_zero() -> None:
-    cfg = WarmStartConfig(steps=100, warmup_steps=10)
-    factors = [rate_factor(cfg, step) for step in range(101)]
+    factors = [rate_factor(step, 100, 10) for step in range(101)]
     assert factors[0] == pytest.approx(0.1)
     assert factors[9] == factors[10] == 1.0
     assert factors[55] == pytest.approx(0.5)

@@ -269,6 +269,7 @@ def _colocated(cfg: c.Config, at: str) -> list[str]:
 
 _CHECKS: dict[type, Callable[[Any, str], list[str]]] = {
     c.ModelConfig: lambda cfg, at: policy.model(cfg, at) + positions.rope(cfg, at),
+    c.StartModelConfig: policy.start,
     c.LoRAConfig: policy.lora,
     c.DataConfig: problems.data,
     c.BenchmarkConfig: problems.benchmark,

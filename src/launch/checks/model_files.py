@@ -35,6 +35,8 @@ class Notes:
         prompt_template: ``model.prompt_template`` of its training; None: our prompts.
         kept_prompts: whether it was trained on the prompts of its data file (``data.keep_prompt``).
         dtype: that of the engine in its training.
+        examples: ``model.examples`` of its training; None: none.
+        examples_seed: ``model.examples_seed``, if there were any.
     """
 
     prompt_style: str | None = None
@@ -44,6 +46,8 @@ class Notes:
     prompt_template: dict[str, Any] | None = None
     kept_prompts: bool | None = None
     dtype: str | None = None
+    examples: int | None = None
+    examples_seed: int | None = None
 
 
 def write_notes(folder: Path, notes: Notes) -> None:

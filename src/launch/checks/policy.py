@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from src import config as c
-from src.config.paths import ROOT
+from src.config.paths import ROOT, SMOLLM2
 from src.config.schema import ConfigError, show
 from src.launch.checks.model_files import resumed_config
 from src.launch.checks.problems import nearby
@@ -78,12 +79,36 @@ def model(cfg: c.ModelConfig, at: str) -> list[str]:
                 "written by save_pretrained, or a hub id"
             ]
         return []
+    if os.path.normpath(cfg.path) in (SMOLLM2, str(ROOT / SMOLLM2)):  # else it would be taken for a hub id
+        return [f"{at}path={cfg.path}: this model is not made yet; run make model"]
     if cfg.path and hub_like:
         return []
     return [
         f"{at}path={cfg.path}: this folder does not exist (paths are relative to {Path.cwd()}); "
         + (nearby(folder) or "give a folder with a model, or a hub id such as Qwen/Qwen2.5-Math-7B")
     ]
+
+
+def start(cfg: c.StartModelConfig, at: str) -> list[str]:
+    """Return why a warm start cannot begin with ``cfg``; nothing if it begins with no model."""
+    if cfg.path is None:
+        return []
+    faults = model(cfg, at)
+    if base_of(cfg.path) is not None:
+        faults.append(
+            f"{at}path={cfg.path}: this is an adapter; merge it with python -m src.merge_adapter "
+            f"model.path={cfg.path} output=FOLDER, and start from that"
+        )
+    if cfg.lora.rank:
+        faults.append(f"{at}lora.rank={cfg.lora.rank}: a warm start trains all weights; leave it 0")
+    if cfg.dtype != "float32":
+        faults.append(
+            f"{at}dtype={cfg.dtype}: a warm start keeps weights in float32; leave it, and compute in another "
+            "with tune.autocast=bfloat16"
+        )
+    if cfg.max_positions is not None or cfg.rope:
+        faults.append(f"{at}max_positions and {at}rope: set them in the runs that follow; leave both null")
+    return faults
 
 
 def lora(cfg: c.LoRAConfig, at: str) -> list[str]:

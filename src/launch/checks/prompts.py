@@ -21,6 +21,8 @@ def training(cfg: c.Config, at: str) -> list[str]:
     family = cfg.data.kind if cfg.data.kind in c.GENERATED else None
     faults += _kept(cfg.data, f"{at}data.", [cfg.rollout.mode], family)
     faults += _kept(cfg.data.heldout, f"{at}data.heldout.", cfg.evaluate.modes, family)
+    own = {"data": cfg.data, "data.heldout": cfg.data.heldout}
+    faults += _with_examples(cfg, [name for name, part in own.items() if part.keep_prompt], at)
     if cfg.data.keep_prompt and cfg.evaluate.benchmarks and cfg.model.prompt_template is None:
         faults.append(
             f"{at}evaluate.benchmarks={show([one.benchmark for one in cfg.evaluate.benchmarks])}: they would "
@@ -39,6 +41,7 @@ def training(cfg: c.Config, at: str) -> list[str]:
 def evaluation(cfg: c.EvaluationConfig, at: str) -> list[str]:
     """Return the faults of the prompts of an evaluation."""
     faults = _template(cfg.model, cfg.evaluate.modes, at)
+    faults += _with_examples(cfg, ["benchmark"] if cfg.benchmark.keep_prompt else [], at)
     family = cfg.benchmark.kind if cfg.benchmark.kind in c.GENERATED else None
     return faults + _kept(cfg.benchmark, f"{at}benchmark.", cfg.evaluate.modes, family)
 
@@ -58,6 +61,11 @@ def of_training(cfg: c.Config | c.EvaluationConfig, known: Notes, chosen: str, a
             return found
     if template is None and known.prompt_template is not None and (found := _unknown_modes(cfg, known, at)):
         return found
+    if model.examples and chosen == "mini":
+        return [
+            f"{at}model.examples={model.examples}: prompts of the mini policy have no place for examples; "
+            f"leave {at}model.examples=null"
+        ]
     if model.force_prompt_style or (isinstance(cfg, c.Config) and cfg.trainer.resume is not None):
         return []
     force = f"override this with {at}model.force_prompt_style=true"
@@ -68,6 +76,8 @@ def of_training(cfg: c.Config | c.EvaluationConfig, known: Notes, chosen: str, a
             f"{name}={show(template)}: {trained} with {with_what} ({NOTES}), and has never seen such "
             f"prompts; leave {name}=null, or {force}"
         ]
+    if found := _examples(model, known, at, f"{trained} with", force):
+        return found
     group = "data" if isinstance(cfg, c.Config) else "benchmark"
     kept = cfg.data.keep_prompt if isinstance(cfg, c.Config) else cfg.benchmark.keep_prompt
     if known.kept_prompts and template is None and known.prompt_template is None and not kept:
@@ -95,6 +105,30 @@ def _unknown_modes(cfg: c.Config | c.EvaluationConfig, known: Notes, at: str) ->
         f"{at}model.force_prompt_style=true"
         for name, modes in given.items()
         if not set(modes) <= set(known.prompt_template or {})
+    ]
+
+
+def _examples(model: c.ModelConfig, known: Notes, at: str, trained: str, force: str) -> list[str]:
+    """Return why the examples are not those of the policy's training."""
+    given = {"examples": model.examples, "examples_seed": model.examples_seed if model.examples else None}
+    was = {"examples": known.examples or 0, "examples_seed": known.examples_seed or 0}
+    if known.prompt_style is None:
+        return []
+    return [
+        f"{at}model.{name}={value}: {trained} {was[name]} ({NOTES}); leave {at}model.{name}=null, or {force}"
+        for name, value in given.items()
+        if value is not None and value != was[name]
+    ][:1]
+
+
+def _with_examples(cfg: c.Config | c.EvaluationConfig, kept: list[str], at: str) -> list[str]:
+    """Return the faults of examples where problems have their own prompts, which take none."""
+    if not cfg.model.examples:
+        return []
+    return [
+        f"{at}model.examples={cfg.model.examples}: with {at}{name}.keep_prompt=true prompts are used as they "
+        f"stand; leave {at}model.examples=null"
+        for name in kept
     ]
 
 

@@ -47,6 +47,8 @@ def notes(cfg: c.ModelConfig, resume: str | None = None) -> Notes:
             model.get("rope"),
             model.get("prompt_template"),
             (earlier.get("data") or {}).get("keep_prompt") or None,
+            examples=model.get("examples") or None,
+            examples_seed=model.get("examples_seed"),
         )
     own, base = notes_of(cfg.path, cfg.revision), base_of(cfg.path)
     return own if base is None else completed(own, notes_of(base.path, base.revision))
@@ -62,17 +64,28 @@ def completed(own: Notes, base: Notes) -> Notes:
         prompt_template=base.prompt_template if own.prompt_style is None else own.prompt_template,
         kept_prompts=base.kept_prompts if own.prompt_style is None else own.kept_prompts,
         dtype=base.dtype if own.dtype is None else own.dtype,
+        examples=base.examples if own.prompt_style is None else own.examples,
+        examples_seed=base.examples_seed if own.prompt_style is None else own.examples_seed,
     )
 
 
 def extended(cfg: c.ModelConfig, known: Notes) -> c.ModelConfig:
-    """Return ``cfg`` with unset ``prompt_template``, ``max_positions`` and ``rope`` taken from the notes."""
+    """Return ``cfg`` with unset prompts, examples, ``max_positions`` and ``rope`` taken from the notes."""
+    examples = known.examples if cfg.examples is None else cfg.examples
+    seed = known.examples_seed if cfg.examples_seed is None else cfg.examples_seed
     return replace(
         cfg,
+        examples=examples or 0,
+        examples_seed=seed or 0,
         prompt_template=known.prompt_template if cfg.prompt_template is None else cfg.prompt_template,
         max_positions=known.max_positions if cfg.max_positions is None else cfg.max_positions,
         rope=known.rope if cfg.rope is None else cfg.rope,
     )
+
+
+def examples_of(cfg: c.ModelConfig) -> dict[str, int]:
+    """Return what the notes of a policy trained with ``cfg`` say of its examples."""
+    return {"examples": cfg.examples, "examples_seed": cfg.examples_seed or 0} if cfg.examples else {}
 
 
 def asking(cfg: c.ModelConfig, known: Notes, resume: str | None) -> PromptInfo | None:
