@@ -33,8 +33,8 @@ from src.policy.prompt_encoder import PromptEncoder
 from src.policy.settle import settle
 from src.problems import Problem
 from src.problems.mini.solutions import TextSegment
-from src.run import progress as run_progress
 from src.run.interrupts import Interrupt, interrupts
+from src.run.progress import ReportingProgress
 from src.warm_start import tuning
 from src.warm_start.cold import start_from_model
 from src.warm_start.config import WarmStartConfig
@@ -301,7 +301,7 @@ class TestWhole:
         monkeypatch: pytest.MonkeyPatch,
         capsys: pytest.CaptureFixture[str],
     ) -> None:
-        monkeypatch.setattr(run_progress, "_SECONDS", 0.0)
+        monkeypatch.setitem(ReportingProgress.__init__.__kwdefaults__, "every", 0.01)
         start_from_model(config(model_path, tmp_path))
         assert re.search(
             r"warm start, loss \d\.\d+: 1 of \d+ \(\d+%\), .*/s, .* left", capsys.readouterr().out
