@@ -18,7 +18,7 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from src.run.console import console
-from src.run.records import write_json
+from src.run.disk import write_json
 
 # Okabe and Ito (2008): distinguishable with colour blindness; line styles differ, too.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000", "#F0E442")

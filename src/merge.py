@@ -13,7 +13,8 @@ from typing import Any
 from src.config.schema import ConfigError, option
 from src.launch.entry import entry
 from src.launch.resumption import read_shards
-from src.run.records import CONFIG, RECORDS, SUMMARY, RecordError, iter_records, write_json
+from src.run.disk import write_json
+from src.run.records import CONFIG, RECORDS, SUMMARY, RecordError, iter_records
 
 _OF_THE_WHOLE = ("prompt", "fields_recognised", "long_prompts")
 

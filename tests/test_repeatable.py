@@ -37,6 +37,17 @@ def test_order_times_and_attempts_do_not_count(tmp_path: Path) -> None:
     assert first is None
 
 
+def test_older_records_lack_prompts_and_groups(tmp_path: Path) -> None:
+    new = [replace(one, prompt="1 + 1?\n", group=2) for one in RUN]
+    timed = [replace(one, segments=[replace(s, seconds=2.0) for s in one.segments]) for one in new]
+    assert compare(made(tmp_path / "old"), made(tmp_path / "new", timed))[1] is None
+    other = compare(tmp_path / "new", made(tmp_path / "b", [replace(one, prompt="1 + 2?\n") for one in new]))[
+        1
+    ]
+    assert other is not None
+    assert "prompt differ" in other
+
+
 @pytest.mark.parametrize(
     ("change", "says"),
     [

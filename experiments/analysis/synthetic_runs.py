@@ -17,13 +17,13 @@ from typing import Any
 import numpy as np
 from numpy.random import Generator
 
+from src.run.disk import write_json
 from src.run.records import (
     ExecutionRecord,
     LineWriter,
     RecordWriter,
     SegmentRecord,
     TrajectoryRecord,
-    write_json,
 )
 
 STEPS = 60

@@ -18,7 +18,7 @@ import matplotlib.pyplot as plt
 
 from experiments.reliability.chaos import applied, read
 from experiments.reliability.faults import FAULTS
-from src.run.records import write_json
+from src.run.disk import write_json
 
 HERE = Path(__file__).parent / "result"
 _OUTCOMES = {"went on": "#4c9f70", "resumed": "#4c72b0", "violation": "#c44e52"}

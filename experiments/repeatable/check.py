@@ -22,6 +22,7 @@ from src.run.records import RecordError, TrajectoryRecord, read_metrics, read_re
 _PHASES = ("before", "train", "after")
 # Times, and what depends on them: how many sequences were under way, how long programs waited.
 _TIMED = ("seconds/", "wall_seconds", "engine/", "sandbox/", "attempt")
+_LATER = ("prompt", "group")  # which older records lack
 _SHOWN = 60  # characters of a text, from where it differs on
 
 
@@ -83,7 +84,11 @@ def difference(one: TrajectoryRecord | None, two: TrajectoryRecord | None) -> st
     """Return the first of what two trajectories differ in; None if they are the same but for times."""
     if one is None or two is None:
         return f"only in the {'first' if two is None else 'second'} run"
-    for name in _unlike(_said(one), _said(two)):
+    ours, theirs = _said(one), _said(two)
+    for name in _LATER:
+        if None in (ours[name], theirs[name]):
+            del ours[name], theirs[name]
+    for name in _unlike(ours, theirs):
         return f"{name} differ from character {_from(*(_shown(record, name) for record in (one, two)))}"
     return None
 

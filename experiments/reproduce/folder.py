@@ -17,7 +17,8 @@ from src.config import Config, EvaluationConfig
 from src.config.schema import ConfigError, build, show
 from src.launch.resumption import SANDBOX_MAY_CHANGE, read_config
 from src.run import checkpoints, provenance
-from src.run.records import CONFIG, SUMMARY, write_json
+from src.run.disk import write_json
+from src.run.records import CONFIG, SUMMARY
 
 LOCK, DURATIONS, BASE, INPUTS, LOG = "lock", "durations.json", "base.json", "inputs.json", "log.txt"
 _WAIT = 10.0  # seconds in which the commands of a killed runner end

@@ -14,7 +14,7 @@ from experiments.reproduce.folder import Durations, Folder
 from experiments.reproduce.plan import EVALUATE, TRAIN, CommandPlan
 from experiments.reproduce.run import cores
 from src.config import Config
-from src.run.records import write_json
+from src.run.disk import write_json
 
 NOTE, PAGE = "reproduce.json", "README.md"
 _SMALL = ("*.json", "*.png", "*.svg", "verdicts.csv")

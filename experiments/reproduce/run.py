@@ -22,7 +22,7 @@ from experiments.reproduce.names import text
 from experiments.reproduce.pace import Pace, priorities, span
 from experiments.reproduce.plan import EVALUATE, MERGE, TRAIN, Command, CommandPlan
 from src.run.console import console
-from src.run.records import write_json
+from src.run.disk import write_json
 
 ABOUT = "about.json"
 _POLL = 0.2  # seconds

@@ -19,8 +19,8 @@ from src.estimate.memory import Estimator
 from src.estimate.report import RunEstimate, show_estimate
 from src.launch.checks import style_and_format
 from src.run.console import console
+from src.run.disk import write_json
 from src.run.processes import rank
-from src.run.records import write_json
 
 DOES_NOT_FIT = 3  # exit code
 FILE = "estimate.json"

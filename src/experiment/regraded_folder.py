@@ -15,7 +15,8 @@ from src.experiment.evaluation.results import Results
 from src.experiment.regrading import Regraded, Regrader, reason
 from src.launch.checks.regrade import recorded
 from src.run import evaluations, provenance
-from src.run.records import CONFIG, RECORDS, SUMMARY, LineWriter, iter_records, superseded, write_json
+from src.run.disk import write_json
+from src.run.records import CONFIG, RECORDS, SUMMARY, LineWriter, iter_records, superseded
 
 FLIPS = "flips.jsonl"
 _TRAIN = "train"

@@ -12,7 +12,7 @@ import numpy as np
 from src.config import Config
 from src.experiment.replaying import Result
 from src.run import provenance
-from src.run.records import write_json
+from src.run.disk import write_json
 from src.run.token_columns import read_tokens
 from src.trainer.comparison import Comparison, Products, mean_losses, whole
 

@@ -29,6 +29,7 @@ from src.rollout.environment import Environment, open_environment
 from src.run import checkpoints, provenance
 from src.run.alarms import Alarm
 from src.run.console import comparison, console, evaluation_curve
+from src.run.disk import write_json
 from src.run.evaluations import read_points
 from src.run.interrupts import interrupts
 from src.run.processes import Ranks
@@ -41,7 +42,6 @@ from src.run.records import (
     RankWriter,
     last_attempt,
     read_metrics,
-    write_json,
 )
 from src.run.status import RunStatus
 from src.trainer import CIRTrainer, TrainingStep

@@ -25,9 +25,10 @@ from src.problems.difficulty import by_subject, histogram, tally, verdict
 from src.problems.files import write_problems
 from src.problems.problem import ProblemError
 from src.problems.training import digest
+from src.run.disk import write_json
 from src.run.intervals import wilson
 from src.run.provenance import commit
-from src.run.records import CONFIG, RECORDS, SUMMARY, RecordError, TrajectoryRecord, iter_records, write_json
+from src.run.records import CONFIG, RECORDS, SUMMARY, RecordError, TrajectoryRecord, iter_records
 
 PROBLEMS, REPORT, FIGURE = "problems.jsonl", "filter.json", "pass_rates"
 _KEPT, _OTHER = "#0072B2", "#BBBBBB"  # blue of Okabe and Ito (2008), grey

@@ -16,7 +16,7 @@ from src.launch.entry import entry
 from src.problems.files import write_problems
 from src.problems.problem import ProblemError
 from src.problems.training import load_data
-from src.run.records import write_json
+from src.run.disk import write_json
 
 
 @dataclass

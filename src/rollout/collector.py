@@ -287,7 +287,8 @@ def _record(
         budget=task.budget,
         prompt_tokens=len(task.prompt_ids),
         segments=[
-            SegmentRecord(str(s.author), s.text, len(s.token_ids), s.tool) for s in trajectory.segments
+            SegmentRecord(str(s.author), s.text, len(s.token_ids), s.tool, round(s.seconds, 6))
+            for s in trajectory.segments
         ],
         executions=[_execution(one) for one in trajectory.executions],
         stop_reason=str(trajectory.stop_reason),

@@ -36,6 +36,7 @@ class InFlight:
         token_ids: list[int],
         logprobs: list[float] | None = None,
         tool: str | None = None,
+        seconds: float = 0.0,
     ) -> None:
         """Append tokens to the trajectory; adjacent segments of the same author are merged."""
         segments = self.trajectory.segments
@@ -46,8 +47,10 @@ class InFlight:
                 last.logprobs += logprobs
             last.text = codec.text(last.token_ids)
             last.tool = last.tool or tool
+            last.seconds += seconds
         elif token_ids or author is Author.TOOL:
-            segments.append(Segment(author, list(token_ids), codec.text(token_ids), logprobs, tool))
+            text = codec.text(token_ids)
+            segments.append(Segment(author, list(token_ids), text, logprobs, tool, seconds))
         self.context += token_ids
         self.remaining_tokens -= len(token_ids)
 

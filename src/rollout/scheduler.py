@@ -29,12 +29,13 @@ from src.tools.base import Call, CallError, Toolbox, ToolResult
 
 @dataclass(frozen=True, slots=True)
 class _Called:
-    """A finished tool call, with the index of its trajectory."""
+    """A finished tool call, with the index of its trajectory and the time of the call."""
 
     id: int
     boundary: Boundary
     call: Call
     future: Future[ToolResult]
+    began: float
 
 
 class RolloutScheduler:
@@ -225,7 +226,11 @@ class RolloutScheduler:
         live.trajectory.fabricated_output |= self._format.fabricates(self._codec.text([*earlier, *token_ids]))
         live.trajectory.dropped_tokens += len(token_ids) - kept
         live.append(
-            self._codec, Author.POLICY, token_ids[:kept], logprobs[:kept] if logprobs is not None else None
+            self._codec,
+            Author.POLICY,
+            token_ids[:kept],
+            logprobs[:kept] if logprobs is not None else None,
+            seconds=time.monotonic() - live.turn_began,
         )
 
     def _at_boundary(self, index: int, live: InFlight, boundary: Boundary) -> bool:
@@ -243,6 +248,7 @@ class RolloutScheduler:
             live.noticed = True
             return self._append_observation(index, live, observation(SPENT, boundary, self._format))
         assert self._tools is not None
+        began = time.monotonic()
         call = Call(boundary.call.tool or "", {"text": boundary.call.body})
         try:
             call = self._format.parse(boundary.call)
@@ -252,7 +258,7 @@ class RolloutScheduler:
             future.set_result(ToolResult(Status.ERROR, "", f"CallError: {error}", 0.0))
         live.running = (call.tool, future)
         self._running += 1
-        events, called = self._events, _Called(index, boundary, call, future)
+        events, called = self._events, _Called(index, boundary, call, future, began)
         future.add_done_callback(lambda _: events.put(called))
         return False
 
@@ -268,15 +274,21 @@ class RolloutScheduler:
             return self._end(live, StopReason.INFRASTRUCTURE)
         text = message(result, self._cfg.feedback_chars, self._format, self._cfg.errors)
         pieces = observation(text, called.boundary, self._format)
-        return self._append_observation(called.id, live, pieces, called.call.tool)
+        seconds = time.monotonic() - called.began
+        return self._append_observation(called.id, live, pieces, called.call.tool, seconds)
 
     def _append_observation(
-        self, index: int, live: InFlight, pieces: list[Piece], tool: str | None = None
+        self,
+        index: int,
+        live: InFlight,
+        pieces: list[Piece],
+        tool: str | None = None,
+        seconds: float = 0.0,
     ) -> bool:
         """Append the observation and request the next tokens; return whether the trajectory ended."""
         token_ids = [token_id for piece in pieces for token_id in self._codec.encode_piece(piece)]
         # Tokens beyond the limit are cut: they are masked in the loss, and the trajectory ends here.
-        live.append(self._codec, Author.TOOL, token_ids[: live.remaining_tokens], tool=tool)
+        live.append(self._codec, Author.TOOL, token_ids[: live.remaining_tokens], tool=tool, seconds=seconds)
         live.scanner = self._rule.scanner()
         if live.remaining_tokens <= 0:
             return self._end(live, StopReason.LENGTH)

@@ -60,6 +60,8 @@ class Segment:
         text: the decoded tokens.
         logprobs: one per token, or None.
         tool: name of the tool whose result it contains.
+        seconds: from the request to the engine until it was sampled, or from the call until the result: with
+            the time spent waiting for engine, workers or, in lockstep, other trajectories.
     """
 
     author: Author
@@ -67,6 +69,7 @@ class Segment:
     text: str
     logprobs: list[float] | None = None
     tool: str | None = None
+    seconds: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

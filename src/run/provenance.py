@@ -12,7 +12,8 @@ from typing import Any
 
 from src.config import Config, EvaluationConfig
 from src.config.paths import ROOT
-from src.run.records import CONFIG, write_json
+from src.run.disk import write_json
+from src.run.records import CONFIG
 from src.run.source_patch import difference, git
 
 

@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any, Self
 
 from src.run import renamed
-from src.run.disk import sync
 from src.run.processes import Ranks
 
 SCHEMA_VERSION = 1
@@ -33,12 +32,15 @@ class SegmentRecord:
     """Consecutive tokens with one author (``policy`` or ``tool``); ``tokens`` is their number.
 
     ``tool`` is the tool whose result this is. Older records have ``sandbox`` for the author ``tool``.
+    ``seconds`` passed from the request for the tokens, or from the call, until they were there, with waiting
+    for the engine or for a worker; None: the record is older than the field.
     """
 
     author: str
     text: str
     tokens: int
     tool: str | None = None
+    seconds: float | None = None
 
 
 @dataclass(frozen=True)
@@ -309,12 +311,3 @@ def last_attempt(path: Path) -> int:
     if not path.exists():
         return -1
     return max((record.attempt for record in iter_records(path)), default=-1)
-
-
-def write_json(path: Path, data: dict[str, Any]) -> None:
-    """Write ``data`` atomically; when this returns it survives a crash of the machine."""
-    partial = path.with_suffix(".partial")
-    partial.write_text(json.dumps(data, indent=2) + "\n")
-    sync(partial)  # else a crash could leave an empty file under the final name
-    partial.replace(path)
-    sync(path.parent)

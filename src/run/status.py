@@ -16,7 +16,7 @@ from typing import Any, Self
 from rich.markup import escape
 
 from src.run.console import console
-from src.run.records import write_json
+from src.run.disk import write_json
 
 STATUS = "status.json"
 RUNNING, FINISHED, INTERRUPTED, FAILED = "running", "finished", "interrupted", "failed"

@@ -31,8 +31,8 @@ from src.policy.adapters import forget_reference
 from src.problems import Problem, ProblemError
 from src.rollout.engines.colocated import llm_settings, patch_weight_sync, trl_makes_llm_with
 from src.run import checkpoints
+from src.run.disk import write_json
 from src.run.processes import Ranks
-from src.run.records import write_json
 from src.trainer.batches import MultiEpochSampler, trim
 from src.trainer.callbacks import FinishStep
 from src.trainer.conditions import conditions

@@ -21,7 +21,8 @@ from src.policy.loading import load_codec, load_model
 from src.policy.prompt_encoder import PromptEncoder
 from src.run import provenance
 from src.run.console import console
-from src.run.records import SUMMARY, write_json
+from src.run.disk import write_json
+from src.run.records import SUMMARY
 from src.tools import PythonTool
 from src.warm_start.config import WarmStartConfig
 from src.warm_start.corpus import Example, Written

@@ -57,7 +57,7 @@ def record(problem_id: str = "p/0", **changed: Any) -> TrajectoryRecord:
         budget=2,
         prompt_tokens=len(codec().encode(PROMPT.format(problem=problem))),
         segments=[
-            SegmentRecord(author, text, size, None if author == "policy" else "python")
+            SegmentRecord(author, text, size, None if author == "policy" else "python", 0.5)
             for (author, text), size in zip(texts, sizes, strict=True)
         ],
         executions=[ExecutionRecord("ok", 0.25, None, "python", program, said)],

@@ -25,7 +25,8 @@ from src.experiment.replaying import Replay, ReplayError, Result
 from src.launch.checks import replay as checks
 from src.policy.adapters import add_adapter
 from src.rollout.engines import Generation
-from src.run.records import RecordError, write_json
+from src.run.disk import write_json
+from src.run.records import RecordError
 from src.run.token_columns import SCHEMA, read_tokens, token_files
 from src.trainer.advantages import reinforce_plus_plus_baseline
 from src.trainer.comparison import mean_losses, whole

@@ -95,6 +95,8 @@ def test_records_hold_prompt_group_and_whole_output(tmp_path: Path) -> None:
         assert record.prompt == b"".join(map(BPE.bytes_of, ids)).decode()
         assert record.problem in record.prompt
         assert [execution.output for execution in record.executions] == [printed]
+        seconds = [segment.seconds for segment in record.segments]
+        assert seconds == [round(segment.seconds, 6) for segment in trajectory.segments]
         assert printed not in "".join(segment.text for segment in record.segments)
     assert sorted(row["group"] for row in recorded(path)) == [i // 4 for i in range(20)]
 

@@ -127,6 +127,26 @@ def test_at_most_max_concurrent_are_under_way_and_tasks_are_taken_when_there_is_
     assert finished == taken[0] == 50
 
 
+@pytest.mark.parametrize("streaming", [True, False])
+def test_times_of_segments(streaming: bool) -> None:
+    """Sampling from the request on; feedback from the call on, which is more than the execution."""
+
+    class Late(ScriptedEngine):
+        def poll(self, until: float | None = None) -> list[Generation]:
+            time.sleep(0.02)
+            return super().poll(until)
+
+    began = time.monotonic()
+    engine = Late([script(text(index), BPE, []) for index in range(3)], EOS, streaming=streaming)
+    scheduler = rollout_scheduler(engine, FakeSandbox(echo, delay=0.2), BPE, CONFIG)
+    for trajectory in scheduler.run(list(tasks(3))):
+        assert [segment.author for segment in trajectory.segments] == ["policy", "tool", "policy"]
+        sampled, called, answered = (segment.seconds for segment in trajectory.segments)
+        assert called >= 0.2
+        assert min(sampled, answered) >= 0.02
+        assert sampled + called + answered <= time.monotonic() - began
+
+
 @pytest.mark.long
 def test_nothing_is_kept_of_what_was_yielded() -> None:
     """Prompts of very different length: memory goes with what is live."""

@@ -1,4 +1,4 @@
-// The turns of a trajectory: tokens of each segment, and the seconds that each execution took.
+// The turns of a trajectory: tokens of each segment, and seconds of sampling, waiting and running.
 "use strict";
 
 const timeline = (() => {
@@ -25,6 +25,27 @@ const timeline = (() => {
     return [chart.svg("text", { class: "label", x: 0, y: y + 13 }, [label]), ...drawn];
   }
 
+  // What was sampled, waited for and run, in order; null: the records are older than these times.
+  function times(text) {
+    if (text.segments.some((one) => one.seconds == null)) return null;
+    let execution = 0;
+    return text.segments.flatMap((one, at) => {
+      const spent = (kind, seconds, what) => ({
+        size: seconds,
+        kind,
+        short: `${shown.number(seconds, 2)} s`,
+        words: `${what}, ${shown.number(seconds, 3)} s`,
+      });
+      if (one.author === "policy") return [spent("policy", one.seconds, `segment ${at + 1}: sampling`)];
+      if (!one.tool || execution >= text.executions.length) return [];
+      const ran = text.executions[execution++];
+      return [
+        spent("waiting", Math.max(0, one.seconds - ran.seconds), `execution ${execution}: waiting`),
+        spent(ran.status === "ok" ? "ok" : "failed", ran.seconds, `execution ${execution}: ${ran.status}`),
+      ];
+    });
+  }
+
   function draw(text) {
     const segments = text.segments.map((one, at) => ({
       size: one.tokens,
@@ -32,7 +53,8 @@ const timeline = (() => {
       short: String(one.tokens),
       words: `segment ${at + 1}: ${one.author}, ${one.tokens} tokens`,
     }));
-    const ran = text.executions.map((one, at) => ({
+    const timed = times(text);
+    const ran = timed || text.executions.map((one, at) => ({
       size: one.seconds,
       kind: one.status === "ok" ? "ok" : "failed",
       short: `${shown.number(one.seconds, 2)} s`,
@@ -46,15 +68,16 @@ const timeline = (() => {
       "aria-label": words,
     }, [
       ...bar(segments, 2, "tokens"),
-      ...(ran.length ? bar(ran, 26, "running") : []),
+      ...(ran.length ? bar(ran, 26, timed ? "seconds" : "running") : []),
     ]);
-    const note = ran.length
-      ? "Measured: tokens, and seconds of each execution; each row has its own scale. " +
-        "Sampling and waiting times are not recorded by trajectory."
-      : "Measured: tokens. Nothing was executed; sampling and waiting times are not recorded by trajectory.";
+    const note = timed
+      ? "Each row has its own scale. Sampling includes waiting for the engine; waiting is from a call to its " +
+        "result, without the execution itself: for a worker or, in lockstep, for other trajectories."
+      : "Each row has its own scale. This older run has no times of sampling and waiting.";
     const kinds = [
-      ["policy", "policy"],
+      ["policy", timed ? "policy: tokens, and seconds of sampling" : "policy"],
       ["tool", "tool"],
+      ["waiting", "waiting"],
       ["ok", "execution, ok"],
       ["failed", "execution, failed"],
     ];

@@ -30,6 +30,7 @@ from src.rollout.engines.colocated import load_llm
 from src.rollout.environment import open_environment
 from src.run import checkpoints, provenance
 from src.run.console import comparison, console, percent, progress
+from src.run.disk import write_json
 from src.run.evaluations import Point
 from src.run.records import (
     CONFIG,
@@ -40,7 +41,6 @@ from src.run.records import (
     RecordWriter,
     TrajectoryRecord,
     iter_records,
-    write_json,
 )
 from src.run.status import RunStatus
 from src.run.tracking import Tracker

@@ -31,9 +31,10 @@ from src.rollout.engines import Engine
 from src.rollout.environment import Environment
 from src.run import checkpoints, provenance
 from src.run.console import console, percent
+from src.run.disk import write_json
 from src.run.evaluations import FOLDER, HELDOUT, PREFIX, Point
 from src.run.processes import Ranks
-from src.run.records import RECORDS, SUMMARY, Occasion, RankWriter, write_json
+from src.run.records import RECORDS, SUMMARY, Occasion, RankWriter
 
 
 @dataclass(frozen=True)
