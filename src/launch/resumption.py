@@ -237,7 +237,7 @@ def differences(cfg: c.Config, run: Path) -> list[tuple[str, Any, Any]]:
         return []
     now = asdict(cfg)
     before = _recorded(run, str(cfg.trainer.resume), now)
-    take_open_format(before, now)
+    take_open(before, now)
     return [
         (name, old, new)
         for name, (old, new) in changes(before, now).items()
@@ -245,8 +245,10 @@ def differences(cfg: c.Config, run: Path) -> list[tuple[str, Any, Any]]:
     ]
 
 
-def take_open_format(before: dict[str, Any], now: dict[str, Any]) -> None:
-    """Let ``before`` have the format of ``now``, where one of the two leaves it open."""
+def take_open(before: dict[str, Any], now: dict[str, Any]) -> None:
+    """Settle in ``before`` what its run left open: the format as in ``now``, no examples."""
+    for name in ("examples", "examples_seed"):
+        before["model"][name] = before["model"][name] or 0  # of a run that is older than them
     if "auto" in (before["format"].get("_target_"), now["format"].get("_target_")):
         before["format"] = now["format"]
 

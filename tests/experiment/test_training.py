@@ -180,7 +180,7 @@ def test_graded_again_with_another_grader_what_it_judges_otherwise_is_listed(
     (index, planted) = next((i, row) for i, row in enumerate(rows) if row["phase"] == "train")
     planted |= {"gold": r"\frac{1}{3}", "answer": "0.333333", "correct": False, "correct_lenient": False}
     planted["segments"] = [
-        {"author": "policy", "text": r"It is $\boxed{0.333333}$.", "tokens": 9, "tool": None}
+        {"author": "policy", "text": r"It is $\boxed{0.333333}$.", "tokens": 9, "tool": None, "seconds": 0.5}
     ]
     planted["rewards"] = {"correctness": -1.0, "total": -1.0}
     text = "".join(json.dumps(row) + "\n" for row in rows)

@@ -120,6 +120,12 @@ class TestSettings:
         assert (cfg.trainer.kl_coef, cfg.model.prompt_style) == (0, "auto")
         assert asdict(cfg.hardware) == asdict(load(Config, composed("train")).hardware)
 
+    def test_a_run_that_is_older_than_examples_had_none(self, run: Path) -> None:
+        rewritten(run, lambda config: [config["model"].pop(name) for name in ("examples", "examples_seed")])
+        assert resumption.differences(resumed(run), run) == []
+        with pytest.raises(ConfigError, match=r"model\.examples=2: the resumed run has 0"):
+            resumed(run, "model.examples=2")
+
     def test_of_another_machine_may_be_changed(self, run: Path) -> None:
         cfg = resumed(
             run,

@@ -18,7 +18,7 @@ from src.config import GENERATED, EvaluationConfig
 from src.config.schema import ConfigError, build, show
 from src.experiment.evaluation.earlier import Earlier, drop_lost
 from src.experiment.evaluation.evaluator import Evaluator
-from src.launch.resumption import SANDBOX_MAY_CHANGE, read_config, take_open_format
+from src.launch.resumption import SANDBOX_MAY_CHANGE, read_config, take_open
 from src.policy.loading import load_model, whole_model
 from src.policy.long_prompts import fit_benchmark
 from src.policy.settle import settle
@@ -246,7 +246,7 @@ def _check_folder(cfg: EvaluationConfig, run_dir: Path) -> None:
     # settings that were added since have their defaults
     earlier = asdict(build(EvaluationConfig, read_config(run_dir / CONFIG)))
     now = asdict(cfg)
-    take_open_format(earlier, now)  # which a folder older than formats does
+    take_open(earlier, now)  # which an older folder does
     different = {
         name: values
         for name, values in provenance.changes(earlier, now).items()
