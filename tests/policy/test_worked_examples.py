@@ -203,6 +203,7 @@ class TestSettings:
         assert style_and_format.examples_of(ModelConfig()) == {}
 
 
+@pytest.mark.long
 def test_training_and_a_later_evaluation_ask_with_them(tmp_path: Path) -> None:
     """The evaluation takes them from the checkpoint, and refuses others."""
     base = chat_model.write(tmp_path / "base")

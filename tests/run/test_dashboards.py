@@ -222,6 +222,7 @@ class TestTraining:
         assert set(found) == {"results", "checkpoint"}
 
 
+@pytest.mark.long
 class TestEvaluation:
     def test_it_is_a_run_of_its_own_type(self, evaluated: Path) -> None:
         found, config = described(logged(evaluated))
