@@ -30,7 +30,10 @@ _MAY_CHANGE = (
 )
 
 # Settings that an evaluation takes from its policy where they are null.
-_TAKEN = ("model.prompt_template", "model.max_positions", "model.rope")
+_TAKEN = (
+    *("model.prompt_template", "model.examples", "model.examples_seed"),
+    *("model.max_positions", "model.rope"),
+)
 
 
 class Folder:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import random
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -61,6 +63,8 @@ def run(tmp_path: Path) -> Iterator[DisturbedRun]:
     yield one
     one.close()
     assert not one.alive()
+    with contextlib.suppress(ProcessLookupError):  # a child whose parent was killed
+        os.killpg(one.process.pid, signal.SIGKILL)
 
 
 class TestFaults:
