@@ -69,7 +69,7 @@ class Segment:
     text: str
     logprobs: list[float] | None = None
     tool: str | None = None
-    seconds: float = 0.0
+    seconds: float = field(default=0.0, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
