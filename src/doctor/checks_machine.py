@@ -48,11 +48,12 @@ def disk(patient: Patient) -> Iterator[Finding]:
     cfg = patient.cfg
     count = sum(one.numel() for one in patient.training.trainer.model.parameters())
     needed = count * _STATE_BYTES * (cfg.trainer.keep_checkpoints + 1)
-    tokens = cfg.trainer.steps * cfg.trainer.batch_size * cfg.rollout.max_tokens
+    most = cfg.rollout.max_prompt_tokens + cfg.rollout.max_tokens
+    tokens = cfg.trainer.steps * cfg.trainer.batch_size * most
     needed += tokens * (_TOKEN_BYTES + cfg.records.tokens * cfg.records.token_share * _COLUMNS_BYTES)
     place = next(one for one in (Path.cwd() / "runs", Path.cwd()) if one.is_dir())
     free = 0 if patient.has("full disk") else shutil.disk_usage(place).free
-    text = f"{free / 1e9:.1f} GB free in {place}, {needed / 1e9:.1f} GB needed at most"
+    text = f"{free / 1e9:.1f} GB free in {place}, {needed / 1e9:.1f} GB needed, more if programs print much"
     if free < needed:
         yield Finding(ERROR, text, "free some, fewer trainer.keep_checkpoints, or another hydra.run.dir")
     else:

@@ -139,27 +139,21 @@ class Collector:
         """
         problems = {problem.id: problem for problem, _ in samples}
         prompts = {name: self.prompt_ids(problem, mode) for name, problem in problems.items()}
-        texts = {name: self._environment.prompt_text(ids) for name, ids in prompts.items()}
 
-        def task(problem: Problem, sample: int) -> Task:
+        def task(index: int, problem: Problem, sample: int) -> Task:
             stream = None if seed is None else derive_seed(seed, problem.id, mode, sample)
-            return Task(problem, mode, sample, prompts[problem.id], budget, stream)
+            group = None if groups is None else groups[index]
+            return Task(problem, mode, sample, prompts[problem.id], budget, stream, group)
 
-        tasks = (task(problem, sample) for problem, sample in samples)
+        tasks = (task(index, *asked) for index, asked in enumerate(samples))
         waiting: deque[_Answered] = deque()  # for their grades, in the order of finishing
         ready: list[Graded] = []
         written = time.monotonic()
 
-        def graded(answered: _Answered) -> Graded:
-            one = self._graded(answered, occasion)
-            group = None if groups is None else groups[one.index]
-            record = replace(one.record, prompt=texts[one.record.problem_id], group=group)
-            return replace(one, record=record)
-
         def settle() -> Iterator[Graded]:
             """Yield, in order, those whose grade has arrived, and queue their records."""
             while waiting and waiting[0].done():
-                ready.append(graded(waiting.popleft()))
+                ready.append(self._graded(waiting.popleft(), occasion))
                 yield ready[-1]
 
         def write() -> None:
@@ -182,7 +176,7 @@ class Collector:
                 yield from settle()
             self._grading = time.perf_counter() - start
         finally:
-            ready += [graded(answered) for answered in waiting if _succeeds(answered)]
+            ready += [self._graded(answered, occasion) for answered in waiting if _succeeds(answered)]
             write()
 
     def _submitted(self, index: int, trajectory: Trajectory, answer: str | None) -> _Answered:
@@ -207,6 +201,7 @@ class Collector:
             rewards = {**reward.terms, "total": reward.total}
         record = replace(
             _record(trajectory, answer, correct, rewards, occasion, environment.prompt_style),
+            prompt=environment.prompt_text(trajectory.task.prompt_ids),
             correct_lenient=None if lenient is None else (correct or lenient.result().correct),
             grading_failure=grade.failure,
         )
@@ -300,4 +295,5 @@ def _record(
         seed=task.seed,
         straggler=trajectory.straggler,
         prompt_style=style,
+        group=task.group,
     )

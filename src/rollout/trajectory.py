@@ -40,6 +40,7 @@ class Task:
         prompt_ids: token ids of the prompt.
         budget: most executions.
         seed: seed of its own random stream (src/rollout/streams.py); None: it shares the engine's stream.
+        group: number of its group in the training step; None: an evaluation.
     """
 
     problem: Problem
@@ -48,6 +49,7 @@ class Task:
     prompt_ids: list[int]
     budget: int
     seed: int | None = None
+    group: int | None = None
 
 
 @dataclass(slots=True)
