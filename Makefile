@@ -96,7 +96,7 @@ test-ray: $(READY) ## the sandbox over a Ray cluster of several nodes on this ma
 	$(BIN)/python -m pytest tests/sandbox/test_ray.py --ray $(ARGS)
 
 test-browser: $(READY) ## the viewer in Chromium, which must be on PATH
-	$(BIN)/python -m pytest tests/analysis/test_viewer_browser.py --browser $(ARGS)
+	$(BIN)/python -m pytest tests/analysis/viewer -m browser --browser $(ARGS)
 
 test-vllm: $(VLLM_READY) ## the engines of vLLM, in process and as a server on the loopback address
 	$(BIN)/python -m pytest -m vllm --vllm $(ARGS)

@@ -15,8 +15,8 @@ import pytest
 from analysis.data import AnalysisError
 from analysis.viewer import served
 from analysis.viewer.run_data import RunData
-from tests.analysis import viewer_run as made
-from tests.analysis.test_viewer import loaded, unpack
+from tests.analysis.viewer import run_files as made
+from tests.analysis.viewer.reading import loaded, unpack
 
 
 class Client:
