@@ -53,7 +53,9 @@ class TestList:
             ("group = null", lambda one: one.group is None),
             ('"at 2 é"', lambda one: one.step == 2),
             ("AT boxed step!=2", lambda one: one.step != 2),
-            ("tokens=1 run=run", lambda one: one.phase == "train"),
+            ("token_columns=1 run=run", lambda one: one.phase == "train"),
+            ("tokens>20 calls<2", lambda one: one.tokens("policy") > 20),
+            ("advantage!=7 stop!=length", lambda one: one.stop_reason != "length"),
         ],
     )
     def test_a_filter_leaves_what_it_says(

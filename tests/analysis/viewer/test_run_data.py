@@ -13,7 +13,7 @@ import polars as pl
 import pytest
 
 from analysis.viewer import page, tokenizer
-from analysis.viewer.run_data import searched
+from analysis.viewer.run_data import RunData, searched
 from src.config.paths import ROOT
 from src.run.records import ExecutionRecord, RecordWriter, read_records
 from src.run.token_columns import CLIPS, read_tokens
@@ -52,7 +52,7 @@ class TestTruth:
         run = loaded(tmp_path)
         checked = 0
         for number, one in enumerate(written):
-            assert run.rows[number].values["tokens"] == (one.phase == "train")
+            assert run.rows[number].values["token_columns"] == (one.phase == "train")
             if one.phase != "train":
                 continue
             (wanted,) = (
@@ -157,7 +157,7 @@ class TestAttempts:
         self.resumed(tmp_path)
         run = loaded(tmp_path)
         assert [row.values["attempt"] for row in run.rows] == [0, 0, 1, 1]
-        assert all(row.values["tokens"] for row in run.rows)
+        assert all(row.values["token_columns"] for row in run.rows)
         found = zip(texts_of(run), read_records(tmp_path / "trajectories.jsonl"), strict=True)
         assert all(text["segments"] == asdict(one)["segments"] for text, one in found)
         page.write(tmp_path / "view.html", [run])
@@ -175,15 +175,34 @@ class TestAttempts:
         made.write_tokens(tmp_path, [made.row(one) for one in before])
         assert run.refresh()
         assert (len(run.rows), run.epoch) == (5, 0), "the rows that were there keep their numbers"
-        assert [row.values["tokens"] for row in run.rows] == [True] * 4 + [False]
+        assert [row.values["token_columns"] for row in run.rows] == [True] * 4 + [False]
         later = made.record(step=2, attempt=1, policy="second 2")
         made.write_records(tmp_path, [later])
         made.write_tokens(tmp_path, [made.row(later)])
         assert run.refresh()
         assert [(row.values["step"], row.values["attempt"]) for row in run.rows] == [(0, 0), (1, 0), (2, 1)]
         assert run.epoch == 1
-        assert [row.values["tokens"] for row in run.rows] == [True] * 3
+        assert [row.values["token_columns"] for row in run.rows] == [True] * 3
         assert texts_of(run)[2]["segments"][0]["text"].startswith("second 2")
+
+    def test_a_step_that_ends_while_the_records_are_read(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        both = [made.record(sample=sample) for sample in (0, 1)]
+        made.write_records(tmp_path, both[:1])
+        read = RunData._refresh_records
+
+        def overtaken(run: RunData) -> bool:
+            changed = read(run)
+            monkeypatch.setattr(RunData, "_refresh_records", read)
+            made.write_records(tmp_path, both[1:])
+            made.write_tokens(tmp_path, [made.row(one) for one in both])
+            return changed
+
+        monkeypatch.setattr(RunData, "_refresh_records", overtaken)
+        run = loaded(tmp_path)
+        run.refresh()
+        assert [row.values["token_columns"] for row in run.rows] == [True, True]
 
     def test_a_line_that_is_being_written_is_left_for_later(self, tmp_path: Path) -> None:
         made.write_records(tmp_path, [made.record()])
@@ -229,7 +248,7 @@ class TestIncomplete:
         made.write(tmp_path, steps=3)
         (tmp_path / "tokens" / "step-000001-attempt-0.parquet").unlink()
         run = loaded(tmp_path)
-        having = {row.values["step"] for row in run.rows if row.values["tokens"]}
+        having = {row.values["step"] for row in run.rows if row.values["token_columns"]}
         assert having == {0, 2}
         assert set(unpack(run.index())["surprising"]) == {"0", "2"}
 
