@@ -96,7 +96,7 @@ test-ray: $(READY) ## the sandbox over a Ray cluster of several nodes on this ma
 	$(BIN)/python -m pytest tests/sandbox/test_ray.py --ray $(ARGS)
 
 test-browser: $(READY) ## the viewer in Chromium, which must be on PATH
-	$(BIN)/python -m pytest tests/analysis/test_viewer_browser.py --browser $(ARGS)
+	$(BIN)/python -m pytest tests/analysis/viewer -m browser --browser $(ARGS)
 
 test-vllm: $(VLLM_READY) ## the engines of vLLM, in process and as a server on the loopback address
 	$(BIN)/python -m pytest -m vllm --vllm $(ARGS)
@@ -139,7 +139,7 @@ bench-records: $(READY) ## what the token columns add to a training step, into e
 bench-analysis: $(READY) ## seconds and memory of the analyses, into experiments/performance
 	$(BIN)/python -m experiments.performance.bench_analysis $(ARGS)
 
-bench-viewer: $(READY) ## seconds until the viewer's page opens, filters and shows long trajectories; bytes of its file
+bench-viewer: $(READY) ## speed and size of the page of a run with token columns, in Chromium: ARGS="--run runs/A"
 	$(BIN)/python -m experiments.performance.bench_viewer $(ARGS)
 
 docs: $(READY) ## docs/configuration.md: every option and value, from src/config and conf; and docs/departures.md

@@ -136,6 +136,8 @@ def _load_source(text: str, name: str, modes: list[str] | None, *, code: bool) -
     except RecordError as error:
         raise AnalysisError(str(error)) from None
     phases = table["phase"].unique().sort().to_list()
+    if not phases:
+        raise AnalysisError(f"{name}={text}: there are no trajectories in it yet; wait, or leave it out")
     chosen = [source.phase] if source.phase else [phase for phase in phases if phase != TRAIN] or phases
     if len(chosen) > 1 or chosen[0] not in phases:
         raise AnalysisError(

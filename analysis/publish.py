@@ -57,13 +57,23 @@ def viewer(folder: Path) -> Artifact:
 
 
 def figures(folders: list[Path]) -> Artifact:
-    """Return figures and tables of analyses, as FOLDER/FILE. Raises AnalysisError where there are none."""
-    files = {}
+    """Return figures and tables of analyses, as FOLDER/FILE.
+
+    Raises:
+        AnalysisError: a folder has none, or two have the same name.
+    """
+    files: dict[str, Path] = {}
     for folder in folders:
         found = [path for path in sorted(folder.glob("*")) if path.suffix in _KINDS and path.is_file()]
         if not found:
             raise AnalysisError(f"folders: {folder} has no figures or tables; give the folder of an analysis")
-        files |= {f"{folder.absolute().name}/{path.name}": path for path in found}
+        named = {f"{folder.resolve().name}/{path.name}": path for path in found}
+        if twice := sorted(files.keys() & named.keys()):
+            raise AnalysisError(
+                f"folders: {files[twice[0]].parent} and {folder} have the same name; rename one, or publish "
+                "them one after the other"
+            )
+        files |= named
     return Artifact("figures", "figures", files)
 
 

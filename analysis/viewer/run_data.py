@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from analysis.live import read_frame
 from analysis.record_table import programs
 from analysis.viewer import frames
-from analysis.viewer.tokens import DIGEST, Key, StepTokens, key, surprising, tokens_frame
+from analysis.viewer.tokens import DIGEST, Key, StepTokens, TrajectoryTokens, key, surprising, tokens_frame
 from src.run.console import console
 from src.run.records import CONFIG, RECORDS, SUMMARY, TrajectoryRecord, current_rows, parse_record
 from src.run.token_columns import token_files
@@ -38,7 +38,7 @@ TEXTS = (
 NUMBERS = (
     *("step", "attempt", "sample", "number", "level", "budget", "prompt_tokens", "policy_tokens"),
     *("feedback_tokens", "dropped_tokens", "executions", "failed", "seconds", "correct", "correct_lenient"),
-    *("fabricated_output", "straggler", "reward", "group", *DIGEST, "tokens"),
+    *("fabricated_output", "straggler", "reward", "group", *DIGEST, "token_columns"),
 )
 
 
@@ -95,8 +95,9 @@ class RunData:
         Raises:
             RecordError: the records or token columns are damaged.
         """
+        files = token_files(self.folder)  # first, so that the records of each file are there
         changed = self._refresh_records()
-        changed |= self._refresh_tokens(time.monotonic() + seconds)
+        changed |= self._refresh_tokens(files, time.monotonic() + seconds)
         self.version += changed
         return changed
 
@@ -143,14 +144,13 @@ class RunData:
             "failed": sum(one.status != "ok" for one in ran),
             "seconds": sum(one.seconds for one in record.executions),
             "reward": (record.rewards or {}).get("total"),
-            "tokens": False,
+            "token_columns": False,
         }
         self._seen[found] += 1
         return Row(offset, length, found, values, record.rewards or {})
 
-    def _refresh_tokens(self, until: float) -> bool:
+    def _refresh_tokens(self, files: dict[int, Path], until: float) -> bool:
         """Digest the token files that are new."""
-        files = token_files(self.folder)
         new = [step for step, path in files.items() if self._files.get(step) != path]
         if not new:
             return False
@@ -159,12 +159,10 @@ class RunData:
             numbers.get(row.values["step"], []).append(number)
         for step in new:
             self._steps.pop(step, None)
-            found = (
-                {number: self._tokens(self.rows[number]) for number in numbers[step]} if numbers[step] else {}
-            )
+            found = {number: self._tokens(self.rows[number]) for number in numbers[step]}
             for number, one in found.items():
                 if one is not None:
-                    self.rows[number].values |= one.digest() | {"tokens": True}
+                    self.rows[number].values |= one.digest() | {"token_columns": True}
             self._surprising[step] = [
                 self._with_text(one)
                 for one in surprising({number: one for number, one in found.items() if one is not None})
@@ -179,7 +177,7 @@ class RunData:
             return token
         return token | {"text": self.codec.bytes_of(token["id"]).decode("utf-8", "backslashreplace")}
 
-    def _tokens(self, row: Row) -> Any:
+    def _tokens(self, row: Row) -> TrajectoryTokens | None:
         step = row.values["step"]
         if step not in self._steps:
             if step not in token_files(self.folder):
@@ -218,6 +216,7 @@ class RunData:
         values = {
             "name": self.name,
             "epoch": self.epoch,
+            "version": self.version,
             "texts": lists,
             "numbers": [*NUMBERS, *(f"reward/{term}" for term in terms)],
             "starts": self.starts(),
@@ -228,7 +227,7 @@ class RunData:
 
     def _note(self) -> str:
         """Return what the reader must know of the tokens; empty if all is there."""
-        if not any(row.values["tokens"] for row in self.rows):
+        if not any(row.values["token_columns"] for row in self.rows):
             return (
                 "This run has no token columns (records.tokens=true writes them), so that trajectories are "
                 "shown by segment."
@@ -251,7 +250,7 @@ class RunData:
 
     def tokens(self, chunk: int) -> bytes:
         """Return the tokens of a chunk as a frame."""
-        found = [self._tokens(row) if row.values["tokens"] else None for row in self._chunk(chunk)]
+        found = [self._tokens(row) if row.values["token_columns"] else None for row in self._chunk(chunk)]
         return tokens_frame(found, self.codec)
 
     def about(self) -> bytes:

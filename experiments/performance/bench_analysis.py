@@ -7,7 +7,6 @@ records and from its cache; then each analysis as its user would run it, as a co
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import sys
 import tempfile
@@ -16,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from experiments.analysis.synthetic import write
+from experiments.performance.result import end, write_result
 from src.run.console import console, progress
 from src.run.provenance import commit
 
@@ -89,13 +89,11 @@ def main() -> None:
         "commit": commit(), "problems": arguments.problems, "samples": arguments.samples, "bytes": size,
         "measured": found, "missed": missed(found),
     }  # fmt: skip
-    arguments.out.write_text(json.dumps(result, indent=2) + "\n")
+    write_result(result, arguments.out)
     for name, rounds in found.items():
         seconds = ", ".join(f"{one['seconds']:.1f}" for one in rounds)
         console.print(f"{name}: {seconds} s, at most {max(one['peak_mb'] for one in rounds):,.0f} MiB")
-    for fault in result["missed"]:
-        print(fault, file=sys.stderr)
-    sys.exit(bool(result["missed"]))
+    end(result)
 
 
 if __name__ == "__main__":

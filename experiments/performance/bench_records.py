@@ -9,11 +9,7 @@ seconds within the code of the columns are taken, too: they vary less where the 
 from __future__ import annotations
 
 import argparse
-import json
-import os
-import platform
 import statistics
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -27,20 +23,20 @@ import torch
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 from transformers import TrainerCallback, set_seed
-from transformers.utils import logging as transformers_logging
 
-from experiments.performance.bench_trl import interval
-from experiments.performance.figures import save
+from experiments.performance.bench_trl import Given, prepare, summary
+from experiments.performance.figures import rounds_and_interval, save
+from experiments.performance.result import end, write_result
+from experiments.sandbox.processes import made_on
 from src.config import Config
 from src.launch.entry import composed
 from src.policy.loading import load_model
 from src.policy.settle import settle
 from src.problems import Problem, load_problems
-from src.rollout.collector import Collected, Collector
+from src.rollout.collector import Collector
 from src.rollout.engines.transformers import TransformersEngine
 from src.rollout.environment import Environment, open_environment
 from src.run.console import console, progress
-from src.run.provenance import commit
 from src.run.records import Occasion, RecordWriter
 from src.run.token_columns import token_files
 from src.trainer import CIRTrainer, TrainingStep
@@ -50,16 +46,7 @@ WITHOUT, WITH = "without", "with"
 MOST = 0.02  # of a step's time
 BYTES = 4.0  # per token and value, before compression
 _MODE = "free"
-
-
-class SameRollout(Collector):
-    """A collector that returns the same trajectories again and again."""
-
-    made: Collected
-
-    def collect(self, *_: Any, **__: Any) -> Collected:
-        """See Collector.collect."""
-        return self.made
+_OVERRIDES = ["+experiment=mini", "trainer.steps=1", "tracking=none", "trainer.checkpoint_every=0"]
 
 
 class StepClock(TrainerCallback):
@@ -96,9 +83,7 @@ class Within:
         return timed
 
 
-def sample(
-    cfg: Config, environment: Environment, folder: Path, rollouts: int
-) -> tuple[SameRollout, list[float]]:
+def sample(cfg: Config, environment: Environment, folder: Path, rollouts: int) -> tuple[Given, list[float]]:
     """Make rollouts, recorded as in a run; return the last, and the seconds of each but the first."""
     engine = TransformersEngine(
         load_model(cfg.model), environment.codec, temperature=1.0, top_p=1.0, batch_size=cfg.engine.batch_size
@@ -107,7 +92,7 @@ def sample(
     problems = load_problems(cfg.data, "train")[: cfg.trainer.batch_size // size]
     asked = [(problem, number) for problem in problems for number in range(size)]
     with RecordWriter(folder / "trajectories.jsonl") as writer:
-        fixed = SameRollout(engine, environment, writer)
+        fixed = Given(engine, environment, writer)
         for number in range(rollouts + 1):  # the first is for warming up
             began = time.perf_counter()
             fixed.made = Collector.collect(fixed, asked, _MODE, 2, Occasion("train"))
@@ -117,7 +102,7 @@ def sample(
 
 
 def build(
-    cfg: Config, folder: Path, fixed: SameRollout, problems: list[Problem], *, tokens: bool
+    cfg: Config, folder: Path, fixed: Given, problems: list[Problem], *, tokens: bool
 ) -> tuple[CIRTrainer, StepClock]:
     """A trainer of a fresh policy that is given the collector's trajectories."""
     own = composed("train", [*_OVERRIDES, f"records.tokens={str(tokens).lower()}"], Config)
@@ -128,9 +113,6 @@ def build(
     clock = StepClock()
     trainer.add_callback(clock)
     return trainer, clock
-
-
-_OVERRIDES = ["+experiment=mini", "trainer.steps=1", "tracking=none", "trainer.checkpoint_every=0"]
 
 
 def measure(rounds: int, rollouts: int, seed: int) -> dict[str, Any]:
@@ -187,10 +169,7 @@ def shares(measured: dict[str, Any], kind: str) -> dict[str, Any]:
         kinds["of the step"] = [(two - one) / (one + sampling) for one, two in pairs]
         steps = measured["steps"][WITH]
         kinds["of the step, within"] = [one["within"] / (one[kind] + sampling) for one in steps]
-    return {
-        name: {"rounds": values, "median": statistics.median(values), "interval": interval(values)}
-        for name, values in kinds.items()
-    }
+    return {name: summary(values) for name, values in kinds.items()}
 
 
 def missed(result: dict[str, Any]) -> list[str]:
@@ -216,10 +195,7 @@ def draw(result: dict[str, Any], folder: Path) -> None:
         for name, one in found.items():
             place = len(places)
             places.append(f"{name},\n{kind}")
-            axis.scatter([place] * len(one["rounds"]), one["rounds"], s=10, color="tab:grey", alpha=0.6)
-            low, high = one["interval"]
-            error = [[one["median"] - low], [high - one["median"]]]
-            axis.errorbar(place, one["median"], yerr=error, fmt="o", capsize=5, color="tab:blue")
+            rounds_and_interval(axis, place, one)
     axis.axhline(0, color="black", linewidth=1)
     axis.axhline(MOST, color="black", linestyle=":", label=f"target: {MOST:.0%} of a step")
     axis.set_xticks(range(len(places)), places)
@@ -253,25 +229,19 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, default=Path("experiments/performance/records"))
     arguments = parser.parse_args()
-    torch.set_num_threads(arguments.threads)
-    os.environ.setdefault("TRL_EXPERIMENTAL_SILENCE", "1")  # rollout_func is an experimental interface
-    transformers_logging.disable_progress_bar()
+    prepare(arguments.threads)
     measured = measure(arguments.rounds, arguments.rollouts, arguments.seed)
     result: dict[str, Any] = {
-        "commit": commit(),
-        "machine": {"cores": os.cpu_count(), "system": platform.platform()},
+        **made_on(),
         "settings": vars(arguments) | {"out": str(arguments.out)},
         "measured": measured,
         "shares": {kind: shares(measured, kind) for kind in ("seconds", "cpu")},
     }
     result["missed"] = missed(result)
-    arguments.out.mkdir(parents=True, exist_ok=True)
-    (arguments.out / "records.json").write_text(json.dumps(result, indent=2) + "\n")
+    write_result(result, arguments.out / "records.json")
     draw(result, arguments.out)
     show(result)
-    for fault in result["missed"]:
-        print(fault, file=sys.stderr)
-    sys.exit(bool(result["missed"]))
+    end(result)
 
 
 if __name__ == "__main__":

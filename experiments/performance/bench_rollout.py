@@ -13,9 +13,7 @@ Also measures what each choice of ``rollout.boundary`` throws away, on the mini 
 from __future__ import annotations
 
 import argparse
-import json
 import statistics
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -26,6 +24,7 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from experiments.performance.figures import save
+from experiments.performance.result import end, write_result
 from experiments.performance.rollout_arms import EXECUTIONS, LONG, Insisting, Lockstep, SleepingSandbox
 from src.config import Config, ModelConfig, RolloutConfig, SandboxConfig
 from src.formats import FenceFormat
@@ -245,13 +244,10 @@ def main() -> None:
         "waste": waste(bench, 512),
     }
     result["missed"] = missed(result)
-    arguments.out.mkdir(parents=True, exist_ok=True)
-    (arguments.out / "rollout.json").write_text(json.dumps(result, indent=2) + "\n")
+    write_result(result, arguments.out / "rollout.json")
     draw(result, arguments.out)
     show(result)
-    for fault in result["missed"]:
-        print(fault, file=sys.stderr)
-    sys.exit(bool(result["missed"]))
+    end(result)
 
 
 if __name__ == "__main__":

@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import argparse
 import gc
-import json
 import statistics
-import sys
 import time
 import tracemalloc
 from collections import deque
@@ -22,6 +20,7 @@ from typing import Any
 import matplotlib.pyplot as plt
 
 from experiments.performance.figures import save
+from experiments.performance.result import end, write_result
 from src.config import ModelConfig, RolloutConfig
 from src.formats import FenceFormat
 from src.policy.codec import TokenCodec
@@ -224,15 +223,12 @@ def main() -> None:
     arguments = parser.parse_args()
     result = measure(sorted(arguments.sizes), arguments.rounds)
     result["missed"] = missed(result)
-    arguments.out.mkdir(parents=True, exist_ok=True)
-    (arguments.out / "scheduler.json").write_text(json.dumps(result, indent=2) + "\n")
+    write_result(result, arguments.out / "scheduler.json")
     draw(result, arguments.out)
     for size, values in result["microseconds_a_turn"].items():
         print(f"{int(size):>6} trajectories: {', '.join(f'{value:.0f}' for value in values)} us a turn")
     print(f"stand-ins alone {result['fakes_alone']:.0f} us; peak memory {result['peak_mb']} MB")
-    for fault in result["missed"]:
-        print(fault, file=sys.stderr)
-    sys.exit(bool(result["missed"]))
+    end(result)
 
 
 if __name__ == "__main__":

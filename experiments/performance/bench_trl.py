@@ -9,11 +9,9 @@ settings; a step is everything between TRL's callbacks for its beginning and end
 from __future__ import annotations
 
 import argparse
-import json
 import math
 import os
 import statistics
-import sys
 import time
 from collections import defaultdict
 from collections.abc import Callable, Sequence
@@ -32,7 +30,8 @@ from transformers import PrinterCallback, TrainerCallback, set_seed
 from transformers.utils import logging as transformers_logging
 from trl import GRPOTrainer
 
-from experiments.performance.figures import save
+from experiments.performance.figures import rounds_and_interval, save
+from experiments.performance.result import end, write_result
 from src.config import Config, DataConfig
 from src.policy.loading import load_codec, load_model
 from src.policy.settle import settle
@@ -216,8 +215,12 @@ def measure(minibatches: int, rounds: int, seed: int) -> dict[str, Any]:
 
 
 def ratios(arm: Sequence[dict[str, float]], other: Sequence[dict[str, float]], kind: str) -> dict[str, Any]:
-    """Ratios within the rounds, their median, and an interval of it."""
-    values = [one[kind] / two[kind] for one, two in zip(arm, other, strict=True)]
+    """Ratios within the rounds."""
+    return summary([one[kind] / two[kind] for one, two in zip(arm, other, strict=True)])
+
+
+def summary(values: Sequence[float]) -> dict[str, Any]:
+    """Return the values of the rounds, their median, and an interval of it."""
     return {"rounds": values, "median": statistics.median(values), "interval": interval(values)}
 
 
@@ -269,10 +272,7 @@ def draw(result: dict[str, Any], folder: Path) -> None:
         for name, kinds in one["ratios"].items():
             ratio, place = kinds["step"], len(places)
             places.append(name.replace(", ", ",\n") + f" ({minibatches})")
-            last.scatter([place] * len(ratio["rounds"]), ratio["rounds"], s=10, color="tab:grey", alpha=0.6)
-            low, high = ratio["interval"]
-            error = [[ratio["median"] - low], [high - ratio["median"]]]
-            last.errorbar(place, ratio["median"], yerr=error, fmt="o", capsize=5, color="tab:blue")
+            rounds_and_interval(last, place, ratio)
     last.axhline(1, color="black", linewidth=1)
     last.axhline(MOST, color="black", linestyle=":", label=f"target: {MOST}")
     last.set_xticks(range(len(places)), places)
@@ -299,6 +299,13 @@ def show(result: dict[str, Any]) -> None:
     console.print(table)
 
 
+def prepare(threads: int) -> None:
+    """Set what steps of trainers are measured with."""
+    torch.set_num_threads(threads)
+    os.environ.setdefault("TRL_EXPERIMENTAL_SILENCE", "1")  # rollout_func is an experimental interface
+    transformers_logging.disable_progress_bar()
+
+
 def main() -> None:
     """Measure, write, draw; exit code 1 if a target is missed."""
     parser = argparse.ArgumentParser(description="a training step of ours and of TRL's trainer")
@@ -308,9 +315,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, default=Path("experiments/performance/trl"))
     arguments = parser.parse_args()
-    torch.set_num_threads(arguments.threads)
-    os.environ.setdefault("TRL_EXPERIMENTAL_SILENCE", "1")  # rollout_func is an experimental interface
-    transformers_logging.disable_progress_bar()
+    prepare(arguments.threads)
     result: dict[str, Any] = {
         "commit": commit(),
         "settings": vars(arguments) | {"out": str(arguments.out), "model": Config().model.path},
@@ -319,13 +324,10 @@ def main() -> None:
         },
     }
     result["missed"] = missed(result)
-    arguments.out.mkdir(parents=True, exist_ok=True)
-    (arguments.out / "trl.json").write_text(json.dumps(result, indent=2) + "\n")
+    write_result(result, arguments.out / "trl.json")
     draw(result, arguments.out)
     show(result)
-    for fault in result["missed"]:
-        print(fault, file=sys.stderr)
-    sys.exit(bool(result["missed"]))
+    end(result)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,6 @@ Chromium, which must be on PATH, opens each several times; the machine's pace on
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import shutil
 import sys
@@ -19,10 +18,12 @@ from pathlib import Path
 from typing import Any
 
 import polars as pl
+import pyarrow as pa
 from playwright.sync_api import Browser, Page, sync_playwright
 
 from analysis.view import load
 from analysis.viewer import page
+from experiments.performance.result import end, write_result
 from src.run.console import console, progress
 from src.run.processes import Ranks
 from src.run.provenance import commit
@@ -39,14 +40,19 @@ QUERIES = {
 TARGETS = {"open": 2.0, "long trajectory": 1.0, **dict.fromkeys(QUERIES, 0.2), "bytes": 3000.0}
 
 
+def begin(run: Path, folder: Path) -> None:
+    """Make a folder with settings and tokenizer of ``run``."""
+    folder.mkdir()
+    shutil.copy(run / CONFIG, folder)
+    (folder / "checkpoints").symlink_to((run / "checkpoints").resolve())
+
+
 def repeated(run: Path, folder: Path, least: int) -> None:
     """Write a run with the trajectories of ``run``, training repeated at later steps until they suffice."""
     records = read_records(run / RECORDS)
     train = [one for one in records if one.phase == "train"]
     steps, extra = 1 + max(one.step for one in train), 0
-    folder.mkdir()
-    shutil.copy(run / CONFIG, folder)
-    (folder / "checkpoints").symlink_to((run / "checkpoints").resolve())
+    begin(run, folder)
     with RecordWriter(folder / RECORDS) as writer:
         writer.write_records(records)
         while len(records) + extra * len(train) < least:
@@ -66,9 +72,7 @@ def lengthened(run: Path, folder: Path, tokens: int) -> None:
         for one in read_records(run / RECORDS)
         if one.phase == "train"
     }
-    folder.mkdir()
-    shutil.copy(run / CONFIG, folder)
-    (folder / "checkpoints").symlink_to((run / "checkpoints").resolve())
+    begin(run, folder)
     first: TrajectoryRecord | None = None
     row: dict[str, Any] = {}
     segments: list[SegmentRecord] = []
@@ -86,8 +90,7 @@ def lengthened(run: Path, folder: Path, tokens: int) -> None:
     long = replace(first, segments=segments, executions=[])
     with RecordWriter(folder / RECORDS) as writer:
         writer.write_records([long])
-    table = read_tokens(run, first.step).clear().to_arrow().cast(SCHEMA)
-    TokenWriter(folder, Ranks()).write(type(table).from_pylist([row], SCHEMA), first.step, 0)
+    TokenWriter(folder, Ranks()).write(pa.Table.from_pylist([row], SCHEMA), first.step, 0)
 
 
 def _rows(
@@ -185,9 +188,9 @@ def missed(results: dict[str, dict[str, Any]]) -> list[str]:
     """Return the targets that the best round misses."""
     faults = []
     for name, result in results.items():
-        for measure_, rounds in result["seconds"].items():
-            if min(rounds) > TARGETS.get(measure_, float("inf")):
-                faults.append(f"{name}, {measure_}: {min(rounds):.2f} s, more than {TARGETS[measure_]}")
+        for what, rounds in result["seconds"].items():
+            if min(rounds) > TARGETS.get(what, float("inf")):
+                faults.append(f"{name}, {what}: {min(rounds):.2f} s, more than {TARGETS[what]}")
         if result.get("bytes_per_trajectory", 0) > TARGETS["bytes"]:
             faults.append(f"{name}: {result['bytes_per_trajectory']:.0f} bytes a trajectory")
     return faults
@@ -196,15 +199,15 @@ def missed(results: dict[str, dict[str, Any]]) -> list[str]:
 def main() -> None:
     """Make the pages, measure, write; exit code 1 if a target is missed."""
     parser = argparse.ArgumentParser(description="speed and size of the viewer's page")
-    parser.add_argument(
-        "--run", type=Path, default=Path("runs/ci-vllm"), help="folder of a run of the mini policy"
-    )
+    parser.add_argument("--run", type=Path, required=True, help="folder of a run of the mini policy")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--out", type=Path, default=Path("experiments/performance/viewer"))
     arguments = parser.parse_args()
     browser_path = shutil.which("chromium")
-    if browser_path is None or not token_files(arguments.run):
-        sys.exit(f"this needs chromium on PATH, and a run with token columns: --run={arguments.run} has none")
+    if browser_path is None:
+        sys.exit("there is no chromium on PATH, which this drives")
+    if not token_files(arguments.run):
+        sys.exit(f"--run={arguments.run}: has no token columns; give a run made with records.tokens=true")
     results: dict[str, dict[str, Any]] = {}
     with tempfile.TemporaryDirectory() as name, sync_playwright() as playwright, progress() as bar:
         task = bar.add_task("pages", total=3)
@@ -221,19 +224,15 @@ def main() -> None:
         bar.advance(task)
         version = browser.version
         browser.close()
-    faults = missed(results)
-    arguments.out.mkdir(parents=True, exist_ok=True)
-    summary = {"commit": commit(), "chromium": version, "results": results, "missed": faults}
-    (arguments.out / "viewer.json").write_text(json.dumps(summary, indent=2) + "\n")
+    summary = {"commit": commit(), "chromium": version, "results": results, "missed": missed(results)}
+    write_result(summary, arguments.out / "viewer.json")
     for name, result in results.items():
         for measured, rounds in result["seconds"].items():
             console.print(f"{name}, {measured}: {', '.join(f'{one:.2f}' for one in rounds)} s")
         if "bytes_per_trajectory" in result:
             size = result["bytes_per_trajectory"]
             console.print(f"{name}: {result['trajectories']:,} trajectories, {size:.0f} bytes each")
-    for fault in faults:
-        print(fault, file=sys.stderr)
-    sys.exit(bool(faults))
+    end(summary)
 
 
 if __name__ == "__main__":

@@ -21,6 +21,14 @@ def save(figure: Any, path: Path) -> None:
     pyplot.close(figure)
 
 
+def rounds_and_interval(axis: Any, place: float, found: dict[str, Any]) -> None:
+    """Draw the ``rounds`` at a place of the abscissa, their ``median`` and its ``interval``."""
+    axis.scatter([place] * len(found["rounds"]), found["rounds"], s=10, color="tab:grey", alpha=0.6)
+    low, high = found["interval"]
+    error = [[found["median"] - low], [high - found["median"]]]
+    axis.errorbar(place, found["median"], yerr=error, fmt="o", capsize=5, color="tab:blue")
+
+
 def bench_figure(results: dict[str, Measured], path: Path) -> None:
     """Distributions of latencies, and throughputs, each with the bare fork-and-wait as the reference."""
     reference = results["reference"]

@@ -150,7 +150,7 @@ def read_tokens(run_dir: Path, step: int) -> pl.DataFrame:
     """Return the token columns of a step; codes are enumerations of :data:`AUTHORS` and the like.
 
     Raises:
-        RecordError: there are none, or they have another version.
+        RecordError: there are none, they have another version, or the file is damaged.
     """
     import polars as pl  # starts threads, so not in a process that only writes
 
@@ -160,13 +160,17 @@ def read_tokens(run_dir: Path, step: int) -> pl.DataFrame:
         raise RecordError(
             f"{run_dir}: no token columns of step {step}; {what} (they are written with records.tokens=true)"
         )
-    version = (pq.read_schema(files[step]).metadata or {}).get(b"version", b"none").decode()
+    try:
+        version = (pq.read_schema(files[step]).metadata or {}).get(b"version", b"none").decode()
+        table = pl.read_parquet(files[step], glob=False) if version == str(VERSION) else pl.DataFrame()
+    except (pa.ArrowInvalid, pl.exceptions.PolarsError) as error:
+        raise RecordError(
+            f"{files[step]}: damaged, perhaps cut short in copying ({error}); copy it again, or delete it"
+        ) from None
     if version != str(VERSION):
         raise RecordError(f"{files[step]}: version {version}, but this version reads {VERSION}")
     codes = {"author": AUTHORS, "reason": REASONS, "clipped": CLIPS}
-    return pl.read_parquet(files[step], glob=False).with_columns(
-        pl.col(name).cast(pl.List(pl.Enum(values))) for name, values in codes.items()
-    )
+    return table.with_columns(pl.col(name).cast(pl.List(pl.Enum(values))) for name, values in codes.items())
 
 
 def read_conditions(run_dir: Path, step: int) -> dict[str, Any] | None:

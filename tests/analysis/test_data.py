@@ -226,8 +226,11 @@ def test_sources_and_phases(tmp_path: Path) -> None:
     assert table["arm"].unique().sort().to_list() == ["base_text", "base_code", "rl_text", "rl_code"]
     assert table.filter(pl.col("policy") == "rl")["correct"].all()
     assert load_arms({"x": f"{tmp_path}@train"}, ["code"])["arm"].to_list() == ["x_code"]
+    empty = tmp_path / "begun.jsonl"
+    empty.touch()
     for policies, modes, says in (
         ({}, None, "policies={}: no policy is given"),
+        ({"x": str(empty)}, None, "policies.x=.*begun.jsonl: there are no trajectories in it yet"),
         ({"x": str(tmp_path)}, None, "have the phases after, before, train; choose one"),
         ({"x": f"{tmp_path}@nope"}, None, "have the phases"),
         ({"x": str(tmp_path / "nope")}, None, "this records file does not exist"),

@@ -306,3 +306,11 @@ class TestPublishing:
     def test_a_folder_without_figures_is_an_error(self, tmp_path: Path) -> None:
         with pytest.raises(AnalysisError, match=r"folders: .* has no figures"):
             publish.figures([tmp_path])
+
+    def test_folders_of_one_name_are_an_error(self, tmp_path: Path) -> None:
+        folders = [tmp_path / run / "compare" for run in ("a", "b")]
+        for folder in folders:
+            folder.mkdir(parents=True)
+            (folder / "compare.csv").touch()
+        with pytest.raises(AnalysisError, match=r"a/compare and .*b/compare have the same name; rename one"):
+            publish.figures(folders)

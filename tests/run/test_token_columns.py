@@ -82,6 +82,16 @@ token_columns.TokenWriter(Path(sys.argv[1]), Ranks()).write(table(0, 0), 0, 0)
 """
 
 
+@pytest.mark.parametrize("part", ["end", "beginning"])
+def test_a_damaged_file_is_named(tmp_path: Path, part: str) -> None:
+    write(tmp_path, [0])
+    (path,) = token_files(tmp_path).values()
+    content = path.read_bytes()
+    path.write_bytes(content[:300] if part == "end" else bytes(300) + content[300:])
+    with pytest.raises(RecordError, match=rf"{path.name}: damaged, .*; copy it again, or delete it"):
+        read_tokens(tmp_path, 0)
+
+
 def test_a_file_of_a_killed_writer_is_no_file(tmp_path: Path) -> None:
     """Killed between writing and renaming; the next attempt cleans up."""
     ended = subprocess.run([sys.executable, "-c", KILLED, str(tmp_path)], cwd=ROOT, timeout=120)

@@ -23,5 +23,5 @@ const links = (() => {
 
   const to = (kind, ...parts) => `#/${[kind, ...parts].map(encode).join("/")}`;
 
-  return { encode, decode, to };
+  return { decode, to };
 })();

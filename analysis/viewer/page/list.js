@@ -254,12 +254,12 @@ const list = (() => {
     current = run && [run, row];
   }
 
+  addEventListener("resize", draw);
+
   return {
     state,
     update,
     show,
-    tell,
-    draw,
     move,
     choose,
     current: () => current,

@@ -161,7 +161,7 @@ const main = (() => {
       if (renumbered || document.body.classList.contains("listed")) route();
       say("New trajectories have arrived.");
     }, (fault) => {
-      document.getElementById("fault").textContent = fault;
+      document.getElementById("server").textContent = fault;
     });
     store.warm();
   }

@@ -2,7 +2,7 @@
 "use strict";
 
 const problem = (() => {
-  const LISTED = 400; // trajectories that the table and the menus list at first
+  const LISTED = 400; // trajectories that the table lists at first
 
   const label = (run, row) => {
     const [phase, step, mode, , sample] = run.key(row);
@@ -191,5 +191,5 @@ const problem = (() => {
     return beside(box, all[chosen[0]], all[chosen[1]]);
   }
 
-  return { show, part };
+  return { show };
 })();

@@ -4,12 +4,8 @@
 const query = (() => {
   const OPERATORS = ["!=", "<=", ">=", "=", "<", ">", "~"];
   const TERM = /\s*(?:([A-Za-z_][\w/.-]*)\s*(!=|<=|>=|=|<|>|~)\s*)?("(?:[^"\\]|\\.)*"|[^\s"]+)/y;
-  const ALIASES = {
-    problem: "problem_id",
-    id: "problem_id",
-    stop: "stop_reason",
-    surprise: "lowest_logprob",
-  };
+  // Headings of the list that are not the field's name.
+  const ALIASES = { problem: "problem_id", calls: "executions", tokens: "policy_tokens", stop: "stop_reason" };
 
   class QueryError extends Error {}
 
@@ -62,7 +58,7 @@ const query = (() => {
   function comparison(operator, value) {
     switch (operator) {
       case "=": return (one) => one === value;
-      case "!=": return (one) => one !== value && !Number.isNaN(one);
+      case "!=": return (one) => one !== value;
       case "<": return (one) => one < value;
       case "<=": return (one) => one <= value;
       case ">": return (one) => one > value;
@@ -99,7 +95,7 @@ const query = (() => {
   // Returns a test of rows for a term with a field.
   // columns: name -> Float64Array (NaN: null), or {names, codes} for texts.
   function test(term, columns) {
-    const name = ALIASES[term.field] && !(term.field in columns) ? ALIASES[term.field] : term.field;
+    const name = Object.hasOwn(ALIASES, term.field) ? ALIASES[term.field] : term.field;
     const column = Object.hasOwn(columns, name) ? columns[name] : undefined;
     if (column === undefined) {
       throw new QueryError(

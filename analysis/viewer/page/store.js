@@ -35,9 +35,10 @@ const store = (() => {
 
     async load() {
       const index = await frame(this, "index");
-      if (index.epoch !== this.epoch) this.chunks.clear();
+      this.chunks.clear(); // the last one grows, and tokens come after the texts
       this.name = index.name;
       this.epoch = index.epoch;
+      this.version = index.version;
       this.starts = index.starts;
       this.rows = index.starts[index.starts.length - 1];
       this.surprising = index.surprising;
@@ -48,9 +49,6 @@ const store = (() => {
         codes: index.columns[name],
       };
       for (const name of index.numbers) this.columns[name] = index.columns[name];
-      // The last chunk of a run that is being written grows.
-      if (every) for (const name of this.chunks.keys()) if (name.endsWith(`-${this.last}`)) this.chunks.delete(name);
-      this.last = Math.max(0, this.starts.length - 2);
       this.searched = null;
       this.places = null;
     }
@@ -103,7 +101,7 @@ const store = (() => {
 
     // Its tokens, see tokens.js; null: there are none.
     async tokens(row) {
-      if (!this.columns.tokens[row]) return null;
+      if (!this.columns.token_columns[row]) return null;
       const chunk = this.chunk(row);
       return new tokens.Tokens(await this.piece("tokens", chunk), row - this.starts[chunk]);
     }
@@ -183,7 +181,6 @@ const store = (() => {
   // Looks for new steps; calls changed(renumbered) if there were some.
   function follow(changed, failed) {
     if (!every) return;
-    let first = true;
     const look = async () => {
       try {
         const states = await (await fetched("data/runs")).json();
@@ -192,14 +189,11 @@ const store = (() => {
         for (const [number, state] of states.entries()) {
           const run = runs[number];
           if (run.version === state.version) continue;
-          if (!first || run.epoch !== state.epoch) {
-            renumbered = renumbered || run.epoch !== state.epoch;
-            await run.load();
-            news = true;
-          }
-          run.version = state.version;
+          const { epoch } = run;
+          await run.load();
+          renumbered ||= run.epoch !== epoch;
+          news = true;
         }
-        first = false;
         failed("");
         if (news) changed(renumbered);
       } catch (error) {

@@ -79,21 +79,21 @@ const trajectory = (() => {
 
   function toolbar(run, row) {
     const [place, of] = list.position();
-    const step = (by, words, key, target) => shown.el(
+    const step = (words, key, target) => shown.el(
       "button",
       { type: "button", disabled: !target, onclick: () => keys.press(key) },
       [words, " ", shown.el("kbd", {}, [key])],
     );
     return shown.el("nav", { class: "toolbar", "aria-label": "Neighbours" }, [
-      step(-1, "previous", "k", place > 1),
-      step(1, "next", "j", !place || place < of),
+      step("previous", "k", place > 1),
+      step("next", "j", !place || place < of),
       shown.el(
         "span",
         { class: "dim" },
         [place ? `${shown.count(place)} of ${shown.count(of)} in the list` : "not in the list"],
       ),
-      step(-1, "earlier step", "p", otherStep(run, row, -1) !== null),
-      step(1, "later step", "n", otherStep(run, row, 1) !== null),
+      step("earlier step", "p", otherStep(run, row, -1) !== null),
+      step("later step", "n", otherStep(run, row, 1) !== null),
     ]);
   }
 
@@ -137,7 +137,6 @@ const trajectory = (() => {
         ? "Its tokens do not decode to its texts, so it is shown by segment."
         : "It has no token columns, so it is shown by segment."
     );
-    const prompt = text.prompt ?? text.problem;
     main_.replaceChildren(shown.el("article", { class: "page" }, [
       head(run, row),
       toolbar(run, row),
@@ -155,7 +154,7 @@ const trajectory = (() => {
             text.prompt === null ? "Prompt: its text is not recorded (an older run)" : "Prompt, as the policy read it",
           ],
         ),
-        ...(text.prompt === null ? [] : [shown.long(shown.el("div", { class: "text" }), prompt)]),
+        ...(text.prompt === null ? [] : [shown.long(shown.el("div", { class: "text" }), text.prompt)]),
       ]),
       timeline.draw(text),
       ...(why ? [shown.el("p", { class: "note", role: "note" }, [shown.safe(why)])] : []),

@@ -15,8 +15,8 @@ import pytest
 from analysis.data import AnalysisError
 from analysis.viewer import served
 from analysis.viewer.run_data import RunData
-from tests.analysis import viewer_run as made
-from tests.analysis.test_viewer import loaded, unpack
+from tests.analysis.viewer import run_files as made
+from tests.analysis.viewer.reading import loaded, unpack
 
 
 class Client:
@@ -120,7 +120,7 @@ def test_a_run_that_grows(client: Client, run: RunData) -> None:
     assert after == [{"name": "a", "version": 2, "epoch": 0}]
     index = unpack(client.ask("/data/0/index")[1])
     assert index["texts"]["problem_id"][index["problem_id"][-1] - 1] == "later"
-    assert index["tokens"][-1] == 1
+    assert index["token_columns"][-1] == 1
     made.write_records(run.folder, [made.record("again", step=1, attempt=1)])
     assert json.loads(client.ask("/data/runs")[1]) == [{"name": "a", "version": 3, "epoch": 1}]
     assert client.ask("/data/0/texts/0?epoch=0")[0] == 404, "rows have other numbers now"

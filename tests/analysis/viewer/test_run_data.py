@@ -1,124 +1,26 @@
-"""The viewer: what it writes is what records and token columns say, nothing more and nothing less."""
+"""A run as the viewer reads it: what records and token columns say, no more and no less."""
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import json
 import math
-import re
-import subprocess
-import sys
 import zlib
 from dataclasses import asdict, replace
-from html.parser import HTMLParser
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import polars as pl
 import pytest
 
-from analysis import view
-from analysis.data import AnalysisError
-from analysis.viewer import frames, page, tokenizer
-from analysis.viewer.run_data import CHUNK_ROWS, RunData, searched
+from analysis.viewer import page, tokenizer
+from analysis.viewer.run_data import RunData, searched
 from src.config.paths import ROOT
 from src.run.records import ExecutionRecord, RecordWriter, read_records
 from src.run.token_columns import CLIPS, read_tokens
-from tests.analysis import viewer_run as made
+from tests.analysis.viewer import run_files as made
+from tests.analysis.viewer.reading import Embedded, loaded, near, texts_of, tokens_of, unpack
 
 OLD_RUN = ROOT / "tests" / "old_run"
-TYPES = {"u8": "<u1", "u16": "<u2", "u32": "<u4", "i32": "<i4", "f64": "<f8"}
-
-
-def unpack(data: bytes) -> dict[str, Any]:
-    """Read a frame as the page does; float16 columns become lists, with None for null."""
-    raw = zlib.decompress(data)
-    length = int.from_bytes(raw[:4], "little")
-    header, body = json.loads(raw[4 : 4 + length]), raw[4 + length :]
-    found = dict(header["json"])
-    for name, (kind, at, count) in header["columns"].items():
-        if kind == "f16":
-            high, low = body[at : at + count], body[at + count : at + 2 * count]
-            bits = np.frombuffer(high, np.uint8).astype(np.uint16) << 8 | np.frombuffer(low, np.uint8)
-            values = bits.view(np.float16)
-            found[name] = [
-                None if bit == frames.NULL16 else value for bit, value in zip(bits, values, strict=True)
-            ]
-        else:
-            assert (4 + length + at) % np.dtype(TYPES[kind]).itemsize == 0
-            found[name] = np.frombuffer(body, TYPES[kind], count, at).tolist()
-    return found
-
-
-class Embedded(HTMLParser):
-    """The elements of a page."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.tags: list[tuple[str, dict[str, str | None]]] = []
-        self.scripts: list[str] = []
-        self.data: dict[str, bytes] = {}
-        self._in: str | None = None
-        self.feed(text)
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append((tag, dict(attrs)))
-        self._in = None
-        if tag == "script":
-            self._in = dict(attrs).get("id") or ""
-
-    def handle_endtag(self, tag: str) -> None:
-        self._in = None
-
-    def handle_data(self, data: str) -> None:
-        if self._in:
-            self.data[self._in] = base64.b64decode(data, validate=True)
-        elif self._in == "":
-            self.scripts.append(data)
-
-
-def loaded(folder: Path, name: str = "a", *, texts: bool = True) -> RunData:
-    run = RunData(name, folder, made.codec() if texts else None, "" if texts else "it is lost")
-    run.refresh()
-    return run
-
-
-def texts_of(run: RunData) -> list[dict[str, Any]]:
-    return [one for chunk in range(len(run.starts()) - 1) for one in unpack(run.texts(chunk))["rows"]]
-
-
-def tokens_of(run: RunData, number: int) -> dict[str, Any]:
-    """Return the tokens of a trajectory as the page gets them."""
-    starts = run.starts()
-    chunk = max(at for at in range(len(starts) - 1) if starts[at] <= number)
-    found = unpack(run.tokens(chunk))
-    begin, end = found["starts"][number - starts[chunk]], found["starts"][number - starts[chunk] + 1]
-    bytes_at = np.cumsum([0, *found["said_lengths"]])
-    said = bytes(found["said"])
-    own: dict[str, Any] = {
-        name: found[name][begin:end]
-        for name in ("token", "mask", "author", "reason", "clipped", *found)
-        if name in found and isinstance(found[name], list) and len(found[name]) == found["starts"][-1]
-    }
-    own["ids"] = [found["vocabulary"][at] for at in own["token"]]
-    own["bytes"] = [said[bytes_at[at] : bytes_at[at + 1]] for at in own["token"]] if found["texts"] else None
-    own["codes"], own["prompt_tokens"] = found["codes"], found["prompt_tokens"][number - starts[chunk]]
-    return own
-
-
-def near(values: list[Any], wanted: list[float | None]) -> bool:
-    """Whether values are the float16 of others, with null where they are null."""
-
-    def same(value: Any, other: float | None) -> bool:
-        if other is None or value is None:
-            return value is None and other is None
-        with np.errstate(over="ignore"):
-            rounded = np.float16(other)
-        return bool(rounded == value or (math.isnan(rounded) and math.isnan(value)))
-
-    return all(same(value, other) for value, other in zip(values, wanted, strict=True))
 
 
 class TestTruth:
@@ -150,7 +52,7 @@ class TestTruth:
         run = loaded(tmp_path)
         checked = 0
         for number, one in enumerate(written):
-            assert run.rows[number].values["tokens"] == (one.phase == "train")
+            assert run.rows[number].values["token_columns"] == (one.phase == "train")
             if one.phase != "train":
                 continue
             (wanted,) = (
@@ -255,7 +157,7 @@ class TestAttempts:
         self.resumed(tmp_path)
         run = loaded(tmp_path)
         assert [row.values["attempt"] for row in run.rows] == [0, 0, 1, 1]
-        assert all(row.values["tokens"] for row in run.rows)
+        assert all(row.values["token_columns"] for row in run.rows)
         found = zip(texts_of(run), read_records(tmp_path / "trajectories.jsonl"), strict=True)
         assert all(text["segments"] == asdict(one)["segments"] for text, one in found)
         page.write(tmp_path / "view.html", [run])
@@ -273,15 +175,34 @@ class TestAttempts:
         made.write_tokens(tmp_path, [made.row(one) for one in before])
         assert run.refresh()
         assert (len(run.rows), run.epoch) == (5, 0), "the rows that were there keep their numbers"
-        assert [row.values["tokens"] for row in run.rows] == [True] * 4 + [False]
+        assert [row.values["token_columns"] for row in run.rows] == [True] * 4 + [False]
         later = made.record(step=2, attempt=1, policy="second 2")
         made.write_records(tmp_path, [later])
         made.write_tokens(tmp_path, [made.row(later)])
         assert run.refresh()
         assert [(row.values["step"], row.values["attempt"]) for row in run.rows] == [(0, 0), (1, 0), (2, 1)]
         assert run.epoch == 1
-        assert [row.values["tokens"] for row in run.rows] == [True] * 3
+        assert [row.values["token_columns"] for row in run.rows] == [True] * 3
         assert texts_of(run)[2]["segments"][0]["text"].startswith("second 2")
+
+    def test_a_step_that_ends_while_the_records_are_read(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        both = [made.record(sample=sample) for sample in (0, 1)]
+        made.write_records(tmp_path, both[:1])
+        read = RunData._refresh_records
+
+        def overtaken(run: RunData) -> bool:
+            changed = read(run)
+            monkeypatch.setattr(RunData, "_refresh_records", read)
+            made.write_records(tmp_path, both[1:])
+            made.write_tokens(tmp_path, [made.row(one) for one in both])
+            return changed
+
+        monkeypatch.setattr(RunData, "_refresh_records", overtaken)
+        run = loaded(tmp_path)
+        run.refresh()
+        assert [row.values["token_columns"] for row in run.rows] == [True, True]
 
     def test_a_line_that_is_being_written_is_left_for_later(self, tmp_path: Path) -> None:
         made.write_records(tmp_path, [made.record()])
@@ -327,7 +248,7 @@ class TestIncomplete:
         made.write(tmp_path, steps=3)
         (tmp_path / "tokens" / "step-000001-attempt-0.parquet").unlink()
         run = loaded(tmp_path)
-        having = {row.values["step"] for row in run.rows if row.values["tokens"]}
+        having = {row.values["step"] for row in run.rows if row.values["token_columns"]}
         assert having == {0, 2}
         assert set(unpack(run.index())["surprising"]) == {"0", "2"}
 
@@ -358,131 +279,10 @@ class TestTokenizer:
         assert f"{broken} cannot be loaded" in why
 
 
-class TestPage:
-    HOSTILE = "</script><script>window.hit=1</script><img src=x onerror=window.hit=1>-->\u202e\x00\x1b"
-
-    def test_only_its_own_scripts_and_no_address(self, tmp_path: Path) -> None:
-        hostile = made.record(self.HOSTILE, policy=self.HOSTILE, problem=self.HOSTILE, subject=self.HOSTILE)
-        made.write_records(tmp_path, [hostile])
-        made.write_tokens(tmp_path, [made.row(hostile)])
-        file = tmp_path / "view.html"
-        page.write(file, [loaded(tmp_path, self.HOSTILE)])
-        text = file.read_text(encoding="utf-8")
-        assert "window.hit" not in text
-        assert re.findall(r"\b(?:https?|wss?|ftp):|//\w+\.\w", text) == []
-        inside = Embedded(text)
-        (policy,) = [one["content"] or "" for tag, one in inside.tags if one.get("http-equiv")]
-        digests = {
-            f"'sha256-{base64.b64encode(hashlib.sha256(one.encode()).digest()).decode()}'"
-            for one in inside.scripts
-        }
-        allowed = dict(part.split(" ", 1) for part in policy.split("; "))
-        assert set(allowed["script-src"].split()) == digests
-        assert len(digests) == len(page.SCRIPTS)
-        assert (allowed["default-src"], allowed["connect-src"]) == ("'none'", "'none'")
-        for tag, attributes in inside.tags:
-            assert not {name for name in attributes if name.startswith("on") or name == "style"}
-            assert not {"src", "href"} & set(attributes) or tag == "link"
-        assert self.HOSTILE in [row["problem"] for row in unpack(inside.data["run-0-texts-0"])["rows"]]
-        assert unpack(inside.data["run-0-index"])["name"] == self.HOSTILE
-
-    def test_scripts_take_no_markup_from_data(self) -> None:
-        for name in page.SCRIPTS:
-            script = (page.PAGE / f"{name}.js").read_text()
-            assert not re.search(
-                r"innerHTML|outerHTML|insertAdjacent|document\.write|eval\(|new Function", script
-            ), name
-            assert len(script.splitlines()) <= 300, name
-
-    def test_every_script_is_in_the_page(self) -> None:
-        assert sorted(path.stem for path in page.PAGE.glob("*.js")) == sorted(page.SCRIPTS)
-
-    def test_several_runs(self, tmp_path: Path) -> None:
-        for name in ("a", "b"):
-            made.write(tmp_path / name, steps=1, seed=len(name))
-        page.write(tmp_path / "view.html", [loaded(tmp_path / name, name) for name in ("a", "b")])
-        inside = Embedded((tmp_path / "view.html").read_text())
-        assert [unpack(inside.data[f"run-{at}-index"])["name"] for at in (0, 1)] == ["a", "b"]
-        assert {f"run-{at}-{kind}" for at in (0, 1) for kind in ("about", "texts-0", "tokens-0")} <= set(
-            inside.data
-        )
-        about = unpack(inside.data["run-1-about"])
-        assert about["config"]["trainer"] == {"steps": 1}
-        assert [row["reward"] for row in about["metrics"]] == [0.0]
-
-    def test_half_a_surrogate_pair_is_kept(self, tmp_path: Path) -> None:
-        one = asdict(made.record())
-        one["segments"][0]["text"] = "a\ud800b"
-        (tmp_path / "trajectories.jsonl").write_text(json.dumps(one) + "\n")
-        page.write(tmp_path / "view.html", [loaded(tmp_path)])
-        inside = Embedded((tmp_path / "view.html").read_text())
-        assert unpack(inside.data["run-0-texts-0"])["rows"][0]["segments"][0]["text"] == "a\ud800b"
-
-    def test_bytes_per_trajectory(self, tmp_path: Path) -> None:
-        """With values that hardly compress, since they are random, and 150 tokens each."""
-        records = [made.record(f"p/{at}", policy=f"{at} word " * 12) for at in range(4 * CHUNK_ROWS)]
-        made.write_records(tmp_path, records)
-        made.write_tokens(tmp_path, [made.row(one) for one in records])
-        assert sum(len(made.ids_of(one)[0]) for one in records) / len(records) > 120
-        page.write(tmp_path / "view.html", [loaded(tmp_path)])
-        before, after = page.parts()
-        size = (tmp_path / "view.html").stat().st_size - len(before + after)
-        assert size / len(records) < 3000
-
+class TestChunks:
     def test_a_long_trajectory_has_a_chunk_of_its_own(self, tmp_path: Path) -> None:
         short = made.record()
         with RecordWriter(tmp_path / "trajectories.jsonl") as writer:
             long = replace(short.segments[1], text="x" * (5 << 20))
             writer.write_records([short, replace(short, segments=[long]), short, short])
         assert loaded(tmp_path).starts() == [0, 1, 2, 4]
-
-
-class TestCommand:
-    @pytest.mark.parametrize(
-        ("settings", "message"),
-        [
-            ({}, r"run, runs: give one of them, run=FOLDER or 'runs="),
-            ({"run": "x", "runs": {"a": "y"}}, r"run, runs: give one of them, .*, not run=x and 1 runs"),
-            ({"run": "nowhere"}, r"run=nowhere: this folder does not exist; give the folder of a run"),
-            ({"runs": {"a": "nowhere"}}, r"runs\.a=nowhere: this folder does not exist"),
-            ({"run": "empty"}, r"run=empty: contains no trajectories\.jsonl; give the folder of a run or"),
-            ({"run": "good", "tokenizer": "no"}, r"tokenizer=no: this folder does not exist; give one with"),
-            ({"runs": {"a": "good"}}, r"out=null: with runs, the file must be named; give out=FILE\.html"),
-            (
-                {"run": "good", "out": "no/view.html"},
-                r"out=no/view\.html: give a file in a folder that exists",
-            ),
-            ({"run": "good", "out": "good"}, r"out=good: give a file in a folder that exists"),
-        ],
-    )
-    def test_what_is_wrong_is_named_with_a_remedy(
-        self, settings: dict[str, Any], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        monkeypatch.chdir(tmp_path)
-        (tmp_path / "empty").mkdir()
-        (tmp_path / "good").mkdir()
-        (tmp_path / "good" / "trajectories.jsonl").touch()
-        cfg = view.ViewConfig(**settings)
-        with pytest.raises(AnalysisError, match=message):
-            view.output(cfg, view.folders(cfg))
-
-    def test_the_page_of_a_run_from_python(self, tmp_path: Path) -> None:
-        written = made.write(tmp_path, steps=1)
-        view.write_page(tmp_path, tmp_path / "view.html")
-        inside = Embedded((tmp_path / "view.html").read_text())
-        index = unpack(inside.data["run-0-index"])
-        assert (index["name"], index["starts"][-1], index["note"]) == (tmp_path.name, len(written), "")
-        assert unpack(inside.data["run-0-tokens-0"])["texts"]
-
-    def test_damaged_records_are_named(self, tmp_path: Path) -> None:
-        (tmp_path / "trajectories.jsonl").write_text("{}\n")
-        with pytest.raises(AnalysisError, match=r"trajectories\.jsonl:1: not a trajectory record"):
-            view.load("a", tmp_path, None)
-
-    def test_the_command_writes_one_file(self, tmp_path: Path) -> None:
-        command = [sys.executable, "-m", "analysis.view", f"run={OLD_RUN}", f"out={tmp_path / 'v.html'}"]
-        ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
-        assert ended.returncode == 0, ended.stderr
-        records = len(read_records(OLD_RUN / "trajectories.jsonl"))
-        assert f"written to {tmp_path / 'v.html'}: {records:,} trajectories" in ended.stdout
-        assert [path.name for path in tmp_path.iterdir()] == ["v.html"]

@@ -5,11 +5,18 @@ from __future__ import annotations
 import os
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from playwright.sync_api import Browser, Page, Playwright
+
+from analysis.viewer import page
+from src.run.records import TrajectoryRecord
+from tests.analysis.viewer import run_files as made
+from tests.analysis.viewer.reading import loaded
 
 # Joins what is shown of an element with what hidden characters were.
 ORIGINAL = """element => {
@@ -97,3 +104,33 @@ def watched(browser: Browser, own: str, **context: Any) -> Iterator[Watched]:
         found = Watched(opened.new_page(), own)
         yield found
         assert found.faults == []
+
+
+def place(one: TrajectoryRecord, run: str = "run") -> str:
+    """Return the permalink of a trajectory."""
+    parts = [run, one.phase, one.step, one.mode, one.problem_id, one.sample]
+    return "#/t/" + "/".join(quote(str(part), safe="") for part in parts)
+
+
+def single(
+    folder: Path, records: Sequence[TrajectoryRecord], *, tokens: bool = True, name: str = "run"
+) -> str:
+    """Write a run and its page; return the address."""
+    made.write_records(folder, records)
+    if tokens:
+        made.write_tokens(folder, [made.row(one) for one in records])
+    page.write(folder / "view.html", [loaded(folder, name)])
+    return (folder / "view.html").as_uri()
+
+
+def tooltips(shown: Watched) -> list[dict[str, str]]:
+    """Return what the page says of each token, in order."""
+    return list(
+        shown.page.evaluate(
+            """() => [...document.querySelectorAll(".flow .t[data-i]")].map((token) => {
+              token.dispatchEvent(new PointerEvent("pointerover", { bubbles: true }));
+              const pairs = [...document.querySelectorAll("#tip .facts > div")];
+              return Object.fromEntries(pairs.map((one) => [...one.children].map((it) => it.textContent)));
+            })"""
+        )
+    )
