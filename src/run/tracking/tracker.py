@@ -18,13 +18,13 @@ from typing import Any
 from rich.markup import escape
 
 from src.config import Config, EvaluationConfig
-from src.run import artifacts, naming
-from src.run.backend import EVAL, TRAIN, Backend, Card, Entry, Trained
 from src.run.console import console
 from src.run.evaluations import HELDOUT, Point
 from src.run.records import TrajectoryRecord
-from src.run.tensorboard_backend import TensorBoardBackend
-from src.run.wandb_backend import WandbBackend
+from src.run.tracking import artifacts, naming
+from src.run.tracking.backend import EVAL, TRAIN, Backend, Card, Entry, Trained
+from src.run.tracking.tensorboard_backend import TensorBoardBackend
+from src.run.tracking.wandb_backend import WandbBackend
 
 BACKENDS: Mapping[str, Callable[[Card], Backend]] = MappingProxyType(
     {"wandb": WandbBackend, "tensorboard": TensorBoardBackend}
@@ -170,7 +170,7 @@ class Tracker:
             action()
         except Exception as error:  # a full disk, a missing package: not worth a run
             self._backends.pop(name, None)
-            reason = f"{type(error).__name__}: {error}"
+            reason = " ".join(f"{type(error).__name__}: {error}".split())  # W&B's have several lines
             console.print(f"[bold yellow]{escape(f'{name} failed ({reason}); the run goes on without it')}")
 
 

@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 
 from src.config.paths import CONF, ROOT
-from src.run.naming import arm_name, overrides, run_name, sweep_name
 from src.run.records import TrajectoryRecord
-from src.run.tracking import spread
+from src.run.tracking.naming import arm_name, overrides, run_name, sweep_name
+from src.run.tracking.tracker import spread
 from tests.run.test_records import RECORD
 from tests.wandb_file import history, records
 
@@ -49,7 +49,7 @@ def test_outside_a_program_there_are_none() -> None:
 JOB = f"""
 import hydra, json
 from src.config import Config, composition
-from src.run.naming import arm_name, overrides, run_name, sweep_name
+from src.run.tracking.naming import arm_name, overrides, run_name, sweep_name
 composition.register("train", Config)
 @hydra.main(version_base="1.3", config_path={str(CONF)!r}, config_name="train")
 def main(cfg):
@@ -91,7 +91,7 @@ from dataclasses import replace
 from pathlib import Path
 from src.config import Config
 from src.run.evaluations import Point
-from src.run.tracking import Tracker
+from src.run.tracking.tracker import Tracker
 from tests.run.test_records import RECORD
 folder, earlier = Path(sys.argv[1]), json.loads(sys.argv[2])
 tracker = Tracker(Config(), folder, earlier)
