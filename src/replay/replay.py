@@ -22,7 +22,7 @@ from src.replay.rollouts import RecordedRollouts
 from src.replay.trainer import ReplayedTrainer
 from src.run import checkpoints
 from src.run.console import progress
-from src.run.records import METRICS, read_metrics
+from src.run.records import METRICS, RECORDS, read_metrics
 from src.run.token_columns import read_conditions, read_tokens, token_files
 from src.trainer.grpo_settings import TRL_METRICS
 from src.trainer.reproducibility import machine
@@ -106,7 +106,7 @@ class Replay:
         load: returns the initial policy.
 
     Raises:
-        ConfigError: the step, or one before it, was not recorded.
+        ConfigError: the step, or one before it, was not recorded; or ``out`` is the folder of a run.
     """
 
     def __init__(
@@ -120,6 +120,11 @@ class Replay:
         tolerance: float = 0.0,
         load: Load = load_policy,
     ) -> None:
+        if (out / RECORDS).exists():
+            raise ConfigError(
+                f"hydra.run.dir={out}: is the folder of a run, whose tokens and checkpoints would be lost; "
+                "choose another folder"
+            )
         self._cfg, self._run, self._out, self._step = cfg, run, out, step
         self._tolerance, self._load = tolerance, load
         self._metrics = {row["step"]: row for row in read_metrics(run / METRICS)}

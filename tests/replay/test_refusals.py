@@ -14,10 +14,11 @@ import pytest
 from src.config import Config, ReplayConfig
 from src.config.schema import ConfigError
 from src.launch.checks import replay as checks
+from src.replay.replay import Replay
 from src.run.disk import write_json
 from src.run.records import RecordError
 from src.run.token_columns import SCHEMA, token_files
-from tests.recorded_run import again, config, copied
+from tests.recorded_run import again, config, copied, load
 
 
 class TestRefusals:
@@ -66,6 +67,16 @@ class TestRefusals:
         pq.write_table(pq.read_table(path).replace_schema_metadata(SCHEMA.metadata), path)
         with pytest.raises(ConfigError, match=r"step=1: .* are older than their random generators"):
             again(cfg, copy, 1)
+
+    def test_of_folders_of_runs(self, whole_run: tuple[Config, Path], tmp_path: Path) -> None:
+        """Which have tokens and checkpoints of their own."""
+        cfg, run = whole_run
+        copy = copied(run, tmp_path)
+        before = {path: path.stat().st_mtime_ns for path in copy.rglob("*")}
+        for of in (run, copy):
+            with pytest.raises(ConfigError, match=r"hydra.run.dir=.*: is the folder of a run"):
+                Replay(cfg, of, copy, 1, load=load).run()
+        assert {path: path.stat().st_mtime_ns for path in copy.rglob("*")} == before
 
     def test_of_logprobs_that_the_engine_did_not_give(self, whole_run: tuple[Config, Path]) -> None:
         cfg, run = whole_run
