@@ -64,7 +64,7 @@ class Tracker:
             return
         given, resumed = naming.overrides(), _NAME in earlier
         # a resumed run keeps its name; what is given then, is added
-        self._overrides = [*earlier.get(_OVERRIDES, []), *given] if resumed else given
+        self._overrides = naming.merged(earlier.get(_OVERRIDES, []), given) if resumed else given
         named = earlier[_NAME] if resumed else naming.run_name(given)
         self._name: str = cfg.tracking.name or named or run_dir.name
         training = isinstance(cfg, Config)

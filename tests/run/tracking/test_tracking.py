@@ -14,7 +14,7 @@ import pytest
 
 from src.config.paths import CONF, ROOT
 from src.run.records import TrajectoryRecord
-from src.run.tracking.naming import arm_name, overrides, run_name, sweep_name
+from src.run.tracking.naming import arm_name, merged, overrides, run_name, sweep_name
 from src.run.tracking.tracker import spread
 from tests.run.test_records import RECORD
 from tests.wandb_file import history, records
@@ -73,6 +73,13 @@ def test_runs_that_differ_in_seeds_are_an_arm() -> None:
     arms = [arm_name(["+experiment=mini", "reward.wrong=0", *more]) for more in ([], ["trainer.seed=3"])]
     assert arms == ["mini wrong=0"] * 2
     assert arm_name(["trainer.seed=1", "data.seed=2"]) == arm_name([]) == "defaults"
+
+
+def test_the_arm_of_a_resumed_run_is_the_same() -> None:
+    given = ["+experiment=mini", "evaluate.k=2", "trainer.steps=5"]
+    again = merged(given, [*given, "evaluate.resume=true"])
+    assert arm_name(again) == arm_name(given) == "mini k=2 steps=5"
+    assert arm_name(merged(again, ["trainer.steps=9"])) == "mini k=2 steps=9"
 
 
 def test_of_each_problem_one_is_shown_before_the_second_of_any() -> None:
