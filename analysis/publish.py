@@ -14,10 +14,10 @@ from typing import Any
 from analysis.data import AnalysisError
 from src.config.schema import option
 from src.launch.entry import entry
-from src.run.artifacts import Artifact
 from src.run.console import console
 from src.run.records import CONFIG, STATE
-from src.run.wandb_backend import ID, log_artifact, start_run
+from src.run.tracking.artifacts import Artifact
+from src.run.tracking.wandb_backend import ID, log_artifact, start_run
 
 NAME = "publish"
 _KINDS = (".png", ".svg", ".csv", ".json", ".html", ".md", ".tex")

@@ -23,8 +23,8 @@ from src.config.schema import option
 from src.launch.entry import entry
 from src.run.console import console
 from src.run.records import SUMMARY
-from src.run.wandb_backend import start_run
-from src.run.workspaces import training_sections
+from src.run.tracking.wandb_backend import start_run
+from src.run.tracking.workspaces import training_sections
 
 NAME = "report"
 _ROWS = 200  # rows of a table that are shown

@@ -10,8 +10,8 @@ from pathlib import Path
 from src.config import TrackingConfig
 from src.config.schema import ConfigError, option
 from src.launch.entry import entry
-from src.run.panels import CURVES
-from src.run.workspaces import ARMS, TRAINING
+from src.run.tracking.panels import CURVES
+from src.run.tracking.workspaces import ARMS, TRAINING
 
 
 @dataclass
@@ -33,22 +33,33 @@ class DashboardConfig:
 @entry("dashboard", DashboardConfig)
 def main(cfg: DashboardConfig, folder: Path) -> None:
     """Build, write, save."""
+    from src.problems.prompt_text import MODES
     from src.run.console import console
-    from src.run.workspaces import spec, workspace
+    from src.run.tracking.workspaces import spec, workspace
 
     if not cfg.save and cfg.path is None:
         raise ConfigError("save=false: nothing would be made; give path=FILE.json")
+    for curve in cfg.curves:
+        benchmark, _, mode = curve.rpartition("/")
+        if not benchmark or mode not in MODES:
+            raise ConfigError(f"curves: {curve}: give BENCHMARK/MODE with a mode of {', '.join(MODES)}")
     kinds = [cfg.kind] if cfg.kind else [TRAINING, ARMS]
     made = {kind: workspace(kind, cfg.entity, cfg.project, cfg.curves) for kind in kinds}
     if cfg.path is not None:
         views = {kind: spec(one) for kind, one in made.items()}
-        Path(cfg.path).expanduser().write_text(json.dumps(views, indent=2) + "\n")
+        path = Path(cfg.path).expanduser()
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(views, indent=2) + "\n")
         console.print(f"written to {cfg.path}", markup=False)
     for kind, one in made.items() if cfg.save else ():
         try:
             one.save()
         except Exception as error:  # of wandb, requests or a GraphQL client: no key, no network, no project
-            sys.exit(f"the workspace {kind} cannot be saved: {' '.join(str(error).split())}")
+            reason = " ".join(str(error).split()) or type(error).__name__
+            sys.exit(
+                f"the workspace {kind} cannot be saved: {reason} (it needs a key, see `wandb login`, the "
+                "network and the project; save=false path=FILE.json writes it to a file)"
+            )
         console.print(f"{kind}: {one.url}", markup=False)
 
 

@@ -24,8 +24,14 @@ CODE = ("src", "analysis", "experiments", "tests")
 LAYERS = (
     *({"config"}, {"run"}, {"launch"}),
     *({"problems"}, {"sandbox"}, {"tools"}, {"formats"}, {"rewards", "policy"}),
-    *({"rollout"}, {"trainer"}, {"experiment"}, {"estimate", "pretrained", "warm_start"}, {"doctor"}),
-    {"train", "evaluate", "regrade", "replay", "merge", "merge_adapter", "dashboard"},
+    *(
+        {"rollout"},
+        {"trainer"},
+        {"experiment"},
+        {"replay", "estimate", "pretrained", "warm_start"},
+        {"doctor"},
+    ),
+    {"train", "evaluate", "regrade", "merge", "merge_adapter", "dashboard"},
 )
 
 
@@ -256,7 +262,7 @@ class TestDesign:
                     used.add((path, node.arg))
                 elif isinstance(node, ast.ImportFrom):
                     used |= {(path, name) for name in (node.module or "").split(".")}
-        packages = ("trainer", "rollout", "policy", "experiment", "estimate")
+        packages = ("trainer", "rollout", "policy", "experiment", "replay", "estimate")
         foreign = {
             name
             for path, name in used

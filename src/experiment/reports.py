@@ -16,7 +16,7 @@ from src.run.console import console, progress, step_line
 from src.run.evaluations import Point, read_points
 from src.run.records import METRICS, LineWriter, TrajectoryRecord
 from src.run.status import RunStatus
-from src.run.tracking import Tracker, Trained
+from src.run.tracking.tracker import Tracker, Trained
 
 
 class Reports:

@@ -15,8 +15,8 @@ from src.run import checkpoints
 from src.run.console import console
 from src.run.processes import Ranks
 from src.run.records import METRICS, RECORDS, STATE, read_metrics
-from src.run.tensorboard_backend import TENSORBOARD
 from src.run.token_columns import TOKENS
+from src.run.tracking.tensorboard_backend import TENSORBOARD
 
 
 def take_over(cfg: Config, run_dir: Path, ranks: Ranks) -> Path | None:

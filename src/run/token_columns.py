@@ -1,7 +1,7 @@
 """Token columns: every token of a rollout step and what the loss made of it, as one Parquet file a step.
 
-``RUN/tokens/step-000012-attempt-0.parquet`` has a row per trajectory, in the order of the groups. ``phase``,
-``step``, ``attempt``, ``mode``, ``problem_id`` and ``sample`` are those of its line in trajectories.jsonl.
+``RUN/tokens/step-000012-attempt-0.parquet`` has a row per trajectory, in the order of the groups. Its
+:data:`KEYS` are those of its line in trajectories.jsonl.
 All lists of a row have an entry per token, prompt first, without padding. :data:`SCHEMA` has the types,
 :data:`MEANINGS` the meanings. A later attempt supersedes earlier ones from its first step on, as in
 metrics.jsonl. Under :data:`CONDITIONS` in its metadata a file has what else its update depended on.
@@ -28,8 +28,9 @@ if TYPE_CHECKING:
 
 TOKENS = "tokens"  # folder in that of the run
 VERSION = 1
-CONDITIONS = b"conditions"  # JSON, of src/trainer/conditions.py; missing in older files
+CONDITIONS = b"conditions"  # JSON, of src/trainer/reproducibility.py; missing in older files
 
+KEYS = ("phase", "step", "attempt", "mode", "problem_id", "sample")  # of a trajectory, as in its record
 AUTHORS = ("prompt", "policy", "tool")
 # Why a token is not trained on; "trained": it is.
 REASONS = ("trained", "prompt", "feedback", "excluded", "infrastructure", "replaced")

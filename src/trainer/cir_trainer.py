@@ -35,8 +35,8 @@ from src.run.disk import write_json
 from src.run.processes import Ranks
 from src.trainer.batches import MultiEpochSampler, trim
 from src.trainer.callbacks import FinishStep
-from src.trainer.conditions import conditions
 from src.trainer.grpo_settings import grpo_config
+from src.trainer.reproducibility import conditions
 from src.trainer.step import TrainingStep
 from src.trainer.token_capture import ROW, TokenCapture
 

@@ -21,7 +21,7 @@ from src.rollout.collector import Collected
 from src.rollout.trajectory import Author, StopReason, Trajectory
 from src.run.processes import Ranks
 from src.run.records import TrajectoryRecord
-from src.run.token_columns import AUTHORS, CLIPS, REASONS, SCHEMA, TokenWriter
+from src.run.token_columns import AUTHORS, CLIPS, KEYS, REASONS, SCHEMA, TokenWriter
 
 ROW = "trajectory"  # key in TRL's inputs: position of a trajectory in the rollout of this process, (B,)
 _OF_LOSS = (
@@ -32,7 +32,6 @@ _OF_LOSS = (
     "engine_weight",
 )  # one per completion token, or None
 _PROMPT, _POLICY, _TOOL = (AUTHORS.index(name) for name in ("prompt", "policy", "tool"))
-_KEYS = ("phase", "step", "attempt", "mode", "problem_id", "sample")
 
 
 def is_written(record: TrajectoryRecord, share: float) -> bool:
@@ -73,7 +72,7 @@ class TokenCapture:
         ranks: the processes.
 
     Attributes:
-        conditions: of the update of the current step, see src/trainer/conditions.py.
+        conditions: of the update of the current step, see src/trainer/reproducibility.py.
     """
 
     def __init__(self, cfg: Config, run_dir: Path, ranks: Ranks) -> None:
@@ -286,7 +285,7 @@ def _joined(parts: Sequence[Any]) -> Any:
 
 
 def _keys(records: Sequence[TrajectoryRecord]) -> dict[str, list[Any]]:
-    return {name: [getattr(record, name) for record in records] for name in _KEYS}
+    return {name: [getattr(record, name) for record in records] for name in KEYS}
 
 
 def _lists(lengths: Any, values: pa.Array, missing: Any = None) -> pa.Array:

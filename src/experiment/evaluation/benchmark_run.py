@@ -43,7 +43,7 @@ from src.run.records import (
     iter_records,
 )
 from src.run.status import RunStatus
-from src.run.tracking import Tracker
+from src.run.tracking.tracker import Tracker
 
 PHASE = "evaluate"
 _MAY_CHANGE = (

@@ -10,9 +10,8 @@ from src.problems import Problem
 from src.rollout.collector import Collected
 from src.rollout.trajectory import Author, Segment, StopReason, Task, Trajectory
 from src.run.records import RECORDS, Occasion, RecordError, TrajectoryRecord, iter_records
-from src.run.token_columns import read_tokens
+from src.run.token_columns import KEYS, read_tokens
 
-_KEYS = ("phase", "step", "attempt", "mode", "problem_id", "sample")
 _TIMED = ("generation", "execution", "grading")
 
 
@@ -34,7 +33,7 @@ class RecordedRollouts:
         self._records: dict[tuple[Any, ...], TrajectoryRecord] = {}
         for record in iter_records(self._file):
             if record.phase == "train" and record.step in wanted:
-                self._records[tuple(getattr(record, name) for name in _KEYS)] = record
+                self._records[tuple(getattr(record, name) for name in KEYS)] = record
 
     def collect(
         self, samples: object, mode: str, budget: int, occasion: Occasion, groups: object = None
@@ -68,7 +67,7 @@ class RecordedRollouts:
         return self.seconds()
 
     def _record(self, row: Mapping[str, Any]) -> TrajectoryRecord:
-        key = tuple(row[name] for name in _KEYS)
+        key = tuple(row[name] for name in KEYS)
         if key not in self._records:
             raise RecordError(
                 f"{self._file}: has no trajectory {row['sample']} of problem {row['problem_id']!r} in step "

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from src.config import TrackingConfig
-from src.run.artifacts import Artifact
 from src.run.records import TrajectoryRecord
+from src.run.tracking.artifacts import Artifact
 
 TRAIN, EVAL = "train", "eval"  # axes: steps that are done, steps that the policy was trained for
 

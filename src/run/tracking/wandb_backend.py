@@ -10,10 +10,10 @@ from typing import Any
 
 from rich.markup import escape
 
-from src.run.artifacts import Artifact
-from src.run.backend import EVAL, TRAIN, Card, Entry
 from src.run.console import console
 from src.run.records import TrajectoryRecord
+from src.run.tracking.artifacts import Artifact
+from src.run.tracking.backend import EVAL, TRAIN, Card, Entry
 
 COLUMNS = [
     *("step", "phase", "mode", "problem_id", "sample", "problem", "trajectory", "gold", "answer"),

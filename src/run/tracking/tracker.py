@@ -18,13 +18,13 @@ from typing import Any
 from rich.markup import escape
 
 from src.config import Config, EvaluationConfig
-from src.run import artifacts, naming
-from src.run.backend import EVAL, TRAIN, Backend, Card, Entry, Trained
 from src.run.console import console
 from src.run.evaluations import HELDOUT, Point
 from src.run.records import TrajectoryRecord
-from src.run.tensorboard_backend import TensorBoardBackend
-from src.run.wandb_backend import WandbBackend
+from src.run.tracking import artifacts, naming
+from src.run.tracking.backend import EVAL, TRAIN, Backend, Card, Entry, Trained
+from src.run.tracking.tensorboard_backend import TensorBoardBackend
+from src.run.tracking.wandb_backend import WandbBackend
 
 BACKENDS: Mapping[str, Callable[[Card], Backend]] = MappingProxyType(
     {"wandb": WandbBackend, "tensorboard": TensorBoardBackend}
@@ -64,7 +64,7 @@ class Tracker:
             return
         given, resumed = naming.overrides(), _NAME in earlier
         # a resumed run keeps its name; what is given then, is added
-        self._overrides = [*earlier.get(_OVERRIDES, []), *given] if resumed else given
+        self._overrides = naming.merged(earlier.get(_OVERRIDES, []), given) if resumed else given
         named = earlier[_NAME] if resumed else naming.run_name(given)
         self._name: str = cfg.tracking.name or named or run_dir.name
         training = isinstance(cfg, Config)
@@ -170,7 +170,7 @@ class Tracker:
             action()
         except Exception as error:  # a full disk, a missing package: not worth a run
             self._backends.pop(name, None)
-            reason = f"{type(error).__name__}: {error}"
+            reason = " ".join(f"{type(error).__name__}: {error}".split())  # W&B's have several lines
             console.print(f"[bold yellow]{escape(f'{name} failed ({reason}); the run goes on without it')}")
 
 

@@ -13,7 +13,7 @@ import pytest
 
 from src.config import Config, TrackingConfig
 from src.config.paths import ROOT
-from src.run.tracking import Tracker
+from src.run.tracking.tracker import Tracker
 from tests.experiment.test_training import SMALL
 from tests.wandb_file import history
 
@@ -63,7 +63,7 @@ def test_a_training_that_cannot_be_online_goes_on_offline(
 
 def test_without_a_key_it_is_offline(unreachable: dict[str, str], tmp_path: Path) -> None:
     code = (
-        "from pathlib import Path; from src.run.wandb_backend import start_run;"
+        "from pathlib import Path; from src.run.tracking.wandb_backend import start_run;"
         f"run = start_run('online', Path({str(tmp_path)!r}), 60, project='p');"
         "run.log({'a': 1}); run.finish()"
     )

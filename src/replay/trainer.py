@@ -16,12 +16,12 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from src.config import AlarmConfig, Config
 from src.problems import Problem
+from src.replay.rollouts import RecordedRollouts
 from src.trainer.batches import trim
 from src.trainer.callbacks import StopCallback
 from src.trainer.cir_trainer import CIRTrainer
-from src.trainer.conditions import restore
 from src.trainer.curriculum import build_curriculum
-from src.trainer.recorded import RecordedRollouts
+from src.trainer.reproducibility import restore
 from src.trainer.step import Report, TrainingStep, no_report
 from src.trainer.token_capture import ROW
 

@@ -15,7 +15,7 @@ import torch
 from torch import nn
 from transformers import TrainerCallback
 
-from src.trainer.replayed import MicroBatch, ReplayedTrainer
+from src.replay.trainer import MicroBatch, ReplayedTrainer
 
 Tensors = list[torch.Tensor | None]
 

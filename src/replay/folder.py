@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 
 from src.config import Config
-from src.experiment.replaying import Result
+from src.replay.comparison import Comparison, Products, mean_losses, whole
+from src.replay.replay import Result
 from src.run import provenance
 from src.run.disk import write_json
 from src.run.token_columns import read_tokens
-from src.trainer.comparison import Comparison, Products, mean_losses, whole
 
 REPLAY, SIGNS = "replay.json", "signs.csv"
 WHOLE = "all"

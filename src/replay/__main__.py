@@ -31,11 +31,11 @@ def main(cfg: ReplayConfig, run_dir: Path) -> None:
     other, changed = other_settings(settings, list(HydraConfig.get().overrides.task))
     if rewards is not None:
         changed["rewards"] = (str(run), str(rewards))
-    if known := read_conditions(run, cfg.step):  # before torch is imported, see src/trainer/conditions.py
+    if known := read_conditions(run, cfg.step):  # see src/trainer/reproducibility.py; before torch
         os.environ["OMP_NUM_THREADS"] = str(known["threads"])
 
-    from src.experiment import replayed_folder
-    from src.experiment.replaying import Replay, ReplayError
+    from src.replay import folder
+    from src.replay.replay import Replay, ReplayError
     from src.run.console import console
     from src.run.records import RecordError
 
@@ -43,7 +43,7 @@ def main(cfg: ReplayConfig, run_dir: Path) -> None:
         console.print(f"{name}={show(new)}; it was {show(old)}", markup=False, highlight=False)
     try:
         replay = Replay(settings, run, run_dir, cfg.step, verify=cfg.verify, tolerance=cfg.tolerance)
-        found = replayed_folder.write(
+        found = folder.write(
             run_dir,
             settings,
             run,
@@ -62,7 +62,7 @@ def main(cfg: ReplayConfig, run_dir: Path) -> None:
     if found["objective"]:
         console.print(_layers(found["objective"]))
         _draw(run_dir)
-    console.print(f"{run_dir / replayed_folder.REPLAY}", markup=False, highlight=False)
+    console.print(f"{run_dir / folder.REPLAY}", markup=False, highlight=False)
 
 
 def _steps(found: Mapping[str, Any]) -> Table:

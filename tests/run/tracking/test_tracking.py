@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 
 from src.config.paths import CONF, ROOT
-from src.run.naming import arm_name, overrides, run_name, sweep_name
 from src.run.records import TrajectoryRecord
-from src.run.tracking import spread
+from src.run.tracking.naming import arm_name, merged, overrides, run_name, sweep_name
+from src.run.tracking.tracker import spread
 from tests.run.test_records import RECORD
 from tests.wandb_file import history, records
 
@@ -49,7 +49,7 @@ def test_outside_a_program_there_are_none() -> None:
 JOB = f"""
 import hydra, json
 from src.config import Config, composition
-from src.run.naming import arm_name, overrides, run_name, sweep_name
+from src.run.tracking.naming import arm_name, overrides, run_name, sweep_name
 composition.register("train", Config)
 @hydra.main(version_base="1.3", config_path={str(CONF)!r}, config_name="train")
 def main(cfg):
@@ -75,6 +75,13 @@ def test_runs_that_differ_in_seeds_are_an_arm() -> None:
     assert arm_name(["trainer.seed=1", "data.seed=2"]) == arm_name([]) == "defaults"
 
 
+def test_the_arm_of_a_resumed_run_is_the_same() -> None:
+    given = ["+experiment=mini", "evaluate.k=2", "trainer.steps=5"]
+    again = merged(given, [*given, "evaluate.resume=true"])
+    assert arm_name(again) == arm_name(given) == "mini k=2 steps=5"
+    assert arm_name(merged(again, ["trainer.steps=9"])) == "mini k=2 steps=9"
+
+
 def test_of_each_problem_one_is_shown_before_the_second_of_any() -> None:
     def trained(problem: str, sample: int) -> tuple[TrajectoryRecord, float]:
         return replace(RECORD, problem_id=problem, sample=sample), 0.5
@@ -91,7 +98,7 @@ from dataclasses import replace
 from pathlib import Path
 from src.config import Config
 from src.run.evaluations import Point
-from src.run.tracking import Tracker
+from src.run.tracking.tracker import Tracker
 from tests.run.test_records import RECORD
 folder, earlier = Path(sys.argv[1]), json.loads(sys.argv[2])
 tracker = Tracker(Config(), folder, earlier)

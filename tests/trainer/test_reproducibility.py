@@ -7,7 +7,7 @@ import json
 import pytest
 import torch
 
-from src.trainer.conditions import conditions, machine, restore
+from src.trainer.reproducibility import conditions, machine, restore
 
 CPU = torch.device("cpu")
 

@@ -1,6 +1,6 @@
 """W&B workspaces as code: one to follow training runs, one to compare arms.
 
-Names of metrics are those that src/run/tracking.py logs.
+Names of metrics are those that src/run/tracking/tracker.py logs.
 """
 
 from __future__ import annotations
@@ -9,8 +9,8 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from src.run import panels
-from src.run.panels import CURVES
+from src.run.tracking import panels
+from src.run.tracking.panels import CURVES
 
 TRAINING, ARMS = "training", "arms"
 SAMPLES = "train/samples"

@@ -16,11 +16,11 @@ import pytest
 from analysis import publish
 from analysis.data import AnalysisError
 from src.config.paths import ROOT
-from src.run import panels
-from src.run.panels import CURVES
 from src.run.records import iter_records, read_metrics
-from src.run.tensorboard_backend import tag
-from src.run.workspaces import ARMS, SAMPLES, TRAINING, spec, workspace
+from src.run.tracking import panels
+from src.run.tracking.panels import CURVES
+from src.run.tracking.tensorboard_backend import tag
+from src.run.tracking.workspaces import ARMS, SAMPLES, TRAINING, spec, workspace
 from tests.event_files import scalars, texts
 from tests.wandb_file import history, records
 
@@ -159,12 +159,27 @@ class TestWorkspaces:
             "training": "Training", "arms": "Arms"
         }  # fmt: skip
 
-    def test_nothing_to_do_is_an_error(self) -> None:
+    @pytest.mark.parametrize(
+        ("given", "message"),
+        [("save=false", "give path=FILE.json"), ("curves=[aime24]", "curves: aime24: give BENCHMARK/MODE")],
+    )
+    def test_what_makes_no_sense_is_an_error(self, given: str, message: str) -> None:
         done = subprocess.run(
-            [sys.executable, "-m", "src.dashboard", "entity=team", "save=false"],
+            [sys.executable, "-m", "src.dashboard", "entity=team", given],
             cwd=ROOT, capture_output=True, text=True, timeout=60, check=False,
         )  # fmt: skip
-        assert (done.returncode, "give path=FILE.json" in done.stderr) == (2, True)
+        assert (done.returncode, message in done.stderr) == (2, True)
+
+    def test_without_a_key_one_line_says_what_to_do(self, tmp_path: Path) -> None:
+        without = {key: value for key, value in os.environ.items() if key != "WANDB_API_KEY"}
+        done = subprocess.run(
+            [sys.executable, "-m", "src.dashboard", "entity=team"], env=without | {"HOME": str(tmp_path)},
+            cwd=ROOT, capture_output=True, text=True, timeout=120, check=False,
+        )  # fmt: skip
+        assert done.returncode == 1
+        (line,) = done.stderr.splitlines()
+        assert "No API key" in line
+        assert "save=false path=FILE.json" in line
 
 
 class TestTraining:

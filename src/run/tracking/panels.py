@@ -36,10 +36,7 @@ TRAINING: Mapping[str, Sequence[Panel]] = MappingProxyType(
             Panel("groups without a signal", ["frac_reward_zero_std"], share=True),
             Panel(
                 "why trajectories end",
-                [
-                    f"stop/{one}"
-                    for one in ("answered", "no_answer", "length", "budget", "void", "infrastructure")
-                ],
+                [f"stop/{one}" for one in _STOPS],
                 parts=True,
             ),
         ),

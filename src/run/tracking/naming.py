@@ -30,6 +30,12 @@ def overrides() -> list[str]:
     return list(HydraConfig.get().overrides.task) if HydraConfig.initialized() else []
 
 
+def merged(earlier: Sequence[str], given: Sequence[str]) -> list[str]:
+    """Return the overrides of a resumed run, each key once: the command may be the same one again."""
+    found = {one.key_or_group: one.input_line or "" for one in parsed([*earlier, *given])}
+    return list(found.values())
+
+
 def sweep_name() -> str | None:
     """Return the name of the sweep's folder; None if this is no job of a sweep."""
     if not HydraConfig.initialized() or HydraConfig.get().mode != RunMode.MULTIRUN:

@@ -12,10 +12,10 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from src.run import panels
-from src.run.artifacts import Artifact
-from src.run.backend import EVAL, TRAIN, Card, Entry
 from src.run.records import TrajectoryRecord
+from src.run.tracking import panels
+from src.run.tracking.artifacts import Artifact
+from src.run.tracking.backend import EVAL, TRAIN, Card, Entry
 
 TENSORBOARD = "tensorboard"  # folder in that of the run
 _HYPERPARAMETERS = (

@@ -10,11 +10,11 @@ from tensorboard.plugins.custom_scalar import layout_pb2
 from tensorboard.plugins.hparams import plugin_data_pb2
 
 from src.config import Config, TrackingConfig
-from src.run.backend import EVAL, TRAIN
 from src.run.evaluations import Point
 from src.run.records import SegmentRecord
-from src.run.tensorboard_backend import TENSORBOARD, tag
-from src.run.tracking import BACKENDS, Tracker
+from src.run.tracking.backend import EVAL, TRAIN
+from src.run.tracking.tensorboard_backend import TENSORBOARD, tag
+from src.run.tracking.tracker import BACKENDS, Tracker
 from tests.event_files import loaded, scalars, texts
 from tests.run.test_records import RECORD
 
@@ -149,7 +149,9 @@ def test_a_failure_on_the_way_leaves_the_other_backend(
         def log(self, entry: object) -> None:
             raise OSError("no space left on device")
 
-    monkeypatch.setattr("src.run.tracking.BACKENDS", {"wandb": Full, "tensorboard": BACKENDS["tensorboard"]})
+    monkeypatch.setattr(
+        "src.run.tracking.tracker.BACKENDS", {"wandb": Full, "tensorboard": BACKENDS["tensorboard"]}
+    )
     tracker = Tracker(Config(tracking=TrackingConfig(backends=["wandb", "tensorboard"])), tmp_path)
     log(tracker, range(2))
     tracker.finish({})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -9,26 +10,24 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import safe_open
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, set_seed
 from transformers.utils import logging as transformers_logging
 
 from src.config import Config
 from src.config.schema import ConfigError
 from src.policy.loading import load_codec, load_model
+from src.replay import weights
+from src.replay.comparison import Comparison
+from src.replay.rollouts import RecordedRollouts
+from src.replay.trainer import ReplayedTrainer
 from src.run import checkpoints
 from src.run.console import progress
-from src.run.digests import digest
-from src.run.records import METRICS, read_metrics
+from src.run.records import METRICS, RECORDS, read_metrics
 from src.run.token_columns import read_conditions, read_tokens, token_files
-from src.trainer.comparison import Comparison
-from src.trainer.conditions import machine
 from src.trainer.grpo_settings import TRL_METRICS
-from src.trainer.recorded import RecordedRollouts
-from src.trainer.replayed import ReplayedTrainer
+from src.trainer.reproducibility import machine
 
 Load = Callable[[Config], tuple[PreTrainedModel, PreTrainedTokenizerBase]]
-_COMPARED = ("loss", "grad_norm")
 
 
 class ReplayError(RuntimeError):
@@ -52,13 +51,18 @@ class Repeated:
     @property
     def equal(self) -> bool:
         """Whether everything is equal to the last bit."""
-        return not self.columns and all(old == new for old, new in self.metrics.values())
+        return not self.columns and all(_same(*pair) for pair in self.metrics.values())
 
     @property
     def deviation(self) -> float:
-        """The larger of the loss's deviation and the relative deviation of the gradient norm."""
-        loss, norm = (self.metrics[name] for name in _COMPARED)
-        return max(abs(loss[1] - loss[0]), abs(norm[1] - norm[0]) / (abs(norm[0]) or 1.0))
+        """The larger of the loss's deviation and the relative one of the gradient norm; inf: one is NaN."""
+        found = 0.0
+        for name, relative in (("loss", False), ("grad_norm", True)):
+            old, new = self.metrics[name]
+            if not _same(old, new):
+                one = abs(new - old) / ((abs(old) or 1.0) if relative else 1.0)
+                found = max(found, math.inf if math.isnan(one) else one)
+        return found
 
 
 @dataclass
@@ -102,7 +106,7 @@ class Replay:
         load: returns the initial policy.
 
     Raises:
-        ConfigError: the step, or one before it, was not recorded.
+        ConfigError: the step, or one before it, was not recorded; or ``out`` is the folder of a run.
     """
 
     def __init__(
@@ -116,6 +120,11 @@ class Replay:
         tolerance: float = 0.0,
         load: Load = load_policy,
     ) -> None:
+        if (out / RECORDS).exists():
+            raise ConfigError(
+                f"hydra.run.dir={out}: is the folder of a run, whose tokens and checkpoints would be lost; "
+                "choose another folder"
+            )
         self._cfg, self._run, self._out, self._step = cfg, run, out, step
         self._tolerance, self._load = tolerance, load
         self._metrics = {row["step"]: row for row in read_metrics(run / METRICS)}
@@ -151,11 +160,6 @@ class Replay:
 
     def _from(self) -> str:
         return f"checkpoint {self._first}" if self._first else "the initial policy"
-
-    @property
-    def number(self) -> int:
-        """The number of steps to repeat."""
-        return self._last - self._first + 1
 
     def run(self, other: Config | None = None, rewards: Path | None = None) -> Result:
         """Repeat the steps.
@@ -215,9 +219,9 @@ class Replay:
 
     def _corrected(self, cfg: Config, alone: bool) -> bool:
         """Whether the loss is weighted by the mismatch of engine and trainer."""
-        rows = read_tokens(self._run, self._step)
         if cfg.trainer.importance_sampling == "none":
             return False
+        rows = read_tokens(self._run, self._step)
         if alone or cfg.trainer.importance_sampling == self._cfg.trainer.importance_sampling:
             return bool(rows["engine_weight"].is_not_null().any())
         if rows.drop_nulls("group")["sampled_logprob"].null_count():
@@ -234,7 +238,7 @@ class Replay:
         one = Repeated(step, pairs, self._columns(step))
         self.result.steps.append(one)
         model = self._repeating.model
-        self.result.weights[step] = digest(model.named_parameters())
+        self.result.weights[step] = weights.digest(model.named_parameters())
         deviation = self._from_checkpoint(step + 1) if step + 1 in self._saved else 0.0
         exact = one.equal and deviation == 0
         if not exact and (self._tolerance == 0 or one.deviation > self._tolerance):
@@ -250,29 +254,17 @@ class Replay:
         """Return the largest deviation of a weight from the checkpoint after ``step`` steps."""
         written = self._out / "weights"
         self._repeating.save_model(str(written))  # under the names that a checkpoint has
-        files = sorted(path.name for path in self._saved[step].glob("*.safetensors"))
-        found = 0.0
-        for name in files:
-            with (
-                safe_open(self._saved[step] / name, "pt") as theirs,
-                safe_open(written / name, "pt") as ours,
-            ):
-                if set(theirs.keys()) != set(ours.keys()):
-                    raise ReplayError(f"{self._saved[step] / name}: it has other weights than the policy")
-                for key in sorted(theirs.keys()):
-                    a, b = theirs.get_tensor(key), ours.get_tensor(key)
-                    if not torch.equal(a, b):
-                        found = max(found, float((a.double() - b.double()).abs().max()))
-        if not files:
-            raise ReplayError(f"{self._saved[step]}: it has no *.safetensors to compare the weights with")
+        try:
+            found = weights.deviation(self._saved[step], written)
+        except ValueError as error:
+            raise ReplayError(str(error)) from None
         self.result.checkpoints[step] = found
         return found
 
     def _why(self, one: Repeated, deviation: float) -> str:
         """Return what is not equal, and why it may be so."""
-        parts = [
-            f"{name} is {new!r}, it was {old!r}" for name, (old, new) in one.metrics.items() if old != new
-        ]
+        changed = {name: pair for name, pair in one.metrics.items() if not _same(*pair)}
+        parts = [f"{name} is {new!r}, it was {old!r}" for name, (old, new) in changed.items()]
         if one.columns:
             parts.append(f"the tokens have another {', '.join(one.columns)}")
         if deviation:
@@ -292,6 +284,11 @@ class Replay:
             f"step {one.step} is not what the run has recorded: {'; '.join(parts)}. Perhaps {cause}; with "
             f"tolerance={_rounded(one.deviation)} it is accepted"
         )
+
+
+def _same(old: float, new: float) -> bool:
+    """Whether two metrics are equal; a loss that is no number may be repeated, too."""
+    return old == new or (math.isnan(old) and math.isnan(new))
 
 
 def _rounded(value: float) -> str:
