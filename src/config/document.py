@@ -31,7 +31,7 @@ PROGRAMS = {
     "filter": "src.problems.filter:FilterConfig",
     "execute": "src.config:ExecuteConfig",
     "pretrained": "src.pretrained.config:PretrainedConfig",
-    "warm_start": "src.warm_start.config:WarmStartConfig",
+    "warm_start": "src.config:WarmStartConfig",
     "reproduce": "experiments.reproduce.config:ReproduceConfig",
     "analysis/pass_at_k": "analysis.pass_at_k:PassAtKConfig",
     "analysis/subjects": "analysis.subjects:SubjectsConfig",
