@@ -24,7 +24,7 @@ CODE = ("src", "analysis", "experiments", "tests")
 LAYERS = (
     *({"config"}, {"run"}, {"launch"}),
     *({"problems"}, {"sandbox"}, {"tools"}, {"formats"}, {"rewards", "policy"}),
-    *({"rollout"}, {"trainer"}, {"experiment"}, {"estimate", "pretrained", "warm_start"}, {"doctor"}),
+    *({"rollout"}, {"trainer"}, {"experiment"}, {"estimate", "smollm2", "warm_start"}, {"doctor"}),
     {"train", "evaluate", "regrade", "replay", "merge", "merge_adapter", "dashboard"},
 )
 

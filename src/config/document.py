@@ -30,7 +30,7 @@ PROGRAMS = {
     "prepare": "src.problems.prepare:PrepareConfig",
     "filter": "src.problems.filter:FilterConfig",
     "execute": "src.config:ExecuteConfig",
-    "pretrained": "src.pretrained.config:PretrainedConfig",
+    "smollm2": "src.smollm2.config:SmolLM2Config",
     "warm_start": "src.config:WarmStartConfig",
     "reproduce": "experiments.reproduce.config:ReproduceConfig",
     "analysis/pass_at_k": "analysis.pass_at_k:PassAtKConfig",
