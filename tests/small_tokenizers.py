@@ -11,7 +11,7 @@ from transformers import PreTrainedTokenizerFast
 
 from src.config.paths import ROOT
 from src.policy.codec import TokenCodec
-from src.pretrained.convert import build_tokenizer
+from src.smollm2.convert import build_tokenizer
 from tests import chat_model
 
 # Letters with what stands before them, single digits, and signs with the line breaks behind them.

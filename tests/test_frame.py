@@ -28,7 +28,7 @@ LAYERS = (
         {"rollout"},
         {"trainer"},
         {"experiment"},
-        {"replay", "estimate", "pretrained", "warm_start"},
+        {"replay", "estimate", "smollm2", "warm_start"},
         {"doctor"},
     ),
     {"train", "evaluate", "regrade", "merge", "merge_adapter", "dashboard"},

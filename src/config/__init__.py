@@ -43,7 +43,7 @@ from src.config.training import (
     TrackingConfig,
     TrainerConfig,
 )
-from src.config.warm_start import StartModelConfig, TuneConfig
+from src.config.warm_start import StartModelConfig, TuneConfig, WarmStartConfig
 
 __all__ = [
     "GENERATED",
@@ -84,6 +84,7 @@ __all__ = [
     "TuneConfig",
     "VLLMConfig",
     "VLLMServerConfig",
+    "WarmStartConfig",
     "named_benchmark",
 ]
 

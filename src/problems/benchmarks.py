@@ -42,11 +42,10 @@ def load_benchmark(
     Raises:
         ProblemError: it cannot be loaded, a row is malformed, or too many gold answers cannot be graded.
     """
+    how = (group, taken, cfg.keep_prompt, found, texts_only)
     if cfg.kind in GENERATED:
         problems = generated(cfg, cfg.size or 400, "heldout" if cfg.kind == "mini" else cfg.split)
-        return problems if cfg.kind == "mini" else [replace(one, source=cfg.name) for one in problems]
-    how = (group, taken, cfg.keep_prompt, found, texts_only)
-    if cfg.path:
+    elif cfg.path:
         problems = read_problems(cfg.path, cfg.fields, *how)
     else:
         rows = hub_rows(cfg, f"benchmark {cfg.name}", remedy)

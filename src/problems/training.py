@@ -64,7 +64,7 @@ def load_data(cfg: DataConfig) -> Data:
             line += f"\n{split}: {escape(fields_line(found[split]))}"
         if counts:
             line += f"\n{split}: {escape(answers_taken(counts))}"  # a pattern may contain [...]
-    if cfg.kind not in GENERATED and (again := repeated(heldout)):
+    if again := repeated(heldout):
         line += f"\nheldout: {again}"
     return Data(train, heldout, report, line)
 

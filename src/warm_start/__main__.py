@@ -10,18 +10,15 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from src.config.schema import ConfigError
+from src.config.warm_start import WarmStartConfig
 from src.launch.entry import entry
 from src.run import folder_lock
-from src.warm_start.config import WarmStartConfig
 
 
 @entry("warm_start", WarmStartConfig, alone=True)
 def main(cfg: WarmStartConfig, run_dir: Path) -> None:
     """Run the warm start; slow imports are local, so that an invalid configuration fails in seconds."""
     output = Path(cfg.output)
-    if cfg.model.path is not None and cfg.output == WarmStartConfig().output:
-        raise ConfigError(f"output={cfg.output}: is the mini base policy's; give output=FOLDER")
     folder_lock.take(output, "output")
     if cfg.model.path is not None:
         _start_from_model(cfg, output)
@@ -38,7 +35,7 @@ def main(cfg: WarmStartConfig, run_dir: Path) -> None:
 
 
 def _start_from_model(cfg: WarmStartConfig, output: Path) -> None:
-    from src.warm_start.cold import start_from_model
+    from src.warm_start.from_model import start_from_model
 
     try:
         start_from_model(cfg)

@@ -10,13 +10,13 @@ import torch
 from transformers import PreTrainedTokenizerFast
 
 from src.config import LEVELS, SUBJECTS
+from src.config.warm_start import WarmStartConfig
 from src.formats.base import Format
 from src.problems import Problem
 from src.problems.mini.family import stream
 from src.problems.mini.solutions import Habits, TextSegment, write_solution
 from src.problems.prompt_text import build_prompt
 from src.tools.base import Call
-from src.warm_start.config import WarmStartConfig
 
 CHUNK = 16  # batches whose examples are sorted by length together, to reduce padding
 HABITS = Habits()

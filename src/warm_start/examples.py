@@ -9,12 +9,12 @@ from collections.abc import Callable, Iterator, Sequence
 
 from src.config.dotted import load
 from src.config.schema import ConfigError
+from src.config.warm_start import WarmStartConfig
 from src.formats.base import Format
 from src.policy.codec import TokenCodec
 from src.policy.prompt_encoder import PromptEncoder
 from src.problems.boxes import last_box
 from src.rewards.equivalence import equivalent
-from src.warm_start.config import WarmStartConfig
 from src.warm_start.corpus import Batch, Example, Written, padded, written
 
 Source = Callable[..., Iterator[Written]]
@@ -112,15 +112,17 @@ def epochs(
     return [one for _ in range(number) for one in batches(examples, pad_id, batch_tokens, rng)]
 
 
-def fitting(examples: Sequence[Example], limit: int) -> list[Example]:
-    """Return the examples that have at most ``limit`` tokens. Raises ConfigError if none has."""
-    kept = [example for example in examples if len(example.ids) <= limit]
+def fitting(
+    texts: Sequence[Written], examples: Sequence[Example], limit: int
+) -> tuple[list[Written], list[Example]]:
+    """Return the trajectories of at most ``limit`` tokens, as both. Raises ConfigError if none has so few."""
+    kept = [pair for pair in zip(texts, examples, strict=True) if len(pair[1].ids) <= limit]
     if not kept:
         shortest = min(len(example.ids) for example in examples)
         raise ConfigError(
             f"tune.batch_tokens={limit}: the shortest trajectory has {shortest} tokens; give more"
         )
-    return kept
+    return [one for one, _ in kept], [example for _, example in kept]
 
 
 def fingerprint(examples: Sequence[Example]) -> str:

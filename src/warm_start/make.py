@@ -19,6 +19,7 @@ from src.config import (
     ModelConfig,
     RolloutConfig,
 )
+from src.config.warm_start import WarmStartConfig
 from src.experiment.evaluation.evaluator import Evaluator
 from src.formats.build import build_format
 from src.launch.checks.model_files import Notes, write_notes
@@ -29,7 +30,6 @@ from src.rollout.environment import open_environment
 from src.run import provenance
 from src.run.records import RECORDS, SUMMARY, Occasion, RecordWriter
 from src.tools import PythonTool
-from src.warm_start.config import WarmStartConfig
 from src.warm_start.corpus import HABITS
 from src.warm_start.policy import build_model, build_tokenizer
 from src.warm_start.training import train

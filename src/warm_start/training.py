@@ -11,9 +11,9 @@ from torch.optim import AdamW, Muon, Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 from transformers import PreTrainedTokenizerFast, Qwen3ForCausalLM
 
+from src.config.warm_start import WarmStartConfig
 from src.formats.base import Format
 from src.run.console import console, progress
-from src.warm_start.config import WarmStartConfig
 from src.warm_start.corpus import batches
 
 RECENT = 50  # steps over which the loss is averaged

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from src.config import DataConfig
+from src.config.warm_start import WarmStartConfig
 from src.formats.base import RawCall
 from src.problems import load_problems
 from src.problems.mini.solutions import TextSegment
@@ -16,7 +17,6 @@ from src.problems.prompt_text import MODES
 from src.rollout.boundary import Boundary
 from src.rollout.observation import message, observation
 from src.sandbox import ExecutionResult, Status
-from src.warm_start.config import WarmStartConfig
 from src.warm_start.corpus import CHUNK, batches, encode, rendered, solutions
 from tests.fakes import BPE, a_format
 

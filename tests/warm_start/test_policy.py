@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerFast
 
+from src.config.warm_start import WarmStartConfig
 from src.policy.codec import TokenCodec
 from src.run import renamed
-from src.warm_start.config import WarmStartConfig
 from src.warm_start.corpus import solutions
 from src.warm_start.policy import END, PAD, build_model, build_tokenizer
 from tests.fakes import a_format

@@ -193,9 +193,9 @@ class BenchmarkRun:
             console.print(escape(fields_line(self._found)))
         if taken:
             console.print(escape(answers_taken(taken)))
+        if line := repeated(problems):
+            console.print(line, style="bold yellow", markup=False, highlight=False)
         if cfg.benchmark.kind not in GENERATED:
-            if line := repeated(problems):
-                console.print(line, style="bold yellow", markup=False, highlight=False)
             refuse_unreadable(problems, cfg.benchmark.fields, "benchmark", cfg.reward.grade_seconds)
         # all problems, in every shard, so that all shards leave out the same ones or all refuse
         problems, self._too_long = fit_benchmark(

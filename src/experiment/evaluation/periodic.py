@@ -67,13 +67,12 @@ def read_benchmarks(cfg: Config, prompts: PromptEncoder, ranks: Ranks) -> list[B
         named = replace(named_benchmark(given.benchmark), size=given.size)
         remedy = f"evaluate.benchmarks: {given.benchmark.partition('@')[0]}@FILE"
         taken, fields = Counter[str](), dict[str, str]()
-        made = named.kind in GENERATED
         with named_by("evaluate.benchmarks"):
             problems = load_benchmark(named, remedy, taken, fields)
-            if ranks.first and not made:
+            if ranks.first and named.kind not in GENERATED:
                 refuse_unreadable(problems, named.fields, "benchmark", cfg.reward.grade_seconds)
         said = [fields_line(fields) if fields else "", answers_taken(taken) if taken else ""]
-        for line in filter(None, [*said, "" if made else repeated(problems)]):
+        for line in filter(None, [*said, repeated(problems)]):
             console.print(f"{named.name}: {line}", markup=False)
         evaluate = sampling(cfg.evaluate, given)
         choice, limit = given.long_prompts or named.long_prompts, cfg.rollout.max_prompt_tokens

@@ -30,6 +30,7 @@ from src.launch.checks import (
     sampling,
     style_and_format,
     trainer,
+    warm_start,
 )
 
 C = TypeVar("C")
@@ -269,7 +270,7 @@ def _colocated(cfg: c.Config, at: str) -> list[str]:
 
 _CHECKS: dict[type, Callable[[Any, str], list[str]]] = {
     c.ModelConfig: lambda cfg, at: policy.model(cfg, at) + positions.rope(cfg, at),
-    c.StartModelConfig: policy.start,
+    c.StartModelConfig: warm_start.model,
     c.LoRAConfig: policy.lora,
     c.DataConfig: problems.data,
     c.BenchmarkConfig: problems.benchmark,
@@ -286,4 +287,5 @@ _CHECKS: dict[type, Callable[[Any, str], list[str]]] = {
     c.EvaluationConfig: _evaluation,
     c.RegradeConfig: regrade.faults,
     c.ReplayConfig: replay.faults,
+    c.WarmStartConfig: warm_start.faults,
 }

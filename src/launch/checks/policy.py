@@ -89,28 +89,6 @@ def model(cfg: c.ModelConfig, at: str) -> list[str]:
     ]
 
 
-def start(cfg: c.StartModelConfig, at: str) -> list[str]:
-    """Return why a warm start cannot begin with ``cfg``; nothing if it begins with no model."""
-    if cfg.path is None:
-        return []
-    faults = model(cfg, at)
-    if base_of(cfg.path) is not None:
-        faults.append(
-            f"{at}path={cfg.path}: this is an adapter; merge it with python -m src.merge_adapter "
-            f"model.path={cfg.path} output=FOLDER, and start from that"
-        )
-    if cfg.lora.rank:
-        faults.append(f"{at}lora.rank={cfg.lora.rank}: a warm start trains all weights; leave it 0")
-    if cfg.dtype != "float32":
-        faults.append(
-            f"{at}dtype={cfg.dtype}: a warm start keeps weights in float32; leave it, and compute in another "
-            "with tune.autocast=bfloat16"
-        )
-    if cfg.max_positions is not None or cfg.rope:
-        faults.append(f"{at}max_positions and {at}rope: set them in the runs that follow; leave both null")
-    return faults
-
-
 def lora(cfg: c.LoRAConfig, at: str) -> list[str]:
     """Return the faults that can be found without loading the model."""
     if cfg.rank == 0:

@@ -18,9 +18,8 @@ def training(cfg: c.Config, at: str) -> list[str]:
     more = [mode for one in cfg.evaluate.benchmarks for mode in one.modes or []]
     modes = list(dict.fromkeys([cfg.rollout.mode, *cfg.evaluate.modes, *more]))
     faults = _template(cfg.model, modes, at)
-    family = cfg.data.kind if cfg.data.kind in c.GENERATED else None
-    faults += _kept(cfg.data, f"{at}data.", [cfg.rollout.mode], family)
-    faults += _kept(cfg.data.heldout, f"{at}data.heldout.", cfg.evaluate.modes, family)
+    faults += _kept(cfg.data, f"{at}data.", [cfg.rollout.mode], cfg.data.kind)
+    faults += _kept(cfg.data.heldout, f"{at}data.heldout.", cfg.evaluate.modes, cfg.data.kind)
     own = {"data": cfg.data, "data.heldout": cfg.data.heldout}
     faults += _with_examples(cfg, [name for name, part in own.items() if part.keep_prompt], at)
     if cfg.data.keep_prompt and cfg.evaluate.benchmarks and cfg.model.prompt_template is None:
@@ -42,8 +41,7 @@ def evaluation(cfg: c.EvaluationConfig, at: str) -> list[str]:
     """Return the faults of the prompts of an evaluation."""
     faults = _template(cfg.model, cfg.evaluate.modes, at)
     faults += _with_examples(cfg, ["benchmark"] if cfg.benchmark.keep_prompt else [], at)
-    family = cfg.benchmark.kind if cfg.benchmark.kind in c.GENERATED else None
-    return faults + _kept(cfg.benchmark, f"{at}benchmark.", cfg.evaluate.modes, family)
+    return faults + _kept(cfg.benchmark, f"{at}benchmark.", cfg.evaluate.modes, cfg.benchmark.kind)
 
 
 def of_training(cfg: c.Config | c.EvaluationConfig, known: Notes, chosen: str, at: str) -> list[str]:
@@ -132,12 +130,12 @@ def _with_examples(cfg: c.Config | c.EvaluationConfig, kept: list[str], at: str)
     ]
 
 
-def _kept(cfg: c.HubConfig, at: str, modes: Sequence[str], family: str | None) -> list[str]:
+def _kept(cfg: c.HubConfig, at: str, modes: Sequence[str], kind: str) -> list[str]:
     if not cfg.keep_prompt:
         return []
     faults = []
-    if family is not None:
-        faults.append(f"{at}keep_prompt=true: the {family} family has no prompts of its own; leave it false")
+    if kind in c.GENERATED:
+        faults.append(f"{at}keep_prompt=true: the {kind} family has no prompts of its own; leave it false")
     if len(modes) > 1:
         faults.append(
             f"{at}keep_prompt=true: prompts would be the same in the modes {show(list(modes))}; give one mode"

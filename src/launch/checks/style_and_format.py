@@ -83,7 +83,7 @@ def extended(cfg: c.ModelConfig, known: Notes) -> c.ModelConfig:
     )
 
 
-def examples_of(cfg: c.ModelConfig) -> dict[str, int]:
+def examples_of(cfg: c.ModelConfig) -> dict[str, Any]:
     """Return what the notes of a policy trained with ``cfg`` say of its examples."""
     return {"examples": cfg.examples, "examples_seed": cfg.examples_seed or 0} if cfg.examples else {}
 

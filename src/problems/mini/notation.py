@@ -7,6 +7,8 @@ from fractions import Fraction
 from math import lcm
 from random import Random
 
+FRACTION = "from fractions import Fraction\n"  # the head of programs
+
 
 def signed(rng: Random, low: int, high: int) -> int:
     """A random integer with absolute value in ``[low, high]`` and a random sign."""

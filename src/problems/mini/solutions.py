@@ -16,6 +16,7 @@ from src.problems.mini.interpreter import run_own
 from src.problems.mini.template import LAST, Program
 
 MAX_BLOCKS = 4
+REPAIR = "Let me fix that.\n"  # before a program that follows a failed one
 SKIP_LINE, UNCLOSED = "skip line", "unclosed"
 
 
@@ -108,7 +109,7 @@ def write_code(
             lead, last = "", said.text
             programs.pop(0)
         elif rng.random() < habits.repair:
-            lead = "Let me fix that.\n"
+            lead = REPAIR
         else:
             break
     if not programs:

@@ -10,11 +10,11 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from src.problems.mini import geometry as mini
+from src.problems.mini.notation import FRACTION
 from src.problems.mini.template import Edit, Exercise, Params
 from src.problems.worded import geometry_phrasings as said
 from src.problems.worded.phrasing import Told, rephrased
 
-FRACTION = "from fractions import Fraction\n"
 SYMPY = "from sympy import *\n"
 FRACTIONS: Edit = ("Fraction(", "Fractions(")
 Program = tuple[str, tuple[Edit, ...], tuple[Edit, ...]]  # code, errors, blunders

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from random import Random
 
-from src.problems.mini.notation import latex_polynomial, latex_ratio, python_polynomial, signed
+from src.problems.mini.notation import FRACTION, latex_polynomial, latex_ratio, python_polynomial, signed
 from src.problems.mini.template import Exercise, Params, Template
 from src.problems.worded.phrasing import Phrasings
 
-FRACTION = "from fractions import Fraction\n"
 COMPOSITION = Phrasings(
     (
         "Let $f(x) = {f}$ and $g(x) = {g}$. Find $f(g({x}))$.",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from random import Random
 
+from src.problems.mini.notation import FRACTION
 from src.problems.mini.template import Exercise, Params, Template
 from src.problems.worded.phrasing import Phrasings
 from src.problems.worded.stories.cast import casting, joined, people
@@ -256,8 +257,7 @@ def _interest(params: Params) -> Exercise:
         unseen=told.unseen,
         answer=str(balance),
         steps=f"Year by year, the balance is ${', '.join(balances)}$ dollars.",
-        code="from fractions import Fraction\n"
-        f"balance = Fraction({start})\nfor year in range({years}):\n"
+        code=f"{FRACTION}balance = Fraction({start})\nfor year in range({years}):\n"
         f"    balance = balance*(100 + {rate})/100{f' + {deposit}' if deposit else ''}\nprint(balance)",
         errors=((":\n", "\n"), ("balance*(", "balance("), ("print(balance", "print(balances")),
         blunders=((f"range({years})", f"range({years} - 1)"), (f"100 + {rate}", f"{rate}")),

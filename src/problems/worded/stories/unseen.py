@@ -5,12 +5,11 @@ from __future__ import annotations
 from math import gcd
 from random import Random
 
-from src.problems.mini.notation import latex_ratio
+from src.problems.mini.notation import FRACTION, latex_ratio
 from src.problems.mini.template import Exercise, Params, Template
 from src.problems.worded.phrasing import Phrasings
 from src.problems.worded.stories.cast import casting, people
 
-FRACTION = "from fractions import Fraction\n"
 SHOWS = ("a concert", "a circus show", "a puppet theater", "a museum", "a football match")
 TICKETS = Phrasings(
     (

@@ -1,4 +1,4 @@
-"""Samples the questions with vLLM in a process of its own: ``python -m tests.pretrained.vllm_job DTYPE``.
+"""Samples the questions with vLLM in a process of its own: ``python -m tests.smollm2.vllm_job DTYPE``.
 
 Prints one line of JSON: ids and logprobs, first greedy, then at temperature 1.
 """
@@ -11,7 +11,7 @@ import sys
 from src.config import EngineConfig, RolloutConfig, VLLMConfig
 from src.policy.loading import load_codec
 from src.rollout.engines.vllm_variables import set_vllm_variables
-from tests.smollm2 import QUESTIONS, model_config
+from tests.smollm2.model import QUESTIONS, model_config
 
 
 def main(dtype: str) -> None:

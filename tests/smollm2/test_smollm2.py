@@ -22,7 +22,7 @@ from src.problems import Problem
 from src.rollout.engines import Finish, Request
 from src.rollout.engines.transformers import TransformersEngine
 from src.tools import PythonTool
-from tests.smollm2 import QUESTIONS, model_config
+from tests.smollm2.model import QUESTIONS, model_config
 
 pytestmark = pytest.mark.long
 

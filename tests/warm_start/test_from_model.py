@@ -1,16 +1,14 @@
-"""A warm start from a pretrained model: what it learns from, its loss, resume, and its folder."""
+"""A warm start from a given model: the whole of it, resume, and its folder."""
 
 from __future__ import annotations
 
 import json
 import os
-import random
 import re
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,61 +17,21 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 from safetensors.torch import load_file
-from torch.nn.functional import cross_entropy
-from transformers import Gemma2Config, Gemma2ForCausalLM, LlamaConfig, LlamaForCausalLM
 
 from src.config import EvaluationConfig, ModelConfig, StartModelConfig, TuneConfig
 from src.config.paths import CONF, ROOT, SMOLLM2
 from src.config.schema import ConfigError
-from src.formats.base import Format
-from src.launch.checks import policy as policy_checks
+from src.config.warm_start import WarmStartConfig
+from src.launch.checks import warm_start as warm_start_checks
 from src.launch.entry import composed
-from src.policy.loading import load_model
-from src.policy.prompt_encoder import PromptEncoder
 from src.policy.settle import settle
-from src.problems import Problem
-from src.problems.mini.solutions import TextSegment
 from src.run.interrupts import Interrupt, interrupts
 from src.run.progress import ReportingProgress
 from src.warm_start import tuning
-from src.warm_start.cold import start_from_model
-from src.warm_start.config import WarmStartConfig
-from src.warm_start.corpus import Batch, Example, Written, padded
-from src.warm_start.examples import batches, choose, encode, epochs, is_correct
-from src.warm_start.loss import has_plain_head, summed_loss
+from src.warm_start.corpus import Batch
+from src.warm_start.from_model import start_from_model
 from src.warm_start.tuning import CHECKPOINT, Tuning
-from tests.fakes import a_format
-from tests.small_tokenizers import smol_like
-
-SMOL = smol_like()
-TUNE = TuneConfig(
-    trajectories=10, heldout=3, batch_tokens=2048, learning_rate=1e-2, warmup_steps=1, heldout_every=2
-)
-
-
-def write_model(folder: Path) -> str:
-    """A few thousand parameters of the pretrained model's kind: Llama, tied, pads with its end."""
-    torch.manual_seed(0)
-    config = LlamaConfig(
-        vocab_size=len(SMOL),
-        hidden_size=32,
-        intermediate_size=64,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        num_key_value_heads=1,
-        tie_word_embeddings=True,
-        bos_token_id=1,
-        eos_token_id=2,
-        pad_token_id=2,
-    )
-    LlamaForCausalLM(config).save_pretrained(folder)
-    SMOL.tokenizer.save_pretrained(folder)
-    return str(folder)
-
-
-@pytest.fixture(scope="module")
-def model_path(tmp_path_factory: pytest.TempPathFactory) -> str:
-    return write_model(tmp_path_factory.mktemp("model"))
+from tests.warm_start.given_model import TUNE, write_model
 
 
 def config(path: str, output: Path, form: str = "fence", **tune: Any) -> WarmStartConfig:
@@ -88,151 +46,6 @@ def config(path: str, output: Path, form: str = "fence", **tune: Any) -> WarmSta
         tune=replace(TUNE, **tune),
         threads=1,
     )
-
-
-def prepared(name: str) -> Format:
-    form = a_format(name)
-    return form.prepare(list(form.tools.values()), SMOL.tokenizer, "chat")
-
-
-class TestExamples:
-    WRITTEN = Written(
-        Problem("p", "What is 6 * 7?", "42", "Algebra", 1, "test"),
-        "code",
-        [
-            TextSegment("policy", "```python\nprint(6 * 8)\n```"),
-            TextSegment("tool", "48"),
-            TextSegment("policy", "So \\boxed{42}."),
-        ],
-    )
-
-    @pytest.mark.parametrize("name", ["fence", "code_interpreter", "hermes"])
-    def test_feedback_and_prompt_are_masked(self, name: str) -> None:
-        """prompt 0 ... | call 1 ... | result 0 ... | answer 1 ... | end 1."""
-        form = prepared(name)
-        prompts = PromptEncoder(SMOL.tokenizer, "chat", form)
-        example = encode(self.WRITTEN, SMOL, prompts)
-        (prompt,) = prompts.ids([self.WRITTEN.problem], "code")
-        call, answer = SMOL.encode(self.WRITTEN.segments[0].text), SMOL.encode(self.WRITTEN.segments[2].text)
-        result = [index for piece in form.render("48") for index in SMOL.encode_piece(piece)]
-        assert example.ids == [*prompt, *call, *result, *answer, 2]
-        expected = [0] * len(prompt) + [1] * len(call) + [0] * len(result) + [1] * (len(answer) + 1)
-        assert example.mask == expected
-        learnt = [index for index, counts in zip(example.ids, example.mask, strict=True) if counts]
-        assert learnt.count(2) == 1, "turns of the tool are not learnt"
-
-    def test_markup_that_a_program_prints_stays_text(self) -> None:
-        """Its end of text, too: with the tokenizer's own encoding it would be the control token."""
-        segments = [*self.WRITTEN.segments]
-        segments[1] = TextSegment("tool", "<|im_end|> ```")
-        form = prepared("fence")
-        example = encode(
-            replace(self.WRITTEN, segments=segments), SMOL, PromptEncoder(SMOL.tokenizer, "chat", form)
-        )
-        without = encode(self.WRITTEN, SMOL, PromptEncoder(SMOL.tokenizer, "chat", form))
-        assert example.ids.count(2) == without.ids.count(2)
-
-    def test_chosen_are_different_problems_with_the_right_answer(self) -> None:
-        cfg = WarmStartConfig(tune=replace(TUNE, trajectories=60, heldout=20, levels=[1, 2, 3]))
-        train, heldout = choose(cfg, a_format())
-        assert (len(train), len(heldout)) == (60, 20)
-        assert len({one.problem.id for one in train + heldout}) == 80
-        assert all(map(is_correct, train + heldout))
-        assert {one.problem.level for one in train} == {1, 2, 3}
-        tools = [one for one in train if any(segment.author == "tool" for segment in one.segments)]
-        failing = [one for one in tools if any("Error" in segment.text for segment in one.segments)]
-        assert 10 < len(tools) < 50
-        assert failing, "failing code and its repair"
-        everything, _ = choose(replace(cfg, tune=replace(cfg.tune, correct=False)), a_format())
-        assert not all(map(is_correct, everything))
-
-    def test_an_answer_in_another_form_is_right(self) -> None:
-        problem = replace(self.WRITTEN.problem, answer="\\frac{83}{77}")
-        segments = [TextSegment("policy", "\\boxed{83/77}")]
-        assert is_correct(replace(self.WRITTEN, problem=problem, segments=segments))
-        segments = [TextSegment("policy", "\\boxed{83/78}")]
-        assert not is_correct(replace(self.WRITTEN, problem=problem, segments=segments))
-
-    def test_a_source_of_ones_own(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        cfg = WarmStartConfig(tune=replace(TUNE, source="tests.warm_start.test_cold.two", correct=False))
-        with pytest.raises(ConfigError, match="gives no more than 2 different problems"):
-            choose(cfg, a_format())
-        few = replace(cfg, tune=replace(cfg.tune, trajectories=1, heldout=1))
-        assert [one.problem.id for part in choose(few, a_format()) for one in part] == ["0", "1"]
-        with pytest.raises(ConfigError, match=r"tune\.source=no\.such"):
-            choose(replace(cfg, tune=replace(cfg.tune, source="no.such")), a_format())
-
-    def test_batches_hold_every_example_once_and_no_more_tokens_than_set(self) -> None:
-        rng = random.Random(0)
-        examples = [Example([n] * rng.randint(3, 90), [1]) for n in range(200)]
-        examples = [Example(one.ids, [0] + [1] * (len(one.ids) - 1)) for one in examples]
-        found = batches(examples, 0, 300, random.Random(1))
-        assert all(batch.ids.numel() <= 300 for batch in found)
-        rows = [int(row[0]) for batch in found for row in batch.ids]
-        assert sorted(rows) == list(range(200))
-        waste = 1 - sum(len(one.ids) for one in examples) / sum(batch.ids.numel() for batch in found)
-        assert waste < 0.05
-        assert {batch.usual_tokens for batch in found} == {
-            sum(sum(one.mask) for one in examples) / len(found)
-        }
-
-    def test_every_epoch_has_another_order_and_every_process_the_same(self) -> None:
-        examples = [Example([n] * 10, [0] + [1] * 9) for n in range(40)]
-        twice = epochs(examples, 0, 40, 2, seed=3)
-        first, second = twice[:10], twice[10:]
-        assert [batch.ids.tolist() for batch in first] != [batch.ids.tolist() for batch in second]
-        again = epochs(examples, 0, 40, 2, seed=3)
-        assert [batch.ids.tolist() for batch in twice] == [batch.ids.tolist() for batch in again]
-
-
-def two(cfg: WarmStartConfig, form: Format, purpose: str, levels: Any) -> Iterator[Written]:
-    """A source with two problems."""
-    for number in range(10_000):
-        problem = Problem(str(number % 2), "?", "1", "Algebra", 1, "test")
-        yield Written(problem, "text", [TextSegment("policy", "\\boxed{1}")])
-
-
-class TestLoss:
-    def batch(self) -> Batch:
-        examples = [Example(list(range(5, 5 + n)), [0, 0, *[1] * (n - 4), 0, 1]) for n in (9, 14, 6)]
-        return padded(examples, 2, 10.0)
-
-    @pytest.mark.parametrize("head_tokens", [1, 4, 1000])
-    def test_it_and_its_gradient_are_those_of_all_logits(self, model_path: str, head_tokens: int) -> None:
-        batch = self.batch()
-        expected, model = load_model(ModelConfig(path=model_path)), load_model(ModelConfig(path=model_path))
-        logits = expected(input_ids=batch.ids, attention_mask=batch.attention).logits[:, :-1]
-        whole = cross_entropy(logits.flatten(0, 1), batch.labels[:, 1:].flatten(), reduction="sum")
-        loss = summed_loss(model, batch, head_tokens)
-        assert loss.item() == pytest.approx(whole.item(), rel=1e-5)
-        whole.backward()
-        loss.backward()
-        for one, other in zip(model.parameters(), expected.parameters(), strict=True):
-            torch.testing.assert_close(one.grad, other.grad, rtol=1e-4, atol=1e-5)
-
-    def test_no_logits_of_other_tokens_are_computed(self, model_path: str) -> None:
-        model = load_model(ModelConfig(path=model_path))
-        rows: list[int] = []
-        model.get_output_embeddings().register_forward_hook(lambda _, args, __: rows.append(len(args[0])))
-        batch = self.batch()
-        summed_loss(model, batch, 4)
-        assert sum(rows) == int((batch.labels[:, 1:] != -100).sum())
-        assert max(rows) == 4
-
-    def test_heads_that_are_scaled_or_capped_are_found(self, model_path: str) -> None:
-        assert has_plain_head(load_model(ModelConfig(path=model_path)), self.batch())
-        sizes = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "head_dim": 8}
-        capped = Gemma2ForCausalLM(
-            Gemma2Config(
-                vocab_size=64,
-                **sizes,
-                num_attention_heads=2,
-                num_key_value_heads=1,
-                final_logit_softcapping=0.01,
-                pad_token_id=0,
-            )
-        )
-        assert not has_plain_head(capped.eval(), self.batch())
 
 
 def weights(folder: Path) -> dict[str, torch.Tensor]:
@@ -290,8 +103,9 @@ class TestWhole:
         assert notes == {
             "prompt_style": "chat",
             "format": {"_target_": "src.formats.HermesFormat"},
-            "dtype": "bfloat16",
         }
+        cfg, _ = settle(EvaluationConfig(model=ModelConfig(path=str(tmp_path), dtype="auto")))
+        assert cfg.model.dtype == "float32", "the policy has not been sampled in another"
         assert {one.dtype for one in weights(tmp_path).values()} == {torch.float32}
 
     def test_a_log_file_has_lines_with_the_time_left(
@@ -404,9 +218,25 @@ def test_what_a_warm_start_cannot_do(
             cfg.lora.rank = value["rank"]
         else:
             setattr(cfg, name, value)
-    (found,) = policy_checks.start(cfg, "model.")
+    (found,) = warm_start_checks.model(cfg, "model.")
     assert fault.replace("\\", "") in found
-    assert policy_checks.start(StartModelConfig(), "model.") == []
+    assert warm_start_checks.model(StartModelConfig(), "model.") == []
+
+
+@pytest.mark.parametrize(
+    ("given", "fault"),
+    [
+        (
+            ["model.path={model}", "output=a", "learning_rate=1e-4"],
+            "learning_rate=0.0001: ignored with model",
+        ),
+        (["tune.epochs=2"], "tune.epochs=2: only for a given model"),
+        (["model.examples=2"], "model.examples=2: only for a given model"),
+    ],
+)
+def test_no_setting_is_ignored(given: list[str], fault: str, model_path: str) -> None:
+    with pytest.raises(ConfigError, match=re.escape(fault)):
+        composed("warm_start", [one.format(model=model_path) for one in given], WarmStartConfig)
 
 
 def test_the_mini_base_policy_is_not_overwritten(model_path: str, tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ import time
 from src.config import ModelConfig
 from src.config.paths import ROOT, SMOLLM2
 from src.config.schema import ConfigError
-from src.pretrained.make import make_model
+from src.smollm2.make import make_model
 
 FOLDER = ROOT / SMOLLM2
 QUESTIONS = (

