@@ -24,9 +24,10 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 from transformers import TrainerCallback, set_seed
 
-from experiments.performance.bench_trl import Given, prepare, summary
+from experiments.performance.bench_trl import Given, prepare
 from experiments.performance.figures import rounds_and_interval, save
 from experiments.performance.result import end, write_result
+from experiments.performance.rounds import number_of_rounds, summary
 from experiments.sandbox.processes import made_on
 from src.config import Config
 from src.launch.entry import composed
@@ -223,7 +224,7 @@ def show(result: dict[str, Any]) -> None:
 def main() -> None:
     """Measure, write, draw; exit code 1 if a target is missed."""
     parser = argparse.ArgumentParser(description="what the token columns cost")
-    parser.add_argument("--rounds", type=int, default=40)
+    parser.add_argument("--rounds", type=number_of_rounds, default=40)
     parser.add_argument("--rollouts", type=int, default=3, help="whose seconds are taken")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="that torch uses")
     parser.add_argument("--seed", type=int, default=0)

@@ -9,7 +9,6 @@ settings; a step is everything between TRL's callbacks for its beginning and end
 from __future__ import annotations
 
 import argparse
-import math
 import os
 import statistics
 import time
@@ -32,6 +31,7 @@ from trl import GRPOTrainer
 
 from experiments.performance.figures import rounds_and_interval, save
 from experiments.performance.result import end, write_result
+from experiments.performance.rounds import number_of_rounds, summary
 from src.config import Config, DataConfig
 from src.policy.loading import load_codec, load_model
 from src.policy.settle import settle
@@ -219,25 +219,6 @@ def ratios(arm: Sequence[dict[str, float]], other: Sequence[dict[str, float]], k
     return summary([one[kind] / two[kind] for one, two in zip(arm, other, strict=True)])
 
 
-def summary(values: Sequence[float]) -> dict[str, Any]:
-    """Return the values of the rounds, their median, and an interval of it."""
-    return {"rounds": values, "median": statistics.median(values), "interval": interval(values)}
-
-
-def interval(values: Sequence[float], error: float = 0.05) -> tuple[float, float]:
-    """A confidence interval of the median from order statistics, whatever the distribution.
-
-    The median lies below the k-th smallest of n values with the probability that a fair coin shows heads
-    fewer than k times in n.
-    """
-    ordered, size = sorted(values), len(values)
-    below, skip = 0.5**size, 0
-    while below + math.comb(size, skip + 1) * 0.5**size <= error / 2:
-        skip += 1
-        below += math.comb(size, skip) * 0.5**size
-    return ordered[skip], ordered[-1 - skip]
-
-
 def missed(result: dict[str, Any]) -> list[str]:
     """Return the targets that ``result`` misses: the whole interval must lie below."""
     found = []
@@ -309,7 +290,7 @@ def prepare(threads: int) -> None:
 def main() -> None:
     """Measure, write, draw; exit code 1 if a target is missed."""
     parser = argparse.ArgumentParser(description="a training step of ours and of TRL's trainer")
-    parser.add_argument("--rounds", type=int, default=40)
+    parser.add_argument("--rounds", type=number_of_rounds, default=40)
     parser.add_argument("--minibatches", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="that torch uses")
     parser.add_argument("--seed", type=int, default=0)

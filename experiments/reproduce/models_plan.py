@@ -6,47 +6,43 @@ checked here before the first one starts.
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, field, replace
-from importlib import import_module
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any
 
-from hydra.errors import OverrideParseException
-
+from experiments.reproduce.analyses import schema_of
 from experiments.reproduce.config import ReproduceConfig, SamplesConfig
-from experiments.reproduce.models import GivenModel, download_config, faults_of, given_models
+from experiments.reproduce.models import GivenModel, download_config
+from experiments.reproduce.models_checks import (
+    LONG_COT,
+    PARTS,
+    PASS_AT_K,
+    TABLE,
+    TOKEN_EFFICIENCY,
+    checked_models,
+    long_cot,
+    machine,
+)
 from experiments.reproduce.names import slug, text
 from experiments.reproduce.plan import ANALYSIS, EVALUATE, MERGE, REPORT, Command, CommandPlan, report_command
 from src.config import EvaluationConfig
-from src.config.command_line import names
-from src.config.paths import CONF
-from src.config.schema import ConfigError, show, wrong_choice
+from src.config.schema import ConfigError
 from src.launch.entry import composed
 from src.problems import ProblemError, load_benchmark
 
-LONG_COT = "long_cot"
-# Settings of evaluations that the suite gives itself, after its overrides -> what gives them instead.
-_OF_THE_SUITE = {
-    "evaluate.k": "suite.given.{part}.k",
-    "evaluate.modes": "suite.given.{part}.modes",
-    "evaluate.shard": "suite.given.shards",
-    "evaluate.resume": "nothing: it is always true",
-}
-_TABLE, _PASS_AT_K, _TOKENS = PARTS = ("table", "pass_at_k", "token_efficiency")
 _ABOUT = {
-    _TABLE: {
+    TABLE: {
         "title": "Accuracy over the benchmarks",
         "question": "How often is each policy right on each benchmark?",
         "claim": "Mean 52.7 over the five benchmarks (printed as 52.4) for the 7B policy, 66.3 for 8B.",
     },
-    _PASS_AT_K: {
+    PASS_AT_K: {
         "title": "Capability boundary",
         "question": "Does code extend the set of problems that a policy can solve, and does training?",
         "claim": "Code is above text at every k up to 1,024, before and after training. The base with code "
         "overtakes the trained policy with code on OlymMATH-hard from about k = 128, on AIME24 near k = 650.",
     },
-    _TOKENS: {
+    TOKEN_EFFICIENCY: {
         "title": "Token efficiency",
         "question": "Are solutions with code shorter than long chains of thought?",
         "claim": "Solutions with code are more concise and efficient than long chains of thought in text.",
@@ -74,7 +70,6 @@ def make_models_plan(cfg: ReproduceConfig) -> ModelsPlan:
         ConfigError: a model, benchmark or setting is invalid; names the remedies of all faults at once.
     """
     planner = _ModelsPlanner(cfg)
-    planner.check()
     parts = [part for part in PARTS if cfg.only is None or part in cfg.only]
     for part in parts:
         planner.add(part)
@@ -130,65 +125,13 @@ class _ModelsPlanner:
     def __init__(self, cfg: ReproduceConfig) -> None:
         self.cfg, self.given, self.plan = cfg, cfg.suite.given, ModelsPlan()
         self.folder, self._files = Path(cfg.folder), cfg.benchmarks or {}
-        self._models: list[GivenModel] = []
+        self._models, self._long_cot = checked_models(cfg), long_cot(self.given)
         self._configs: dict[tuple[str, ...], EvaluationConfig] = {}
-
-    def check(self) -> None:
-        """Check models and names. Raises ConfigError, before anything is composed for each benchmark."""
-        cfg, faults = self.cfg, []
-        try:
-            self._models = given_models(cfg.models or [])
-        except ConfigError as error:
-            faults += error.faults
-        used = {name for part in PARTS for name in getattr(self.given, part).benchmarks}
-        options = sorted(path.stem for path in (CONF / "benchmark").glob("*.yaml"))
-        faults += [
-            wrong_choice(f"suite.given.{part}.benchmarks[{index}]", name, options)
-            for part in PARTS
-            for index, name in enumerate(getattr(self.given, part).benchmarks)
-            if name not in options
-        ]
-        faults += [wrong_choice("benchmarks", name, sorted(used)) for name in self._files if name not in used]
-        faults += [
-            wrong_choice(f"only[{i}]", part, PARTS)
-            for i, part in enumerate(cfg.only or [])
-            if part not in PARTS
-        ]
-        faults += self._ignored()
-        if cfg.only == []:
-            faults.append("only=[]: no part is left; name some, or give null for all")
-        if cfg.publish:
-            faults.append(f"publish=true: only of a suite of experiments; the results are in {cfg.folder}")
-        if cfg.shard is not None and not _machine(cfg.shard):
-            faults.append(f"shard={cfg.shard}: expected I/N with 0 <= I < N, such as 0/2 and 1/2")
-        others = [self._long_cot()] if self.given.long_cot is not None else []
-        faults += [fault for one in others for fault in faults_of(one)]
-        if others and LONG_COT in [one.name for one in self._models]:
-            faults.append(f"models: {LONG_COT} is the name of suite.given.long_cot; give another")
-        if not faults:
-            for one in [*self._models, *others]:
-                faults += self._model_faults(one)
+        faults = [fault for one in self._models for fault in self._model_faults(one)]
+        if self._long_cot is not None:
+            faults += self._model_faults(self._long_cot)
         if faults:
             raise ConfigError(*faults)
-
-    def _ignored(self) -> list[str]:
-        """Return the overrides that would have no effect, since the suite gives these settings itself."""
-        given: dict[str, tuple[list[str], str]] = {
-            "overrides": (self.given.overrides, "PART"),
-            "long_cot_overrides": (self.given.long_cot_overrides, _TOKENS),
-        }
-        given |= {f"{part}.overrides": (getattr(self.given, part).overrides, part) for part in PARTS}
-        k = {part for part in PARTS if (one := getattr(self.given, part)).k is not None and one.benchmarks}
-        return [
-            f"suite.given.{name}={show(overrides)}: {one} would be ignored; give "
-            f"{_OF_THE_SUITE[one].format(part=part)}"
-            for name, (overrides, part) in given.items()
-            for one in _named(overrides)
-            if one in _OF_THE_SUITE and (one != "evaluate.k" or part in k or (part == "PART" and k))
-        ]
-
-    def _long_cot(self) -> GivenModel:
-        return GivenModel(LONG_COT, str(self.given.long_cot), "suite.given.long_cot")
 
     def _model_faults(self, one: GivenModel) -> list[str]:
         """Return why a model cannot be used at all, with the description of a hub model downloaded."""
@@ -212,10 +155,9 @@ class _ModelsPlanner:
         found: dict[str, dict[str, list[str]]] = {}  # benchmark -> model -> commands, one of each mode
         for option in samples.benchmarks:
             models = [(one, samples.modes, samples.overrides) for one in self._models]
-            if part == _TOKENS and self.given.long_cot is not None:
-                models.append(
-                    (self._long_cot(), ["text"], [*samples.overrides, *self.given.long_cot_overrides])
-                )
+            if part == TOKEN_EFFICIENCY and self._long_cot is not None:
+                overrides = [*samples.overrides, *self.given.long_cot_overrides]
+                models.append((self._long_cot, ["text"], overrides))
             for one, modes, overrides in models:
                 try:
                     commands = [self._evaluation(one, option, mode, samples.k, overrides) for mode in modes]
@@ -297,7 +239,7 @@ class _ModelsPlanner:
 
     def _analyses(self, part: str, samples: SamplesConfig, found: dict[str, dict[str, list[str]]]) -> None:
         """Add one table for all benchmarks, or one analysis for each of them."""
-        if part == _TABLE:
+        if part == TABLE:
             policies: dict[str, dict[str, list[str]]] = {}
             for option, models in found.items():
                 title = self.plan.benchmarks[option].benchmark.name
@@ -316,17 +258,15 @@ class _ModelsPlanner:
         both = {"text", "code"} <= set(modes)
         pairs = [[f"{name}_text", f"{name}_code"] for name in names if both]
         pairs += [[f"{names[0]}_{mode}", f"{name}_{mode}"] for name in names[1:] for mode in modes]
-        if part == _TOKENS and self.given.long_cot is not None:
+        if part == TOKEN_EFFICIENCY and self._long_cot is not None:
             pairs += [[f"{LONG_COT}_text", f"{name}_{mode}"] for name in names for mode in modes]
         return pairs
 
     def _analysis(self, part: str, name: str, settings: dict[str, Any], models: Any) -> None:
-        module = import_module(f"analysis.{part}")
-        schema: type = get_type_hints(module.main.__wrapped__)["cfg"]
         given = self.cfg.suite.analyses.get(part, {}) | settings
         overrides = [f"{key}={text(value)}" for key, value in given.items()]
         try:
-            composed(f"{ANALYSIS}/{part}", overrides, schema)
+            composed(f"{ANALYSIS}/{part}", overrides, schema_of(part))
         except ConfigError as error:
             self.plan.faults += [f"suite.analyses.{part}: {fault}" for fault in error.faults]
             return
@@ -342,25 +282,10 @@ class _ModelsPlanner:
         )
 
 
-def _named(overrides: list[str]) -> list[str]:
-    """Return the settings that overrides name; none if they cannot be parsed, which is reported elsewhere."""
-    try:
-        return names(overrides)
-    except OverrideParseException:
-        return []
-
-
-def _machine(shard: str) -> tuple[int, int] | None:
-    """Return I and N of ``I/N``; None: it is not of this form."""
-    match = re.fullmatch(r"(\d+)/(\d+)", shard)
-    found = (int(match[1]), int(match[2])) if match else None
-    return found if found and found[0] < found[1] else None
-
-
 def _of_machine(plan: CommandPlan, shard: str) -> dict[str, Command]:
     """Return every N-th evaluation from the I-th on, those with the most trajectories per problem first."""
-    machine = _machine(shard)
-    assert machine is not None
+    place = machine(shard)
+    assert place is not None
     evaluations = [one for one in plan.commands.values() if isinstance(one.config, EvaluationConfig)]
     evaluations.sort(key=lambda one: -one.config.evaluate.k if one.config else 0)  # stable
-    return {one.name: one for one in evaluations[machine[0] :: machine[1]]}
+    return {one.name: one for one in evaluations[place[0] :: place[1]]}

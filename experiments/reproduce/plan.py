@@ -9,15 +9,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from functools import partial
-from importlib import import_module
 from pathlib import Path
 from typing import Any, get_type_hints
 
-from analysis.measures import Measure
+from experiments.reproduce.analyses import analyses, check_names, schema_of
 from experiments.reproduce.config import Experiment, SourceConfig, SuiteConfig
 from experiments.reproduce.names import slug, text
 from src.config import Config, EvaluationConfig
-from src.config.paths import ROOT
 from src.config.schema import ConfigError, wrong_choice
 from src.launch.entry import composed
 
@@ -114,9 +112,9 @@ class _Planner:
         if not seeds or len(set(seeds)) < len(seeds):
             raise ConfigError(f"{at}: suite.seeds={seeds}: give at least one, and each once")
         faults = [
-            f"{at}: {wrong_choice('suite.analyses', name, _analyses())}"
+            f"{at}: {wrong_choice('suite.analyses', name, analyses())}"
             for name in self.suite.analyses
-            if name not in _analyses()
+            if name not in analyses()
         ]
         faults += self._attempt(f"{at}, training", partial(self._training_config, ()))
         faults = faults or self._attempt(f"{at}, evaluation", partial(self._evaluation_config, ()))
@@ -236,14 +234,14 @@ class _Planner:
 
     def _analysis(self, experiment: Experiment, name: str, settings: dict[str, Any]) -> None:
         """Add an analysis with the inputs that its schema declares: the runs of all arms, or the policies."""
-        if name not in _analyses():
-            raise ConfigError(wrong_choice("analyses", name, _analyses()))
-        schema = _schema(name)
+        if name not in analyses():
+            raise ConfigError(wrong_choice("analyses", name, analyses()))
+        schema = schema_of(name)
         reads, commands = self._read(experiment, schema)
         for key in reads:
             if key in settings:
                 raise ConfigError(f"{key}: is set by the experiment; remove it")
-        _names_that_exist(experiment, settings)
+        check_names(experiment, settings)
         given = self.suite.analyses.get(name, {}) | settings | reads
         overrides = [f"{key}={text(value)}" for key, value in given.items()]
         composed(f"{ANALYSIS}/{name}", overrides, schema)
@@ -296,34 +294,3 @@ class _Planner:
                 f"{command.name}: two commands would have this folder; write the overrides of one differently"
             )
         return known
-
-
-def _analyses() -> list[str]:
-    return sorted(path.stem for path in (ROOT / "conf" / ANALYSIS).glob("*.yaml"))
-
-
-def _schema(analysis: str) -> type:
-    """Return the dataclass of an analysis's settings, from the annotation of its ``main``."""
-    main: Any = import_module(f"analysis.{analysis}").main
-    schema: type = get_type_hints(main.__wrapped__)["cfg"]
-    return schema
-
-
-def _names_that_exist(experiment: Experiment, settings: dict[str, Any]) -> None:
-    """Check the names of arms, policies and measures in an analysis. Raises ConfigError."""
-    cfg = experiment.cfg
-    baseline, arms = settings.get("baseline"), list(cfg.arms)
-    if baseline is not None and baseline not in arms:
-        raise ConfigError(wrong_choice("baseline", baseline, arms))
-    for index, measure in enumerate(settings.get("measures") or []):
-        Measure.parse(measure, f"measures[{index}]")
-    policies = [
-        f"{name}_{mode}"
-        for name, sources in cfg.policies.items()
-        for source in sources
-        for mode in source.modes
-    ]
-    for index, pair in enumerate(settings.get("pairs") or []):
-        for arm in pair:
-            if arm not in policies:
-                raise ConfigError(wrong_choice(f"pairs[{index}]", arm, policies))
