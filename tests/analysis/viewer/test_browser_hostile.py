@@ -36,7 +36,7 @@ class TestHostile:
         """In a page that takes such text for markup, it does run."""
         opened = browser.new_page()
         opened.set_content(HOSTILE[1])
-        opened.wait_for_function("window.hit === 1")
+        opened.wait_for_function("() => window.hit === 1")
         opened.close()
 
     def test_a_script_that_is_not_the_pages_own_does_not_run(self, browser: Browser, tmp_path: Path) -> None:

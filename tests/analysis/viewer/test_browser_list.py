@@ -130,7 +130,7 @@ class TestList:
             assert len(self.rows(shown)) < 100
             assert shown.page.locator("#table").get_attribute("aria-rowcount") == "3001"
             shown.page.evaluate("document.getElementById('scroller').scrollTop = 1e9")
-            shown.page.wait_for_function("document.querySelector('#rows').textContent.includes('2999')")
+            shown.page.wait_for_function("() => document.querySelector('#rows').textContent.includes('2999')")
             assert len(self.rows(shown)) < 100
             self.filter(shown, "answer=2998 boxed")
             milliseconds = float(shown.page.locator("#count").get_attribute("data-ms") or "nan")
