@@ -227,6 +227,7 @@ PERFORMANCE = {
     "sandbox": "## The sandbox",
     "rollout": "## Rollouts",
     "trl": "## Training steps",
+    "records": "## Records",
 }
 
 
@@ -243,6 +244,7 @@ def test_ranges_of_the_measured_rounds(name: str) -> None:
                 known.append((float(np.median(values)), min(values), max(values)))
         if isinstance(node, dict) and {"median", "interval"} <= set(node):
             known.append((node["median"], *node["interval"]))
+            known.append((100 * node["median"], *(100 * limit for limit in node["interval"])))  # per cent
     found = [(row, words) for row, _, cell in cells(section) for words in RANGE.findall(cell)]
     assert found
     assert [one for one in found if not any(all(map(rounds_to, it, one[1])) for it in known)] == []
