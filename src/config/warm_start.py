@@ -32,14 +32,14 @@ class TuneConfig:
 
     source: str = option(
         "mini",
-        "where trajectories come from: mini, solutions to training problems of the mini family; or the "
-        "dotted path of a function like src.warm_start.corpus.written",
-        choices=("mini",),
+        "where trajectories come from: solutions to training problems of a generated family, mini or worded; "
+        "or the dotted path of a function like src.warm_start.corpus.written",
+        choices=("mini", "worded"),
         dotted=True,
     )
     trajectories: int = option(400, "number of different problems, each with one trajectory", at_least=1)
     heldout: int = option(48, "further ones, for the held-out loss", at_least=1)
-    levels: list[int] = option([1, 2, 3], "levels of the mini family", at_least=1, at_most=5)
+    levels: list[int] = option([1, 2, 3], "levels of the problems", at_least=1, at_most=5)
     correct: bool = option(True, "only trajectories whose answer is right, after failing programs or not")
     epochs: int = option(1, "passes over the trajectories", at_least=1)
     batch_tokens: int = option(

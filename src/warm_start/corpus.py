@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 
 import torch
 from transformers import PreTrainedTokenizerFast
@@ -12,14 +13,17 @@ from transformers import PreTrainedTokenizerFast
 from src.config import LEVELS, SUBJECTS
 from src.config.warm_start import WarmStartConfig
 from src.formats.base import Format
-from src.problems import Problem
-from src.problems.mini.family import stream
+from src.problems import Problem, mini, worded
+from src.problems.mini.family import Instance
 from src.problems.mini.solutions import Habits, TextSegment, write_solution
 from src.problems.prompt_text import build_prompt
 from src.tools.base import Call
 
 CHUNK = 16  # batches whose examples are sorted by length together, to reduce padding
 HABITS = Habits()
+STREAMS: Mapping[str, Callable[..., Iterator[Instance]]] = MappingProxyType(
+    {"mini": mini.stream, "worded": worded.stream}
+)
 
 
 @dataclass(frozen=True)
@@ -70,16 +74,18 @@ class Written:
 
 
 def written(
-    cfg: WarmStartConfig, form: Format, purpose: str, levels: Sequence[int] = LEVELS
+    cfg: WarmStartConfig, form: Format, purpose: str, levels: Sequence[int] = LEVELS, family: str = "mini"
 ) -> Iterator[Written]:
-    """Yield endless solutions to training problems of the mini family, never to held-out ones.
+    """Yield endless solutions to training problems of a generated family, never to held-out ones.
 
     Args:
         cfg: gives the seed and the fractions of the modes.
         form: writes the calls.
         purpose: another purpose, other solutions.
         levels: of the problems.
+        family: a key of STREAMS.
     """
+    stream = STREAMS[family]
     rng = random.Random(f"{purpose}-{cfg.seed}")
     everything = stream(f"{purpose}-all-{cfg.seed}", "train", SUBJECTS, levels)
     geometry = stream(f"{purpose}-geometry-{cfg.seed}", "train", ("Geometry",), levels)

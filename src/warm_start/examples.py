@@ -6,6 +6,7 @@ import hashlib
 import json
 import random
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 
 from src.config.dotted import load
 from src.config.schema import ConfigError
@@ -15,7 +16,7 @@ from src.policy.codec import TokenCodec
 from src.policy.prompt_encoder import PromptEncoder
 from src.problems.boxes import last_box
 from src.rewards.equivalence import equivalent
-from src.warm_start.corpus import Batch, Example, Written, padded, written
+from src.warm_start.corpus import STREAMS, Batch, Example, Written, padded, written
 
 Source = Callable[..., Iterator[Written]]
 _IN_VAIN = 1000  # trajectories in a row of which none is taken
@@ -28,7 +29,11 @@ def choose(cfg: WarmStartConfig, form: Format) -> tuple[list[Written], list[Writ
         ConfigError: ``tune.source`` does not exist, or does not give that many.
     """
     tune = cfg.tune
-    source: Source = written if tune.source == "mini" else load("tune.source", tune.source)
+    source: Source
+    if tune.source in STREAMS:
+        source = partial(written, family=tune.source)
+    else:
+        source = load("tune.source", tune.source)
     wanted = tune.trajectories + tune.heldout
     found: dict[str, Written] = {}
     vain = 0

@@ -9,11 +9,12 @@ from typing import Any
 
 import pytest
 
+from src.config import WORDED_SPLITS
 from src.config.schema import ConfigError
 from src.config.warm_start import WarmStartConfig
 from src.formats.base import Format
 from src.policy.prompt_encoder import PromptEncoder
-from src.problems import Problem
+from src.problems import Problem, worded
 from src.problems.mini.solutions import TextSegment
 from src.warm_start.corpus import Example, Written
 from src.warm_start.examples import batches, choose, encode, epochs, is_correct
@@ -76,6 +77,16 @@ class TestExamples:
         assert failing, "failing code and its repair"
         everything, _ = choose(replace(cfg, tune=replace(cfg.tune, correct=False)), a_format())
         assert not all(map(is_correct, everything))
+
+    def test_worded_problems_are_those_of_training(self) -> None:
+        tune = replace(TUNE, source="worded", trajectories=300, heldout=20, levels=[1, 2, 3, 4, 5])
+        train, heldout = choose(WarmStartConfig(tune=tune), a_format())
+        ids = {one.problem.id for one in train + heldout}
+        assert len(ids) == 320
+        assert all(one.startswith("worded/") for one in ids)
+        assert {name.split("/")[1] for name in ids} <= {template.name for template in worded.TEMPLATES}
+        for split in WORDED_SPLITS:
+            assert not ids & {one.id for one in worded.generate(1000, 0, split)}
 
     def test_an_answer_in_another_form_is_right(self) -> None:
         problem = replace(self.WRITTEN.problem, answer="\\frac{83}{77}")
