@@ -10,7 +10,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from src.config.warm_start import WarmStartConfig
+from src.config import WarmStartConfig
 from src.launch.entry import entry
 from src.run import folder_lock
 

@@ -10,8 +10,7 @@ from types import MappingProxyType
 import torch
 from transformers import PreTrainedTokenizerFast
 
-from src.config import LEVELS, SUBJECTS
-from src.config.warm_start import WarmStartConfig
+from src.config import LEVELS, SUBJECTS, WarmStartConfig
 from src.formats.base import Format
 from src.problems import Problem, mini, worded
 from src.problems.mini.family import Instance

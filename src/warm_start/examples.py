@@ -8,9 +8,9 @@ import random
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 
+from src.config import WarmStartConfig
 from src.config.dotted import load
 from src.config.schema import ConfigError
-from src.config.warm_start import WarmStartConfig
 from src.formats.base import Format
 from src.policy.codec import TokenCodec
 from src.policy.prompt_encoder import PromptEncoder

@@ -11,9 +11,9 @@ from typing import Any
 import torch
 from transformers import PreTrainedModel
 
-from src.config import ModelConfig
+from src.config import ModelConfig, WarmStartConfig
 from src.config.schema import ConfigError, show
-from src.config.warm_start import FROM_SCRATCH, WarmStartConfig
+from src.config.warm_start import FROM_SCRATCH
 from src.formats.build import build_format
 from src.launch.checks import style_and_format
 from src.launch.checks.model_files import CONFIG, Notes, write_notes

@@ -18,8 +18,8 @@ from src.config import (
     EvaluateConfig,
     ModelConfig,
     RolloutConfig,
+    WarmStartConfig,
 )
-from src.config.warm_start import WarmStartConfig
 from src.experiment.evaluation.evaluator import Evaluator
 from src.formats.build import build_format
 from src.launch.checks.model_files import Notes, write_notes

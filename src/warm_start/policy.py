@@ -5,7 +5,7 @@ from __future__ import annotations
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM
 
-from src.config.warm_start import WarmStartConfig
+from src.config import WarmStartConfig
 from src.formats.base import Format
 from src.launch.checks.model_files import MINI_END, MINI_PAD
 from src.warm_start.corpus import solutions

@@ -11,7 +11,7 @@ from torch.optim import AdamW, Muon, Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 from transformers import PreTrainedTokenizerFast, Qwen3ForCausalLM
 
-from src.config.warm_start import WarmStartConfig
+from src.config import WarmStartConfig
 from src.formats.base import Format
 from src.run.console import console, progress
 from src.warm_start.corpus import batches

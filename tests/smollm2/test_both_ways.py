@@ -13,10 +13,10 @@ import torch
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 
-from src.config import StartModelConfig, TuneConfig
+from src.config import StartModelConfig, TuneConfig, WarmStartConfig
 from src.config.paths import ROOT
-from src.config.warm_start import WarmStartConfig
 from src.policy.loading import load_codec
+from src.rewards.terms import Outcome
 from src.run import checkpoints
 from src.run.records import SUMMARY, read_metrics, read_records
 from src.run.token_columns import read_tokens
@@ -33,9 +33,9 @@ TUNE = TuneConfig(
 )
 
 
-def varied(outcome: object, weight: float) -> float:
+def varied(outcome: Outcome, weight: float) -> float:
     """A reward that differs within groups, so that there is a gradient whatever the policy solves."""
-    return weight * outcome.tokens  # type: ignore[attr-defined]
+    return weight * outcome.tokens
 
 
 @pytest.fixture(scope="module")

@@ -8,8 +8,7 @@ from itertools import islice
 import pytest
 import torch
 
-from src.config import DataConfig
-from src.config.warm_start import WarmStartConfig
+from src.config import DataConfig, WarmStartConfig
 from src.formats.base import RawCall
 from src.problems import load_problems
 from src.problems.mini.solutions import TextSegment

@@ -9,9 +9,8 @@ from typing import Any
 
 import pytest
 
-from src.config import WORDED_SPLITS
+from src.config import WORDED_SPLITS, WarmStartConfig
 from src.config.schema import ConfigError
-from src.config.warm_start import WarmStartConfig
 from src.formats.base import Format
 from src.policy.prompt_encoder import PromptEncoder
 from src.problems import Problem, worded

@@ -18,10 +18,9 @@ import torch
 from omegaconf import OmegaConf
 from safetensors.torch import load_file
 
-from src.config import EvaluationConfig, ModelConfig, StartModelConfig, TuneConfig
+from src.config import EvaluationConfig, ModelConfig, StartModelConfig, TuneConfig, WarmStartConfig
 from src.config.paths import CONF, ROOT, SMOLLM2
 from src.config.schema import ConfigError
-from src.config.warm_start import WarmStartConfig
 from src.launch.checks import warm_start as warm_start_checks
 from src.launch.entry import composed
 from src.policy.settle import settle

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerFast
 
-from src.config.warm_start import WarmStartConfig
+from src.config import WarmStartConfig
 from src.policy.codec import TokenCodec
 from src.run import renamed
 from src.warm_start.corpus import solutions

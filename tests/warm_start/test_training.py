@@ -9,7 +9,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from src.config.warm_start import WarmStartConfig
+from src.config import WarmStartConfig
 from src.warm_start.make import make_base
 from src.warm_start.policy import build_model, build_tokenizer
 from src.warm_start.training import rate_factor, train

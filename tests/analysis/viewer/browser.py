@@ -113,12 +113,17 @@ def place(one: TrajectoryRecord, run: str = "run") -> str:
 
 
 def single(
-    folder: Path, records: Sequence[TrajectoryRecord], *, tokens: bool = True, name: str = "run"
+    folder: Path,
+    records: Sequence[TrajectoryRecord],
+    rows: Sequence[dict[str, Any]] | None = None,
+    *,
+    tokens: bool = True,
+    name: str = "run",
 ) -> str:
-    """Write a run and its page; return the address."""
+    """Write a run and its page, with token columns of the records or these ``rows``; return the address."""
     made.write_records(folder, records)
     if tokens:
-        made.write_tokens(folder, [made.row(one) for one in records])
+        made.write_tokens(folder, [made.row(one) for one in records] if rows is None else rows)
     page.write(folder / "view.html", [loaded(folder, name)])
     return (folder / "view.html").as_uri()
 

@@ -168,10 +168,7 @@ class TestHostile:
             if isinstance(value, list):
                 row[name] = [value[-1]] * len(ids)
         row |= {"token_ids": ids, "author": authors, "mask": [author == "policy" for author in authors]}
-        made.write_records(tmp_path, [one])
-        made.write_tokens(tmp_path, [row])
-        page.write(tmp_path / "view.html", [loaded(tmp_path, "run")])
-        address = (tmp_path / "view.html").as_uri()
+        address = single(tmp_path, [one], [row])
         with watched(browser, address) as shown:
             took = shown.open(address + place(one))
             print(f"\n100,000 tokens opened in {took:.2f} s")

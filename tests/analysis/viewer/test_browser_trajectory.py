@@ -11,11 +11,9 @@ import numpy as np
 import pytest
 from playwright.sync_api import Browser
 
-from analysis.viewer import page
 from src.run.records import SegmentRecord, TrajectoryRecord
 from tests.analysis.viewer import run_files as made
-from tests.analysis.viewer.browser import Watched, place, tooltips, watched
-from tests.analysis.viewer.reading import loaded
+from tests.analysis.viewer.browser import Watched, place, single, tooltips, watched
 
 pytestmark = pytest.mark.browser
 
@@ -151,10 +149,7 @@ class TestTruth:
         row = {name: value[:size] if isinstance(value, list) else value for name, value in row.items()}
         row |= {"token_ids": [*row["token_ids"][:at], *(index for own in ids for index in own)]}
         row |= {"author": ["prompt"] * at + ["policy"] * (size - at)}
-        made.write_records(tmp_path, [one])
-        made.write_tokens(tmp_path, [row])
-        page.write(tmp_path / "view.html", [loaded(tmp_path, "run")])
-        address = (tmp_path / "view.html").as_uri()
+        address = single(tmp_path, [one], [row])
         with watched(browser, address) as shown:
             shown.open(address + place(one))
             assert shown.originals(".segment:not(.prompt) .text") == [each.text for each in one.segments]
@@ -166,10 +161,7 @@ class TestTruth:
         one = made.record()
         row = made.row(one)
         other = replace(one, segments=[replace(one.segments[0], text="changed"), *one.segments[1:]])
-        made.write_records(tmp_path, [other])
-        made.write_tokens(tmp_path, [row])
-        page.write(tmp_path / "view.html", [loaded(tmp_path, "run")])
-        address = (tmp_path / "view.html").as_uri()
+        address = single(tmp_path, [other], [row])
         with watched(browser, address) as shown:
             shown.open(address + place(one))
             assert "do not decode to its texts" in shown.page.locator(".note").inner_text()
