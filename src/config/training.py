@@ -144,6 +144,10 @@ class TrainerConfig:
     dynamic_sampling: int = option(
         0, "maximum rounds per step of replacing groups whose rewards are all equal; 0: off", at_least=0
     )
+    skip_zero_advantage: bool = option(
+        False,
+        "compute nothing where the advantage is 0: same gradient, but entropy and clip ratios of the others",
+    )
     autocast: str | None = option(
         None,
         "dtype of forward and backward passes, while weights and optimizer states keep model.dtype; null: "

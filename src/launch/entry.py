@@ -33,7 +33,9 @@ from src.config.paths import CONF
 from src.config.schema import ConfigError, key_names, unknown_key, wrong_choice
 from src.launch import resumption
 from src.launch.checks import load
+from src.launch.made_first import make_missing
 from src.run import folder_lock
+from src.run.allocator import keep_freed_memory
 from src.run.interrupts import end, interrupts
 from src.run.processes import rank, world_size
 
@@ -87,6 +89,7 @@ def entry(
             # Torch's idle threads spin for long on cores that sandbox workers and graders need: a factor of
             # ten on a busy machine. Without any spinning, an idle machine was a quarter slower.
             os.environ.setdefault("GOMP_SPINCOUNT", "30000")
+            keep_freed_memory()
             CheckBeforeRun.schema, CheckBeforeRun.alone = schema, alone
             composition.register(config_name, schema)
             if alone:
@@ -129,7 +132,10 @@ def _join_others(name: str, parallel: bool) -> None:
 
 
 class CheckBeforeRun(Callback):
-    """Hydra callback (conf/hydra/callbacks/check.yaml): checks every job before any folder is created."""
+    """Hydra callback (conf/hydra/callbacks/check.yaml): checks every job before any folder is created.
+
+    A model that a job needs and can make is made before its check.
+    """
 
     schema: type = object
     alone = False
@@ -178,6 +184,7 @@ class CheckBeforeRun(Callback):
         own = OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])
         try:
             own, overrides = _settings(self.schema, own, config.hydra)
+            make_missing(own)
             # references to values of the running job are checked when it runs
             if "${hydra:" not in str(OmegaConf.to_container(own, resolve=False)):
                 load(self.schema, own, names(overrides))

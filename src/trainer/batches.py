@@ -1,12 +1,14 @@
-"""The order of problems in batches, and the removal of padding from micro-batches."""
+"""The order of problems in batches, and micro-batches with little padding."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
 from trl.trainer.utils import RepeatSampler
+
+Inputs = dict[str, Any]  # of TRL's loss
 
 
 class MultiEpochSampler(RepeatSampler):
@@ -31,7 +33,7 @@ class MultiEpochSampler(RepeatSampler):
         return self._epochs * super().__len__()
 
 
-def trim(inputs: dict[str, Any]) -> dict[str, Any]:
+def trim(inputs: Inputs) -> Inputs:
     """Return a micro-batch without the columns that are padding in every row.
 
     TRL pads to the longest trajectory of the whole rollout, but most micro-batches are much shorter.
@@ -51,3 +53,46 @@ def trim(inputs: dict[str, Any]) -> dict[str, Any]:
         elif isinstance(value, torch.Tensor) and value.dim() == 2 and value.shape[1] == width:
             trimmed[name] = value[:, :completion]
     return trimmed
+
+
+def by_length(micro_batches: Sequence[Inputs]) -> list[Inputs]:
+    """Return the micro-batches of an optimizer step with rows of similar lengths, for :func:`trim`.
+
+    The gradient is that of the same rows in any order, except for ``loss_type=bnpo``, which divides by the
+    tokens of each micro-batch.
+    """
+    lengths = [one["prompt_mask"].sum(dim=1) + one["completion_mask"].sum(dim=1) for one in micro_batches]
+    rows = len(lengths[0])
+    parts = torch.cat(lengths).argsort(stable=True).split(rows)
+    joined = {
+        name: torch.cat([one[name] for one in micro_batches])
+        for name, value in micro_batches[0].items()
+        if isinstance(value, torch.Tensor) and value.dim() and len(value) == rows
+    }
+    return [
+        one | {name: value[part] for name, value in joined.items()}
+        for one, part in zip(micro_batches, parts, strict=True)
+    ]
+
+
+def without_zero_advantage(inputs: Inputs) -> Inputs:
+    """Return a micro-batch in which trajectories with an advantage of 0 have two tokens and no loss.
+
+    Their gradient is 0 where the loss has neither a KL nor an entropy term. A prompt and a completion token
+    stay, so that no row is only padding.
+    """
+    skipped = inputs["advantages"] == 0
+    found = dict(inputs)
+    for name, kept in (("prompt_mask", -1), ("completion_mask", 0)):
+        one = torch.zeros_like(inputs[name])
+        one[:, kept] = 1
+        found[name] = torch.where(skipped[:, None], one, inputs[name])
+    counted = inputs.get("tool_mask", torch.ones_like(inputs["completion_mask"]))
+    found["tool_mask"] = torch.where(skipped[:, None], 0, counted)
+    return found
+
+
+def loss_tokens(inputs: Inputs) -> torch.Tensor:
+    """Return the number of tokens that count in the loss of a micro-batch."""
+    mask = inputs["completion_mask"]
+    return (mask * inputs["tool_mask"] if "tool_mask" in inputs else mask).sum()

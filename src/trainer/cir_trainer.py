@@ -33,14 +33,23 @@ from src.rollout.engines.colocated import llm_settings, patch_weight_sync, trl_m
 from src.run import checkpoints
 from src.run.disk import write_json
 from src.run.processes import Ranks
-from src.trainer.batches import MultiEpochSampler, trim
+from src.trainer.batches import (
+    Inputs,
+    MultiEpochSampler,
+    by_length,
+    loss_tokens,
+    trim,
+    without_zero_advantage,
+)
 from src.trainer.callbacks import FinishStep
-from src.trainer.grpo_settings import grpo_config
+from src.trainer.grpo_settings import MEANS_OVER_TOKENS, grpo_config
+from src.trainer.lm_head import only_labels
 from src.trainer.reproducibility import conditions
 from src.trainer.step import TrainingStep
 from src.trainer.token_capture import ROW, TokenCapture
 
 CURRICULUM = "curriculum.json"  # in each checkpoint
+SHARE = "share"  # key in TRL's inputs: of the tokens that count in the loss of the optimizer step
 
 
 def _graded(reward: list[float | None], **_: Any) -> list[float | None]:
@@ -66,6 +75,7 @@ class CIRTrainer(GRPOTrainer):
     """
 
     step: TrainingStep
+    _buffered_inputs: list[Inputs] | None
 
     def __init__(
         self,
@@ -197,10 +207,42 @@ class CIRTrainer(GRPOTrainer):
             output[ROW] = torch.arange(len(response), device=response.device)  # TRL shuffles it with the rest
         return output
 
+    def _prepare_inputs(self, generation_batch: Any) -> dict[str, Any]:
+        """TRL's micro-batch, after those of a new rollout have been rearranged."""
+        before = self._buffered_inputs
+        inputs: Inputs = super()._prepare_inputs(generation_batch)
+        if self._buffered_inputs is not None and self._buffered_inputs is not before:
+            self._buffered_inputs = self._rearranged(self._buffered_inputs)
+            inputs = self._buffered_inputs[self._step % self.args.steps_per_generation]
+        return inputs
+
+    def _rearranged(self, micro_batches: list[Inputs]) -> list[Inputs]:
+        """Return the micro-batches of a rollout with little that the loss does not need, and their shares."""
+        if self._cfg.trainer.skip_zero_advantage:
+            micro_batches = [without_zero_advantage(one) for one in micro_batches]
+        size, found = self.args.gradient_accumulation_steps, []
+        for start in range(0, len(micro_batches), size):
+            step = micro_batches[start : start + size]
+            step = step if self.args.loss_type == "bnpo" else by_length(step)
+            tokens = torch.stack([loss_tokens(one) for one in step]).double()
+            tokens = self.accelerator.reduce(tokens, reduction="sum")
+            shares = tokens / tokens.sum().clamp(min=1)
+            found += [one | {SHARE: float(share)} for one, share in zip(step, shares, strict=True)]
+        return found
+
     def compute_loss(self, model: Any, inputs: dict[str, Any], *arguments: Any, **named: Any) -> torch.Tensor:
-        """TRL's loss of a micro-batch, without all-padding columns; its tokens are noted."""
+        """TRL's loss of a micro-batch, without all-padding columns; its tokens are noted.
+
+        TRL reports means over micro-batches of means over tokens; here each counts by its tokens.
+        """
         inputs = trim(inputs)
+        metrics = self._metrics["train"]
+        before = {name: len(metrics.get(name, ())) for name in MEANS_OVER_TOKENS}
         loss: torch.Tensor = super().compute_loss(model, inputs, *arguments, **named)
+        equal = 1 / self.args.gradient_accumulation_steps
+        for name, count in before.items():
+            for place in range(count, len(metrics.get(name, ()))):
+                metrics[name][place] *= inputs.get(SHARE, equal) / equal
         if self._tokens is not None and self._scored is not None:
             self._tokens.add(inputs, *self._scored, self.state.global_step)
             self._scored = None
@@ -208,7 +250,8 @@ class CIRTrainer(GRPOTrainer):
 
     def _get_per_token_logps_and_entropies(self, *arguments: Any, **named: Any) -> Any:
         """Keep the logprobs and entropies of the loss's forward pass, the only one that has entropies."""
-        logprobs, entropies, rest = super()._get_per_token_logps_and_entropies(*arguments, **named)
+        with only_labels():
+            logprobs, entropies, rest = super()._get_per_token_logps_and_entropies(*arguments, **named)
         if self._tokens is not None and entropies is not None:
             self._scored = logprobs.detach(), entropies.detach()
         return logprobs, entropies, rest

@@ -21,6 +21,10 @@ TRL_METRICS = (
     *("sampling/sampling_logp_difference/mean", "sampling/sampling_logp_difference/max"),
     *("sampling/importance_sampling_ratio/mean", "sampling/importance_sampling_ratio/max"),
 )
+MEANS_OVER_TOKENS = (
+    *("entropy", "kl"),
+    *("clip_ratio/low_mean", "clip_ratio/high_mean", "clip_ratio/region_mean"),
+)
 
 
 def grpo_config(cfg: Config, folder: Path, kind: str = "transformers") -> GRPOConfig:

@@ -19,7 +19,11 @@ from src.policy.positions import read_config, refuse_too_long
 from tests import chat_model
 from tests.estimate.models import SMALL, folder
 
-SMALL_ONES = ("mini", "smollm2_135m")  # for a laptop: not the paper's, and folders instead of hub ids
+SMALL_ONES = (
+    "mini",
+    "smollm2_135m",
+    "smollm2_135m_start",
+)  # for a laptop: not the paper's, and folders instead of hub ids
 MODELS = sorted(path.stem for path in (CONF / "model").glob("*.yaml") if path.stem not in SMALL_ONES)
 TABLE_1 = {  # rows of the paper's Table 1: the prompt style of each
     "qwen2.5_math_7b_instruct": "chat",

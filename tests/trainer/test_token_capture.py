@@ -175,7 +175,7 @@ class TestTruth:
             assert groups == [(group, sample) for group in (0, 1) for sample in range(4)]
 
     def test_means_are_the_metrics_of_trl(self, tmp_path: Path) -> None:
-        """Clipping and entropy, each a mean over the tokens of a micro-batch."""
+        """Clipping and entropy, each a mean over the tokens of an optimizer step."""
         metrics: list[dict[str, float]] = []
         cfg = config(clip_low=0.05, clip_high=0.01)
         tiny.trainer(cfg, tmp_path, report=lambda step, found, fired: metrics.append(found)).train()
@@ -183,7 +183,7 @@ class TestTruth:
         for step in (0, 1):
             tokens = read_tokens(tmp_path, step).explode(lists).filter("mask")
             low, high = (pl.col("clipped") == name for name in ("low", "high"))
-            means = tokens.group_by("micro_batch").agg(
+            means = tokens.group_by("optimizer_step").agg(
                 low.mean().alias("clip_ratio/low_mean"),
                 high.mean().alias("clip_ratio/high_mean"),
                 pl.col("entropy").mean(),

@@ -233,6 +233,11 @@ def _run(cfg: c.Config, at: str) -> list[str]:
             f"{at}evaluate.resume=true: only for python -m src.evaluate; resume a training run with "
             f"{at}trainer.resume=RUN"
         )
+    if cfg.trainer.skip_zero_advantage and cfg.records.tokens:
+        faults.append(
+            f"{at}records.tokens=true: with {at}trainer.skip_zero_advantage=true some tokens have no logprob "
+            "to record; choose one of the two"
+        )
     if not cfg.estimate:
         faults += _installed(cfg, at)
     faults += (

@@ -79,6 +79,8 @@ def model(cfg: c.ModelConfig, at: str) -> list[str]:
                 "written by save_pretrained, or a hub id"
             ]
         return []
+    if cfg.warm_start is not None:  # which makes it before a run begins, see src/launch/made_first.py
+        return []
     if os.path.normpath(cfg.path) in (SMOLLM2, str(ROOT / SMOLLM2)):  # else it would be taken for a hub id
         return [f"{at}path={cfg.path}: this model is not made yet; run make model"]
     if cfg.path and hub_like:

@@ -66,7 +66,22 @@ def trainer(cfg: c.TrainerConfig, at: str) -> list[str]:
             f"{at}warmup_steps={cfg.warmup_steps}: the run has only {cfg.steps * minis} optimizer steps "
             f"({at}steps={cfg.steps} x {at}minibatches={minis}); give fewer"
         )
-    return faults + _resume(cfg.resume)
+    return faults + _skipping(cfg, at) + _resume(cfg.resume)
+
+
+def _skipping(cfg: c.TrainerConfig, at: str) -> list[str]:
+    if not cfg.skip_zero_advantage:
+        return []
+    needs = {
+        f"{at}kl_coef={cfg.kl_coef:g}": cfg.kl_coef != 0,
+        f"{at}entropy_coef={cfg.entropy_coef:g}": cfg.entropy_coef != 0,
+        f"{at}loss_type={cfg.loss_type}": cfg.loss_type == "bnpo",
+    }
+    return [
+        f"{at}skip_zero_advantage=true: with {setting} these trajectories change the gradient; leave it false"
+        for setting, has in needs.items()
+        if has
+    ]
 
 
 def _resume(resume: str | None) -> list[str]:
