@@ -27,20 +27,17 @@ from src.config.problems import (
 )
 from src.config.regrade import RegradeConfig
 from src.config.replay import ReplayConfig
+from src.config.reporting import AlarmConfig, RecordsConfig, RuleConfig, TrackingConfig
 from src.config.rollout import EngineConfig, RolloutConfig, VLLMConfig, VLLMServerConfig
 from src.config.sandbox import DockerConfig, RayConfig, SandboxConfig, SandboxFusionConfig
 from src.config.schema import option
 from src.config.tools import format_option, tools_option
 from src.config.training import (
-    AlarmConfig,
     CurriculumConfig,
     EvaluateConfig,
     PeriodicBenchmarkConfig,
-    RecordsConfig,
     RewardConfig,
-    RuleConfig,
     StageConfig,
-    TrackingConfig,
     TrainerConfig,
 )
 from src.config.warm_start import StartModelConfig, TuneConfig, WarmStartConfig

@@ -55,23 +55,32 @@ def trim(inputs: Inputs) -> Inputs:
     return trimmed
 
 
-def by_length(micro_batches: Sequence[Inputs]) -> list[Inputs]:
+def by_length(micro_batches: Sequence[Inputs], *, grouped: bool = False) -> list[Inputs]:
     """Return the micro-batches of an optimizer step with rows of similar lengths, for :func:`trim`.
 
     The gradient is that of the same rows in any order, except for ``loss_type=bnpo``, which divides by the
     tokens of each micro-batch.
+
+    Args:
+        micro_batches: the inputs of TRL's loss.
+        grouped: rows with the same prompt stay together, and the length of the longest counts.
     """
-    lengths = [one["prompt_mask"].sum(dim=1) + one["completion_mask"].sum(dim=1) for one in micro_batches]
-    rows = len(lengths[0])
-    parts = torch.cat(lengths).argsort(stable=True).split(rows)
+    rows = len(micro_batches[0]["advantages"])
     joined = {
         name: torch.cat([one[name] for one in micro_batches])
         for name, value in micro_batches[0].items()
         if isinstance(value, torch.Tensor) and value.dim() and len(value) == rows
     }
+    lengths = joined["prompt_mask"].sum(dim=1) + joined["completion_mask"].sum(dim=1)
+    order = lengths.argsort(stable=True)
+    if grouped:
+        prompt = joined["prompt_ids"].unique(dim=0, return_inverse=True)[1]
+        longest = torch.zeros_like(lengths).scatter_reduce(0, prompt, lengths, "amax")
+        by_prompt = prompt.argsort(stable=True)
+        order = by_prompt[longest[prompt[by_prompt]].argsort(stable=True)]
     return [
         one | {name: value[part] for name, value in joined.items()}
-        for one, part in zip(micro_batches, parts, strict=True)
+        for one, part in zip(micro_batches, order.split(rows), strict=True)
     ]
 
 

@@ -45,6 +45,7 @@ from src.trainer.callbacks import FinishStep
 from src.trainer.grpo_settings import MEANS_OVER_TOKENS, grpo_config
 from src.trainer.lm_head import only_labels
 from src.trainer.reproducibility import conditions
+from src.trainer.shared_prompts import SharesPrompts, refuse_other_caches
 from src.trainer.step import TrainingStep
 from src.trainer.token_capture import ROW, TokenCapture
 
@@ -112,6 +113,8 @@ class CIRTrainer(GRPOTrainer):
                 rollout_func=self._rollout,
                 callbacks=callbacks,
             )
+        if cfg.trainer.share_prompts:
+            refuse_other_caches(model.config)
         forget_reference(self.model)
         if self.use_vllm:
             patch_weight_sync(self.vllm_generation)
@@ -223,7 +226,8 @@ class CIRTrainer(GRPOTrainer):
         size, found = self.args.gradient_accumulation_steps, []
         for start in range(0, len(micro_batches), size):
             step = micro_batches[start : start + size]
-            step = step if self.args.loss_type == "bnpo" else by_length(step)
+            if self.args.loss_type != "bnpo":
+                step = by_length(step, grouped=self._cfg.trainer.share_prompts)
             tokens = torch.stack([loss_tokens(one) for one in step]).double()
             tokens = self.accelerator.reduce(tokens, reduction="sum")
             shares = tokens / tokens.sum().clamp(min=1)
@@ -248,13 +252,19 @@ class CIRTrainer(GRPOTrainer):
             self._scored = None
         return loss
 
-    def _get_per_token_logps_and_entropies(self, *arguments: Any, **named: Any) -> Any:
+    def _get_per_token_logps_and_entropies(
+        self, model: Any, input_ids: Any, attention_mask: Any, logits_to_keep: int, *rest: Any, **named: Any
+    ) -> Any:
         """Keep the logprobs and entropies of the loss's forward pass, the only one that has entropies."""
+        if self._cfg.trainer.share_prompts:
+            model = SharesPrompts(model, logits_to_keep)
         with only_labels():
-            logprobs, entropies, rest = super()._get_per_token_logps_and_entropies(*arguments, **named)
+            logprobs, entropies, loss = super()._get_per_token_logps_and_entropies(
+                model, input_ids, attention_mask, logits_to_keep, *rest, **named
+            )
         if self._tokens is not None and entropies is not None:
             self._scored = logprobs.detach(), entropies.detach()
-        return logprobs, entropies, rest
+        return logprobs, entropies, loss
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
         """Write a checkpoint to a temporary folder and publish it once it is complete."""

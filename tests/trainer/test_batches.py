@@ -62,6 +62,14 @@ def test_a_trajectory_without_advantage_has_two_tokens_and_no_loss() -> None:
     assert loss_tokens(one) == 6
 
 
+def test_rows_with_the_same_prompt_stay_together() -> None:
+    batches = micro_batches()
+    for one in batches:
+        one["prompt_ids"] = (one["advantages"].long() % 2)[:, None].expand(2, 3)
+    found = torch.cat([one["advantages"] for one in by_length(batches, grouped=True)])
+    assert found.tolist() == [5, 1, 7, 3, 2, 6, 8, 4], "the odd ones have at most 7 tokens"
+
+
 @pytest.mark.parametrize("minibatches", [1, 2])
 def test_skipping_them_gives_the_same_weights(
     minibatches: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -66,6 +66,15 @@ def trainer(cfg: c.TrainerConfig, at: str) -> list[str]:
             f"{at}warmup_steps={cfg.warmup_steps}: the run has only {cfg.steps * minis} optimizer steps "
             f"({at}steps={cfg.steps} x {at}minibatches={minis}); give fewer"
         )
+    if cfg.share_prompts:
+        faults += [
+            f"{at}share_prompts=true: {other}; leave it false"
+            for other, there in {
+                f"{at}gradient_checkpointing=true keeps no keys and values": cfg.gradient_checkpointing,
+                f"a run of {world} processes would synchronise gradients too early": world > 1,
+            }.items()
+            if there
+        ]
     return faults + _skipping(cfg, at) + _resume(cfg.resume)
 
 
