@@ -164,7 +164,8 @@ def build(cfg: Config, folder: Path, collector: Given, name: str) -> Arm:
         trainer.attach(TrainingStep(cfg, problems, collector, build_curriculum(cfg.curriculum)))
     bare = name == UNTRIMMED
     return Arm(
-        trainer, patch("src.trainer.cir_trainer.trim", lambda inputs: inputs) if bare else nullcontext()
+        trainer,
+        patch("src.trainer.cir_trainer.WithoutPadding", lambda model: model) if bare else nullcontext(),
     )
 
 

@@ -63,7 +63,9 @@ def memory_returned() -> Any:
 
 LEFT_OUT: dict[str, Callable[[], AbstractContextManager[Any]]] = {
     "logits only of labels": lambda: patch.object(cir_trainer, "only_labels", nullcontext),
-    "rows sorted by length": lambda: patch.object(cir_trainer, "by_length", lambda batches: batches),
+    "rows sorted by length": lambda: patch.object(cir_trainer, "by_length", lambda batches, **_: batches),
+    "padding left out": lambda: patch.object(cir_trainer, "WithoutPadding", lambda model: model),
+    "prompts shared": lambda: patch.object(cir_trainer, "SharesPrompts", lambda model: model),
     "zero advantages skipped": lambda: patch.object(cir_trainer, "without_zero_advantage", lambda one: one),
     "freed memory kept": memory_returned,
 }
@@ -111,7 +113,7 @@ def build(model: str, trajectories: int, micro: int, folder: Path) -> tuple[CIRT
                 "trainer.steps=1", "trainer.advantage=grpo", "trainer.minibatches=1",
                 f"trainer.batch_size={trajectories}", f"trainer.samples_per_prompt={GROUP}",
                 f"trainer.micro_batch_size={micro}", "trainer.checkpoint_every=0", "records.tokens=false",
-                "trainer.skip_zero_advantage=true",
+                "trainer.skip_zero_advantage=true", "trainer.share_prompts=true",
             ],
             Config,
         )

@@ -17,7 +17,6 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from src.config import AlarmConfig, Config
 from src.problems import Problem
 from src.replay.rollouts import RecordedRollouts
-from src.trainer.batches import trim
 from src.trainer.callbacks import StopCallback
 from src.trainer.cir_trainer import CIRTrainer
 from src.trainer.curriculum import build_curriculum
@@ -143,7 +142,7 @@ class ReplayedTrainer(CIRTrainer):
     def compute_loss(self, model: Any, inputs: dict[str, Any], *arguments: Any, **named: Any) -> torch.Tensor:
         """Note whose tokens these are."""
         loss = super().compute_loss(model, inputs, *arguments, **named)
-        self._rows = inputs[ROW], trim(inputs)["completion_mask"] > 0
+        self._rows = inputs[ROW], inputs["completion_mask"] > 0
         return loss
 
     def _get_per_token_logps_and_entropies(self, *arguments: Any, **named: Any) -> Any:

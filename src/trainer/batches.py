@@ -33,30 +33,8 @@ class MultiEpochSampler(RepeatSampler):
         return self._epochs * super().__len__()
 
 
-def trim(inputs: Inputs) -> Inputs:
-    """Return a micro-batch without the columns that are padding in every row.
-
-    TRL pads to the longest trajectory of the whole rollout, but most micro-batches are much shorter.
-    The loss does not change, since padding is masked and rotary positions are relative.
-
-    Args:
-        inputs: the inputs of TRL's loss; prompt tensors are (B, P), padded on the left, and completion
-            tensors are (B, C), padded on the right.
-    """
-    prompt = int(inputs["prompt_mask"].sum(dim=1).max())
-    width = inputs["completion_mask"].shape[1]
-    completion = max(1, int(inputs["completion_mask"].sum(dim=1).max()))
-    trimmed = dict(inputs)
-    for name, value in inputs.items():
-        if name in ("prompt_ids", "prompt_mask"):
-            trimmed[name] = value[:, value.shape[1] - prompt :]
-        elif isinstance(value, torch.Tensor) and value.dim() == 2 and value.shape[1] == width:
-            trimmed[name] = value[:, :completion]
-    return trimmed
-
-
 def by_length(micro_batches: Sequence[Inputs], *, grouped: bool = False) -> list[Inputs]:
-    """Return the micro-batches of an optimizer step with rows of similar lengths, for :func:`trim`.
+    """Return the micro-batches of an optimizer step with rows of similar lengths, to have little padding.
 
     The gradient is that of the same rows in any order, except for ``loss_type=bnpo``, which divides by the
     tokens of each micro-batch.

@@ -38,12 +38,12 @@ from src.trainer.batches import (
     MultiEpochSampler,
     by_length,
     loss_tokens,
-    trim,
     without_zero_advantage,
 )
 from src.trainer.callbacks import FinishStep
 from src.trainer.grpo_settings import MEANS_OVER_TOKENS, grpo_config
 from src.trainer.lm_head import only_labels
+from src.trainer.padding import WithoutPadding
 from src.trainer.reproducibility import conditions
 from src.trainer.shared_prompts import SharesPrompts, refuse_other_caches
 from src.trainer.step import TrainingStep
@@ -235,11 +235,10 @@ class CIRTrainer(GRPOTrainer):
         return found
 
     def compute_loss(self, model: Any, inputs: dict[str, Any], *arguments: Any, **named: Any) -> torch.Tensor:
-        """TRL's loss of a micro-batch, without all-padding columns; its tokens are noted.
+        """TRL's loss of a micro-batch; its tokens are noted.
 
         TRL reports means over micro-batches of means over tokens; here each counts by its tokens.
         """
-        inputs = trim(inputs)
         metrics = self._metrics["train"]
         before = {name: len(metrics.get(name, ())) for name in MEANS_OVER_TOKENS}
         loss: torch.Tensor = super().compute_loss(model, inputs, *arguments, **named)
@@ -257,7 +256,8 @@ class CIRTrainer(GRPOTrainer):
     ) -> Any:
         """Keep the logprobs and entropies of the loss's forward pass, the only one that has entropies."""
         if self._cfg.trainer.share_prompts:
-            model = SharesPrompts(model, logits_to_keep)
+            model = SharesPrompts(model)
+        model = WithoutPadding(model)
         with only_labels():
             logprobs, entropies, loss = super()._get_per_token_logps_and_entropies(
                 model, input_ids, attention_mask, logits_to_keep, *rest, **named

@@ -28,29 +28,31 @@ class SharesPrompts:
 
     Args:
         model: with a fused LM head, see ``trl.trainer.utils.add_fused_lm_head``.
-        completion: number of completion columns, C.
     """
 
-    def __init__(self, model: Any, completion: int) -> None:
-        self._model, self._completion = model, completion
+    def __init__(self, model: Any) -> None:
+        self._model = model
 
     def __call__(
         self, *, input_ids: torch.Tensor, attention_mask: torch.Tensor, labels: torch.Tensor, **options: Any
     ) -> Any:
-        """Return the model's output for the last C + 1 columns, whose ``log_probs`` are (B, C).
+        """Return the model's output for at least the completions: ``log_probs`` ends with (B, C).
 
         Args:
             input_ids: prompts, padded on the left, and completions, (B, P + C).
             attention_mask: likewise.
-            labels: likewise.
+            labels: likewise; -100 in all of the prompts.
             options: for the model.
         """
         # a prompt's last token predicts the first of each completion, so it comes with them
-        shared = input_ids.shape[1] - self._completion - 1
+        shared = int((labels != -100).any(dim=0).nonzero()[0]) - 1
+        whole = {"input_ids": input_ids, "attention_mask": attention_mask, "labels": labels}
+        if shared < 1:
+            return self._model(**whole, **options)
         prompts = torch.where(attention_mask.bool(), input_ids, -1)[:, :shared]
         different, row_prompt = prompts.unique(dim=0, return_inverse=True)
-        if shared < 1 or len(different) == len(prompts):
-            return self._model(input_ids=input_ids, attention_mask=attention_mask, labels=labels, **options)
+        if len(different) == len(prompts):
+            return self._model(**whole, **options)
         first = torch.stack([(row_prompt == index).nonzero()[0, 0] for index in range(len(different))])
         cache = self._model(
             input_ids=input_ids[first, :shared],

@@ -57,7 +57,7 @@ def test_values_and_gradients_are_those_of_whole_rows(
 ) -> None:
     given, columns = batch(rows)
     found = []
-    for scorer in (model, SharesPrompts(model, columns)):
+    for scorer in (model, SharesPrompts(model)):
         model.zero_grad()
         with only_labels():
             output = scorer(**given, fused_lm_head=True)
@@ -71,22 +71,33 @@ def test_values_and_gradients_are_those_of_whole_rows(
 def test_each_prompt_is_computed_once(model: PreTrainedModel) -> None:
     given, columns = batch(COMPLETIONS)
     spy = Spy(model)
-    SharesPrompts(spy, columns)(**given, fused_lm_head=True)
+    SharesPrompts(spy)(**given, fused_lm_head=True)
     assert spy.shapes == [(3, 3), (5, 1 + columns)]
 
 
 def test_without_equal_prompts_nothing_changes(model: PreTrainedModel) -> None:
     given, columns = batch([COMPLETIONS[0], COMPLETIONS[1], COMPLETIONS[4]])
     spy = Spy(model)
-    SharesPrompts(spy, columns)(**given, fused_lm_head=True)
+    SharesPrompts(spy)(**given, fused_lm_head=True)
     assert spy.shapes == [(3, 4 + columns)]
 
 
+def test_a_prompt_of_one_token_is_not_shared(model: PreTrainedModel) -> None:
+    given, columns = batch([COMPLETIONS[4]] * 2)
+    spy = Spy(model)
+    SharesPrompts(spy)(**given, fused_lm_head=True)
+    assert spy.shapes == [(2, 1 + columns)]
+
+
+@pytest.mark.parametrize("skip", [False, True])
 @pytest.mark.parametrize("minibatches", [1, 2])
-def test_training_gives_the_same_gradients(minibatches: int, tmp_path: Path) -> None:
+def test_training_gives_the_same_gradients(minibatches: int, skip: bool, tmp_path: Path) -> None:
+    """With what the recipe skips, too: groups without an advantage have a prompt of one token."""
     metrics: dict[bool, list[dict[str, float]]] = {False: [], True: []}
     for share, found in metrics.items():
-        cfg = tiny.config(minibatches=minibatches, share_prompts=share, steps=1)
+        cfg = tiny.config(
+            minibatches=minibatches, share_prompts=share, steps=1, skip_zero_advantage=skip, advantage="grpo"
+        )
         report: Any = lambda step, of, fired, found=found: found.append(of)  # noqa: E731
         tiny.trainer(cfg, tmp_path / str(share), report=report).train()
     for name in ("loss", "grad_norm", "entropy"):

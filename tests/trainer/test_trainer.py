@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 import torch
 from transformers import TrainerCallback
-from trl import GRPOTrainer
 
 from src.config import CurriculumConfig
 from src.problems import Problem
@@ -23,7 +22,6 @@ from src.run.checkpoints import CheckpointError
 from src.run.records import read_records
 from src.sandbox import ExecutionResult, Status
 from src.trainer import CIRTrainer, InfrastructureError
-from src.trainer.batches import trim
 from tests import tiny
 from tests.fakes import FakeSandbox
 
@@ -58,24 +56,6 @@ def test_what_reaches_the_loss(tmp_path: Path) -> None:
         spelt = np.repeat(centred, policy.sum(dim=1).numpy())
         expected = (centred - spelt.mean()) / np.sqrt(spelt.var(ddof=1) + 1e-8)
         np.testing.assert_allclose(output["advantages"].numpy(), expected, atol=1e-5)
-
-
-@pytest.mark.usefixtures("spy")
-def test_trimming_padding_changes_no_loss(tmp_path: Path) -> None:
-    trainer = tiny.trainer(tiny.config(steps=1, minibatches=1, micro_batch_size=8), tmp_path)
-    trainer.train()
-    _, output = trainer.handed[0]
-    rows = {k: v[:3] if isinstance(v, torch.Tensor) and v.dim() else v for k, v in output.items()}
-    wide = {}
-    for name, value in rows.items():
-        side = (7, 0) if name.startswith("prompt") else (0, 9)
-        two = isinstance(value, torch.Tensor) and value.dim() == 2
-        wide[name] = torch.nn.functional.pad(value, side) if two else value
-    assert trim(wide)["completion_ids"].shape[1] == rows["completion_mask"].sum(dim=1).max()
-    assert trim(wide)["prompt_ids"].shape[1] == rows["prompt_mask"].sum(dim=1).max()
-    with torch.no_grad():
-        untrimmed = GRPOTrainer._compute_loss(trainer, trainer.model, wide)
-        torch.testing.assert_close(trainer.compute_loss(trainer.model, wide), untrimmed, rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.usefixtures("spy")
