@@ -88,7 +88,7 @@ def test_skipping_them_gives_the_same_weights(
         found[skip] = trainer.model.state_dict(), tokens.count
     for name, value in found[False][0].items():
         torch.testing.assert_close(found[True][0][name], value, rtol=0, atol=1e-4)  # Adam moves 0.01 a step
-    assert found[True][1] < 0.8 * found[False][1]
+    assert found[True][1] < 0.9 * found[False][1]
     assert all(0 < one["entropy"] < 10 for one in metrics)
 
 
