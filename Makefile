@@ -136,7 +136,7 @@ bench-trl: $(READY) ## a training step beside TRL's own, into experiments/perfor
 bench-records: $(READY) ## what the token columns add to a training step, into experiments/performance/records
 	$(BIN)/python -m experiments.performance.bench_records $(ARGS)
 
-bench-update: model ## what makes an update of SmolLM2 fast, into experiments/performance/update
+bench-update: $(READY) ## what makes an update of SmolLM2 fast (after make model), into experiments/performance/update
 	$(BIN)/python -m experiments.performance.bench_update $(ARGS)
 
 bench-analysis: $(READY) ## seconds and memory of the analyses, into experiments/performance

@@ -129,7 +129,14 @@ class TestMake:
     def test_help_lists_every_target(self, folder: Path) -> None:
         listed = re.findall(r"^make ([\w-]+)", self.make(folder, "help").stdout, flags=re.MULTILINE)
         measured = ["soak-sandbox", "doctor", "chaos", "bench-sandbox", "bench-neighbours", "scale-sandbox"]
-        measured += ["bench-rollout", "bench-trl", "bench-records", "bench-analysis", "bench-viewer"]
+        measured += [
+            "bench-rollout",
+            "bench-trl",
+            "bench-records",
+            "bench-update",
+            "bench-analysis",
+            "bench-viewer",
+        ]
         tested = [
             "test",
             "test-long",
