@@ -253,7 +253,7 @@ class TestLoss:
         trainer.train()
         assert calls == ["none", "none"] + ["loss", (2, 8)] * 4
 
-    @used_by("src/trainer/lm_head.py")
+    @used_by("src/trainer/forward_pass.py")
     def test_in_its_module_one_name_decides_where_logits_are_computed(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:

@@ -32,7 +32,7 @@ from experiments.sandbox.processes import made_on
 from src.config import Config, WarmStartConfig
 from src.formats.build import build_format
 from src.launch.entry import composed
-from src.policy.loading import load_codec, load_model
+from src.policy.loading import load_model
 from src.policy.prompt_encoder import PromptEncoder
 from src.policy.settle import settle
 from src.problems import load_problems
@@ -84,7 +84,8 @@ class Rollout:
         self._given = {"prompt_ids": [], "completion_ids": [], "env_mask": [], "reward": [], "logprobs": None}
         for number, one in enumerate(trajectories):
             begins = one.mask.index(1)
-            self._given["prompt_ids"].append(one.ids[:begins])
+            asked = trajectories[number - number % GROUP]
+            self._given["prompt_ids"].append(asked.ids[: asked.mask.index(1)])
             self._given["completion_ids"].append(one.ids[begins:])
             self._given["env_mask"].append(one.mask[begins:])
             # in every second group all are right
@@ -121,7 +122,7 @@ def build(model: str, trajectories: int, micro: int, folder: Path) -> tuple[CIRT
     form = build_format(cfg.format, [PythonTool(None)], codec.tokenizer, cfg.model.prompt_style)
     prompts = PromptEncoder.of(cfg.model, codec.tokenizer, form)
     source = written(WarmStartConfig(), form, "update", family="worded")
-    examples = [encode(one, load_codec(cfg.model), prompts) for one in itertools.islice(source, trajectories)]
+    examples = [encode(one, codec, prompts) for one in itertools.islice(source, trajectories)]
     trainer = CIRTrainer(
         cfg, folder, load_model(cfg.model), codec.tokenizer, load_problems(cfg.data, "train")
     )

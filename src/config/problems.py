@@ -35,9 +35,6 @@ class ModelConfig:
     """The policy and its prompts."""
 
     path: str = option("experiments/mini_base", "a folder or a hub id")
-    warm_start: str | None = option(
-        None, "an option of conf/warm_start that makes path where it is not there; null: none"
-    )
     revision: str | None = option(None, "branch, tag or commit on the hub; null: the default branch")
     dtype: str = option(
         "float32",

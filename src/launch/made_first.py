@@ -1,22 +1,33 @@
-"""Makes the model of a run that is not there yet: ``model.warm_start`` says how."""
+"""Makes the model of a run that is not there yet: the output of an option of conf/warm_start."""
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
 
-from src.config.paths import CONF
+from src.config.paths import CONF, ROOT
 from src.config.schema import ConfigError
 from src.run.processes import world_size
 
 _OPTIONS = CONF / "warm_start"
+_SMOLLM2 = {"override /model": "smollm2_135m"}
+
+
+def warm_start_of(path: str) -> Path | None:
+    """Return the option of conf/warm_start whose output is ``path``, if there is one."""
+    for option in sorted(_OPTIONS.glob("*.yaml")):
+        output = str(OmegaConf.load(option).output)
+        if os.path.normpath(path) in (os.path.normpath(output), str(ROOT / output)):
+            return option
+    return None
 
 
 def make_missing(config: DictConfig) -> None:
-    """Run the warm start that writes ``model.path``, if it is not there.
+    """Run the warm start whose output is ``model.path``, if it is not there.
 
     Each program is a process of its own, so that its memory is free afterwards; an interrupted one goes on
     where it was.
@@ -25,22 +36,23 @@ def make_missing(config: DictConfig) -> None:
         config: settings of a program, as composed.
 
     Raises:
-        ConfigError: there is no such warm start, this run has several processes, or making it failed.
+        ConfigError: this is an estimate, this run has several processes, or making it failed.
     """
-    name, path = (OmegaConf.select(config, f"model.{key}") for key in ("warm_start", "path"))
-    if name is None or path is None or (Path(path).expanduser() / "config.json").is_file():
+    path = OmegaConf.select(config, "model.path")
+    option = (
+        None if path is None or (Path(path).expanduser() / "config.json").is_file() else warm_start_of(path)
+    )
+    if option is None:
         return
-    given = f"model.warm_start={name}"
-    if not (_OPTIONS / f"{name}.yaml").is_file():
-        known = ", ".join(sorted(file.stem for file in _OPTIONS.glob("*.yaml")))
-        raise ConfigError(f"{given}: no such file in conf/warm_start; choose one of {known}, or null")
-    warm_start = ["src.warm_start", f"+warm_start={name}", f"output={path}"]
-    if world_size() > 1:
+    given = f"model.path={path}"
+    warm_start = ["src.warm_start", f"+warm_start={option.stem}", f"output={path}"]
+    if world_size() > 1 or OmegaConf.select(config, "estimate"):
         raise ConfigError(
-            f"{given}: {path} is not made yet, and this run has several processes; make it first with "
-            f"python -m {' '.join(warm_start)}"
+            f"{given}: this model is not made yet, and an estimate or a run of several processes does not make "
+            f"it; make it first with python -m {' '.join(warm_start)}"
         )
-    for program in (["src.smollm2"], warm_start):
+    needs_smollm2 = _SMOLLM2 in OmegaConf.load(option).defaults
+    for program in ([["src.smollm2"]] if needs_smollm2 else []) + [warm_start]:
         code = subprocess.run([sys.executable, "-m", *program], check=False).returncode
         if code:
             raise ConfigError(

@@ -1,7 +1,7 @@
 """CIRTrainer: TRL's GRPOTrainer with the rollout and advantages of a TrainingStep; the loss is TRL's.
 
 This file contains only the hooks that TRL and transformers call: rollout, advantages, the order of problems,
-trimmed micro-batches and atomic checkpoints. docs/design.md lists the overridden methods and their tests.
+rearranged micro-batches, a smaller forward pass and atomic checkpoints. docs/design.md lists the overridden methods and their tests.
 """
 
 from __future__ import annotations
@@ -41,11 +41,9 @@ from src.trainer.batches import (
     without_zero_advantage,
 )
 from src.trainer.callbacks import FinishStep
+from src.trainer.forward_pass import SharesPrompts, WithoutPadding, only_labels, refuse_other_caches
 from src.trainer.grpo_settings import MEANS_OVER_TOKENS, grpo_config
-from src.trainer.lm_head import only_labels
-from src.trainer.padding import WithoutPadding
 from src.trainer.reproducibility import conditions
-from src.trainer.shared_prompts import SharesPrompts, refuse_other_caches
 from src.trainer.step import TrainingStep
 from src.trainer.token_capture import ROW, TokenCapture
 
@@ -254,17 +252,16 @@ class CIRTrainer(GRPOTrainer):
     def _get_per_token_logps_and_entropies(
         self, model: Any, input_ids: Any, attention_mask: Any, logits_to_keep: int, *rest: Any, **named: Any
     ) -> Any:
-        """Keep the logprobs and entropies of the loss's forward pass, the only one that has entropies."""
+        """TRL's, of a smaller forward pass; those of the loss, the only one with entropies, are kept."""
         if self._cfg.trainer.share_prompts:
             model = SharesPrompts(model)
-        model = WithoutPadding(model)
         with only_labels():
-            logprobs, entropies, loss = super()._get_per_token_logps_and_entropies(
-                model, input_ids, attention_mask, logits_to_keep, *rest, **named
+            logprobs, entropies, of_experts = super()._get_per_token_logps_and_entropies(
+                WithoutPadding(model), input_ids, attention_mask, logits_to_keep, *rest, **named
             )
         if self._tokens is not None and entropies is not None:
             self._scored = logprobs.detach(), entropies.detach()
-        return logprobs, entropies, loss
+        return logprobs, entropies, of_experts
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
         """Write a checkpoint to a temporary folder and publish it once it is complete."""

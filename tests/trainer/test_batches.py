@@ -6,12 +6,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from transformers import PreTrainedModel
-from trl.trainer.utils import add_fused_lm_head
 
 from src.trainer.batches import by_length, loss_tokens, without_zero_advantage
 from src.trainer.cir_trainer import CIRTrainer
-from src.trainer.lm_head import only_labels
 from src.trainer.step import TrainingStep
 from tests import tiny
 
@@ -101,28 +98,3 @@ class Tokens:
 
     def _add(self, module: torch.nn.Module, given: tuple[torch.Tensor, ...]) -> None:
         self.count += given[0].numel()
-
-
-@pytest.fixture(scope="module")
-def model() -> PreTrainedModel:
-    model = tiny.model()
-    add_fused_lm_head(model, temperature=0.7, outputs=("log_probs", "entropy"))
-    return model
-
-
-def test_scoring_only_labels_changes_no_value_and_no_gradient(model: PreTrainedModel) -> None:
-    ids = torch.arange(5, 29).reshape(2, 12)
-    labels = ids.clone()
-    labels[0, :9] = labels[1, :4] = -100
-    found = []
-    for compact in (False, True):
-        model.zero_grad()
-        if compact:
-            with only_labels():
-                output = model(input_ids=ids, labels=labels, fused_lm_head=True)
-        else:
-            output = model(input_ids=ids, labels=labels, fused_lm_head=True)
-        output.log_probs.sum().backward()
-        found.append((output.log_probs, output.entropy, *(p.grad.clone() for p in model.parameters())))
-    for one, other in zip(*found, strict=True):
-        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)

@@ -13,6 +13,7 @@ from src.config.paths import ROOT, SMOLLM2
 from src.config.schema import ConfigError, show
 from src.launch.checks.model_files import resumed_config
 from src.launch.checks.problems import nearby
+from src.launch.made_first import warm_start_of
 
 ADAPTER = "adapter_config.json"
 ALL_LINEAR = "all-linear"
@@ -79,7 +80,7 @@ def model(cfg: c.ModelConfig, at: str) -> list[str]:
                 "written by save_pretrained, or a hub id"
             ]
         return []
-    if cfg.warm_start is not None:  # which makes it before a run begins, see src/launch/made_first.py
+    if warm_start_of(cfg.path) is not None:  # which makes it before a run begins
         return []
     if os.path.normpath(cfg.path) in (SMOLLM2, str(ROOT / SMOLLM2)):  # else it would be taken for a hub id
         return [f"{at}path={cfg.path}: this model is not made yet; run make model"]

@@ -1,4 +1,4 @@
-"""Prompts that are computed once give the logprobs and gradients of whole rows, for any grouping."""
+"""What the forward pass leaves out changes neither values nor gradients."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from transformers import PreTrainedModel, Qwen3Config
 from trl.trainer.utils import add_fused_lm_head
 
 from src.config.schema import ConfigError
-from src.trainer.lm_head import only_labels
-from src.trainer.shared_prompts import SharesPrompts, refuse_other_caches
+from src.trainer.forward_pass import SharesPrompts, WithoutPadding, only_labels, refuse_other_caches
+from src.trainer.step import Report
 from tests import tiny
 
 PROMPTS = {"a": [5, 6, 7, 8], "b": [9, 10], "c": [11]}
@@ -89,6 +89,11 @@ def test_a_prompt_of_one_token_is_not_shared(model: PreTrainedModel) -> None:
     assert spy.shapes == [(2, 1 + columns)]
 
 
+def into(found: list[dict[str, float]]) -> Report:
+    """A report of steps that keeps their metrics."""
+    return lambda step, metrics, fired: found.append(metrics)
+
+
 @pytest.mark.parametrize("skip", [False, True])
 @pytest.mark.parametrize("minibatches", [1, 2])
 def test_training_gives_the_same_gradients(minibatches: int, skip: bool, tmp_path: Path) -> None:
@@ -98,8 +103,7 @@ def test_training_gives_the_same_gradients(minibatches: int, skip: bool, tmp_pat
         cfg = tiny.config(
             minibatches=minibatches, share_prompts=share, steps=1, skip_zero_advantage=skip, advantage="grpo"
         )
-        report: Any = lambda step, of, fired, found=found: found.append(of)  # noqa: E731
-        tiny.trainer(cfg, tmp_path / str(share), report=report).train()
+        tiny.trainer(cfg, tmp_path / str(share), report=into(found)).train()
     for name in ("loss", "grad_norm", "entropy"):
         assert metrics[True][0][name] == pytest.approx(metrics[False][0][name], rel=1e-4, abs=1e-6), name
 
@@ -111,3 +115,49 @@ def test_layers_of_other_kinds_are_refused() -> None:
         ConfigError, match=r"share_prompts=true: qwen3 has layers of kinds .*sliding_attention"
     ):
         refuse_other_caches(sliding)
+
+
+@pytest.mark.parametrize("share", [False, True])
+def test_values_and_gradients_stay(model: PreTrainedModel, share: bool) -> None:
+    given, columns = batch(COMPLETIONS)
+    wide = {
+        name: torch.nn.functional.pad(value, (7, 9), value=-100 if name == "labels" else 0)
+        for name, value in given.items()
+    }
+    spy, found = Spy(model), []
+    scorer = WithoutPadding(SharesPrompts(spy) if share else spy)
+    for one, rows, width in ((model, given, columns), (scorer, wide, columns + 9)):
+        model.zero_grad()
+        output = one(**rows, fused_lm_head=True)
+        assert not output.log_probs[:, -width:][:, columns:].any()
+        values = [of[:, -width:][:, :columns] for of in (output.log_probs, output.entropy)]
+        (values[0] * torch.arange(1.0, columns + 1)).sum().backward()
+        found.append((*values, *(p.grad.clone() for p in model.parameters())))
+    for one, other in zip(*found, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)
+    assert all(columns_seen < wide["input_ids"].shape[1] - 15 for _, columns_seen in spy.shapes)
+
+
+def test_without_entropy(model: PreTrainedModel) -> None:
+    plain = tiny.model()
+    add_fused_lm_head(plain)
+    given, _ = batch(COMPLETIONS)
+    assert WithoutPadding(plain)(**given, fused_lm_head=True).entropy is None
+
+
+def test_scoring_only_labels_changes_no_value_and_no_gradient(model: PreTrainedModel) -> None:
+    ids = torch.arange(5, 29).reshape(2, 12)
+    labels = ids.clone()
+    labels[0, :9] = labels[1, :4] = -100
+    found = []
+    for compact in (False, True):
+        model.zero_grad()
+        if compact:
+            with only_labels():
+                output = model(input_ids=ids, labels=labels, fused_lm_head=True)
+        else:
+            output = model(input_ids=ids, labels=labels, fused_lm_head=True)
+        output.log_probs.sum().backward()
+        found.append((output.log_probs, output.entropy, *(p.grad.clone() for p in model.parameters())))
+    for one, other in zip(*found, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)
