@@ -39,17 +39,17 @@ def make_missing(config: DictConfig) -> None:
         ConfigError: this is an estimate, this run has several processes, or making it failed.
     """
     path = OmegaConf.select(config, "model.path")
-    option = (
-        None if path is None or (Path(path).expanduser() / "config.json").is_file() else warm_start_of(path)
-    )
+    if path is None or (Path(path).expanduser() / "config.json").is_file():
+        return
+    option = warm_start_of(path)
     if option is None:
         return
     given = f"model.path={path}"
     warm_start = ["src.warm_start", f"+warm_start={option.stem}", f"output={path}"]
     if world_size() > 1 or OmegaConf.select(config, "estimate"):
         raise ConfigError(
-            f"{given}: this model is not made yet, and an estimate or a run of several processes does not make "
-            f"it; make it first with python -m {' '.join(warm_start)}"
+            f"{given}: this model is not made yet, and an estimate or a run of several processes does not "
+            f"make it; make it first with python -m {' '.join(warm_start)}"
         )
     needs_smollm2 = _SMOLLM2 in OmegaConf.load(option).defaults
     for program in ([["src.smollm2"]] if needs_smollm2 else []) + [warm_start]:

@@ -1,7 +1,8 @@
 """CIRTrainer: TRL's GRPOTrainer with the rollout and advantages of a TrainingStep; the loss is TRL's.
 
 This file contains only the hooks that TRL and transformers call: rollout, advantages, the order of problems,
-rearranged micro-batches, a smaller forward pass and atomic checkpoints. docs/design.md lists the overridden methods and their tests.
+rearranged micro-batches, a smaller forward pass and atomic checkpoints. docs/design.md lists the overridden
+methods and their tests.
 """
 
 from __future__ import annotations

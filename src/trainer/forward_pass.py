@@ -1,4 +1,4 @@
-"""The forward pass of scoring and loss, without what they do not need: padding, repeated prompts, other logits."""
+"""The forward pass of scoring and loss, without padding, repeated prompts and logits that nobody needs."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ _PER_TOKEN = ("log_probs", "entropy")
 def only_labels() -> Iterator[None]:
     """Inside this context, a model with TRL's fused LM head scores only positions with a label.
 
-    TRL 1.16 does so by itself, but on devices without Triton it computes logits for prompts and padding, too. With
-    a vocabulary of 49,152 entries this is most of an update on a CPU.
+    TRL 1.16 does so by itself, but on devices without Triton it computes logits for prompts and padding, too.
+    What that costs with a vocabulary of 49,152 entries: experiments/performance/update.
     """
     original = utils._use_triton
     utils._use_triton = lambda device: True  # in this module it only decides on compaction
@@ -44,7 +44,7 @@ class Scorer:
     def __call__(
         self, *, input_ids: torch.Tensor, attention_mask: torch.Tensor, labels: torch.Tensor, **options: Any
     ) -> Any:
-        """Return the model's output, whose ``log_probs`` and ``entropy`` end with those of completions, (B, C).
+        """Return the model's output: ``log_probs`` and ``entropy`` end with those of completions, (B, C).
 
         Args:
             input_ids: prompts, padded on the left, and completions, padded on the right, (B, P + C).
