@@ -1,8 +1,8 @@
 """Memory of the output head: TRL 1.16 scores tokens in tiles and never holds all logits at once.
 
 Its ``ChunkedLogProbFunction`` keeps the hidden states, and in the backward pass accumulates the gradients of
-head and hidden states in float32, then casts them. On a GPU a kernel works within the tile, and only
-completion tokens are scored; on a CPU all tokens are scored, and torch allocates additional tiles.
+head and hidden states in float32, then casts them. Only completion tokens are scored. On a GPU a kernel works
+within the tile; on a CPU torch allocates additional tiles.
 """
 
 from __future__ import annotations

@@ -125,10 +125,9 @@ class Estimator:
                 self._config, model, rows=rows, width=width, autocast=autocast, checkpointing=checkpointing
             ),
         )
-        scored = rows * (cfg.rollout.max_tokens if machine.gpu else width - 1)
         head = head_bytes(
             self.parameters(cfg.model),
-            tokens=scored,
+            tokens=rows * cfg.rollout.max_tokens,  # prompts are not scored
             width=self._config.get_text_config().hidden_size,
             weights=4 if shared == "fsdp2" and cfg.trainer.autocast else BYTES[cfg.model.dtype],
             hidden=BYTES[model.dtype],
